@@ -1,0 +1,35 @@
+/* render.h: principles and transcripts → messages that a task carries. No chat format
+ * and no tokens here; the worker applies those. */
+#ifndef CAI_CONSTITUTION_RENDER_H
+#define CAI_CONSTITUTION_RENDER_H
+
+#include "constitution/constitution.h"
+
+struct rendered {
+    const char *role;   /* "user" or "assistant" */
+    const char *text;
+    const char *origin; /* "data", "model", "principle", "fewshot" */
+    uint32_t drop;      /* few-shots have the highest ranks, one each; then oldest turns */
+};
+struct rendering {
+    struct cai_arena arena;
+    struct rendered *messages;
+    size_t n;
+    const char *prefix; /* beginning of the model's reply */
+    const char *options[2];
+};
+
+/* The conversation so far (ends with the reply under critique), few-shots first. */
+void render_critique(const struct constitution *c, const struct principle *p,
+                     const struct turn *turns, size_t n, struct rendering *ret);
+/* The same, then the critique as the assistant's, then the revision request. */
+void render_revision(const struct constitution *c, const struct principle *p,
+                     const struct turn *turns, size_t n, const char *critique,
+                     struct rendering *ret);
+/* turns end with the user; a and b are the replies in the order shown. */
+void render_choice(const struct constitution *c, const struct principle *p,
+                   const struct turn *turns, size_t n, const char *a, const char *b,
+                   struct rendering *ret);
+void rendering_free(struct rendering *r);
+
+#endif

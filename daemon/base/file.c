@@ -1,0 +1,191 @@
+/* file.c: whole files, durable writes, digests. Not for streaming. */
+#include "base/file.h"
+#include "base/error.h"
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sodium.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+static int read_all(int fd, const char *path, size_t max, struct cai_buf *ret) {
+    struct stat st;
+    if (fstat(fd, &st) < 0)
+        return cai_fail_errno("%s", path);
+    if (!S_ISREG(st.st_mode))
+        return cai_fail(CAI_EINPUT, "%s is not a regular file", path);
+    if ((uint64_t)st.st_size > max)
+        return cai_fail(CAI_ELIMIT, "%s has %lld bytes, the limit is %zu", path,
+                        (long long)st.st_size, max);
+    char chunk[65536];
+    for (;;) {
+        ssize_t n = read(fd, chunk, sizeof chunk);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return cai_fail_errno("%s", path);
+        if (n == 0)
+            break;
+        cai_buf_append(ret, chunk, (size_t)n);
+        if (ret->len > max)
+            return cai_fail(CAI_ELIMIT, "%s grew past the limit of %zu bytes", path, max);
+    }
+    return cai_buf_status(ret);
+}
+
+int cai_file_read(const char *path, size_t max, struct cai_buf *ret) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return cai_fail_errno("%s", path);
+    ret->max = ret->max > max ? ret->max : max + 1;
+    int rc = read_all(fd, path, max, ret);
+    close(fd);
+    return rc;
+}
+
+static int write_all(int fd, const char *data, size_t len) {
+    while (len) {
+        ssize_t n = write(fd, data, len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -1;
+        data += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+static char *parent_of(const char *path) {
+    const char *slash = strrchr(path, '/');
+    if (!slash)
+        return cai_strdup(".");
+    return slash == path ? cai_strdup("/") : cai_strndup(path, (size_t)(slash - path));
+}
+
+int cai_file_sync(const char *path) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return cai_fail_errno("%s", path);
+    int rc = fsync(fd) < 0 ? cai_fail_errno("cannot make %s durable", path) : 0;
+    close(fd);
+    return rc;
+}
+
+int cai_file_rename_durable(const char *from, const char *to) {
+    if (rename(from, to) < 0)
+        return cai_fail_errno("cannot rename %s to %s", from, to);
+    CAI_AUTO(mem) char *dir = parent_of(to);
+    return cai_file_sync(dir);
+}
+
+int cai_file_write_atomic(const char *path, const void *data, size_t len) {
+    CAI_AUTO(mem) char *temporary = cai_format("%s.tmp-%d", path, (int)getpid());
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+    if (fd < 0)
+        return cai_fail_errno("cannot write %s", path);
+    int rc = 0;
+    if (write_all(fd, data, len) < 0 || fsync(fd) < 0)
+        rc = cai_fail_errno("cannot write %s", path);
+    if (close(fd) < 0 && rc == 0)
+        rc = cai_fail_errno("cannot write %s", path);
+    if (rc == 0)
+        rc = cai_file_rename_durable(temporary, path);
+    if (rc < 0)
+        unlink(temporary);
+    return rc;
+}
+
+bool cai_file_exists(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0;
+}
+
+int cai_dir_make(const char *path) {
+    CAI_AUTO(mem) char *p = cai_strdup(path);
+    for (char *s = p + 1;; s++) {
+        if (*s != '/' && *s != '\0')
+            continue;
+        char saved = *s;
+        *s = '\0';
+        if (mkdir(p, 0750) < 0 && errno != EEXIST)
+            return cai_fail_errno("cannot make the folder %s", p);
+        *s = saved;
+        if (!saved)
+            return 0;
+    }
+}
+
+static int remove_at(int parent, const char *name) {
+    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) {
+        if (errno == ENOENT)
+            return 0;
+        if (errno != ENOTDIR && errno != ELOOP)
+            return -1;
+        return unlinkat(parent, name, 0);
+    }
+    DIR *d = fdopendir(fd);
+    if (!d) {
+        close(fd);
+        return -1;
+    }
+    int rc = 0;
+    for (struct dirent *e; rc == 0 && (e = readdir(d));)
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+            rc = remove_at(dirfd(d), e->d_name);
+    closedir(d);
+    return rc == 0 ? unlinkat(parent, name, AT_REMOVEDIR) : rc;
+}
+
+int cai_dir_remove(const char *path) {
+    return remove_at(AT_FDCWD, path) < 0 ? cai_fail_errno("cannot remove %s", path) : 0;
+}
+
+int64_t cai_dir_free_bytes(const char *path) {
+    struct statvfs v;
+    if (statvfs(path, &v) < 0)
+        return cai_fail_errno("%s", path);
+    return (int64_t)(v.f_bavail * v.f_frsize);
+}
+
+char *cai_path_join(const char *dir, const char *name) {
+    if (name[0] == '/')
+        return cai_strdup(name);
+    size_t n = strlen(dir);
+    return cai_format("%s%s%s", dir, n && dir[n - 1] == '/' ? "" : "/", name);
+}
+
+static void to_hex(const unsigned char digest[crypto_hash_sha256_BYTES], char *ret) {
+    sodium_bin2hex(ret, CAI_SHA256_HEX, digest, crypto_hash_sha256_BYTES);
+}
+
+void cai_sha256(const void *data, size_t len, char ret_hex[CAI_SHA256_HEX]) {
+    unsigned char digest[crypto_hash_sha256_BYTES];
+    crypto_hash_sha256(digest, data, len);
+    to_hex(digest, ret_hex);
+}
+
+int cai_file_sha256(const char *path, char ret_hex[CAI_SHA256_HEX]) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return cai_fail_errno("%s", path);
+    crypto_hash_sha256_state state;
+    crypto_hash_sha256_init(&state);
+    unsigned char chunk[65536], digest[crypto_hash_sha256_BYTES];
+    ssize_t n;
+    while ((n = read(fd, chunk, sizeof chunk)) != 0) {
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            break;
+        crypto_hash_sha256_update(&state, chunk, (size_t)n);
+    }
+    int rc = n < 0 ? cai_fail_errno("%s", path) : 0;
+    close(fd);
+    crypto_hash_sha256_final(&state, digest);
+    to_hex(digest, ret_hex);
+    return rc;
+}

@@ -1,0 +1,117 @@
+/* hf.h: Hugging Face folders without libtorch: config.json, tokenizer.json,
+ * safetensors, chat format. Everything read here is untrusted; every refusal names
+ * the file and what was expected. Used by caid, caictl, workers and fuzzers. */
+#ifndef CAI_HF_HF_H
+#define CAI_HF_HF_H
+
+#include "base/buf.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+/* ---- config.json ---------------------------------------------------------------- */
+struct hf_config {
+    char model_type[32];   /* "llama" in this version; others are refused by name */
+    bool sequence_classification; /* architectures[0] ends in ForSequenceClassification */
+    int64_t vocab_size, hidden_size, intermediate_size, num_layers, num_heads, num_kv_heads,
+        head_dim, max_positions;
+    double rms_norm_eps, rope_theta;
+    bool tie_word_embeddings, attention_bias, mlp_bias;
+    int64_t bos_token_id, eos_token_id, pad_token_id; /* -1 when absent */
+};
+
+int hf_config_load(const char *dir, struct hf_config *ret);
+int hf_config_parse(const char *path, const char *json, size_t len, struct hf_config *ret);
+/* Writes config.json (and generation_config.json) that transformers 4.57 opens. */
+int hf_config_save(const char *dir, const struct hf_config *c);
+
+/* ---- safetensors ------------------------------------------------------------------ */
+enum hf_dtype { HF_F32, HF_BF16, HF_F16, HF_F64, HF_I64, HF_I32, HF_I16, HF_I8, HF_U8, HF_BOOL };
+
+struct hf_tensor {
+    const char *name;
+    enum hf_dtype dtype;
+    int ndim;
+    int64_t shape[8];
+    const void *data; /* into the mapping; may be unaligned */
+    size_t bytes;
+};
+
+struct hf_weights;
+/* Maps model.safetensors, or the shards of model.safetensors.index.json. Strict: no
+ * holes, overlaps, duplicates, overflow, paths out of the folder. */
+int hf_weights_open(const char *dir, struct hf_weights **ret);
+int hf_weights_open_file(const char *path, struct hf_weights **ret);
+void hf_weights_close(struct hf_weights *w);
+size_t hf_weights_count(const struct hf_weights *w);
+const struct hf_tensor *hf_weights_at(const struct hf_weights *w, size_t i);
+const struct hf_tensor *hf_weights_find(const struct hf_weights *w, const char *name);
+/* Durable write (base/file.h); metadata is a list of name, value, …, NULL or NULL. */
+int hf_weights_save(const char *path, const struct hf_tensor *tensors, size_t n,
+                    const char *const *metadata);
+size_t hf_dtype_size(enum hf_dtype t);
+
+/* ---- tokenizer.json ------------------------------------------------------------------ */
+struct hf_ids {
+    int32_t *data;
+    size_t n, cap;
+};
+void hf_ids_push(struct hf_ids *ids, int32_t id);
+void hf_ids_free(struct hf_ids *ids);
+
+struct hf_tokenizer;
+int hf_tokenizer_load(const char *dir, struct hf_tokenizer **ret);
+void hf_tokenizer_free(struct hf_tokenizer *t);
+/* Appends the ids of `text`. special: add what the post-processor adds (BOS …), and
+ * recognise added tokens written in the text; without it text is only ever text, so
+ * that what a user writes never becomes a special token. Thread-safe on one tokenizer. */
+int hf_tokenizer_encode(const struct hf_tokenizer *t, const char *text, size_t len, bool special,
+                        struct hf_ids *ret);
+/* Appends the text of ids; bytes that are not UTF-8 become U+FFFD at the end. */
+int hf_tokenizer_decode(const struct hf_tokenizer *t, const int32_t *ids, size_t n,
+                        bool skip_special, struct cai_buf *ret);
+/* The raw bytes one id stands for (no replacement), for streaming and stop strings. */
+int hf_tokenizer_piece(const struct hf_tokenizer *t, int32_t id, struct cai_buf *ret);
+int32_t hf_tokenizer_id(const struct hf_tokenizer *t, const char *token); /* -1 if absent */
+int64_t hf_tokenizer_size(const struct hf_tokenizer *t);
+bool hf_tokenizer_is_special(const struct hf_tokenizer *t, int32_t id);
+const char *hf_tokenizer_hash(const struct hf_tokenizer *t); /* SHA-256 of the file */
+
+/* ---- chat format ------------------------------------------------------------------------ */
+struct hf_message {
+    const char *role; /* "system", "user", "assistant" */
+    const char *text;
+    uint32_t drop;    /* 0 = never dropped; else messages with the highest rank go first */
+};
+
+struct hf_chat;
+/* The checkpoint's own template (chat_template.jinja or tokenizer_config.json), run by
+ * the real Jinja2 in a short separate process; without one the plain form
+ *     "\n\nHuman: …" "\n\nAssistant: …", opened by BOS when the tokenizer has one
+ * and closed by EOS after an assistant's turn. The template's own errors come through. */
+int hf_chat_load(const char *dir, const struct hf_tokenizer *t, struct hf_chat **ret);
+void hf_chat_free(struct hf_chat *c);
+bool hf_chat_is_plain(const struct hf_chat *c);
+/* ids of the messages; with `generate`, followed by the opening of an assistant turn.
+ * `prefix`, if any, is the beginning of that turn's text. starts[i], if given, gets the
+ * index of the first id that belongs to message i's text and ends[i] one past its last
+ * (end-of-turn marker included for assistant messages, since a model must learn it). */
+int hf_chat_encode(const struct hf_chat *c, const struct hf_message *messages, size_t n,
+                   bool generate, const char *prefix, struct hf_ids *ret, size_t *starts,
+                   size_t *ends);
+/* The same as text, for people and tests. */
+int hf_chat_render(const struct hf_chat *c, const struct hf_message *messages, size_t n,
+                   bool generate, const char *prefix, struct cai_buf *ret);
+/* The id that ends an assistant turn (may differ from config.json's eos). */
+int32_t hf_chat_end_id(const struct hf_chat *c);
+/* As hf_chat_encode, but drops messages by rank until at most `limit` ids remain.
+ * *ret_dropped counts them; CAI_ELIMIT if nothing more may be dropped. */
+int hf_chat_fit(const struct hf_chat *c, const struct hf_message *messages, size_t n,
+                const char *prefix, size_t limit, struct hf_ids *ret, size_t *ret_dropped);
+
+/* Copies tokenizer.json, tokenizer_config.json, special_tokens_map.json,
+ * chat_template.jinja and generation_config.json byte for byte, those that exist. */
+int hf_copy_tokenizer(const char *from_dir, const char *to_dir);
+/* SHA-256 over config.json, weights and tokenizer: the model hash of provenance. */
+int hf_model_hash(const char *dir, char ret_hex[65]);
+
+#endif

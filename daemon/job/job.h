@@ -1,0 +1,130 @@
+/* job.h: the job file: schema, defaults with their sources, validation. One table holds
+ * every setting (name, type, default, range, source, one line of help); the reader, the
+ * JSON form, `caictl init` and the manual are made from it. Torch-free and store-free,
+ * so that caictl checks a file without a daemon. */
+#ifndef CAI_JOB_JOB_H
+#define CAI_JOB_JOB_H
+
+#include "base/arena.h"
+#include "input/report.h"
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct job_sampling {
+    double temperature, top_p;
+    int64_t max_tokens;
+};
+/* AdamW with warm-up, then the schedule. */
+struct job_optimizer {
+    double lr, weight_decay, beta1, beta2, eps, clip_norm, warmup; /* warmup: share of steps */
+    const char *schedule;                                          /* constant linear cosine */
+    int64_t batch;                                                 /* rows per step, all ranks */
+};
+
+struct job_red_team {
+    bool enabled;
+    const char *method;     /* zero_shot | few_shot */
+    int64_t samples;        /* candidates to write */
+    int64_t shots;          /* exemplars per prompt */
+    double shot_temperature; /* weight of an exemplar ∝ exp(p_harm / T) (Perez et al. 2022) */
+    double keep;            /* share of the prompts of a round that come from here */
+    struct job_sampling sampling;
+};
+struct job_revise {
+    bool enabled;
+    int64_t prompts;   /* red-team prompts used in a round; 0 = all */
+    int64_t revisions; /* critique–revision steps per prompt */
+    struct job_sampling reply, critique, revision;
+    double max_dropped, max_unchanged, max_truncated; /* shares; above: the job waits */
+};
+struct job_sft {
+    bool enabled;
+    const char *from;  /* start | latest */
+    const char *take;  /* all | last: which revisions */
+    bool earlier_rounds;
+    double helpful;    /* helpful replies per revision in the mix */
+    int64_t epochs;
+    struct job_optimizer optimizer;
+};
+struct job_label {
+    bool enabled;
+    int64_t pairs;
+    int64_t principles; /* averaged per pair */
+    bool swap;          /* both orders, averaged */
+    const char *mode;   /* soft | hard */
+    struct job_sampling reply;
+    double min_option_mass, max_flipped;
+    int64_t gate_pairs; /* known-answer pairs before labelling; the overseer must beat chance */
+    double gate_confidence;
+};
+struct job_prefer {
+    bool enabled;
+    int64_t members, epochs;
+    double held_out;  /* share of pairs */
+    double human;     /* share of people's pairs in the mix */
+    struct job_optimizer optimizer;
+};
+struct job_evaluate {
+    bool enabled;
+    int64_t prompts;  /* held-out prompts, per kind */
+    int64_t win_pairs;
+    struct job_sampling reply;
+};
+struct job_ppo {
+    bool enabled;
+    int64_t steps, rollouts, epochs, minibatches;
+    double clip, value_clip, gamma, lambda, value_coef;
+    double kl_coef, kl_target, kl_horizon; /* kl_target 0 = fixed coefficient */
+    bool whiten_advantages, whiten_rewards;
+    double reward_clip, no_end_reward;     /* score of a reply that did not end */
+    double value_lr;
+    struct job_sampling rollout;
+    struct job_optimizer optimizer;
+    int64_t checkpoint_every; /* steps */
+    double helpful;           /* share of helpful prompts among rollouts */
+};
+
+struct job_spec {
+    struct cai_arena arena;
+    const char *name;
+    uint64_t seed;
+    struct {
+        const char *start, *generator, *overseer, *pm; /* folders; or latest/start */
+    } models;
+    const char *constitution; /* name, revision or path of a .yaml */
+    struct {
+        const char *harmful, *helpful, *human, *classifier, *evaluate; /* JSONL; NULL when absent */
+    } data;
+    int64_t workers, rounds;
+    struct job_red_team red_team;
+    struct job_revise revise;
+    struct job_sft sft;
+    struct job_label label;
+    struct job_prefer prefer;
+    struct job_evaluate evaluate;
+    struct job_ppo ppo;
+    struct {
+        double kl_budget;
+    } guards;
+    struct {
+        int64_t checkpoints;
+    } keep;
+};
+
+/* Relative paths in the file are taken from the file's folder and made absolute. */
+int job_load(const char *path, struct input_report *report, struct job_spec **ret);
+int job_parse(const char *name, const char *text, size_t len, const char *dir,
+              struct input_report *report, struct job_spec **ret);
+void job_free(struct job_spec *j);
+/* Applies "stages.sft.lr=2e-5" (caictl submit --set), with the schema's checks. */
+int job_set(struct job_spec *j, const char *assignment, struct input_report *report);
+/* The whole specification with every default: what the store keeps and a job pins. */
+json_t *job_to_json(const struct job_spec *j);
+int job_from_json(const json_t *o, struct job_spec **ret);
+/* One stage's settings as JSON, for Train.options: "sft", "prefer", "ppo" … */
+json_t *job_stage_json(const struct job_spec *j, const char *stage);
+/* A commented job.yaml with every default and its source. */
+void job_write_template(struct cai_buf *ret);
+
+#endif

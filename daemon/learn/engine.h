@@ -1,0 +1,69 @@
+/* engine.h: the generation engine: continues conversations, scores options, scores
+ * replies. One copy of the weights, deterministic for given requests: results do not
+ * depend on the order of finishing, and nothing is kept between calls.
+ * Not for: choosing prompts, parsing what comes back. */
+#ifndef CAI_LEARN_ENGINE_H
+#define CAI_LEARN_ENGINE_H
+
+#include "base/rng.h"
+#include "hf/hf.h"
+#include "model/model.h"
+
+struct sampling {
+    double temperature; /* 0 = greedy */
+    double top_p;       /* 1 = off */
+    double min_p;       /* 0 = off */
+    int top_k;          /* 0 = off */
+    int max_tokens;
+};
+
+enum finish { FINISH_END, FINISH_STOP, FINISH_LENGTH, FINISH_TOO_LONG };
+
+struct gen_request {
+    const int32_t *ids; /* the prompt */
+    size_t n_ids;
+    struct cai_key key; /* draws of token t are at position t */
+    const char *const *stop; /* stop strings; the text is cut before them */
+    size_t n_stop;
+};
+
+struct gen_result {
+    int32_t *ids; /* without the prompt; the end token included when it was produced */
+    float *logprobs; /* of each id, under the sampling distribution's temperature, untruncated */
+    size_t n;
+    enum finish finish;
+    char *text; /* decoded, without end token and stop string */
+};
+
+struct engine;
+struct engine_options {
+    int slots;      /* sequences in flight */
+    int64_t capacity; /* positions per sequence */
+    int32_t end_id; /* ends a turn */
+};
+/* Borrows the model and tokenizer. The plan of memory is said by engine_bytes(). */
+int engine_new(const struct model *m, const struct hf_tokenizer *t, const struct engine_options *o,
+               struct engine **ret);
+void engine_free(struct engine *e);
+int64_t engine_bytes(const struct model *m, const struct engine_options *o);
+
+typedef void (*engine_progress)(void *context, size_t done, size_t total);
+/* results[i] belongs to requests[i]; free each with gen_result_free. Requests that share
+ * an equal prompt prefill it once. */
+int engine_generate(struct engine *e, const struct gen_request *requests, size_t n,
+                    const struct sampling *sampling, engine_progress progress, void *context,
+                    struct gen_result *results);
+void gen_result_free(struct gen_result *r);
+
+/* Log-probability of each whole option string's ids after a shared prompt. */
+struct score_request {
+    const int32_t *ids;
+    size_t n_ids;
+    const struct hf_ids *options;
+    size_t n_options;
+};
+/* logprobs[i][j] = Σ log p(option j's ids | prompt i); arrays are the caller's. */
+int engine_score(struct engine *e, const struct score_request *requests, size_t n,
+                 double *const *logprobs);
+
+#endif

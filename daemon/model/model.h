@@ -1,0 +1,105 @@
+/* model.h: a decoder in C over the shim: named parameters in one flat buffer, the
+ * forward pass layer by layer, heads, KV cache. What is trained, and how, is learn's. */
+#ifndef CAI_MODEL_MODEL_H
+#define CAI_MODEL_MODEL_H
+
+#include "base/rng.h"
+#include "hf/hf.h"
+#include "shim/ct.h"
+
+struct model_layer {
+    ct_tensor *attention_norm, *mlp_norm;       /* [D] */
+    ct_tensor *q, *k, *v, *o;                   /* [Hq·Dh, D] [Hkv·Dh, D] [Hkv·Dh, D] [D, Hq·Dh] */
+    ct_tensor *q_bias, *k_bias, *v_bias, *o_bias; /* NULL unless attention_bias */
+    ct_tensor *gate, *up, *down;                /* [F, D] [F, D] [D, F] */
+};
+
+/* One parameter's place in the flat buffer. */
+struct model_param {
+    char name[128]; /* Hugging Face name */
+    int ndim;
+    int64_t shape[4];
+    int64_t offset, numel; /* elements */
+    ct_tensor *view;       /* into model.flat; the leaf that records gradients */
+    bool decay;            /* weight decay applies (matrices, not norms) */
+};
+
+enum model_head { MODEL_HEAD_LM, MODEL_HEAD_SCALAR };
+
+struct model {
+    struct hf_config config;
+    enum model_head head;
+    ct_tensor *flat; /* [N] every parameter, fp32, padded to 128 elements each */
+    int64_t n;       /* elements of flat */
+    struct model_param *params;
+    int n_params;
+    ct_tensor *embedding;  /* [V, D] */
+    ct_tensor *final_norm; /* [D] */
+    ct_tensor *lm_head;    /* [V, D]; the embedding itself when tied; NULL for a scalar head */
+    ct_tensor *score;      /* [1, D]; NULL for an LM head */
+    struct model_layer *layers;
+    ct_tensor *rope_cos, *rope_sin; /* [max_positions, Dh] fp32 */
+    char *dir;                      /* where it was loaded from; tokenizer files are copied from here */
+};
+
+/* Loads a folder. A scalar-head model is refused when its head is missing. */
+int model_load(const char *dir, struct model **ret);
+/* Loads a causal LM's trunk and puts a fresh scalar head on it: weights N(0, 1/(D+1)),
+ * no bias (Huang et al. 2024, "N+ implementation details"), drawn from `key`. With a
+ * folder that already has a scalar head, loads it as it is. */
+int model_load_scalar(const char *dir, struct cai_key key, struct model **ret);
+/* Random initialisation (GPT-2/Llama: N(0, 0.02), residual outputs scaled by 1/√(2L)). */
+int model_new(const struct hf_config *config, struct cai_key key, struct model **ret);
+int model_clone(const struct model *m, struct model **ret);
+int model_copy_weights(struct model *to, const struct model *from);
+/* A folder that transformers opens; tokenizer files come from m->dir. A scalar head is
+ * saved as LlamaForSequenceClassification with a pad token id of its own. Durable. */
+int model_save(const struct model *m, const char *dir);
+void model_free(struct model *m);
+
+/* ---- packed forward -------------------------------------------------------------- */
+/* Sequences laid end to end; positions restart. Built once, used by many forwards. */
+struct pack {
+    int64_t t, n;     /* tokens, sequences */
+    int64_t *starts;  /* [n + 1] host */
+    int32_t *host_ids; /* [t] host */
+    ct_tensor *ids;   /* [t] I64 */
+    ct_tensor *cos, *sin; /* [t, Dh], gathered by position */
+};
+
+int pack_new(const struct model *m, const int32_t *const *ids, const int64_t *lengths, int64_t n,
+             struct pack **ret);
+void pack_free(struct pack *p);
+
+/* x [T, D]. The trainer calls these one by one, so that a layer's input can be a leaf. */
+ct_tensor *transformer_embed(ct_scope *s, const struct model *m, const struct pack *p);
+ct_tensor *transformer_layer(ct_scope *s, const struct model *m, int layer, ct_tensor *x,
+                             const struct pack *p);
+ct_tensor *transformer_norm(ct_scope *s, const struct model *m, ct_tensor *x);
+/* All of the above, layer scopes closed as it goes (no gradients): hidden [T, D] in s. */
+ct_tensor *transformer_hidden(ct_scope *s, const struct model *m, const struct pack *p);
+
+/* ---- heads ------------------------------------------------------------------------- */
+ct_tensor *head_logits(ct_scope *s, const struct model *m, ct_tensor *hidden);  /* [R, D] → [R, V] */
+ct_tensor *head_scalar(ct_scope *s, const struct model *m, ct_tensor *hidden);  /* [R, D] → [R] */
+
+/* ---- cached forward ------------------------------------------------------------------ */
+struct kv_cache {
+    int64_t slots, capacity; /* sequences, positions each */
+    ct_tensor **k, **v;      /* per layer [slots, Hkv, capacity, Dh] */
+};
+
+int kv_cache_new(const struct model *m, int64_t slots, int64_t capacity, struct kv_cache **ret);
+void kv_cache_free(struct kv_cache *c);
+int kv_cache_copy(struct kv_cache *c, int64_t from, int64_t to, int64_t length);
+/* Feeds each sequence's new tokens at positions past[i] … and returns the hidden state
+ * of its last row: [n, D]. Writes the cache. */
+ct_tensor *transformer_prefill(ct_scope *s, const struct model *m, struct kv_cache *c,
+                               const int32_t *const *ids, const int64_t *lengths,
+                               const int64_t *slots, const int64_t *past, int64_t n);
+/* One token per row at positions[b]: hidden [B, D]. Writes the cache. */
+ct_tensor *transformer_decode(ct_scope *s, const struct model *m, struct kv_cache *c,
+                              const int32_t *ids, const int64_t *slots, const int64_t *positions,
+                              int64_t b);
+
+#endif

@@ -1,0 +1,171 @@
+/* store.h: everything durable that caid knows, in one SQLite file: WAL,
+ * synchronous=FULL, one connection, one thread. Rows that touch training have natural
+ * keys (job, round, stage, item, k); no order ever depends on a rowid or a time.
+ *
+ * Nothing here commits by itself except where said: callers group what belongs together
+ * between store_begin and store_commit. CAI_ENOSPC after a failed write leaves the
+ * transaction to be rolled back. */
+#ifndef CAI_STORE_STORE_H
+#define CAI_STORE_STORE_H
+
+#include "base/buf.h"
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct store;
+
+int store_open(const char *path, struct store **ret); /* creates or upgrades; refuses newer */
+void store_close(struct store *s);
+int store_begin(struct store *s);
+int store_commit(struct store *s);
+void store_rollback(struct store *s);
+int64_t store_epoch_next(struct store *s); /* raises and returns the epoch; own transaction */
+
+/* ---- jobs --------------------------------------------------------------------- */
+enum job_state {
+    JOB_PENDING, JOB_HELD, JOB_RUNNING, JOB_WAITING_REVIEW, JOB_COMPLETING, JOB_SUSPENDED,
+    JOB_COMPLETED, JOB_FAILED, JOB_CANCELLED
+};
+const char *job_state_name(enum job_state s); /* "PENDING" … */
+
+struct store_job {
+    int64_t id;
+    char *name, *spec, *constitution; /* spec: JSON; constitution: revision hash */
+    enum job_state state;
+    char *reason;  /* why it waits or failed: for people */
+    char *gate;    /* what `resume --accept NAME` would accept, "" if nothing */
+    char *accepted; /* names accepted so far, space-separated */
+    uint32_t round; /* 1 … rounds; PPO runs as round rounds + 1 */
+    char *stage;    /* present stage; "" before the first */
+    bool planned;   /* its plan is committed */
+    char *numeric_class; /* pinned at the first lease; "" before */
+    int64_t uid, submitted_ms, started_ms, finished_ms;
+};
+int store_job_add(struct store *s, const char *name, const char *spec_json, const char *revision,
+                  int64_t uid, const char *request_key, int64_t *ret_id);
+/* ret's strings are the caller's: store_job_free. CAI_ENOTFOUND. */
+int store_job_get(struct store *s, int64_t id, struct store_job *ret);
+void store_job_free(struct store_job *j);
+int store_job_set_state(struct store *s, int64_t id, enum job_state state, const char *reason,
+                        const char *gate);
+int store_job_set_stage(struct store *s, int64_t id, uint32_t round, const char *stage, bool planned);
+int store_job_accept(struct store *s, int64_t id, const char *gate);
+int store_job_pin_class(struct store *s, int64_t id, const char *numeric_class);
+/* Calls back in id order; a non-zero return stops and is returned. */
+int store_jobs_each(struct store *s, int (*f)(void *c, const struct store_job *j), void *c);
+
+/* ---- tasks and ledger ------------------------------------------------------------ */
+struct store_task {
+    int64_t id, job;
+    uint32_t round, chunk;
+    const char *stage, *phase;
+    bool gang;            /* all of the job's ranks together */
+    const void *payload;  /* packed Cai__V1__Task without its id */
+    size_t payload_len;
+};
+/* UNIQUE(job, round, stage, phase, chunk): adding the same again is CAI_ESTATE. */
+int store_task_add(struct store *s, const struct store_task *t, int64_t *ret_id);
+/* Tasks not done, in (round, stage order of adding is irrelevant) phase, chunk order. */
+int store_tasks_open(struct store *s, int64_t job,
+                     int (*f)(void *c, const struct store_task *t), void *c);
+int store_task_get(struct store *s, int64_t id, struct cai_buf *payload, struct store_task *ret);
+/* Marks done in the caller's transaction; CAI_ESTATE if it already was. */
+int store_task_done(struct store *s, int64_t id, const char *result_hash, double seconds,
+                    uint64_t tokens);
+int store_task_counts(struct store *s, int64_t job, uint32_t round, const char *stage,
+                      int64_t *ret_done, int64_t *ret_total);
+/* The ledger's digest: SHA-256 over (round, stage, phase, chunk, result hash), ordered. */
+int store_ledger_digest(struct store *s, int64_t job, char ret_hex[65]);
+
+/* ---- examples ---------------------------------------------------------------------- */
+/* One text of one step. kind: "prompt", "reply", "critique", "revision", "reply_a",
+ * "reply_b", … ; k orders texts of a kind within an item. */
+struct store_example {
+    int64_t job;
+    uint32_t round;
+    const char *stage;
+    uint64_t item;
+    uint32_t k;
+    const char *kind;
+    const char *text;
+    const char *principle, *revision, *model; /* provenance; "" where it does not apply */
+    const char *detail; /* JSON object: flags, counts, messages of the prompt */
+};
+int store_example_add(struct store *s, const struct store_example *e); /* CAI_ESTATE if there */
+/* Ordered by (round, stage, item, kind, k). stage/kind NULL = any; round 0 = any. */
+int store_examples_each(struct store *s, int64_t job, uint32_t round, const char *stage,
+                        const char *kind, int (*f)(void *c, const struct store_example *e), void *c);
+/* One text; *ret_text is the caller's. CAI_ENOTFOUND. */
+int store_example_get(struct store *s, int64_t job, uint32_t round, const char *stage, uint64_t item,
+                      const char *kind, uint32_t k, char **ret_text, char **ret_detail);
+int store_examples_count(struct store *s, int64_t job, uint32_t round, const char *stage,
+                         const char *kind, int64_t *ret);
+
+/* ---- labels --------------------------------------------------------------------------- */
+struct store_label {
+    int64_t job;
+    uint32_t round;
+    uint64_t item;
+    uint32_t k;           /* which principle of several */
+    const char *principle, *revision, *model, *source; /* source: "ai", "human" */
+    double p;             /* P(A better), orders averaged */
+    double p_ab, p_ba;    /* P(first shown) in each order */
+    double mass_ab, mass_ba; /* probability of the two options together */
+    bool held_out;
+};
+int store_label_add(struct store *s, const struct store_label *l);
+int store_labels_each(struct store *s, int64_t job, uint32_t round,
+                      int (*f)(void *c, const struct store_label *l), void *c);
+
+/* ---- models, metrics, events, blobs ------------------------------------------------------ */
+struct store_model {
+    int64_t job;
+    uint32_t round;
+    const char *stage, *kind; /* kind: policy, pm, classifier, checkpoint */
+    uint32_t k;               /* member */
+    uint64_t step;
+    const char *path, *hash, *provenance; /* JSON */
+};
+int store_model_add(struct store *s, const struct store_model *m); /* replaces an equal key */
+/* The newest by (round, step) with round <= `round`; strings are the caller's. */
+int store_model_find(struct store *s, int64_t job, uint32_t round, const char *stage,
+                     const char *kind, uint32_t k, char **ret_path, char **ret_hash);
+int store_models_each(struct store *s, int64_t job, int (*f)(void *c, const struct store_model *m),
+                      void *c);
+
+int store_metric_add(struct store *s, int64_t job, uint32_t round, const char *stage, uint64_t step,
+                     const char *name, double value); /* replaces an equal key */
+struct store_metric {
+    uint32_t round;
+    const char *stage, *name;
+    uint64_t step;
+    double value;
+};
+int store_metrics_each(struct store *s, int64_t job, int (*f)(void *c, const struct store_metric *m),
+                       void *c);
+int store_metric_get(struct store *s, int64_t job, uint32_t round, const char *stage, uint64_t step,
+                     const char *name, double *ret);
+
+/* For people: `caictl logs`. Never prompt text. */
+int store_event_add(struct store *s, int64_t job, int level, const char *text);
+int store_events_each(struct store *s, int64_t job, int64_t after_id,
+                      int (*f)(void *c, int64_t id, int64_t wall_ms, int level, const char *text),
+                      void *c);
+
+/* Content-addressed files beside the database: DIR/blobs/HASH. Durable on return. */
+int store_blob_put(struct store *s, const void *data, size_t len, char ret_hash[65], char **ret_path);
+
+/* ---- constitutions -------------------------------------------------------------------------- */
+int store_constitution_add(struct store *s, const char *name, const char *revision,
+                           const char *canonical, const char *message);
+/* By revision (or unique prefix ≥ 6) or by name (its current revision). Strings the caller's. */
+int store_constitution_get(struct store *s, const char *name_or_revision, char **ret_revision,
+                           char **ret_canonical);
+int store_constitution_set_current(struct store *s, const char *name, const char *revision);
+int store_constitutions_each(struct store *s,
+                             int (*f)(void *c, const char *name, const char *revision,
+                                      int64_t wall_ms, const char *message, bool current),
+                             void *c);
+
+#endif

@@ -1,0 +1,29 @@
+/* channel.h: Frames over ZeroMQ with limits. One side binds (ROUTER), others connect
+ * (DEALER). Local endpoints are ipc:// only in this version; TCP is refused until CURVE
+ * keys are given. */
+#ifndef CAI_PROTO_CHANNEL_H
+#define CAI_PROTO_CHANNEL_H
+
+#include "cai.pb-c.h"
+#include <stddef.h>
+
+struct channel;
+enum { CHANNEL_PEER_MAX = 32, CHANNEL_CONTROL_MAX = 1 << 20, CHANNEL_TASK_MAX = 16 << 20 };
+
+struct channel_peer {
+    size_t len;
+    unsigned char id[CHANNEL_PEER_MAX];
+};
+
+int channel_bind(void *zmq_context, const char *endpoint, size_t max_bytes, struct channel **ret);
+int channel_connect(void *zmq_context, const char *endpoint, size_t max_bytes, struct channel **ret);
+void channel_close(struct channel *c);
+int channel_fd(const struct channel *c);
+/* Sends to a peer (ROUTER) or to the bound side (peer NULL). Never blocks: a peer that is
+ * gone or full is CAI_ENOTFOUND. */
+int channel_send(struct channel *c, const struct channel_peer *peer, const Cai__V1__Frame *frame);
+/* 1 and a frame (free with cai__v1__frame__free_unpacked(f, NULL)), 0 if nothing waits, or
+ * CAI_EPROTO for a malformed message (dropped; *ret_peer is set when known). */
+int channel_receive(struct channel *c, struct channel_peer *ret_peer, Cai__V1__Frame **ret);
+
+#endif

@@ -1,0 +1,180 @@
+/* ct.h: tensors for C, over libtorch. The whole C surface of the shim.
+ *
+ * C code reads like the paper: every operation takes a scope, which owns its result
+ * and keeps the first error. Operations on a failed scope, or with a NULL input,
+ * return NULL at once, so a computation is written without checks and tested once:
+ *
+ *     ct_scope *s = ct_scope_open();
+ *     ct_tensor *h = ct_add(s, x, ct_linear(s, a, w, NULL));   // [T, D]
+ *     int rc = ct_scope_status(s);
+ *     if (rc == 0) ct_keep(h, &out);       // out outlives the scope
+ *     ct_scope_close(s);
+ *
+ * One scope per layer, closed with the tensor to keep; otherwise intermediates outlive
+ * their use. A scope belongs to one thread. Gradient recording is a property of the
+ * scope (ct_scope_open_grad). Errors are codes of base/error.h; out-of-memory is its
+ * own code (CAI_ENOMEM). No model and no algorithm is known here.
+ *
+ * Shapes are written in brackets; [T, D] is row-major, T outermost. fp32 unless said. */
+#ifndef CAI_SHIM_CT_H
+#define CAI_SHIM_CT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct ct_scope ct_scope;
+typedef struct ct_tensor ct_tensor;
+
+enum ct_dtype { CT_F32, CT_BF16, CT_F16, CT_F64, CT_I64, CT_I32, CT_U8, CT_BOOL };
+
+/* ---- process ---------------------------------------------------------------- */
+/* Once per process, before anything else: intra-op threads (>= 1), deterministic
+ * algorithms on, uninitialised-memory fill off. */
+int ct_init(int threads);
+const char *ct_version(void);    /* "2.11.0" */
+/* What bits depend on besides the build: "cpu/avx512/threads=2/torch=2.11.0". */
+const char *ct_numeric_class(void);
+
+/* ---- scopes ------------------------------------------------------------------- */
+ct_scope *ct_scope_open(void);      /* no gradients recorded (inference) */
+ct_scope *ct_scope_open_grad(void); /* gradients recorded */
+void ct_scope_close(ct_scope *s);   /* frees every tensor it owns; NULL is fine */
+/* 0, or the code of the first error; sets this thread's cai error message. */
+int ct_scope_status(const ct_scope *s);
+/* Makes the scope fail (for C code between ops that finds a shape wrong). */
+void ct_scope_fail(ct_scope *s, int code, const char *text);
+/* *ret becomes the caller's own handle to t (free with ct_free); CAI_* if t is NULL. */
+int ct_keep(ct_tensor *t, ct_tensor **ret);
+void ct_free(ct_tensor *t);                      /* only for handles from ct_keep */
+ct_tensor *ct_adopt(ct_scope *s, ct_tensor *t);  /* a handle of s to a kept tensor (shares storage) */
+
+/* ---- making and reading -------------------------------------------------------- */
+ct_tensor *ct_zeros(ct_scope *s, enum ct_dtype dtype, const int64_t *shape, int ndim);
+ct_tensor *ct_full(ct_scope *s, enum ct_dtype dtype, const int64_t *shape, int ndim, double value);
+/* Copies host data of the given dtype. */
+ct_tensor *ct_from_host(ct_scope *s, enum ct_dtype dtype, const int64_t *shape, int ndim,
+                        const void *data);
+ct_tensor *ct_from_i64(ct_scope *s, const int64_t *data, int64_t n); /* [n] */
+ct_tensor *ct_from_f32(ct_scope *s, const float *data, int64_t n);   /* [n] */
+int ct_ndim(const ct_tensor *t);
+int64_t ct_size(const ct_tensor *t, int dim); /* negative dims count from the end */
+int64_t ct_numel(const ct_tensor *t);
+enum ct_dtype ct_dtype_of(const ct_tensor *t);
+/* Copies out to host, converting to the named type; n must equal numel. */
+int ct_read_f32(const ct_tensor *t, float *out, int64_t n);
+int ct_read_i64(const ct_tensor *t, int64_t *out, int64_t n);
+int ct_read_raw(const ct_tensor *t, void *out, size_t bytes); /* as stored, contiguous */
+int ct_item(const ct_tensor *t, double *out);                 /* one element */
+/* Pointer to a contiguous CPU tensor's data, valid while t lives; NULL otherwise. */
+void *ct_host_data(ct_tensor *t);
+bool ct_all_finite(ct_scope *s, ct_tensor *t);
+
+/* ---- in place (outside gradient recording) ------------------------------------------ */
+int ct_copy_(ct_tensor *dst, const ct_tensor *src); /* converts dtype */
+int ct_write_host_(ct_tensor *dst, enum ct_dtype dtype, const void *data); /* numel items */
+int ct_fill_(ct_tensor *t, double value);
+int ct_scale_(ct_tensor *t, double factor);
+int ct_add_(ct_tensor *t, const ct_tensor *other, double alpha); /* t += alpha × other */
+
+/* ---- shape ---------------------------------------------------------------------------- */
+ct_tensor *ct_view(ct_scope *s, ct_tensor *t, const int64_t *shape, int ndim); /* one -1 allowed */
+ct_tensor *ct_narrow(ct_scope *s, ct_tensor *t, int dim, int64_t start, int64_t length); /* view */
+ct_tensor *ct_transpose(ct_scope *s, ct_tensor *t, int a, int b);                        /* view */
+ct_tensor *ct_contiguous(ct_scope *s, ct_tensor *t);
+ct_tensor *ct_cat(ct_scope *s, ct_tensor *const *t, int n, int dim);
+ct_tensor *ct_to(ct_scope *s, ct_tensor *t, enum ct_dtype dtype);
+/* rows[i] = t[index[i], …]; its backward is deterministic (index_select, never indexing). */
+ct_tensor *ct_index_select(ct_scope *s, ct_tensor *t, int dim, ct_tensor *index);
+ct_tensor *ct_gather_last(ct_scope *s, ct_tensor *t, ct_tensor *index); /* [N,V],[N] → [N] */
+
+/* ---- arithmetic (broadcasting) ------------------------------------------------------------ */
+ct_tensor *ct_add(ct_scope *s, ct_tensor *a, ct_tensor *b);
+ct_tensor *ct_sub(ct_scope *s, ct_tensor *a, ct_tensor *b);
+ct_tensor *ct_mul(ct_scope *s, ct_tensor *a, ct_tensor *b);
+ct_tensor *ct_div(ct_scope *s, ct_tensor *a, ct_tensor *b);
+ct_tensor *ct_min(ct_scope *s, ct_tensor *a, ct_tensor *b); /* elementwise */
+ct_tensor *ct_max(ct_scope *s, ct_tensor *a, ct_tensor *b);
+ct_tensor *ct_scale(ct_scope *s, ct_tensor *a, double factor);
+ct_tensor *ct_shift(ct_scope *s, ct_tensor *a, double addend);
+ct_tensor *ct_clamp(ct_scope *s, ct_tensor *a, double low, double high);
+ct_tensor *ct_exp(ct_scope *s, ct_tensor *a);
+ct_tensor *ct_log(ct_scope *s, ct_tensor *a);
+ct_tensor *ct_square(ct_scope *s, ct_tensor *a);
+ct_tensor *ct_sigmoid(ct_scope *s, ct_tensor *a);
+ct_tensor *ct_log_sigmoid(ct_scope *s, ct_tensor *a);
+ct_tensor *ct_silu(ct_scope *s, ct_tensor *a);
+ct_tensor *ct_sum(ct_scope *s, ct_tensor *a);  /* scalar */
+ct_tensor *ct_mean(ct_scope *s, ct_tensor *a); /* scalar */
+ct_tensor *ct_sum_dim(ct_scope *s, ct_tensor *a, int dim);
+ct_tensor *ct_softmax(ct_scope *s, ct_tensor *a);     /* last dimension, in fp32 */
+ct_tensor *ct_log_softmax(ct_scope *s, ct_tensor *a); /* last dimension, in fp32 */
+ct_tensor *ct_logsumexp(ct_scope *s, ct_tensor *a);   /* last dimension removed */
+ct_tensor *ct_argmax(ct_scope *s, ct_tensor *a);      /* last dimension removed; I64 */
+ct_tensor *ct_matmul(ct_scope *s, ct_tensor *a, ct_tensor *b);
+
+/* ---- coarse operations of a transformer ------------------------------------------------------ */
+ct_tensor *ct_linear(ct_scope *s, ct_tensor *x, ct_tensor *w, ct_tensor *b); /* [.., I] × [O, I] → [.., O]; b may be NULL */
+ct_tensor *ct_embedding(ct_scope *s, ct_tensor *w, ct_tensor *ids); /* [V, D], [T] → [T, D]; deterministic backward */
+ct_tensor *ct_rms_norm(ct_scope *s, ct_tensor *x, ct_tensor *w, double eps); /* over the last dimension, fp32 inside */
+ct_tensor *ct_swiglu(ct_scope *s, ct_tensor *gate, ct_tensor *up);           /* silu(gate) × up */
+/* Rotates half against half. x [T, H, D]; cos, sin [T, D] fp32 (each half repeated). */
+ct_tensor *ct_rotary(ct_scope *s, ct_tensor *x, ct_tensor *cos, ct_tensor *sin);
+/* Causal self-attention over packed sequences. q [T, Hq, D]; k, v [T, Hkv, D], Hkv | Hq;
+ * sequence i is rows starts[i] … starts[i+1]-1 (host array of n + 1, starts[n] = T).
+ * Result [T, Hq, D]. A sequence's result does not depend on its neighbours' content. */
+ct_tensor *ct_attention_packed(ct_scope *s, ct_tensor *q, ct_tensor *k, ct_tensor *v,
+                               const int64_t *starts, int64_t n, double scale);
+/* One step of decoding, no gradient. q [B, Hq, D]; k_cache, v_cache [S, Hkv, L, D] slabs;
+ * row b attends to slots[b], positions 0 … lengths[b]-1 (host arrays of B). → [B, Hq, D].
+ * A row's result depends on its own slot and length only: the same bits in any batch. */
+ct_tensor *ct_attention_decode(ct_scope *s, ct_tensor *q, ct_tensor *k_cache, ct_tensor *v_cache,
+                               const int64_t *slots, const int64_t *lengths, int64_t b,
+                               double scale);
+/* Prompt continuation, no gradient: q [T, Hq, D] packed as starts/n; sequence i attends
+ * causally to positions 0 … past[i] + its own rows in slot slots[i], whose new keys are
+ * already written (ct_cache_write). → [T, Hq, D]. */
+ct_tensor *ct_attention_prefill(ct_scope *s, ct_tensor *q, ct_tensor *k_cache, ct_tensor *v_cache,
+                                const int64_t *slots, const int64_t *past, const int64_t *starts,
+                                int64_t n, double scale);
+/* cache[slots[t], :, positions[t], :] = x[t]; x [T, Hkv, D] (host arrays of T). */
+int ct_cache_write(ct_tensor *cache, ct_tensor *x, const int64_t *slots, const int64_t *positions,
+                   int64_t n);
+/* Copies positions 0 … length-1 of slot `from` into `to`. */
+int ct_cache_copy(ct_tensor *cache, int64_t from, int64_t to, int64_t length);
+
+/* log softmax(h · wᵀ / temperature)[target] per row, never holding [T, V] whole.
+ * h [T, D], w [V, D], target [T] I64 → logprob [T] fp32. Differentiable in h and w.
+ * ret_entropy, ret_argmax may be NULL; both [T], not differentiable. */
+ct_tensor *ct_linear_logprob(ct_scope *s, ct_tensor *h, ct_tensor *w, ct_tensor *target,
+                             double temperature, ct_tensor **ret_entropy, ct_tensor **ret_argmax);
+/* Differentiable entropy is not offered: an entropy bonus is not part of the loop. */
+
+/* ---- gradients ------------------------------------------------------------------------------- */
+/* A new leaf sharing t's data, recording gradients. */
+ct_tensor *ct_leaf(ct_scope *s, ct_tensor *t);
+ct_tensor *ct_detach(ct_scope *s, ct_tensor *t);
+int ct_set_requires_grad(ct_tensor *t, bool on); /* for parameters: kept leaves */
+/* d(Σ roots[i] · seeds[i]); seeds[i] NULL means 1 (scalar root). Gradients accumulate
+ * in place into the leaves. */
+int ct_backward(ct_scope *s, ct_tensor *const *roots, ct_tensor *const *seeds, int n);
+ct_tensor *ct_grad(ct_scope *s, ct_tensor *leaf); /* NULL if none arrived (no error) */
+/* Makes `grad` (same shape, e.g. a view of a flat buffer) the leaf's gradient storage. */
+int ct_bind_grad(ct_tensor *leaf, ct_tensor *grad);
+
+/* ---- optimizer, over flat buffers --------------------------------------------------------------- */
+/* One fused AdamW step (Loshchilov & Hutter 2019; PyTorch's placement of eps), all [N]
+ * fp32; step counts from 1. */
+int ct_adamw_(ct_tensor *param, ct_tensor *grad, ct_tensor *exp_avg, ct_tensor *exp_avg_sq,
+              int64_t step, double lr, double beta1, double beta2, double eps,
+              double weight_decay);
+int ct_norm(const ct_tensor *t, double *ret); /* Euclidean, accumulated in fp64 */
+
+#ifdef __cplusplus
+}
+#endif
+#endif
