@@ -21,7 +21,8 @@ void *cai_alloc(size_t size) { return or_abort(calloc(1, size ? size : 1)); }
 
 void *cai_realloc(void *p, size_t n, size_t size) {
     CAI_CHECK(size == 0 || n <= SIZE_MAX / size);
-    return or_abort(realloc(p, n * size ? n * size : 1));
+    size_t bytes = n * size;
+    return or_abort(realloc(p, bytes ? bytes : 1));
 }
 
 char *cai_strdup(const char *s) { return or_abort(strdup(s)); }

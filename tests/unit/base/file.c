@@ -1,0 +1,79 @@
+/* file: durable writes keep the old content or the new; removal does not follow links. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char dir[] = "/tmp/cai-file-XXXXXX";
+
+static int make_dir(void **state) {
+    (void)state;
+    return mkdtemp(dir) ? 0 : -1;
+}
+static int remove_dir(void **state) {
+    (void)state;
+    return cai_dir_remove(dir);
+}
+
+static void write_then_read(void **state) {
+    (void)state;
+    CAI_AUTO(mem) char *path = cai_path_join(dir, "a");
+    assert_int_equal(cai_file_write_atomic(path, "one", 3), 0);
+    assert_int_equal(cai_file_write_atomic(path, "two!", 4), 0);
+    CAI_AUTO(buf) struct cai_buf b = {0};
+    assert_int_equal(cai_file_read(path, 100, &b), 0);
+    assert_string_equal(b.data, "two!");
+    char hex[CAI_SHA256_HEX], again[CAI_SHA256_HEX];
+    assert_int_equal(cai_file_sha256(path, hex), 0);
+    cai_sha256("two!", 4, again);
+    assert_string_equal(hex, again);
+}
+
+static void digest_is_sha256(void **state) {
+    (void)state;
+    char hex[CAI_SHA256_HEX];
+    cai_sha256("abc", 3, hex); /* FIPS 180-2, appendix B.1 */
+    assert_string_equal(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+}
+
+static void refuses(void **state) {
+    (void)state;
+    CAI_AUTO(mem) char *path = cai_path_join(dir, "big");
+    assert_int_equal(cai_file_write_atomic(path, "0123456789", 10), 0);
+    CAI_AUTO(buf) struct cai_buf b = {0};
+    assert_int_equal(cai_file_read(path, 9, &b), CAI_ELIMIT);
+    assert_int_equal(cai_file_read(dir, 9, &b), CAI_EINPUT);
+    assert_int_equal(cai_file_read("/nonexistent/x", 9, &b), CAI_ENOTFOUND);
+    assert_true(cai_file_write_atomic("/nonexistent/x", "a", 1) < 0);
+    assert_false(cai_file_exists("/nonexistent/x.tmp"));
+}
+
+static void removal_stays_inside(void **state) {
+    (void)state;
+    CAI_AUTO(mem) char *kept = cai_path_join(dir, "kept");
+    CAI_AUTO(mem) char *tree = cai_path_join(dir, "tree/deep/er");
+    CAI_AUTO(mem) char *top = cai_path_join(dir, "tree");
+    CAI_AUTO(mem) char *link = cai_path_join(dir, "tree/link");
+    assert_int_equal(cai_dir_make(kept), 0);
+    assert_int_equal(cai_dir_make(tree), 0);
+    assert_int_equal(symlink(kept, link), 0);
+    assert_int_equal(cai_dir_remove(top), 0);
+    assert_false(cai_file_exists(top));
+    assert_true(cai_file_exists(kept));
+    assert_int_equal(cai_dir_remove(top), 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(write_then_read), cmocka_unit_test(digest_is_sha256),
+        cmocka_unit_test(refuses), cmocka_unit_test(removal_stays_inside)};
+    return cmocka_run_group_tests(tests, make_dir, remove_dir);
+}
