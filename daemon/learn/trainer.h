@@ -26,6 +26,9 @@ struct trainer_options {
     bool recompute;     /* keep layer inputs only and run each layer again in backward */
 };
 
+/* Whether the graphs of one micro-batch of so many tokens are too large to keep (1 GiB). */
+bool trainer_should_recompute(const struct model *m, int64_t tokens);
+
 /* Borrows the model, makes its parameters record gradients. */
 int trainer_new(struct model *m, const struct trainer_options *o, struct trainer **ret);
 void trainer_free(struct trainer *t);
