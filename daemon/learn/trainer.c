@@ -383,7 +383,8 @@ int trainer_step(struct trainer *t, double lr, struct trainer_report *ret) {
 /* ---- state ----------------------------------------------------------------------------- */
 
 void trainer_state(const struct trainer *t, struct trainer_state *ret) {
-    *ret = (struct trainer_state){t->m->flat, t->exp_avg, t->exp_avg_sq, t->step, t->bad};
+    *ret = (struct trainer_state){t->m->flat, t->exp_avg, t->exp_avg_sq, t->step, t->bad,
+                                  t->sharded};
 }
 
 void trainer_set_counts(struct trainer *t, int64_t step, int64_t bad) {
