@@ -12,6 +12,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* A target within this of 1/2 decides nothing. */
 static const double DELTA = 0.1;
