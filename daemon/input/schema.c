@@ -62,9 +62,9 @@ static void expected(const struct schema_field *f, const char *shown, const char
     char found[64], range[96] = "";
     if (f->min != 0 || f->max != 0) {
         if (isinf(f->max))
-            snprintf(range, sizeof range, " ≥ %g", f->min);
+            snprintf(range, sizeof range, " ≥ %.10g", f->min);
         else
-            snprintf(range, sizeof range, " from %g to %g", f->min, f->max);
+            snprintf(range, sizeof range, " from %.10g to %.10g", f->min, f->max);
     } else if (f->max == 0 && f->min == 0 && (f->type == SCHEMA_INT || f->type == SCHEMA_NUMBER)) {
         range[0] = '\0';
     }
