@@ -1,0 +1,192 @@
+/* ops.cpp: shape and arithmetic, one entry per operation of libtorch; and the row
+ * operations of a transformer. Attention stands in attention.cpp, gradients in train.cpp. */
+#include "guard.hpp"
+
+#include <ATen/ops/argmax.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/clamp.h>
+#include <ATen/ops/embedding.h>
+#include <ATen/ops/exp.h>
+#include <ATen/ops/gather.h>
+#include <ATen/ops/index_select.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/log.h>
+#include <ATen/ops/log_sigmoid.h>
+#include <ATen/ops/log_softmax.h>
+#include <ATen/ops/logsumexp.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/maximum.h>
+#include <ATen/ops/mean.h>
+#include <ATen/ops/minimum.h>
+#include <ATen/ops/rsqrt.h>
+#include <ATen/ops/sigmoid.h>
+#include <ATen/ops/silu.h>
+#include <ATen/ops/softmax.h>
+#include <ATen/ops/square.h>
+#include <ATen/ops/sum.h>
+
+using namespace shim;
+
+/* ---- shape ---------------------------------------------------------------------------------- */
+
+ct_tensor *ct_view(ct_scope *s, ct_tensor *t, const int64_t *shape, int ndim) {
+    if (!ready(s, "ct_view", t))
+        return nullptr;
+    return op(s, "ct_view",
+              [&] { return t->t.view(at::IntArrayRef(shape, static_cast<size_t>(ndim))); });
+}
+
+ct_tensor *ct_narrow(ct_scope *s, ct_tensor *t, int dim, int64_t start, int64_t length) {
+    if (!ready(s, "ct_narrow", t))
+        return nullptr;
+    return op(s, "ct_narrow", [&] { return t->t.narrow(dim, start, length); });
+}
+
+ct_tensor *ct_transpose(ct_scope *s, ct_tensor *t, int a, int b) {
+    if (!ready(s, "ct_transpose", t))
+        return nullptr;
+    return op(s, "ct_transpose", [&] { return t->t.transpose(a, b); });
+}
+
+ct_tensor *ct_contiguous(ct_scope *s, ct_tensor *t) {
+    if (!ready(s, "ct_contiguous", t))
+        return nullptr;
+    return op(s, "ct_contiguous", [&] { return t->t.contiguous(); });
+}
+
+ct_tensor *ct_cat(ct_scope *s, ct_tensor *const *t, int n, int dim) {
+    if (!ready(s, "ct_cat"))
+        return nullptr;
+    for (int i = 0; i < n; i++)
+        if (!ready(s, "ct_cat", t[i]))
+            return nullptr;
+    return op(s, "ct_cat", [&] {
+        std::vector<at::Tensor> list;
+        for (int i = 0; i < n; i++)
+            list.push_back(t[i]->t);
+        return at::cat(list, dim);
+    });
+}
+
+ct_tensor *ct_to(ct_scope *s, ct_tensor *t, enum ct_dtype dtype) {
+    if (!ready(s, "ct_to", t))
+        return nullptr;
+    return op(s, "ct_to", [&] { return t->t.to(scalar_type(dtype)); });
+}
+
+ct_tensor *ct_index_select(ct_scope *s, ct_tensor *t, int dim, ct_tensor *index) {
+    if (!ready(s, "ct_index_select", t, index))
+        return nullptr;
+    return op(s, "ct_index_select", [&] { return at::index_select(t->t, dim, index->t); });
+}
+
+ct_tensor *ct_gather_last(ct_scope *s, ct_tensor *t, ct_tensor *index) {
+    if (!ready(s, "ct_gather_last", t, index))
+        return nullptr;
+    return op(s, "ct_gather_last",
+              [&] { return at::gather(t->t, -1, index->t.unsqueeze(-1)).squeeze(-1); });
+}
+
+/* ---- arithmetic ----------------------------------------------------------------------------- */
+
+#define UNARY(name, expression)                                                                    \
+    ct_tensor *name(ct_scope *s, ct_tensor *a) {                                                   \
+        if (!ready(s, #name, a))                                                                   \
+            return nullptr;                                                                        \
+        const at::Tensor &x = a->t;                                                                \
+        return op(s, #name, [&] { return expression; });                                           \
+    }
+#define BINARY(name, expression)                                                                   \
+    ct_tensor *name(ct_scope *s, ct_tensor *a, ct_tensor *b) {                                     \
+        if (!ready(s, #name, a, b))                                                                \
+            return nullptr;                                                                        \
+        const at::Tensor &x = a->t, &y = b->t;                                                     \
+        return op(s, #name, [&] { return expression; });                                           \
+    }
+
+BINARY(ct_add, x + y)
+BINARY(ct_sub, x - y)
+BINARY(ct_mul, x * y)
+BINARY(ct_div, x / y)
+BINARY(ct_min, at::minimum(x, y))
+BINARY(ct_max, at::maximum(x, y))
+BINARY(ct_matmul, at::matmul(x, y))
+UNARY(ct_exp, at::exp(x))
+UNARY(ct_log, at::log(x))
+UNARY(ct_square, at::square(x))
+UNARY(ct_sigmoid, at::sigmoid(x))
+UNARY(ct_log_sigmoid, at::log_sigmoid(x))
+UNARY(ct_silu, at::silu(x))
+UNARY(ct_sum, at::sum(x))
+UNARY(ct_mean, at::mean(x))
+UNARY(ct_softmax, at::softmax(x, -1, at::kFloat))
+UNARY(ct_log_softmax, at::log_softmax(x, -1, at::kFloat))
+UNARY(ct_logsumexp, at::logsumexp(x, -1))
+UNARY(ct_argmax, at::argmax(x, -1))
+
+ct_tensor *ct_scale(ct_scope *s, ct_tensor *a, double factor) {
+    if (!ready(s, "ct_scale", a))
+        return nullptr;
+    return op(s, "ct_scale", [&] { return a->t * factor; });
+}
+
+ct_tensor *ct_shift(ct_scope *s, ct_tensor *a, double addend) {
+    if (!ready(s, "ct_shift", a))
+        return nullptr;
+    return op(s, "ct_shift", [&] { return a->t + addend; });
+}
+
+ct_tensor *ct_clamp(ct_scope *s, ct_tensor *a, double low, double high) {
+    if (!ready(s, "ct_clamp", a))
+        return nullptr;
+    return op(s, "ct_clamp", [&] { return at::clamp(a->t, low, high); });
+}
+
+ct_tensor *ct_sum_dim(ct_scope *s, ct_tensor *a, int dim) {
+    if (!ready(s, "ct_sum_dim", a))
+        return nullptr;
+    return op(s, "ct_sum_dim", [&] { return at::sum(a->t, dim); });
+}
+
+/* ---- rows of a transformer ------------------------------------------------------------------ */
+
+ct_tensor *ct_linear(ct_scope *s, ct_tensor *x, ct_tensor *w, ct_tensor *b) {
+    if (!ready(s, "ct_linear", x, w))
+        return nullptr;
+    return op(s, "ct_linear", [&] {
+        return at::linear(x->t, w->t, b ? std::optional<at::Tensor>(b->t) : std::nullopt);
+    });
+}
+
+ct_tensor *ct_embedding(ct_scope *s, ct_tensor *w, ct_tensor *ids) {
+    if (!ready(s, "ct_embedding", w, ids))
+        return nullptr;
+    return op(s, "ct_embedding", [&] { return at::embedding(w->t, ids->t); });
+}
+
+ct_tensor *ct_rms_norm(ct_scope *s, ct_tensor *x, ct_tensor *w, double eps) {
+    if (!ready(s, "ct_rms_norm", x, w))
+        return nullptr;
+    return op(s, "ct_rms_norm", [&] {
+        at::Tensor f = x->t.to(at::kFloat);
+        at::Tensor r = at::rsqrt(at::mean(f * f, {-1}, true) + eps);
+        return (f * r).to(x->t.scalar_type()) * w->t;
+    });
+}
+
+ct_tensor *ct_swiglu(ct_scope *s, ct_tensor *gate, ct_tensor *up) {
+    if (!ready(s, "ct_swiglu", gate, up))
+        return nullptr;
+    return op(s, "ct_swiglu", [&] { return at::silu(gate->t) * up->t; });
+}
+
+ct_tensor *ct_rotary(ct_scope *s, ct_tensor *x, ct_tensor *cos, ct_tensor *sin) {
+    if (!ready(s, "ct_rotary", x, cos, sin))
+        return nullptr;
+    return op(s, "ct_rotary", [&] {
+        int64_t half = x->t.size(-1) / 2;
+        at::Tensor turned = at::cat({-x->t.narrow(-1, half, half), x->t.narrow(-1, 0, half)}, -1);
+        at::Tensor c = cos->t.unsqueeze(1), n = sin->t.unsqueeze(1);
+        return (x->t * c + turned * n).to(x->t.scalar_type());
+    });
+}
