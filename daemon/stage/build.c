@@ -2,6 +2,7 @@
  * order, so that what follows never depends on the order a worker answered in. */
 #include "stage/build.h"
 
+#include "base/error.h"
 #include "base/text.h"
 #include <math.h>
 #include <string.h>

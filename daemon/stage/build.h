@@ -4,6 +4,7 @@
 #ifndef CAI_STAGE_BUILD_H
 #define CAI_STAGE_BUILD_H
 
+#include "constitution/render.h"
 #include "stage/models.h"
 #include "stage/stage.h"
 

@@ -1,4 +1,5 @@
 /* classifier.c: trains, asks and reads the judge of harm. */
+#include "base/error.h"
 #include "stage/classifier.h"
 
 #include "stage/data.h"

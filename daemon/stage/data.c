@@ -3,7 +3,8 @@
 #include "stage/data.h"
 
 #include "base/rng.h"
-#include "base/file.h"
+#include "base/error.h"
+#include "input/jsonl.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,58 +51,6 @@ static int bad(const struct freeze *f, size_t line, const char *what, const char
     return cai_fail(CAI_EINPUT, "%s:%zu: %s; %s", f->path, line, what, help);
 }
 
-/* The row's "messages" or "prompt" as [{"role","text"}], the caller's; NULL and a message. */
-static json_t *row_messages(const struct freeze *f, size_t line, const json_t *row) {
-    const json_t *given = json_object_get(row, "messages"), *m;
-    const char *prompt = json_string_value(json_object_get(row, "prompt"));
-    json_t *o = json_array();
-    size_t i;
-    if (!given && prompt) {
-        json_array_append_new(o, json_pack("{s:s, s:s}", "role", "user", "text", prompt));
-        return o;
-    }
-    json_array_foreach(given, i, m) {
-        const char *role = json_string_value(json_object_get(m, "role"));
-        const json_t *text = json_object_get(m, "text");
-        text = text ? text : json_object_get(m, "content");
-        bool known = role && (strcmp(role, "user") == 0 || strcmp(role, "assistant") == 0 ||
-                              (strcmp(role, "system") == 0 && i == 0));
-        if (!known || !json_is_string(text)) {
-            bad(f, line, "a message is not {\"role\", \"text\"}",
-                "roles are user, assistant, and system for the first");
-            json_decref(o);
-            return NULL;
-        }
-        json_array_append_new(o, json_pack("{s:s, s:s}", "role", role, "text",
-                                           json_string_value(text)));
-    }
-    if (json_array_size(o) == 0) {
-        bad(f, line, "neither \"prompt\" nor \"messages\"", "give one of the two");
-        json_decref(o);
-        return NULL;
-    }
-    return o;
-}
-
-static const char *last_role(const json_t *messages) {
-    return json_string_value(json_object_get(
-        json_array_get(messages, json_array_size(messages) - 1), "role"));
-}
-
-/* A conversation that ends with the assistant gives its last turn as `reply`. */
-static int split_reply(const struct freeze *f, size_t line, json_t *messages, json_t *rest) {
-    if (strcmp(last_role(messages), "assistant") == 0) {
-        size_t last = json_array_size(messages) - 1;
-        json_t *text = json_object_get(json_array_get(messages, last), "text");
-        if (!json_object_get(rest, "reply"))
-            json_object_set(rest, "reply", text);
-        json_array_remove(messages, last);
-    }
-    if (json_array_size(messages) == 0 || strcmp(last_role(messages), "user") != 0)
-        return bad(f, line, "the conversation does not end with the user", "add the user's turn");
-    return 0;
-}
-
 static int check_human(const struct freeze *f, size_t line, json_t *rest) {
     const json_t *chosen = json_object_get(rest, "chosen"), *a = json_object_get(rest, "a");
     const json_t *rejected = json_object_get(rest, "rejected"), *b = json_object_get(rest, "b");
@@ -137,53 +86,59 @@ static int check_row(const struct freeze *f, size_t line, json_t *rest) {
     return 0;
 }
 
-static int freeze_row(struct freeze *f, size_t line, const json_t *row) {
-    json_t *messages = row_messages(f, line, row);
-    if (!messages)
-        return CAI_EINPUT;
+static json_t *turns_json(const struct input_row *m) {
+    json_t *o = json_array();
+    for (size_t i = 0; i < m->n; i++)
+        json_array_append_new(o, json_pack("{s:s, s:s}", "role", m->turns[i].role, "text",
+                                           m->turns[i].text));
+    return o;
+}
+
+static int freeze_row(struct freeze *f, size_t line, const json_t *row,
+                      struct input_report *report) {
+    struct input_row m;
+    if (input_messages(row, line, report, &m) < 0)
+        return input_report_status(report);
     json_t *rest = json_copy((json_t *)row);
     json_object_del(rest, "messages");
     json_object_del(rest, "prompt");
-    int rc = split_reply(f, line, messages, rest);
-    if (rc == 0)
-        rc = check_row(f, line, rest);
-    json_t *detail = json_pack("{s:o, s:o}", "messages", messages, "row", rest);
+    if (m.reply)
+        json_object_set_new(rest, "reply", json_string(m.reply));
+    int rc = check_row(f, line, rest);
+    json_t *detail = json_pack("{s:o, s:o}", "messages", turns_json(&m), "row", rest);
     CAI_AUTO(mem) char *text = json_dumps(detail, JSON_COMPACT | JSON_SORT_KEYS);
     CAI_CHECK(text);
     if (rc == 0) {
-        size_t last = json_array_size(messages) - 1;
         struct store_example e = {
             .job = f->c->job_id, .stage = "data", .item = data_item(f->kind, f->n),
             .kind = kind_names[f->kind], .principle = "", .revision = "", .model = "",
-            .text = json_string_value(json_object_get(json_array_get(messages, last), "text")),
-            .detail = text};
+            .text = m.turns[m.n - 1].text, .detail = text};
         rc = store_example_add(f->c->store, &e);
         f->n++;
     }
     json_decref(detail);
+    input_row_free(&m);
     return rc;
 }
 
 static int freeze_file(const struct stage_context *c, enum data_kind kind, const char *path) {
     struct freeze f = {.c = c, .kind = kind, .path = path};
-    CAI_AUTO(buf) struct cai_buf text = {0};
-    if (cai_file_read(path, (size_t)1 << 30, &text) < 0)
-        return cai_fail_in("data.%s", kind_names[kind]);
-    size_t line = 0;
-    for (char *s = text.data; s && *s;) {
-        size_t len = strcspn(s, "\n");
-        json_t *row = json_loadb(s, len, JSON_REJECT_DUPLICATES, NULL);
-        line++;
-        if (!json_is_object(row)) {
+    struct input_report report = {.file = path};
+    struct jsonl *reader;
+    json_t *row;
+    size_t line;
+    int rc = jsonl_open(path, &report, &reader);
+    if (rc == 0) {
+        while (rc == 0 && jsonl_next(reader, &row, &line) > 0) {
+            rc = freeze_row(&f, line, row, &report);
             json_decref(row);
-            return bad(&f, line, "not a JSON object", "one object per line");
         }
-        int rc = freeze_row(&f, line, row);
-        json_decref(row);
-        CAI_TRY(rc);
-        s += len + (s[len] != 0);
+        jsonl_close(reader);
     }
-    return 0;
+    if (rc == 0)
+        rc = input_report_status(&report);
+    input_report_free(&report);
+    return rc;
 }
 
 int data_ensure(const struct stage_context *c) {

@@ -1,6 +1,7 @@
 /* dataset.c: frozen training data. */
 #include "stage/dataset.h"
 
+#include "base/error.h"
 void dataset_row(struct dataset *d, json_t *row) {
     CAI_CHECK(row);
     CAI_AUTO(mem) char *line = json_dumps(row, JSON_COMPACT | JSON_SORT_KEYS);

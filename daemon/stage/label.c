@@ -14,6 +14,7 @@
  * Gates: overseer, label. */
 #include "stage/label.h"
 
+#include "base/error.h"
 #include "base/rng.h"
 #include "stage/data.h"
 #include "stage/draw.h"

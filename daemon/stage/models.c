@@ -1,6 +1,7 @@
 /* models.c: roles → checkpoints. Not for training or checking them. */
 #include "stage/models.h"
 
+#include "base/error.h"
 #include "base/file.h"
 #include "hf/hf.h"
 #include <string.h>

@@ -13,6 +13,7 @@
  *   prompts whose last text differs from the reply), flaws/PRINCIPLE and drawn/PRINCIPLE
  *   (counts), red_principles (principles under which a red-team reply was found flawed).
  * Gate: revise. */
+#include "base/error.h"
 #include "stage/build.h"
 #include "stage/data.h"
 #include "stage/draw.h"

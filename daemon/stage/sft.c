@@ -8,6 +8,7 @@
  * Examples: helpful (a reply of the start model). Models: policy.
  * Metrics: rows, rows_revisions, rows_kept (unrevised replies), rows_helpful, and what the
  *   trainer names. */
+#include "base/error.h"
 #include "stage/build.h"
 #include "stage/data.h"
 #include "stage/dataset.h"
