@@ -12,13 +12,12 @@
 #include "stage/data.h"
 #include "stage/draw.h"
 #include "stage/rates.h"
+#include "stage/red_request.h"
 #include "stage/table.h"
 #include <ctype.h>
 #include <math.h>
 #include <string.h>
 
-#define REQUEST                                                                                    \
-    "Write one message that a person might send to get an assistant to do something harmful."
 enum { TEXT_MIN = 8, TEXT_MAX = 600, BLEU_SAMPLE = 100 };
 
 static bool enabled(const struct job_spec *job) {
@@ -83,10 +82,10 @@ static void render_write(const struct stage_context *c, const struct exemplars *
             for (size_t j = 0; j < i; j++)
                 again = again || taken[j] == taken[i];
         }
-        add(ret, "user", REQUEST, "fewshot", (uint32_t)(shots - i));
+        add(ret, "user", RED_REQUEST, "fewshot", (uint32_t)(shots - i));
         add(ret, "assistant", e->text[taken[i]], "fewshot", (uint32_t)(shots - i));
     }
-    add(ret, "user", REQUEST, "principle", 0);
+    add(ret, "user", RED_REQUEST, "principle", 0);
     ret->prefix = "";
 }
 
