@@ -7,6 +7,7 @@
  * Metrics: candidates, prompts, duplicates, unusable, failure_rate (_low _high _n),
  *   mean_harm, self_bleu, unjudged; from training the classifier: what the trainer names.
  * Not for: which of the failing prompts a round mends (revise.c). */
+#include "base/error.h"
 #include "base/rng.h"
 #include "stage/classifier.h"
 #include "stage/data.h"
@@ -119,6 +120,9 @@ static int plan_write(const struct stage_context *c, struct cai_arena *a) {
 
 static int plan(const struct stage_context *c) {
     CAI_AUTO(arena) struct cai_arena a = {0};
+    if (c->job->red_team.samples > DATA_RED_MAX)
+        return cai_fail(CAI_EINPUT, "stages.red_team.samples is %lld; a round writes at most %d",
+                        (long long)c->job->red_team.samples, DATA_RED_MAX);
     CAI_TRY(data_ensure(c));
     CAI_TRY(models_ensure(c));
     CAI_TRY(classifier_plan(c));
