@@ -1,9 +1,8 @@
 /* control_constitution.c: verbs about constitutions: list, show, apply, rollback, stats,
  * try. A job pins a revision at submission; nothing here touches a job. */
 #include "base/error.h"
-#include "run/control.h"
+#include "run/report.h"
 #include "run/trial.h"
-#include <math.h>
 #include <string.h>
 
 /* ---- reading ----------------------------------------------------------------------------- */
@@ -186,6 +185,7 @@ const struct verb constitution_verbs[] = {
     {"constitution.rollback", true, "name:s! to:s", rollback},
     {"constitution.try", true, "canonical:s ref:s model:s! prompts:l! principle:s limit:i seed:i",
      trial_start},
+    {"constitution.stats", false, "id:i", constitution_stats},
     {"constitution.tried", false, "ticket:i!", trial_show},
     {0},
 };
