@@ -6,6 +6,8 @@
 #include <math.h>
 #include <string.h>
 
+enum { POINTS_MAX = 250 };
+
 struct figures { /* of a job, by (round, stage, name, step) */
     struct figure_row {
         uint32_t round;
@@ -250,18 +252,26 @@ static int add_models(struct run *r, int64_t job, json_t *tables) {
 
 /* ---- series --------------------------------------------------------------------------------------- */
 
+/* At most POINTS_MAX of them, evenly, the last one always: a reply has a limit. */
+static json_t *points_json(const struct figure_row *a, size_t n) {
+    json_t *points = json_array();
+    size_t stride = (n + POINTS_MAX - 1) / POINTS_MAX;
+    for (size_t i = 0; i < n; i++)
+        if (i % stride == 0 || i + 1 == n)
+            json_array_append_new(points, json_pack("[I, f]", (json_int_t)a[i].step, a[i].value));
+    return points;
+}
+
 /* Figures come ordered by (round, stage, name, step): a run of one name is a curve. */
 static json_t *series_json(const struct figures *f, uint32_t rounds) {
     json_t *list = json_array();
     for (size_t i = 0; i < f->n;) {
         const struct figure_row *a = &f->at[i];
-        json_t *points = json_array();
         size_t j = i;
-        for (; j < f->n && f->at[j].round == a->round && strcmp(f->at[j].stage, a->stage) == 0 &&
-               strcmp(f->at[j].name, a->name) == 0;
-             j++)
-            json_array_append_new(points, json_pack("[I, f]", (json_int_t)f->at[j].step,
-                                                    f->at[j].value));
+        while (j < f->n && f->at[j].round == a->round && strcmp(f->at[j].stage, a->stage) == 0 &&
+               strcmp(f->at[j].name, a->name) == 0)
+            j++;
+        json_t *points = points_json(a, j - i);
         CAI_AUTO(mem) char *title = a->round > rounds
                                         ? cai_strdup(a->name)
                                         : cai_format("%s, round %u", a->name, a->round);
