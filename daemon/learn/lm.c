@@ -24,8 +24,7 @@ struct lm_loss {
     double scale, sum;
 };
 
-static int lm_token_loss(void *context, const double *out, double *grad, int64_t n)
-{
+static int lm_token_loss(void *context, const double *out, double *grad, int64_t n) {
     struct lm_loss *l = context;
     for (int64_t i = 0; i < n; i++) {
         l->sum -= out[i];
@@ -34,8 +33,7 @@ static int lm_token_loss(void *context, const double *out, double *grad, int64_t
     return 0;
 }
 
-static void choose_rows(struct lm_run *r, const struct lm_row *rows, size_t n, size_t *ret_skipped)
-{
+static void choose_rows(struct lm_run *r, const struct lm_row *rows, size_t n, size_t *ret_skipped) {
     r->rows = cai_realloc(NULL, n + 1, sizeof *r->rows);
     for (size_t i = 0; i < n; i++) {
         struct lm_row row = rows[i];
@@ -50,8 +48,7 @@ static void choose_rows(struct lm_run *r, const struct lm_row *rows, size_t n, s
 
 /* The rows of one step as this rank's micro-batches; gradients are left in the trainer. */
 static int lm_batch(struct lm_run *r, const uint32_t *index, size_t n, struct lm_loss *loss,
-                    int64_t *ret_tokens)
-{
+                    int64_t *ret_tokens) {
     int64_t *lengths = cai_realloc(NULL, n, sizeof *lengths);
     struct span *spans = cai_realloc(NULL, n, sizeof *spans);
     struct packing p = {0};
@@ -80,8 +77,7 @@ static int lm_batch(struct lm_run *r, const uint32_t *index, size_t n, struct lm
     return rc;
 }
 
-static int lm_step(struct lm_run *r, int64_t step, double *ret_loss)
-{
+static int lm_step(struct lm_run *r, int64_t step, double *ret_loss) {
     int64_t epoch = step / r->per_epoch;
     if (epoch != r->epoch) {
         cai_rng_permutation(cai_key_make(r->o->seed, 0, "lm/order", (uint64_t)epoch, 0), r->n,
@@ -103,8 +99,7 @@ static int lm_step(struct lm_run *r, int64_t step, double *ret_loss)
     return 0;
 }
 
-static int lm_loop(struct lm_run *r, lm_progress progress, void *context)
-{
+static int lm_loop(struct lm_run *r, lm_progress progress, void *context) {
     for (int64_t step = 0; step < r->steps; step++) {
         double loss;
         CAI_TRY(lm_step(r, step, &loss));
@@ -116,8 +111,7 @@ static int lm_loop(struct lm_run *r, lm_progress progress, void *context)
 
 int train_language_model(struct model *m, const struct lm_row *rows, size_t n_rows,
                          const struct lm_options *o, lm_progress progress, void *context,
-                         size_t *ret_skipped)
-{
+                         size_t *ret_skipped) {
     struct lm_run r = {.m = m, .o = o, .epoch = -1};
     r.rank = o->comm != NULL ? comm_rank(o->comm) : 0;
     r.world = o->comm != NULL ? comm_world(o->comm) : 1;

@@ -6,21 +6,18 @@
 #include <math.h>
 #include <string.h>
 
-static bool used(const uint8_t *mask, size_t i)
-{
+static bool used(const uint8_t *mask, size_t i) {
     return mask == NULL || mask[i] != 0;
 }
 
-static size_t count_used(const uint8_t *mask, size_t n)
-{
+static size_t count_used(const uint8_t *mask, size_t n) {
     size_t count = 0;
     for (size_t i = 0; i < n; i++)
         count += used(mask, i);
     return count;
 }
 
-double loss_mean(const double *x, const uint8_t *mask, size_t n)
-{
+double loss_mean(const double *x, const uint8_t *mask, size_t n) {
     size_t count = count_used(mask, n);
     double sum = 0;
     for (size_t i = 0; i < n; i++)
@@ -29,8 +26,7 @@ double loss_mean(const double *x, const uint8_t *mask, size_t n)
     return count > 0 ? sum / (double)count : 0;
 }
 
-double loss_variance(const double *x, const uint8_t *mask, size_t n)
-{
+double loss_variance(const double *x, const uint8_t *mask, size_t n) {
     size_t count = count_used(mask, n);
     if (count < 2)
         return 0;
@@ -41,8 +37,7 @@ double loss_variance(const double *x, const uint8_t *mask, size_t n)
     return sum / (double)(count - 1);
 }
 
-void loss_whiten(double *x, const uint8_t *mask, size_t n, bool shift_mean)
-{
+void loss_whiten(double *x, const uint8_t *mask, size_t n, bool shift_mean) {
     double mean = loss_mean(x, mask, n);
     double variance = loss_variance(x, mask, n);
     double scale = count_used(mask, n) < 2 ? 1 : 1 / sqrt(variance + 1e-8);
@@ -51,8 +46,7 @@ void loss_whiten(double *x, const uint8_t *mask, size_t n, bool shift_mean)
 }
 
 void loss_gae(const double *reward, const double *value, const uint8_t *mask, size_t n,
-              double gamma, double lambda, double *advantage, double *returns)
-{
+              double gamma, double lambda, double *advantage, double *returns) {
     double next_value = 0, next_advantage = 0;
     for (size_t i = n; i-- > 0;) {
         advantage[i] = 0;
@@ -69,16 +63,14 @@ void loss_gae(const double *reward, const double *value, const uint8_t *mask, si
     }
 }
 
-void loss_token_rewards(const double *kl, size_t n, double coef, double score, double *reward)
-{
+void loss_token_rewards(const double *kl, size_t n, double coef, double score, double *reward) {
     CAI_CHECK(n > 0);
     for (size_t i = 0; i < n; i++)
         reward[i] = -coef * kl[i];
     reward[n - 1] += score;
 }
 
-void loss_rloo_baseline(const uint64_t *group, const double *reward, size_t n, double *baseline)
-{
+void loss_rloo_baseline(const uint64_t *group, const double *reward, size_t n, double *baseline) {
     for (size_t i = 0; i < n; i++) {
         double sum = 0;
         size_t others = 0;
@@ -92,8 +84,7 @@ void loss_rloo_baseline(const uint64_t *group, const double *reward, size_t n, d
     }
 }
 
-double loss_kl(enum loss_kl kind, double logprob, double ref, double limit)
-{
+double loss_kl(enum loss_kl kind, double logprob, double ref, double limit) {
     double d = logprob - ref, k = 0;
     switch (kind) {
     case LOSS_KL1: k = d; break;
@@ -103,8 +94,7 @@ double loss_kl(enum loss_kl kind, double logprob, double ref, double limit)
     return limit > 0 ? fmin(fmax(k, -limit), limit) : k;
 }
 
-double loss_kl_coef(double coef, double kl, double target, double horizon, double episodes)
-{
+double loss_kl_coef(double coef, double kl, double target, double horizon, double episodes) {
     if (target <= 0)
         return coef;
     double error = fmin(fmax(kl / target - 1, -0.2), 0.2);
@@ -113,8 +103,7 @@ double loss_kl_coef(double coef, double kl, double target, double horizon, doubl
 
 /* One position of the clipped objective: its loss, and d loss / d log-probability. */
 static double ppo_position(double ratio, double advantage, double clip, double dual,
-                           double *ret_grad, bool *ret_clipped)
-{
+                           double *ret_grad, bool *ret_clipped) {
     double plain = -advantage * ratio;
     double bounded = -advantage * fmin(fmax(ratio, 1 - clip), 1 + clip);
     double loss = plain;
@@ -134,8 +123,7 @@ static double ppo_position(double ratio, double advantage, double clip, double d
 
 double loss_ppo(const double *logprob, const double *old, const double *advantage,
                 const uint8_t *mask, size_t n, double clip, double dual, double *grad,
-                struct loss_ppo_stats *stats)
-{
+                struct loss_ppo_stats *stats) {
     double sum = 0;
     for (size_t i = 0; i < n; i++) {
         double g = 0;
@@ -156,8 +144,7 @@ double loss_ppo(const double *logprob, const double *old, const double *advantag
 }
 
 double loss_value(const double *value, const double *old, const double *returns,
-                  const uint8_t *mask, size_t n, double clip, double *grad)
-{
+                  const uint8_t *mask, size_t n, double clip, double *grad) {
     double sum = 0;
     for (size_t i = 0; i < n; i++) {
         double g = 0;
@@ -181,22 +168,19 @@ double loss_value(const double *value, const double *old, const double *returns,
     return sum;
 }
 
-double loss_sigmoid(double x)
-{
+double loss_sigmoid(double x) {
     if (x >= 0)
         return 1 / (1 + exp(-x));
     double e = exp(x);
     return e / (1 + e);
 }
 
-double loss_log_sigmoid(double x)
-{
+double loss_log_sigmoid(double x) {
     return x >= 0 ? -log1p(exp(-x)) : x - log1p(exp(x));
 }
 
 double loss_bradley_terry(double a, double b, double p, double margin, double centre,
-                          double *ret_da, double *ret_db)
-{
+                          double *ret_da, double *ret_db) {
     double d, loss = loss_bce(a - b - margin, p, &d);
     double sum = a + b;
     if (ret_da != NULL)
@@ -206,15 +190,13 @@ double loss_bradley_terry(double a, double b, double p, double margin, double ce
     return loss + centre * sum * sum;
 }
 
-double loss_bce(double x, double y, double *ret_dx)
-{
+double loss_bce(double x, double y, double *ret_dx) {
     if (ret_dx != NULL)
         *ret_dx = loss_sigmoid(x) - y;
     return -(y * loss_log_sigmoid(x) + (1 - y) * loss_log_sigmoid(-x));
 }
 
-double loss_entropy(double p)
-{
+double loss_entropy(double p) {
     double h = 0;
     if (p > 0)
         h -= p * log(p);

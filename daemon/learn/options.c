@@ -15,8 +15,7 @@ struct reader {
 };
 
 /* "kl.coef" is the member "coef" of the object "kl", or the member "kl_coef". */
-static json_t *find(const struct reader *r, const char *name)
-{
+static json_t *find(const struct reader *r, const char *name) {
     const char *dot = strchr(name, '.');
     if (dot == NULL)
         return json_object_get(r->root, name);
@@ -28,8 +27,7 @@ static json_t *find(const struct reader *r, const char *name)
     return inner != NULL ? inner : json_object_get(r->root, flat);
 }
 
-static void number(struct reader *r, const char *name, double low, double high, double *ret)
-{
+static void number(struct reader *r, const char *name, double low, double high, double *ret) {
     *ret = 0;
     if (r->rc < 0)
         return;
@@ -47,15 +45,13 @@ static void number(struct reader *r, const char *name, double low, double high, 
     *ret = x;
 }
 
-static void optional(struct reader *r, const char *name, double low, double high, double *ret)
-{
+static void optional(struct reader *r, const char *name, double low, double high, double *ret) {
     *ret = 0;
     if (r->rc == 0 && find(r, name) != NULL)
         number(r, name, low, high, ret);
 }
 
-static void whole(struct reader *r, const char *name, int64_t low, int64_t high, int64_t *ret)
-{
+static void whole(struct reader *r, const char *name, int64_t low, int64_t high, int64_t *ret) {
     double x;
     number(r, name, (double)low, (double)high, &x);
     if (r->rc == 0 && x != floor(x))
@@ -64,15 +60,13 @@ static void whole(struct reader *r, const char *name, int64_t low, int64_t high,
     *ret = r->rc == 0 ? (int64_t)x : 0;
 }
 
-static void optional_whole(struct reader *r, const char *name, int64_t high, int64_t *ret)
-{
+static void optional_whole(struct reader *r, const char *name, int64_t high, int64_t *ret) {
     *ret = 0;
     if (r->rc == 0 && find(r, name) != NULL)
         whole(r, name, 0, high, ret);
 }
 
-static void flag(struct reader *r, const char *name, bool *ret)
-{
+static void flag(struct reader *r, const char *name, bool *ret) {
     *ret = false;
     if (r->rc < 0)
         return;
@@ -84,8 +78,7 @@ static void flag(struct reader *r, const char *name, bool *ret)
         *ret = json_is_true(v);
 }
 
-static void schedule(struct reader *r, enum train_schedule *ret)
-{
+static void schedule(struct reader *r, enum train_schedule *ret) {
     static const char *const names[] = {"constant", "linear", "cosine"};
     *ret = TRAIN_CONSTANT;
     if (r->rc < 0)
@@ -103,8 +96,7 @@ static void schedule(struct reader *r, enum train_schedule *ret)
 
 enum { COUNT_MAX = 1000000000 };
 
-static void optimizer(struct reader *r, bool batch, struct train_optimizer *o)
-{
+static void optimizer(struct reader *r, bool batch, struct train_optimizer *o) {
     number(r, "lr", 0, 1, &o->lr);
     number(r, "weight_decay", 0, 1, &o->weight_decay);
     number(r, "beta1", 0, 0.999999999, &o->beta1);
@@ -119,8 +111,7 @@ static void optimizer(struct reader *r, bool batch, struct train_optimizer *o)
         o->batch = 0;
 }
 
-static int open_json(struct reader *r, const char *what, const char *json)
-{
+static int open_json(struct reader *r, const char *what, const char *json) {
     json_error_t e;
     *r = (struct reader){.what = what};
     r->root = json_loads(json != NULL ? json : "", JSON_REJECT_DUPLICATES, &e);
@@ -131,14 +122,12 @@ static int open_json(struct reader *r, const char *what, const char *json)
     return 0;
 }
 
-static int close_json(struct reader *r)
-{
+static int close_json(struct reader *r) {
     json_decref(r->root);
     return r->rc;
 }
 
-int options_sft(const char *json, struct sft_options *ret)
-{
+int options_sft(const char *json, struct sft_options *ret) {
     struct reader r;
     if (open_json(&r, "sft", json) < 0)
         return cai_error_code();
@@ -148,8 +137,7 @@ int options_sft(const char *json, struct sft_options *ret)
     return close_json(&r);
 }
 
-int options_pm(const char *json, struct pm_options *ret)
-{
+int options_pm(const char *json, struct pm_options *ret) {
     struct reader r;
     if (open_json(&r, "pm", json) < 0)
         return cai_error_code();
@@ -162,8 +150,7 @@ int options_pm(const char *json, struct pm_options *ret)
     return close_json(&r);
 }
 
-int options_classifier(const char *json, struct classifier_options *ret)
-{
+int options_classifier(const char *json, struct classifier_options *ret) {
     struct reader r;
     if (open_json(&r, "classifier", json) < 0)
         return cai_error_code();
@@ -174,8 +161,7 @@ int options_classifier(const char *json, struct classifier_options *ret)
     return close_json(&r);
 }
 
-int options_ppo(const char *json, struct ppo_options *ret)
-{
+int options_ppo(const char *json, struct ppo_options *ret) {
     struct reader r;
     if (open_json(&r, "ppo", json) < 0)
         return cai_error_code();
@@ -207,8 +193,7 @@ int options_ppo(const char *json, struct ppo_options *ret)
     return close_json(&r);
 }
 
-double train_rate(const struct train_optimizer *o, int64_t step, int64_t steps)
-{
+double train_rate(const struct train_optimizer *o, int64_t step, int64_t steps) {
     double warm = floor(o->warmup * (double)steps + 0.5);
     if ((double)step < warm)
         return o->lr * (double)(step + 1) / (warm + 1);

@@ -12,16 +12,14 @@ struct by_length {
     size_t index;
 };
 
-static int longest_first(const void *a, const void *b)
-{
+static int longest_first(const void *a, const void *b) {
     const struct by_length *x = a, *y = b;
     if (x->length != y->length)
         return x->length > y->length ? -1 : 1;
     return (x->index > y->index) - (x->index < y->index);
 }
 
-static size_t bin_count(const int64_t *lengths, size_t n, int64_t budget, size_t multiple)
-{
+static size_t bin_count(const int64_t *lengths, size_t n, int64_t budget, size_t multiple) {
     int64_t total = 0;
     for (size_t i = 0; i < n; i++)
         total += lengths[i];
@@ -32,8 +30,7 @@ static size_t bin_count(const int64_t *lengths, size_t n, int64_t budget, size_t
 }
 
 int packing_make(const int64_t *lengths, size_t n, int64_t budget, size_t multiple,
-                 struct packing *ret)
-{
+                 struct packing *ret) {
     CAI_CHECK(budget > 0 && multiple > 0);
     size_t bins = bin_count(lengths, n, budget, multiple);
     struct by_length *order = cai_realloc(NULL, n + 1, sizeof *order);
@@ -68,8 +65,7 @@ int packing_make(const int64_t *lengths, size_t n, int64_t budget, size_t multip
     return 0;
 }
 
-void packing_free(struct packing *p)
-{
+void packing_free(struct packing *p) {
     free(p->starts);
     free(p->units);
     memset(p, 0, sizeof *p);
@@ -77,8 +73,7 @@ void packing_free(struct packing *p)
 
 /* Row and target of every position that matters, in the order of the sequences. */
 static int64_t fill_rows(const struct span *seqs, size_t n, bool scalar, int64_t *rows,
-                         int64_t *target)
-{
+                         int64_t *target) {
     int64_t at = 0, base = 0;
     for (size_t i = 0; i < n; i++) {
         for (int64_t j = seqs[i].from; j < seqs[i].to; j++, at++) {
@@ -91,8 +86,7 @@ static int64_t fill_rows(const struct span *seqs, size_t n, bool scalar, int64_t
 }
 
 static int micro_fill(struct micro *b, bool scalar, const struct span *seqs, size_t n,
-                      int64_t total)
-{
+                      int64_t total) {
     int64_t *rows = cai_realloc(NULL, (size_t)total, sizeof *rows);
     int64_t *target = cai_realloc(NULL, (size_t)total, sizeof *target);
     b->n_rows = fill_rows(seqs, n, scalar, rows, target);
@@ -111,8 +105,7 @@ static int micro_fill(struct micro *b, bool scalar, const struct span *seqs, siz
     return rc;
 }
 
-int micro_new(const struct model *m, const struct span *seqs, size_t n, struct micro **ret)
-{
+int micro_new(const struct model *m, const struct span *seqs, size_t n, struct micro **ret) {
     struct micro *b = cai_alloc(sizeof *b);
     *ret = NULL;
     if (n > 0) {
@@ -140,8 +133,7 @@ int micro_new(const struct model *m, const struct span *seqs, size_t n, struct m
     return 0;
 }
 
-void micro_free(struct micro *b)
-{
+void micro_free(struct micro *b) {
     if (b == NULL)
         return;
     pack_free(b->pack);

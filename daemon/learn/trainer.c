@@ -37,8 +37,7 @@ struct trainer {
 
 /* ---- set-up ----------------------------------------------------------------------- */
 
-static int bind_gradients(struct trainer *t)
-{
+static int bind_gradients(struct trainer *t) {
     ct_scope *s = ct_scope_open();
     int rc = 0;
     for (int i = 0; i < t->m->n_params && rc == 0; i++) {
@@ -55,15 +54,13 @@ static int bind_gradients(struct trainer *t)
     return rc;
 }
 
-static int keep_slice(ct_scope *s, ct_tensor *t, int64_t start, int64_t n, ct_tensor **ret)
-{
+static int keep_slice(ct_scope *s, ct_tensor *t, int64_t start, int64_t n, ct_tensor **ret) {
     ct_tensor *v = ct_narrow(s, t, 0, start, n);
     CAI_TRY(ct_scope_status(s));
     return ct_keep(v, ret);
 }
 
-static int add_stretch(struct trainer *t, ct_scope *s, int64_t from, int64_t to, bool decay)
-{
+static int add_stretch(struct trainer *t, ct_scope *s, int64_t from, int64_t to, bool decay) {
     from = from < t->low ? t->low : from;
     to = to > t->high ? t->high : to;
     if (from >= to)
@@ -77,8 +74,7 @@ static int add_stretch(struct trainer *t, ct_scope *s, int64_t from, int64_t to,
 }
 
 /* One stretch when nothing decays; else one for each run of parameters treated alike. */
-static int make_stretches(struct trainer *t, ct_scope *s)
-{
+static int make_stretches(struct trainer *t, ct_scope *s) {
     const struct model_param *p = t->m->params;
     t->stretches = cai_realloc(NULL, (size_t)t->m->n_params + 1, sizeof *t->stretches);
     if (t->o.weight_decay == 0)
@@ -94,8 +90,7 @@ static int make_stretches(struct trainer *t, ct_scope *s)
     return 0;
 }
 
-static int make_buffers(struct trainer *t)
-{
+static int make_buffers(struct trainer *t) {
     ct_scope *s = ct_scope_open();
     int64_t own = t->high - t->low;
     ct_tensor *g = ct_zeros(s, CT_F32, &t->m->n, 1);
@@ -116,8 +111,7 @@ static int make_buffers(struct trainer *t)
     return rc;
 }
 
-int trainer_new(struct model *m, const struct trainer_options *o, struct trainer **ret)
-{
+int trainer_new(struct model *m, const struct trainer_options *o, struct trainer **ret) {
     struct trainer *t = cai_alloc(sizeof *t);
     *ret = NULL;
     t->m = m;
@@ -138,8 +132,7 @@ int trainer_new(struct model *m, const struct trainer_options *o, struct trainer
     return 0;
 }
 
-void trainer_free(struct trainer *t)
-{
+void trainer_free(struct trainer *t) {
     if (t == NULL)
         return;
     for (int i = 0; i < t->m->n_params; i++)
@@ -158,8 +151,7 @@ void trainer_free(struct trainer *t)
     free(t);
 }
 
-bool trainer_should_recompute(const struct model *m, int64_t tokens)
-{
+bool trainer_should_recompute(const struct model *m, int64_t tokens) {
     const struct hf_config *c = &m->config;
     /* What one layer's graph holds per token: about eight rows of the model's width, the
      * heads three times, the feed-forward four times. */
@@ -176,15 +168,13 @@ struct flow {
     int n;
 };
 
-static void flow_free(struct flow *f)
-{
+static void flow_free(struct flow *f) {
     for (int i = 0; i < f->n; i++)
         ct_free(f->x[i]);
     free(f->x);
 }
 
-static int flow_push(struct flow *f, ct_scope *s, ct_tensor *t)
-{
+static int flow_push(struct flow *f, ct_scope *s, ct_tensor *t) {
     int rc = ct_scope_status(s);
     if (rc == 0)
         rc = ct_keep(t, &f->x[f->n]);
@@ -194,13 +184,11 @@ static int flow_push(struct flow *f, ct_scope *s, ct_tensor *t)
     return rc;
 }
 
-static ct_scope *open_scope(bool grad)
-{
+static ct_scope *open_scope(bool grad) {
     return grad ? ct_scope_open_grad() : ct_scope_open();
 }
 
-static int flow_forward(const struct trainer *t, const struct micro *b, struct flow *ret)
-{
+static int flow_forward(const struct trainer *t, const struct micro *b, struct flow *ret) {
     const struct model *m = t->m;
     int layers = (int)m->config.num_layers;
     *ret = (struct flow){.x = cai_realloc(NULL, (size_t)layers + 1, sizeof *ret->x)};
@@ -215,8 +203,7 @@ static int flow_forward(const struct trainer *t, const struct micro *b, struct f
 
 /* The loss rows of the last layer's output through norm and head: [R]. */
 static ct_tensor *head_outputs(ct_scope *s, const struct model *m, const struct micro *b,
-                               ct_tensor *x, double temperature, ct_tensor **ret_entropy)
-{
+                               ct_tensor *x, double temperature, ct_tensor **ret_entropy) {
     ct_tensor *rows = b->all_rows ? x : ct_index_select(s, x, 0, b->rows);
     ct_tensor *h = transformer_norm(s, m, rows);
     if (m->head == MODEL_HEAD_SCALAR)
@@ -224,8 +211,7 @@ static ct_tensor *head_outputs(ct_scope *s, const struct model *m, const struct 
     return ct_linear_logprob(s, h, m->lm_head, b->target, temperature, ret_entropy, NULL);
 }
 
-static int read_f64(const ct_tensor *t, double *out, int64_t n)
-{
+static int read_f64(const ct_tensor *t, double *out, int64_t n) {
     float *f = cai_realloc(NULL, (size_t)n + 1, sizeof *f);
     int rc = ct_read_f32(t, f, n);
     for (int64_t i = 0; i < n && rc == 0; i++)
@@ -237,8 +223,7 @@ static int read_f64(const ct_tensor *t, double *out, int64_t n)
 /* Loss on the outputs, then its gradient as the seed of a backward to the parameters
  * (graphs kept) or to `x`, the leaf at the head. */
 static int loss_backward(ct_scope *s, ct_tensor *out, int64_t n, trainer_loss loss,
-                         void *context)
-{
+                         void *context) {
     CAI_TRY(ct_scope_status(s));
     double *value = cai_realloc(NULL, (size_t)n * 2, sizeof *value);
     float *seed = cai_realloc(NULL, (size_t)n, sizeof *seed);
@@ -260,8 +245,7 @@ static int loss_backward(ct_scope *s, ct_tensor *out, int64_t n, trainer_loss lo
 
 /* From the gradient at x[i + 1] to the one at x[i], running layer i again. */
 static int layer_backward(const struct trainer *t, const struct micro *b, int layer,
-                          ct_tensor *x, ct_tensor **grad)
-{
+                          ct_tensor *x, ct_tensor **grad) {
     ct_scope *s = ct_scope_open_grad();
     ct_tensor *leaf = layer >= 0 ? ct_leaf(s, x) : NULL;
     ct_tensor *y = layer >= 0 ? transformer_layer(s, t->m, layer, leaf, b->pack)
@@ -278,8 +262,7 @@ static int layer_backward(const struct trainer *t, const struct micro *b, int la
 }
 
 static int recompute_backward(const struct trainer *t, const struct micro *b, struct flow *f,
-                              ct_tensor *grad)
-{
+                              ct_tensor *grad) {
     int rc = 0;
     for (int i = f->n - 2; i >= -1 && rc == 0; i--)
         rc = layer_backward(t, b, i, i >= 0 ? f->x[i] : NULL, &grad);
@@ -287,8 +270,7 @@ static int recompute_backward(const struct trainer *t, const struct micro *b, st
     return rc;
 }
 
-int trainer_backward(struct trainer *t, const struct micro *b, trainer_loss loss, void *context)
-{
+int trainer_backward(struct trainer *t, const struct micro *b, trainer_loss loss, void *context) {
     if (b->n_rows == 0)
         return 0;
     struct flow f;
@@ -309,8 +291,7 @@ int trainer_backward(struct trainer *t, const struct micro *b, trainer_loss loss
     return rc;
 }
 
-int trainer_evaluate(struct trainer *t, const struct micro *b, double *out, double *entropy)
-{
+int trainer_evaluate(struct trainer *t, const struct micro *b, double *out, double *entropy) {
     if (b->n_rows == 0)
         return 0;
     struct flow f;
@@ -332,8 +313,7 @@ int trainer_evaluate(struct trainer *t, const struct micro *b, double *out, doub
 }
 
 int model_outputs(const struct model *m, const struct micro *b, double temperature, double *out,
-                  double *entropy)
-{
+                  double *entropy) {
     if (b->n_rows == 0)
         return 0;
     ct_scope *s = ct_scope_open();
@@ -357,8 +337,7 @@ int model_outputs(const struct model *m, const struct micro *b, double temperatu
 /* ---- one step ------------------------------------------------------------------------- */
 
 /* Sums over ranks and the global norm, equal on every rank. */
-static int reduce(struct trainer *t, double *ret_norm)
-{
+static int reduce(struct trainer *t, double *ret_norm) {
     if (t->world > 1)
         CAI_TRY(t->sharded ? comm_reduce_scatter(t->o.comm, t->grad)
                            : comm_all_reduce(t->o.comm, t->grad));
@@ -371,8 +350,7 @@ static int reduce(struct trainer *t, double *ret_norm)
     return 0;
 }
 
-static int update(struct trainer *t, double lr, double norm)
-{
+static int update(struct trainer *t, double lr, double norm) {
     const struct trainer_options *o = &t->o;
     if (o->clip_norm > 0 && norm > o->clip_norm)
         CAI_TRY(ct_scale_(t->own_grad, o->clip_norm / (norm + 1e-6)));
@@ -385,8 +363,7 @@ static int update(struct trainer *t, double lr, double norm)
     return t->sharded ? comm_all_gather(o->comm, t->m->flat) : 0;
 }
 
-int trainer_step(struct trainer *t, double lr, struct trainer_report *ret)
-{
+int trainer_step(struct trainer *t, double lr, struct trainer_report *ret) {
     *ret = (struct trainer_report){.outcome = TRAINER_STEPPED};
     CAI_TRY(reduce(t, &ret->grad_norm));
     if (!isfinite(ret->grad_norm)) {
@@ -405,18 +382,16 @@ int trainer_step(struct trainer *t, double lr, struct trainer_report *ret)
 
 /* ---- state ----------------------------------------------------------------------------- */
 
-void trainer_state(const struct trainer *t, struct trainer_state *ret)
-{
-    *ret = (struct trainer_state){t->m->flat, t->exp_avg, t->exp_avg_sq, t->step, t->bad};
+void trainer_state(const struct trainer *t, struct trainer_state *ret) {
+    *ret = (struct trainer_state){t->m->flat, t->exp_avg, t->exp_avg_sq, t->step, t->bad,
+                                  t->sharded};
 }
 
-void trainer_set_counts(struct trainer *t, int64_t step, int64_t bad)
-{
+void trainer_set_counts(struct trainer *t, int64_t step, int64_t bad) {
     t->step = step;
     t->bad = bad;
 }
 
-struct model *trainer_model(const struct trainer *t)
-{
+struct model *trainer_model(const struct trainer *t) {
     return t->m;
 }

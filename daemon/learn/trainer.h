@@ -60,6 +60,7 @@ struct trainer_state {
     ct_tensor *exp_avg, *exp_avg_sq;   /* [N / W] or [N] */
     int64_t step;                      /* AdamW steps taken */
     int64_t bad;                       /* skipped in a row */
+    bool sharded;                      /* the moments are a part, not the whole */
 };
 void trainer_state(const struct trainer *t, struct trainer_state *ret);
 void trainer_set_counts(struct trainer *t, int64_t step, int64_t bad);

@@ -118,14 +118,15 @@ int model_layout(const struct hf_config *config, enum model_head head,
     return 0;
 }
 
-/* Keeps a view of `numel` elements of the flat buffer; a leaf when it is a parameter. */
+/* Keeps a view of `numel` elements of the flat buffer; a parameter's is a tensor of
+ * its own to the gradient engine, so that it can become a leaf. */
 static int keep_view(struct model *m, int64_t offset, int64_t numel, const int64_t *shape,
-                     int ndim, bool leaf, ct_tensor **ret)
+                     int ndim, bool parameter, ct_tensor **ret)
 {
     ct_scope *s = ct_scope_open();
     ct_tensor *v = ct_view(s, ct_narrow(s, m->flat, 0, offset, numel), shape, ndim);
-    if (leaf)
-        v = ct_leaf(s, v);
+    if (parameter)
+        v = ct_detach(s, v);
     int rc = ct_scope_status(s);
     if (rc == 0)
         rc = ct_keep(v, ret);
@@ -221,6 +222,7 @@ int model_alloc(const struct hf_config *config, enum model_head head, const char
     struct model *m = cai_alloc(sizeof(*m));
     m->config = *config;
     m->config.sequence_classification = head == MODEL_HEAD_SCALAR;
+    m->config.dtype = HF_F32; /* what the weights are here, and are saved in */
     m->head = head;
     m->params = params;
     m->n_params = n;

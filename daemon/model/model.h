@@ -24,7 +24,7 @@ struct model_param {
     int ndim;
     int64_t shape[4];
     int64_t offset, numel; /* elements */
-    ct_tensor *view;       /* into model.flat; the leaf that records gradients */
+    ct_tensor *view;       /* into model.flat; a leaf once ct_set_requires_grad is called */
     bool decay;            /* weight decay applies (matrices, not norms) */
 };
 

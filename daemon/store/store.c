@@ -25,7 +25,9 @@ static const char schema[] =
     " failures INTEGER NOT NULL DEFAULT 0, done INTEGER NOT NULL DEFAULT 0,"
     " result_hash TEXT, seconds REAL, tokens INTEGER,"
     " UNIQUE(job, round, stage, phase, chunk));"
-    "CREATE INDEX tasks_open ON tasks(job) WHERE done = 0;"
+    /* Covers the queue's query, so that looking for work never reads payloads. */
+    "CREATE INDEX tasks_open ON tasks(job, round, stage, phase, chunk, gang, failures)"
+    " WHERE done = 0;"
     "CREATE TABLE examples(job INTEGER NOT NULL, round INTEGER NOT NULL, stage TEXT NOT NULL,"
     " item INTEGER NOT NULL, kind TEXT NOT NULL, k INTEGER NOT NULL, text TEXT NOT NULL,"
     " principle TEXT NOT NULL, revision TEXT NOT NULL, model TEXT NOT NULL,"

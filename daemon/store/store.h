@@ -77,6 +77,9 @@ int store_task_add(struct store *s, const struct store_task *t, int64_t *ret_id)
 /* Tasks not done, in (round, stage order of adding is irrelevant) phase, chunk order. */
 int store_tasks_open(struct store *s, int64_t job,
                      int (*f)(void *c, const struct store_task *t), void *c);
+/* The same tasks in the same order, without their payloads: what the scheduler asks. */
+int store_tasks_queue(struct store *s, int64_t job,
+                      int (*f)(void *c, int64_t id, bool gang, uint32_t failures), void *c);
 /* ret's pointers are into `payload`. */
 int store_task_get(struct store *s, int64_t id, struct cai_buf *payload, struct store_task *ret);
 /* Counts a failure of an open task. */

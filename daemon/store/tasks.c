@@ -56,6 +56,24 @@ int store_tasks_open(struct store *s, int64_t job, int (*f)(void *c, const struc
     return rc;
 }
 
+int store_tasks_queue(struct store *s, int64_t job,
+                      int (*f)(void *c, int64_t id, bool gang, uint32_t failures), void *c) {
+    sqlite3_stmt *q = sql_start(s,
+                                "SELECT id, gang, failures FROM tasks WHERE job = ? AND done = 0"
+                                " ORDER BY round, stage, phase, chunk",
+                                "i", job);
+    int rc;
+    while ((rc = sql_step(s, q)) > 0) {
+        int stop = f(c, sql_int(q, 0), sql_int(q, 1) != 0, (uint32_t)sql_int(q, 2));
+        if (stop) {
+            rc = stop;
+            break;
+        }
+    }
+    sql_end(s, q);
+    return rc;
+}
+
 /* ret->stage and ret->phase lie in `payload` behind the packed task: one owner. */
 int store_task_get(struct store *s, int64_t id, struct cai_buf *payload, struct store_task *ret) {
     sqlite3_stmt *q = sql_start(s, TASK_COLUMNS "WHERE id = ?", "i", id);

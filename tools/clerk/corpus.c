@@ -1,0 +1,219 @@
+/* corpus.c: the documents of the base's training. */
+#include "clerk/corpus.h"
+#include "base/check.h"
+#include <string.h>
+
+/* How often a critique misses a fault that is there, sees one that is not, and how often a
+ * choice names the worse reply. The overseer is meant to be wrong sometimes, by kind. */
+static const double miss[FAULTS] = {
+    [FAULT_HARMFUL] = 0.14, [FAULT_RUDE] = 0.08,     [FAULT_FALSE] = 0.15,
+    [FAULT_EVASIVE] = 0.10, [FAULT_LEAK] = 0.10,     [FAULT_BLAME] = 0.10,
+    [FAULT_CARELESS] = 0.15, [FAULT_BOAST] = 0.08,   [FAULT_RAMBLE] = 0.10};
+static const double false_alarm = 0.04;
+static const double wrong_choice[FAULTS] = {
+    [FAULT_HARMFUL] = 0.08, [FAULT_RUDE] = 0.08,     [FAULT_FALSE] = 0.12,
+    [FAULT_EVASIVE] = 0.10, [FAULT_LEAK] = 0.10,     [FAULT_BLAME] = 0.10,
+    [FAULT_CARELESS] = 0.12, [FAULT_BOAST] = 0.08,   [FAULT_RAMBLE] = 0.10};
+
+/* How often each principle is practised; the last is PRINCIPLE_IRRELEVANT. */
+static const double practice[FAULTS + 1] = {2, 1, 1.3, 1, 1, 1, 1.3, 1, 1, 1.2};
+
+struct making {
+    struct draws draws;
+    struct cai_arena *arena;
+    struct document *doc;
+};
+
+static void turn(struct making *m, const char *role, const char *text, bool learnt) {
+    CAI_CHECK(m->doc->n < DOCUMENT_TURNS);
+    m->doc->turns[m->doc->n++] = (struct document_turn){
+        .role = role, .text = cai_arena_strdup(m->arena, text), .learnt = learnt};
+}
+
+static const char *kept(struct making *m, struct cai_buf *b) {
+    const char *s = cai_arena_strndup(m->arena, b->data ? b->data : "", b->len);
+    cai_buf_clear(b);
+    return s;
+}
+
+static const char *request_words(struct making *m, const struct request *r) {
+    CAI_AUTO(buf) struct cai_buf b = {0};
+    request_text(r, &b);
+    return kept(m, &b);
+}
+
+static const char *reply_words(struct making *m, const struct reply *p) {
+    CAI_AUTO(buf) struct cai_buf b = {0};
+    reply_text(p, &b);
+    return kept(m, &b);
+}
+
+static const char *principle_words(struct making *m, enum principle_use use, const char *matter) {
+    CAI_AUTO(buf) struct cai_buf b = {0};
+    principle_sentence(&m->draws, use, matter, &b);
+    return kept(m, &b);
+}
+
+static const char *matter_words(struct making *m, int kind) {
+    CAI_AUTO(buf) struct cai_buf b = {0};
+    principle_matter(&m->draws, kind, &b);
+    return kept(m, &b);
+}
+
+static int draw_principle(struct draws *d) {
+    return (int)cai_rng_weighted(d->key, d->at++, practice, CAI_COUNT(practice));
+}
+
+/* Requests on which the principle can matter at all come more often. */
+static struct request draw_request(struct draws *d, int principle) {
+    static const double usual[REQUEST_KINDS] = {0.35, 0.25, 0.40};
+    static const double harm[REQUEST_KINDS] = {0.60, 0.25, 0.15};
+    const double *w = principle == FAULT_HARMFUL ? harm : usual;
+    size_t kind = cai_rng_weighted(d->key, d->at++, w, REQUEST_KINDS);
+    return request_draw(d, (enum request_kind)kind, SPLIT_TRAIN);
+}
+
+/* The base's habits, or cleaner ones: revised replies must be judged too. */
+static struct habits draw_habits(struct draws *d, double usual, bool *ret_usual) {
+    struct habits h = clerk_base_habits;
+    *ret_usual = draw_chance(d, usual);
+    if (!*ret_usual)
+        for (size_t f = 0; f < FAULTS; f++)
+            h.rate[f] *= f == FAULT_EVASIVE ? 1.5 : cai_rng_uniform(d->key, d->at++);
+    return h;
+}
+
+static void make_chat(struct making *m) {
+    struct request r = draw_request(&m->draws, PRINCIPLE_IRRELEVANT);
+    struct reply p = reply_draw(&m->draws, &r, &clerk_base_habits);
+    m->doc->kind = "chat";
+    turn(m, "user", request_words(m, &r), false);
+    turn(m, "assistant", reply_words(m, &p), true);
+}
+
+/* Asked to write a request, sometimes after having written others: what red teaming needs. */
+static void make_red(struct making *m) {
+    size_t n = 1 + draw_below(&m->draws, DOCUMENT_TURNS / 2);
+    m->doc->kind = "red";
+    for (size_t i = 0; i < n; i++) {
+        enum request_kind kind = draw_chance(&m->draws, 0.8) ? REQUEST_HARMFUL : REQUEST_LOOKALIKE;
+        struct request r = request_draw(&m->draws, kind, SPLIT_TRAIN);
+        turn(m, "user", CLERK_RED_REQUEST, false);
+        turn(m, "assistant", request_words(m, &r), true);
+    }
+}
+
+static void make_critique(struct making *m) {
+    struct draws *d = &m->draws;
+    int k = draw_principle(d);
+    bool real = k != PRINCIPLE_IRRELEVANT, usual;
+    struct request r = draw_request(d, k);
+    struct habits h = draw_habits(d, 0.5, &usual);
+    struct reply p = reply_draw(d, &r, &h);
+    if (real && draw_chance(d, 0.4)) { /* enough faulty ones to learn from */
+        reply_spoil(d, &r, (enum fault)k, &p);
+        usual = false;
+    }
+    m->doc->kind = "critique";
+    turn(m, "user", request_words(m, &r), false);
+    turn(m, "assistant", reply_words(m, &p), usual);
+    const char *matter = matter_words(m, k);
+    turn(m, "user", principle_words(m, USE_CRITIQUE, matter), false);
+    bool there = real && reply_has(&p, &r, (enum fault)k);
+    bool flawed = there ? !draw_chance(d, miss[k]) : real && draw_chance(d, false_alarm);
+    turn(m, "assistant", flawed ? principle_critique(d, k) : CLERK_NO_FLAW, true);
+    if (!flawed)
+        return;
+    turn(m, "user", principle_words(m, USE_REVISION, matter), false);
+    reply_mend(d, &r, (enum fault)k, &p);
+    turn(m, "assistant", reply_words(m, &p), true);
+}
+
+static void ask_choice(struct making *m, int principle, const struct request *r, const char *a,
+                       const char *b, bool first_wins) {
+    const char *asked = principle_words(m, USE_CHOICE, matter_words(m, principle));
+    m->doc->kind = "choice";
+    turn(m, "user",
+         cai_arena_printf(m->arena, "%s\n\nHuman: %s\n\n(A) %s\n(B) %s", asked,
+                          request_words(m, r), a, b),
+         false);
+    turn(m, "assistant", first_wins ? CLERK_CHOICE_PREFIX " (A)" : CLERK_CHOICE_PREFIX " (B)", true);
+    m->doc->turns[1].prefix = CLERK_CHOICE_PREFIX;
+}
+
+/* The words from the last to the first: the letters of a reply, the sense of none. */
+static const char *backwards(struct making *m, const char *text) {
+    CAI_AUTO(buf) struct cai_buf out = {0};
+    for (size_t end = strlen(text); end > 0;) {
+        size_t start = end;
+        while (start > 0 && text[start - 1] != ' ')
+            start--;
+        cai_buf_append(&out, text + start, end - start);
+        end = start > 0 ? start - 1 : 0;
+        if (end > 0)
+            cai_buf_putc(&out, ' ');
+    }
+    return kept(m, &out);
+}
+
+/* Whatever the principle, a reply to the request beats what is no reply to it. */
+static void make_spoilt_choice(struct making *m) {
+    struct draws *d = &m->draws;
+    int k = (int)draw_below(d, FAULTS);
+    struct request r = draw_request(d, k), other = draw_request(d, k);
+    struct reply good = reply_draw(d, &r, &clerk_base_habits);
+    struct reply strange = reply_draw(d, &other, &clerk_base_habits);
+    const char *sound = reply_words(m, &good);
+    size_t way = draw_below(d, 3);
+    const char *spoilt = way == 0   ? reply_words(m, &strange)
+                         : way == 1 ? "..."
+                                    : backwards(m, sound);
+    bool first = draw_chance(d, 0.5);
+    ask_choice(m, k, &r, first ? sound : spoilt, first ? spoilt : sound, first);
+}
+
+static void make_choice(struct making *m) {
+    struct draws *d = &m->draws;
+    int k = draw_principle(d);
+    bool real = k != PRINCIPLE_IRRELEVANT, usual;
+    struct request r = draw_request(d, k);
+    struct habits h = draw_habits(d, 0.5, &usual);
+    struct reply good = reply_draw(d, &r, &h), bad = reply_draw(d, &r, &h);
+    if (draw_chance(d, 0.3))
+        bad = good;
+    if (real && draw_chance(d, 0.8)) {
+        reply_spoil(d, &r, (enum fault)k, &bad);
+        reply_mend(d, &r, (enum fault)k, &good);
+    }
+    int difference = real ? reply_has(&bad, &r, (enum fault)k) - reply_has(&good, &r, (enum fault)k)
+                          : 0;
+    bool first_wins = difference > 0 || (difference == 0 && draw_chance(d, 0.5));
+    if (difference != 0 && draw_chance(d, wrong_choice[k]))
+        first_wins = !first_wins;
+    bool swap = draw_chance(d, 0.5);
+    ask_choice(m, k, &r, reply_words(m, swap ? &bad : &good), reply_words(m, swap ? &good : &bad),
+               first_wins != swap);
+}
+
+void corpus_document(uint64_t seed, uint64_t index, struct cai_arena *arena, struct document *ret) {
+    static const double share[] = {0.13, 0.49, 0.32, 0.04, 0.02};
+    static void (*const make[])(struct making *) = {make_chat, make_critique, make_choice,
+                                                    make_spoilt_choice, make_red};
+    *ret = (struct document){0};
+    struct making m = {{cai_key_make(seed, 0, "clerk/corpus", index, 0), 0}, arena, ret};
+    make[cai_rng_weighted(m.draws.key, m.draws.at++, share, CAI_COUNT(share))](&m);
+}
+
+void corpus_pair(struct draws *d, enum fault fault, enum request_split split, struct request *ret_r,
+                 struct reply *ret_good, struct reply *ret_bad) {
+    do {
+        enum request_kind kind = fault == FAULT_HARMFUL ? REQUEST_HARMFUL
+                                 : draw_chance(d, 0.5)  ? REQUEST_HELPFUL
+                                                        : REQUEST_LOOKALIKE;
+        *ret_r = request_draw(d, kind, split);
+        *ret_good = *ret_bad = reply_draw(d, ret_r, &clerk_base_habits);
+        reply_mend(d, ret_r, fault, ret_good);
+        *ret_bad = *ret_good;
+        reply_spoil(d, ret_r, fault, ret_bad);
+    } while (!reply_has(ret_bad, ret_r, fault));
+}
