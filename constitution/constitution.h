@@ -79,10 +79,15 @@ void constitution_free(struct constitution *c);
 /* The canonical form: JSON with sorted keys and every default filled in. parse(canonical)
  * gives the same revision; comments and order of keys do not change it. */
 void constitution_canonical(const struct constitution *c, struct cai_buf *ret);
+/* Whether it has what these phases need (bits of principle_phase): C022, or 0. */
+int constitution_serves(const struct constitution *c, uint32_t phases, struct input_report *report);
 const struct principle *constitution_find(const struct constitution *c, const char *id);
 /* Differences for people, principle by principle; returns their number. */
 size_t constitution_diff(const struct constitution *a, const struct constitution *b,
                          struct cai_buf *ret);
+
+/* YAML for people; reading it back gives the same revision. Comments are not kept. */
+void constitution_write_yaml(const struct constitution *c, struct cai_buf *ret);
 
 /* Importers: "cai-paper" (CritiqueRevisionInstructions.json or RLMadisonInstructions.json)
  * and "hf" ({"constitutions":[{critic, revision}], …}); YAML to `ret`, one principle per

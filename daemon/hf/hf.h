@@ -9,6 +9,8 @@
 #include <stdint.h>
 
 /* ---- config.json ---------------------------------------------------------------- */
+enum hf_dtype { HF_F32, HF_BF16, HF_F16, HF_F64, HF_I64, HF_I32, HF_I16, HF_I8, HF_U8, HF_BOOL };
+
 struct hf_config {
     char model_type[32];   /* "llama" in this version; others are refused by name */
     bool sequence_classification; /* architectures[0] ends in ForSequenceClassification */
@@ -17,6 +19,9 @@ struct hf_config {
     double rms_norm_eps, rope_theta;
     bool tie_word_embeddings, attention_bias, mlp_bias;
     int64_t bos_token_id, eos_token_id, pad_token_id; /* -1 when absent */
+    int64_t eos_ids[8]; /* all of them, when config.json lists several; eos_token_id is the first */
+    int num_eos;        /* 0 when absent; a writer that sets eos_token_id alone may leave it 0 */
+    enum hf_dtype dtype; /* torch_dtype or dtype: what the weights were saved in */
 };
 
 int hf_config_load(const char *dir, struct hf_config *ret);
@@ -25,8 +30,6 @@ int hf_config_parse(const char *path, const char *json, size_t len, struct hf_co
 int hf_config_save(const char *dir, const struct hf_config *c);
 
 /* ---- safetensors ------------------------------------------------------------------ */
-enum hf_dtype { HF_F32, HF_BF16, HF_F16, HF_F64, HF_I64, HF_I32, HF_I16, HF_I8, HF_U8, HF_BOOL };
-
 struct hf_tensor {
     const char *name;
     enum hf_dtype dtype;
@@ -62,8 +65,10 @@ struct hf_tokenizer;
 int hf_tokenizer_load(const char *dir, struct hf_tokenizer **ret);
 void hf_tokenizer_free(struct hf_tokenizer *t);
 /* Appends the ids of `text`. special: add what the post-processor adds (BOS …), and
- * recognise added tokens written in the text; without it text is only ever text, so
- * that what a user writes never becomes a special token. Thread-safe on one tokenizer. */
+ * recognise special tokens written in the text; without it text is only ever text, so
+ * that what a user writes never becomes a special token (added tokens that the
+ * tokenizer does not call special, such as runs of spaces, are still found).
+ * Thread-safe on one tokenizer. */
 int hf_tokenizer_encode(const struct hf_tokenizer *t, const char *text, size_t len, bool special,
                         struct hf_ids *ret);
 /* Appends the text of ids; bytes that are not UTF-8 become U+FFFD at the end. */
@@ -72,7 +77,7 @@ int hf_tokenizer_decode(const struct hf_tokenizer *t, const int32_t *ids, size_t
 /* The raw bytes one id stands for (no replacement), for streaming and stop strings. */
 int hf_tokenizer_piece(const struct hf_tokenizer *t, int32_t id, struct cai_buf *ret);
 int32_t hf_tokenizer_id(const struct hf_tokenizer *t, const char *token); /* -1 if absent */
-int64_t hf_tokenizer_size(const struct hf_tokenizer *t);
+int64_t hf_tokenizer_size(const struct hf_tokenizer *t); /* highest id + 1 */
 bool hf_tokenizer_is_special(const struct hf_tokenizer *t, int32_t id);
 const char *hf_tokenizer_hash(const struct hf_tokenizer *t); /* SHA-256 of the file */
 
@@ -101,6 +106,11 @@ int hf_chat_encode(const struct hf_chat *c, const struct hf_message *messages, s
 /* The same as text, for people and tests. */
 int hf_chat_render(const struct hf_chat *c, const struct hf_message *messages, size_t n,
                    bool generate, const char *prefix, struct cai_buf *ret);
+/* The text of a reply that was generated: up to the end id, without special tokens and
+ * without what the format puts before the text (in the plain form a space). */
+int hf_chat_reply(const struct hf_chat *c, const int32_t *ids, size_t n, struct cai_buf *ret);
+/* The date that a template may ask for; pinned, never the clock: 26 July 2024 unless set. */
+void hf_chat_set_date(struct hf_chat *c, int64_t seconds_since_1970);
 /* The id that ends an assistant turn (may differ from config.json's eos). */
 int32_t hf_chat_end_id(const struct hf_chat *c);
 /* As hf_chat_encode, but drops messages by rank until at most `limit` ids remain.

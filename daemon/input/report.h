@@ -31,6 +31,11 @@ void input_report_add(struct input_report *r, size_t line, size_t column, const 
     __attribute__((format(printf, 6, 7)));
 /* 0, or CAI_EINPUT with the first error as message and "and N more". */
 int input_report_status(const struct input_report *r);
+/* Adds the findings of another file's report; `from` is emptied. */
+void input_report_merge(struct input_report *to, struct input_report *from);
 void input_report_free(struct input_report *r);
+/* Reads a text file whole. What hinders (absent, not a file, more than `max` bytes) becomes a
+ * finding: C006, C004. 0 or CAI_EINPUT. */
+int input_file(const char *path, size_t max, struct input_report *report, struct cai_buf *ret);
 
 #endif

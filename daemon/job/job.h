@@ -6,6 +6,7 @@
 #define CAI_JOB_JOB_H
 
 #include "base/arena.h"
+#include "base/buf.h"
 #include "input/report.h"
 #include <jansson.h>
 #include <stdbool.h>
@@ -44,7 +45,7 @@ struct job_sft {
     const char *take;  /* all | last: which revisions */
     bool earlier_rounds;
     double helpful;    /* helpful replies per revision in the mix */
-    int64_t epochs;
+    int64_t epochs, checkpoint_every; /* steps; 0 = only at the end */
     struct job_optimizer optimizer;
 };
 struct job_label {
@@ -60,7 +61,8 @@ struct job_label {
 };
 struct job_prefer {
     bool enabled;
-    int64_t members, epochs;
+    int64_t members, epochs, checkpoint_every;
+    double centre;    /* weight of (r_a + r_b)^2 in the loss */
     double held_out;  /* share of pairs */
     double human;     /* share of people's pairs in the mix */
     struct job_optimizer optimizer;
@@ -83,10 +85,14 @@ struct job_ppo {
     struct job_optimizer optimizer;
     int64_t checkpoint_every; /* steps */
     double helpful;           /* share of helpful prompts among rollouts */
+    double pm_variance;       /* reward = mean - this × variance over the PM's members */
 };
+
+enum { JOB_VERSION = 1, JOB_SETTINGS_MAX = 192 };
 
 struct job_spec {
     struct cai_arena arena;
+    int64_t version;
     const char *name;
     uint64_t seed;
     struct {
@@ -110,12 +116,18 @@ struct job_spec {
     struct {
         int64_t checkpoints;
     } keep;
+    bool given[JOB_SETTINGS_MAX]; /* by the file or job_set, by index of the table of settings */
 };
 
 /* Relative paths in the file are taken from the file's folder and made absolute. */
 int job_load(const char *path, struct input_report *report, struct job_spec **ret);
 int job_parse(const char *name, const char *text, size_t len, const char *dir,
               struct input_report *report, struct job_spec **ret);
+/* job_load with assignments as of job_set (`caictl submit --set`) in force before anything is
+ * checked, so that they may replace what the file has wrong. Paths in them are taken from the
+ * working directory. */
+int job_load_set(const char *path, const char *const *sets, size_t n, struct input_report *report,
+                 struct job_spec **ret);
 void job_free(struct job_spec *j);
 /* Applies "stages.sft.lr=2e-5" (caictl submit --set), with the schema's checks. */
 int job_set(struct job_spec *j, const char *assignment, struct input_report *report);
@@ -124,6 +136,11 @@ json_t *job_to_json(const struct job_spec *j);
 int job_from_json(const json_t *o, struct job_spec **ret);
 /* One stage's settings as JSON, for Train.options: "sft", "prefer", "ppo" … */
 json_t *job_stage_json(const struct job_spec *j, const char *stage);
+/* What the constitution's `sampling` says, where the job file does not say it itself. */
+void job_adopt(struct job_spec *j, int64_t revisions, int64_t per_comparison);
+/* Reads every data file and reports what is wrong in its lines; counts of good rows go to
+ * ret_rows (harmful, helpful, human, classifier, evaluate) when not NULL. */
+int job_check_data(const struct job_spec *j, struct input_report *report, size_t ret_rows[5]);
 /* A commented job.yaml with every default and its source. */
 void job_write_template(struct cai_buf *ret);
 

@@ -25,6 +25,7 @@ struct gen_request {
     struct cai_key key; /* draws of token t are at position t */
     const char *const *stop; /* stop strings; the text is cut before them */
     size_t n_stop;
+    int max_tokens; /* 0 = as the sampling says; else at most this many */
 };
 
 struct gen_result {
@@ -41,15 +42,23 @@ struct engine_options {
     int64_t capacity; /* positions per sequence */
     int32_t end_id; /* ends a turn */
 };
-/* Borrows the model and tokenizer. The plan of memory is said by engine_bytes(). */
+/* Borrows the model and tokenizer. The plan of memory is said by engine_bytes(). The
+ * tokenizer may be NULL when neither text nor stop strings are wanted. Besides end_id,
+ * the configuration's eos_token_id ends a turn. */
 int engine_new(const struct model *m, const struct hf_tokenizer *t, const struct engine_options *o,
                struct engine **ret);
 void engine_free(struct engine *e);
 int64_t engine_bytes(const struct model *m, const struct engine_options *o);
 
+/* Asked once per step; when it says true, the running call returns CAI_ESTATE. */
+void engine_on_stop(struct engine *e, bool (*stopping)(void *context), void *context);
+
 typedef void (*engine_progress)(void *context, size_t done, size_t total);
 /* results[i] belongs to requests[i]; free each with gen_result_free. Requests that share
- * an equal prompt prefill it once. */
+ * an equal prompt prefill it once; what all prompts begin with is read once, alone and in
+ * fixed chunks. A prompt that leaves no room for max_tokens within the capacity gets
+ * FINISH_TOO_LONG. The results are a function of the arguments: the same call gives the
+ * same bits. On failure no result needs freeing. */
 int engine_generate(struct engine *e, const struct gen_request *requests, size_t n,
                     const struct sampling *sampling, engine_progress progress, void *context,
                     struct gen_result *results);

@@ -12,6 +12,10 @@ struct model_layer {
     ct_tensor *q, *k, *v, *o;                   /* [Hq·Dh, D] [Hkv·Dh, D] [Hkv·Dh, D] [D, Hq·Dh] */
     ct_tensor *q_bias, *k_bias, *v_bias, *o_bias; /* NULL unless attention_bias */
     ct_tensor *gate, *up, *down;                /* [F, D] [F, D] [D, F] */
+    ct_tensor *gate_bias, *up_bias, *down_bias; /* NULL unless mlp_bias */
+    /* The same numbers seen as one matrix, for the cached forward (no gradients); NULL
+     * where padding separates the parts: [(Hq+2·Hkv)·Dh, D], [2F, D] and their biases. */
+    ct_tensor *qkv, *qkv_bias, *gate_up, *gate_up_bias;
 };
 
 /* One parameter's place in the flat buffer. */
@@ -20,7 +24,7 @@ struct model_param {
     int ndim;
     int64_t shape[4];
     int64_t offset, numel; /* elements */
-    ct_tensor *view;       /* into model.flat; the leaf that records gradients */
+    ct_tensor *view;       /* into model.flat; a leaf once ct_set_requires_grad is called */
     bool decay;            /* weight decay applies (matrices, not norms) */
 };
 
@@ -86,6 +90,7 @@ ct_tensor *head_scalar(ct_scope *s, const struct model *m, ct_tensor *hidden);  
 /* ---- cached forward ------------------------------------------------------------------ */
 struct kv_cache {
     int64_t slots, capacity; /* sequences, positions each */
+    int layers;
     ct_tensor **k, **v;      /* per layer [slots, Hkv, capacity, Dh] */
 };
 
@@ -97,6 +102,10 @@ int kv_cache_copy(struct kv_cache *c, int64_t from, int64_t to, int64_t length);
 ct_tensor *transformer_prefill(ct_scope *s, const struct model *m, struct kv_cache *c,
                                const int32_t *const *ids, const int64_t *lengths,
                                const int64_t *slots, const int64_t *past, int64_t n);
+/* The same, with the hidden state of every row, in order: [Σ lengths, D]. */
+ct_tensor *transformer_extend(ct_scope *s, const struct model *m, struct kv_cache *c,
+                              const int32_t *const *ids, const int64_t *lengths,
+                              const int64_t *slots, const int64_t *past, int64_t n);
 /* One token per row at positions[b]: hidden [B, D]. Writes the cache. */
 ct_tensor *transformer_decode(ct_scope *s, const struct model *m, struct kv_cache *c,
                               const int32_t *ids, const int64_t *slots, const int64_t *positions,

@@ -55,26 +55,43 @@ int store_job_pin_class(struct store *s, int64_t id, const char *numeric_class);
 /* Calls back in id order; a non-zero return stops and is returned. */
 int store_jobs_each(struct store *s, int (*f)(void *c, const struct store_job *j), void *c);
 
+/* Requests already answered, by idempotency key. CAI_ENOTFOUND; CAI_ESTATE when the key was
+ * used for another verb. */
+int store_request_get(struct store *s, const char *key, const char *verb, int *ret_exit,
+                      char **ret_error, char **ret_json);
+int store_request_add(struct store *s, const char *key, const char *verb, int exit_code,
+                      const char *error, const char *json);
+
 /* ---- tasks and ledger ------------------------------------------------------------ */
 struct store_task {
     int64_t id, job;
     uint32_t round, chunk;
     const char *stage, *phase;
     bool gang;            /* all of the job's ranks together */
-    const void *payload;  /* packed Cai__V1__Task without its id */
+    const void *payload;  /* packed Cai__V1__Task without its id; dropped when done */
     size_t payload_len;
+    uint32_t failures;    /* set by reading: times it failed */
 };
 /* UNIQUE(job, round, stage, phase, chunk): adding the same again is CAI_ESTATE. */
 int store_task_add(struct store *s, const struct store_task *t, int64_t *ret_id);
 /* Tasks not done, in (round, stage order of adding is irrelevant) phase, chunk order. */
 int store_tasks_open(struct store *s, int64_t job,
                      int (*f)(void *c, const struct store_task *t), void *c);
+/* The same tasks in the same order, without their payloads: what the scheduler asks. */
+int store_tasks_queue(struct store *s, int64_t job,
+                      int (*f)(void *c, int64_t id, bool gang, uint32_t failures), void *c);
+/* ret's pointers are into `payload`. */
 int store_task_get(struct store *s, int64_t id, struct cai_buf *payload, struct store_task *ret);
+/* Counts a failure of an open task. */
+int store_task_failed(struct store *s, int64_t id, uint32_t *ret_failures);
+int store_tasks_reset_failures(struct store *s, int64_t job); /* requeue */
 /* Marks done in the caller's transaction; CAI_ESTATE if it already was. */
 int store_task_done(struct store *s, int64_t id, const char *result_hash, double seconds,
                     uint64_t tokens);
 int store_task_counts(struct store *s, int64_t job, uint32_t round, const char *stage,
                       int64_t *ret_done, int64_t *ret_total);
+/* Seconds and tokens of all done tasks. */
+int store_task_costs(struct store *s, int64_t job, double *ret_seconds, int64_t *ret_tokens);
 /* The ledger's digest: SHA-256 over (round, stage, phase, chunk, result hash), ordered. */
 int store_ledger_digest(struct store *s, int64_t job, char ret_hex[65]);
 
@@ -128,7 +145,11 @@ struct store_model {
     const char *path, *hash, *provenance; /* JSON */
 };
 int store_model_add(struct store *s, const struct store_model *m); /* replaces an equal key */
-/* The newest by (round, step) with round <= `round`; strings are the caller's. */
+/* Removes every row of a kind (checkpoints of a finished training run). */
+int store_models_prune(struct store *s, int64_t job, uint32_t round, const char *stage,
+                       const char *kind);
+/* The newest by (round, step) with round <= `round`; stage NULL = any. Strings are the
+ * caller's. */
 int store_model_find(struct store *s, int64_t job, uint32_t round, const char *stage,
                      const char *kind, uint32_t k, char **ret_path, char **ret_hash);
 int store_models_each(struct store *s, int64_t job, int (*f)(void *c, const struct store_model *m),

@@ -1,0 +1,140 @@
+/* render.c: principles, few-shots and transcripts → messages. Drop ranks: a worked example is
+ * dropped whole, the one farthest from the question first; after all of them, turns of the
+ * conversation from the oldest, a question and its answer together. The last question, the
+ * judged reply, the critique and the request have rank 0 and always stay. */
+#include "constitution/render.h"
+#include "constitution/frames.h"
+#include <string.h>
+
+static void add(struct rendering *r, const char *role, const char *text, const char *origin,
+                uint32_t drop) {
+    r->messages[r->n++] = (struct rendered){cai_arena_strdup(&r->arena, role),
+                                            cai_arena_strdup(&r->arena, text), origin, drop};
+}
+
+/* Exchanges before the last one: what may be dropped of a conversation. */
+static uint32_t earlier_exchanges(const struct turn *turns, size_t n) {
+    uint32_t users = 0;
+    for (size_t i = 0; i < n; i++)
+        users += strcmp(turns[i].role, "user") == 0;
+    return users ? users - 1 : 0;
+}
+
+static void add_conversation(struct rendering *r, const struct turn *turns, size_t n) {
+    uint32_t left = earlier_exchanges(turns, n) + 1;
+    for (size_t i = 0; i < n; i++) {
+        if (left && strcmp(turns[i].role, "user") == 0)
+            left--;
+        bool judged = i + 1 == n;
+        bool reply = strcmp(turns[i].role, "assistant") == 0;
+        add(r, turns[i].role, turns[i].text, judged && reply ? "model" : "data", left);
+    }
+}
+
+static const char *request(struct rendering *r, const struct constitution *c, const char *frame,
+                           const char *principle) {
+    const char *const pairs[] = {"principle", principle, "no_flaw", c->frames.no_flaw, NULL};
+    return frame_fill(&r->arena, frame, pairs);
+}
+
+/* What the model's turn shows: the prefix it begins with, then its text. */
+static const char *answered(struct rendering *r, const char *prefix, const char *text) {
+    return *prefix ? cai_arena_printf(&r->arena, "%s%s%s", prefix,
+                                      strchr(" \n", prefix[strlen(prefix) - 1]) ? "" : " ", text)
+                   : text;
+}
+
+static void add_critique_examples(struct rendering *r, const struct constitution *c, uint32_t base,
+                                  bool revise) {
+    const struct constitution_frames *f = &c->frames;
+    for (size_t i = 0; i < c->n_critique_examples; i++) {
+        const struct critique_example *e = &c->critique_examples[i];
+        uint32_t rank = base + (uint32_t)(c->n_critique_examples - i);
+        for (size_t t = 0; t < e->n_turns; t++)
+            add(r, e->turns[t].role, e->turns[t].text, "fewshot", rank);
+        add(r, "user", request(r, c, f->critique, e->critique_request), "fewshot", rank);
+        add(r, "assistant", answered(r, f->critique_prefix, e->critique), "fewshot", rank);
+        if (!revise || e->no_flaw)
+            continue;
+        add(r, "user", request(r, c, f->revision, e->revision_request), "fewshot", rank);
+        add(r, "assistant", answered(r, f->revision_prefix, e->revision), "fewshot", rank);
+    }
+}
+
+static size_t example_turns(const struct constitution *c) {
+    size_t n = 0;
+    for (size_t i = 0; i < c->n_critique_examples; i++)
+        n += c->critique_examples[i].n_turns + 4;
+    return n;
+}
+
+/* Few-shots, the conversation and the critique request. */
+static void begin_critique(const struct constitution *c, const struct principle *p,
+                           const struct turn *turns, size_t n, bool revise, struct rendering *ret) {
+    *ret = (struct rendering){0};
+    ret->messages = cai_arena_array(&ret->arena, example_turns(c) + n + 3, sizeof *ret->messages);
+    add_critique_examples(ret, c, earlier_exchanges(turns, n), revise);
+    add_conversation(ret, turns, n);
+    add(ret, "user", request(ret, c, c->frames.critique, p->critique ? p->critique : ""),
+        "principle", 0);
+}
+
+void render_critique(const struct constitution *c, const struct principle *p,
+                     const struct turn *turns, size_t n, struct rendering *ret) {
+    begin_critique(c, p, turns, n, false, ret);
+    ret->prefix = cai_arena_strdup(&ret->arena, c->frames.critique_prefix);
+}
+
+void render_revision(const struct constitution *c, const struct principle *p,
+                     const struct turn *turns, size_t n, const char *critique,
+                     struct rendering *ret) {
+    begin_critique(c, p, turns, n, true, ret);
+    add(ret, "assistant", answered(ret, c->frames.critique_prefix, critique), "model", 0);
+    add(ret, "user", request(ret, c, c->frames.revision, p->revision ? p->revision : ""),
+        "principle", 0);
+    ret->prefix = cai_arena_strdup(&ret->arena, c->frames.revision_prefix);
+}
+
+static const char *transcript(struct rendering *r, const struct turn *turns, size_t n) {
+    CAI_AUTO(buf) struct cai_buf text = {0};
+    for (size_t i = 0; i < n; i++)
+        cai_buf_printf(&text, "%s%s: %s", i ? "\n\n" : "",
+                       strcmp(turns[i].role, "user") == 0 ? "Human" : "Assistant", turns[i].text);
+    return cai_arena_strndup(&r->arena, text.data ? text.data : "", text.len);
+}
+
+static const char *question(struct rendering *r, const struct constitution *c, const char *principle,
+                            const struct turn *turns, size_t n, const char *a, const char *b) {
+    const char *const pairs[] = {"conversation", transcript(r, turns, n), "principle", principle,
+                                 "a", a, "b", b, NULL};
+    return frame_fill(&r->arena, c->frames.choice, pairs);
+}
+
+void render_choice(const struct constitution *c, const struct principle *p,
+                   const struct turn *turns, size_t n, const char *a, const char *b,
+                   struct rendering *ret) {
+    const struct constitution_frames *f = &c->frames;
+    *ret = (struct rendering){0};
+    ret->messages = cai_arena_array(&ret->arena, 2 * c->n_choice_examples + 1, sizeof *ret->messages);
+    for (size_t i = 0; i < c->n_choice_examples; i++) {
+        const struct choice_example *e = &c->choice_examples[i];
+        uint32_t rank = (uint32_t)(c->n_choice_examples - i);
+        add(ret, "user", question(ret, c, e->choice, e->turns, e->n_turns, e->a, e->b), "fewshot",
+            rank);
+        add(ret, "assistant",
+            cai_arena_printf(&ret->arena, "%s%s", f->choice_prefix,
+                             e->answer == 'A' ? f->option_a : f->option_b),
+            "fewshot", rank);
+    }
+    add(ret, "user", question(ret, c, p->choice ? p->choice : "", turns, n, a, b), "principle", 0);
+    ret->prefix = cai_arena_strdup(&ret->arena, f->choice_prefix);
+    ret->options[0] = cai_arena_strdup(&ret->arena, f->option_a);
+    ret->options[1] = cai_arena_strdup(&ret->arena, f->option_b);
+}
+
+void rendering_free(struct rendering *r) {
+    if (!r)
+        return;
+    cai_arena_free(&r->arena);
+    *r = (struct rendering){0};
+}

@@ -1,0 +1,323 @@
+/* checkpoint.c: see checkpoint.h. */
+#include "learn/checkpoint.h"
+
+#include "base/check.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "hf/hf.h"
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { KEPT = 2, JSON_MAX = 16 << 20, NAME_MAX_BYTES = 64 };
+
+static int rank_of(const struct checkpoint *c) {
+    return c->comm != NULL ? comm_rank(c->comm) : 0;
+}
+
+static int world_of(const struct checkpoint *c) {
+    return c->comm != NULL ? comm_world(c->comm) : 1;
+}
+
+/* Every rank learns whether any failed, so that none waits for a dead collective. */
+static int agree(const struct checkpoint *c, int rc) {
+    if (c->comm == NULL || world_of(c) == 1)
+        return rc;
+    int64_t failed = rc < 0 ? -(int64_t)rc : 0;
+    int r = comm_all_reduce_max(c->comm, &failed, 1);
+    if (rc < 0 || r < 0)
+        return rc < 0 ? rc : r;
+    if (failed > 0)
+        return cai_fail(-(int)failed, "another rank could not take part in the checkpoint");
+    return 0;
+}
+
+/* ---- tensors -------------------------------------------------------------------------- */
+
+static int host_copy(const struct checkpoint_tensor *x, struct hf_tensor *ret, float **ret_data) {
+    int64_t n = ct_numel(x->t);
+    *ret_data = cai_realloc(NULL, (size_t)n, sizeof **ret_data);
+    *ret = (struct hf_tensor){.name = x->name, .dtype = HF_F32, .ndim = 1, .shape = {n},
+                              .data = *ret_data, .bytes = (size_t)n * sizeof **ret_data};
+    return ct_read_f32(x->t, *ret_data, n);
+}
+
+static char *tensor_file(const char *folder, int rank) {
+    char name[NAME_MAX_BYTES];
+    snprintf(name, sizeof name, "tensors-%d.safetensors", rank);
+    return cai_path_join(folder, name);
+}
+
+static int write_tensors(const struct checkpoint *c, const char *folder,
+                         const struct checkpoint_tensor *tensors, size_t n) {
+    struct hf_tensor *out = cai_realloc(NULL, n + 1, sizeof *out);
+    float **data = cai_realloc(NULL, n + 1, sizeof *data);
+    size_t k = 0;
+    int rc = 0;
+    for (size_t i = 0; i < n && rc == 0; i++)
+        if (!tensors[i].shared || rank_of(c) == 0) {
+            rc = host_copy(&tensors[i], &out[k], &data[k]);
+            k++;
+        }
+    CAI_AUTO(mem) char *path = tensor_file(folder, rank_of(c));
+    if (rc == 0 && k > 0)
+        rc = hf_weights_save(path, out, k, NULL);
+    for (size_t i = 0; i < k; i++)
+        free(data[i]);
+    free(data);
+    free(out);
+    return rc;
+}
+
+static int fill_tensor(const struct hf_weights *w, const char *path,
+                       const struct checkpoint_tensor *x) {
+    const struct hf_tensor *found = hf_weights_find(w, x->name);
+    if (found == NULL || found->dtype != HF_F32 ||
+        found->bytes != (size_t)ct_numel(x->t) * sizeof(float))
+        return cai_fail(CAI_EINPUT, "%s: tensor %s is missing or has another size; the "
+                        "checkpoint belongs to another model or number of ranks", path, x->name);
+    /* The mapping may be unaligned. */
+    CAI_AUTO(mem) void *copy = cai_alloc(found->bytes + 1);
+    memcpy(copy, found->data, found->bytes);
+    return ct_write_host_(x->t, CT_F32, copy);
+}
+
+static int read_tensors(const char *folder, int rank, bool shared,
+                        const struct checkpoint_tensor *tensors, size_t n) {
+    size_t wanted = 0;
+    for (size_t i = 0; i < n; i++)
+        wanted += tensors[i].shared == shared;
+    if (wanted == 0)
+        return 0;
+    CAI_AUTO(mem) char *path = tensor_file(folder, rank);
+    struct hf_weights *w = NULL;
+    int rc = hf_weights_open_file(path, &w);
+    for (size_t i = 0; i < n && rc == 0; i++)
+        if (tensors[i].shared == shared)
+            rc = fill_tensor(w, path, &tensors[i]);
+    hf_weights_close(w);
+    return rc;
+}
+
+/* ---- manifest --------------------------------------------------------------------------- */
+
+static int by_name(const struct dirent **a, const struct dirent **b) {
+    return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+static int ordinary(const struct dirent *d) {
+    return d->d_name[0] != '.' && strcmp(d->d_name, "MANIFEST.json") != 0;
+}
+
+static int manifest_entry(const char *folder, const char *name, json_t *files) {
+    CAI_AUTO(mem) char *path = cai_path_join(folder, name);
+    char hash[CAI_SHA256_HEX];
+    struct stat st;
+    if (stat(path, &st) != 0)
+        return cai_fail_errno("%s", path);
+    CAI_TRY(cai_file_sha256(path, hash));
+    json_array_append_new(files, json_pack("{s:s, s:I, s:s}", "name", name, "bytes",
+                                           (json_int_t)st.st_size, "sha256", hash));
+    return 0;
+}
+
+static int write_json(const char *folder, const char *name, const json_t *o,
+                      char ret_hash[CAI_SHA256_HEX]) {
+    CAI_AUTO(mem) char *path = cai_path_join(folder, name);
+    CAI_AUTO(mem) char *text = json_dumps(o, JSON_INDENT(1) | JSON_SORT_KEYS);
+    CAI_CHECK(text != NULL);
+    if (ret_hash != NULL)
+        cai_sha256(text, strlen(text), ret_hash);
+    return cai_file_write_atomic(path, text, strlen(text));
+}
+
+static int write_manifest(const char *folder, char ret_hash[CAI_SHA256_HEX]) {
+    struct dirent **list = NULL;
+    int n = scandir(folder, &list, ordinary, by_name), rc = 0;
+    if (n < 0)
+        return cai_fail_errno("%s", folder);
+    json_t *files = json_array();
+    for (int i = 0; i < n; i++) {
+        if (rc == 0)
+            rc = manifest_entry(folder, list[i]->d_name, files);
+        free(list[i]);
+    }
+    free(list);
+    json_t *o = json_pack("{s:i, s:o}", "format", 1, "files", files);
+    if (rc == 0)
+        rc = write_json(folder, "MANIFEST.json", o, ret_hash);
+    json_decref(o);
+    return rc;
+}
+
+static int read_json(const char *folder, const char *name, const char *hash, json_t **ret) {
+    CAI_AUTO(mem) char *path = cai_path_join(folder, name);
+    CAI_AUTO(buf) struct cai_buf text = {0};
+    char found[CAI_SHA256_HEX];
+    json_error_t e;
+    CAI_TRY(cai_file_read(path, JSON_MAX, &text));
+    cai_sha256(text.data, text.len, found);
+    if (hash != NULL && hash[0] != '\0' && strcmp(hash, found) != 0)
+        return cai_fail(CAI_EINPUT, "%s: its SHA-256 is %s, %s was committed", path, found, hash);
+    *ret = json_loadb(text.data, text.len, JSON_REJECT_DUPLICATES, &e);
+    if (!json_is_object(*ret)) {
+        json_decref(*ret);
+        *ret = NULL;
+        return cai_fail(CAI_EINPUT, "%s:%d: not a JSON object: %s", path, e.line, e.text);
+    }
+    return 0;
+}
+
+static int check_file(const char *folder, const json_t *entry) {
+    const char *name = json_string_value(json_object_get(entry, "name"));
+    const char *hash = json_string_value(json_object_get(entry, "sha256"));
+    if (name == NULL || hash == NULL || strchr(name, '/') != NULL)
+        return cai_fail(CAI_EINPUT, "%s: MANIFEST.json has a malformed entry", folder);
+    CAI_AUTO(mem) char *path = cai_path_join(folder, name);
+    char found[CAI_SHA256_HEX];
+    CAI_TRY(cai_file_sha256(path, found));
+    if (strcmp(found, hash) != 0)
+        return cai_fail(CAI_EINPUT, "%s: damaged, its SHA-256 is %s, the manifest says %s", path,
+                        found, hash);
+    return 0;
+}
+
+static int check_manifest(const char *folder, const char *hash) {
+    json_t *o = NULL, *entry;
+    size_t i;
+    CAI_TRY(read_json(folder, "MANIFEST.json", hash, &o));
+    int rc = json_array_size(json_object_get(o, "files")) > 0
+                 ? 0
+                 : cai_fail(CAI_EINPUT, "%s: MANIFEST.json lists no files", folder);
+    json_array_foreach(json_object_get(o, "files"), i, entry) {
+        if (rc == 0)
+            rc = check_file(folder, entry);
+    }
+    json_decref(o);
+    return rc;
+}
+
+/* ---- folders ------------------------------------------------------------------------------ */
+
+static bool step_of(const char *name, unsigned long long *ret) {
+    char *end;
+    if (strncmp(name, "step-", 5) != 0 || name[5] < '0' || name[5] > '9')
+        return false;
+    *ret = strtoull(name + 5, &end, 10);
+    return *end == '\0';
+}
+
+/* Removes all but the newest KEPT folders up to `step`; later ones are of a future that
+ * was rolled back, and go too. */
+static int prune(const char *folder, uint64_t step) {
+    struct dirent **list = NULL;
+    int n = scandir(folder, &list, NULL, by_name), rc = 0;
+    if (n < 0)
+        return cai_fail_errno("%s", folder);
+    unsigned long long kept[KEPT] = {step}, x;
+    for (int i = 0; i < n; i++)
+        if (step_of(list[i]->d_name, &x) && x < step && x > kept[1])
+            kept[1] = x;
+    for (int i = 0; i < n; i++) {
+        if (rc == 0 && step_of(list[i]->d_name, &x) && x != kept[0] && x != kept[1]) {
+            CAI_AUTO(mem) char *path = cai_path_join(folder, list[i]->d_name);
+            rc = cai_dir_remove(path);
+        }
+        free(list[i]);
+    }
+    free(list);
+    return rc;
+}
+
+/* ---- save ----------------------------------------------------------------------------------- */
+
+static int begin(const struct checkpoint *c, const char *temporary) {
+    if (rank_of(c) != 0)
+        return 0;
+    CAI_TRY(cai_dir_make(c->folder));
+    CAI_TRY(cai_dir_remove(temporary));
+    return cai_dir_make(temporary);
+}
+
+static int finish(const struct checkpoint *c, uint64_t step, const char *temporary,
+                  const char *final, const json_t *state) {
+    char hash[CAI_SHA256_HEX];
+    if (rank_of(c) != 0)
+        return 0;
+    json_t *copy = json_copy((json_t *)(uintptr_t)state);
+    json_object_set_new(copy, "world", json_integer(world_of(c)));
+    int rc = write_json(temporary, "state.json", copy, NULL);
+    json_decref(copy);
+    CAI_TRY(rc);
+    CAI_TRY(write_manifest(temporary, hash));
+    CAI_TRY(cai_file_sync(temporary));
+    CAI_TRY(cai_dir_remove(final));
+    CAI_TRY(cai_file_rename_durable(temporary, final));
+    if (c->host != NULL && c->host->commit != NULL)
+        CAI_TRY(c->host->commit(c->host->context, final, hash, step));
+    return prune(c->folder, step);
+}
+
+int checkpoint_save(const struct checkpoint *c, uint64_t step,
+                    const struct checkpoint_tensor *tensors, size_t n, const json_t *state) {
+    CAI_AUTO(mem) char *final = cai_format("%s/step-%llu", c->folder, (unsigned long long)step);
+    CAI_AUTO(mem) char *temporary = cai_format("%s.tmp", final);
+    CAI_TRY(agree(c, begin(c, temporary)));
+    CAI_TRY(agree(c, write_tensors(c, temporary, tensors, n)));
+    return agree(c, finish(c, step, temporary, final, state));
+}
+
+/* ---- load ------------------------------------------------------------------------------------ */
+
+static int load(const struct checkpoint *c, const char *folder, const char *hash,
+                const struct checkpoint_tensor *tensors, size_t n, json_t **ret_state) {
+    CAI_TRY(check_manifest(folder, hash));
+    CAI_TRY(read_json(folder, "state.json", NULL, ret_state));
+    json_int_t world = json_integer_value(json_object_get(*ret_state, "world"));
+    if (world != world_of(c))
+        return cai_fail(CAI_EINPUT, "%s was written by %lld ranks; this gang has %d", folder,
+                        (long long)world, world_of(c));
+    CAI_TRY(read_tensors(folder, 0, true, tensors, n));
+    return read_tensors(folder, rank_of(c), false, tensors, n);
+}
+
+int checkpoint_load(const struct checkpoint *c, const char *folder, const char *manifest_hash,
+                    const struct checkpoint_tensor *tensors, size_t n, json_t **ret_state) {
+    *ret_state = NULL;
+    int rc = agree(c, load(c, folder, manifest_hash, tensors, n, ret_state));
+    if (rc < 0) {
+        json_decref(*ret_state);
+        *ret_state = NULL;
+    }
+    return rc;
+}
+
+/* ---- trainers --------------------------------------------------------------------------------- */
+
+/* Names live as long as the program; there are two prefixes. */
+static const char *const policy_names[] = {"policy.flat", "policy.exp_avg", "policy.exp_avg_sq"};
+static const char *const value_names[] = {"value.flat", "value.exp_avg", "value.exp_avg_sq"};
+
+size_t checkpoint_add_trainer(const struct trainer *t, const char *prefix,
+                              struct checkpoint_tensor *tensors, size_t n, json_t *state) {
+    struct trainer_state s;
+    trainer_state(t, &s);
+    const char *const *names = strcmp(prefix, "value") == 0 ? value_names : policy_names;
+    tensors[n++] = (struct checkpoint_tensor){names[0], s.flat, true};
+    tensors[n++] = (struct checkpoint_tensor){names[1], s.exp_avg, !s.sharded};
+    tensors[n++] = (struct checkpoint_tensor){names[2], s.exp_avg_sq, !s.sharded};
+    json_object_set_new(state, prefix, json_pack("{s:I, s:I}", "step", (json_int_t)s.step, "bad",
+                                                 (json_int_t)s.bad));
+    return n;
+}
+
+int checkpoint_set_trainer(struct trainer *t, const char *prefix, const json_t *state) {
+    const json_t *o = json_object_get(state, prefix);
+    const json_t *step = json_object_get(o, "step"), *skipped = json_object_get(o, "bad");
+    if (!json_is_integer(step) || !json_is_integer(skipped))
+        return cai_fail(CAI_EINPUT, "state.json: \"%s\" has no counts", prefix);
+    trainer_set_counts(t, json_integer_value(step), json_integer_value(skipped));
+    return 0;
+}

@@ -1,0 +1,47 @@
+/* checkpoint.h: resumable state in folders that are whole or absent.
+ *
+ *   absent → step-N.tmp (every rank writes its tensors-R.safetensors, rank 0 state.json
+ *   and MANIFEST.json) → step-N (renamed, durable) → committed by caid → older removed
+ *
+ * MANIFEST.json: {"format": 1, "files": [{"name", "bytes", "sha256"}]}, sorted by name;
+ * its own SHA-256 is what caid commits and hands back on resume. The newest two folders
+ * are kept. The world size must be the same on resume (a job pins it).
+ *
+ * Each rank writes its own part, so the folder must be one that all ranks see. */
+#ifndef CAI_LEARN_CHECKPOINT_H
+#define CAI_LEARN_CHECKPOINT_H
+
+#include "learn/host.h"
+#include "learn/trainer.h"
+
+#include <jansson.h>
+
+/* A tensor of the state, fp32 [N], this rank's. `shared`: equal on all ranks, so that
+ * rank 0 alone writes it. */
+struct checkpoint_tensor {
+    const char *name;
+    ct_tensor *t;
+    bool shared;
+};
+
+struct checkpoint {
+    const char *folder;             /* Train.checkpoints */
+    struct comm *comm;              /* NULL: this process alone */
+    const struct learn_host *host;  /* may be NULL */
+};
+
+/* Collective. state: a JSON object, borrowed; only rank 0's is written. Returns when the
+ * checkpoint is committed. */
+int checkpoint_save(const struct checkpoint *c, uint64_t step,
+                    const struct checkpoint_tensor *tensors, size_t n, const json_t *state);
+/* Verifies the manifest (its hash, when not "", then every file's size and SHA-256) and
+ * fills the tensors; *ret_state is the caller's. CAI_EINPUT names what does not match. */
+int checkpoint_load(const struct checkpoint *c, const char *folder, const char *manifest_hash,
+                    const struct checkpoint_tensor *tensors, size_t n, json_t **ret_state);
+/* Adds a trainer's parameters and moments as PREFIX.flat … (needs room for 3), and its
+ * counts to state; and the way back. */
+size_t checkpoint_add_trainer(const struct trainer *t, const char *prefix,
+                              struct checkpoint_tensor *tensors, size_t n, json_t *state);
+int checkpoint_set_trainer(struct trainer *t, const char *prefix, const json_t *state);
+
+#endif

@@ -1,0 +1,206 @@
+/* loss.c: see loss.h. Every sum runs in index order, so equal inputs give equal bits. */
+#include "learn/loss.h"
+
+#include "base/check.h"
+
+#include <math.h>
+#include <string.h>
+
+static bool used(const uint8_t *mask, size_t i) {
+    return mask == NULL || mask[i] != 0;
+}
+
+static size_t count_used(const uint8_t *mask, size_t n) {
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++)
+        count += used(mask, i);
+    return count;
+}
+
+double loss_mean(const double *x, const uint8_t *mask, size_t n) {
+    size_t count = count_used(mask, n);
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        if (used(mask, i))
+            sum += x[i];
+    return count > 0 ? sum / (double)count : 0;
+}
+
+double loss_variance(const double *x, const uint8_t *mask, size_t n) {
+    size_t count = count_used(mask, n);
+    if (count < 2)
+        return 0;
+    double mean = loss_mean(x, mask, n), sum = 0;
+    for (size_t i = 0; i < n; i++)
+        if (used(mask, i))
+            sum += (x[i] - mean) * (x[i] - mean);
+    return sum / (double)(count - 1);
+}
+
+void loss_whiten(double *x, const uint8_t *mask, size_t n, bool shift_mean) {
+    double mean = loss_mean(x, mask, n);
+    double variance = loss_variance(x, mask, n);
+    double scale = count_used(mask, n) < 2 ? 1 : 1 / sqrt(variance + 1e-8);
+    for (size_t i = 0; i < n; i++)
+        x[i] = used(mask, i) ? (x[i] - mean) * scale + (shift_mean ? 0 : mean) : 0;
+}
+
+void loss_gae(const double *reward, const double *value, const uint8_t *mask, size_t n,
+              double gamma, double lambda, double *advantage, double *returns) {
+    double next_value = 0, next_advantage = 0;
+    for (size_t i = n; i-- > 0;) {
+        advantage[i] = 0;
+        if (returns != NULL)
+            returns[i] = 0;
+        if (!used(mask, i))
+            continue;
+        double delta = reward[i] + gamma * next_value - value[i];
+        advantage[i] = delta + gamma * lambda * next_advantage;
+        if (returns != NULL)
+            returns[i] = advantage[i] + value[i];
+        next_value = value[i];
+        next_advantage = advantage[i];
+    }
+}
+
+void loss_token_rewards(const double *kl, size_t n, double coef, double score, double *reward) {
+    CAI_CHECK(n > 0);
+    for (size_t i = 0; i < n; i++)
+        reward[i] = -coef * kl[i];
+    reward[n - 1] += score;
+}
+
+void loss_rloo_baseline(const uint64_t *group, const double *reward, size_t n, double *baseline) {
+    for (size_t i = 0; i < n; i++) {
+        double sum = 0;
+        size_t others = 0;
+        for (size_t j = 0; j < n; j++) {
+            if (j == i || group[j] != group[i])
+                continue;
+            sum += reward[j];
+            others++;
+        }
+        baseline[i] = others > 0 ? sum / (double)others : 0;
+    }
+}
+
+double loss_kl(enum loss_kl kind, double logprob, double ref, double limit) {
+    double d = logprob - ref, k = 0;
+    switch (kind) {
+    case LOSS_KL1: k = d; break;
+    case LOSS_KL2: k = 0.5 * d * d; break;
+    case LOSS_KL3: k = expm1(-d) + d; break;
+    }
+    return limit > 0 ? fmin(fmax(k, -limit), limit) : k;
+}
+
+double loss_kl_coef(double coef, double kl, double target, double horizon, double episodes) {
+    if (target <= 0)
+        return coef;
+    double error = fmin(fmax(kl / target - 1, -0.2), 0.2);
+    return coef * (1 + error * episodes / horizon);
+}
+
+/* One position of the clipped objective: its loss, and d loss / d log-probability. */
+static double ppo_position(double ratio, double advantage, double clip, double dual,
+                           double *ret_grad, bool *ret_clipped) {
+    double plain = -advantage * ratio;
+    double bounded = -advantage * fmin(fmax(ratio, 1 - clip), 1 + clip);
+    double loss = plain;
+    *ret_grad = plain; /* dρ/d logprob = ρ */
+    *ret_clipped = bounded > plain;
+    if (*ret_clipped) {
+        loss = bounded;
+        *ret_grad = 0;
+    }
+    if (dual > 1 && advantage < 0 && loss > -dual * advantage) {
+        loss = -dual * advantage;
+        *ret_grad = 0;
+        *ret_clipped = true;
+    }
+    return loss;
+}
+
+double loss_ppo(const double *logprob, const double *old, const double *advantage,
+                const uint8_t *mask, size_t n, double clip, double dual, double *grad,
+                struct loss_ppo_stats *stats) {
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        double g = 0;
+        if (used(mask, i)) {
+            bool clipped;
+            double ratio = exp(logprob[i] - old[i]);
+            sum += ppo_position(ratio, advantage[i], clip, dual, &g, &clipped);
+            if (stats != NULL) {
+                stats->clipped += clipped;
+                stats->ratio_max = fmax(stats->ratio_max, ratio);
+                stats->kl += loss_kl(LOSS_KL3, old[i], logprob[i], 0);
+            }
+        }
+        if (grad != NULL)
+            grad[i] = g;
+    }
+    return sum;
+}
+
+double loss_value(const double *value, const double *old, const double *returns,
+                  const uint8_t *mask, size_t n, double clip, double *grad) {
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        double g = 0;
+        if (used(mask, i)) {
+            double error = value[i] - returns[i];
+            double loss = 0.5 * error * error;
+            g = error;
+            if (clip > 0) {
+                double v = fmin(fmax(value[i], old[i] - clip), old[i] + clip);
+                double bounded = 0.5 * (v - returns[i]) * (v - returns[i]);
+                if (bounded > loss) {
+                    loss = bounded;
+                    g = v == value[i] ? error : 0;
+                }
+            }
+            sum += loss;
+        }
+        if (grad != NULL)
+            grad[i] = g;
+    }
+    return sum;
+}
+
+double loss_sigmoid(double x) {
+    if (x >= 0)
+        return 1 / (1 + exp(-x));
+    double e = exp(x);
+    return e / (1 + e);
+}
+
+double loss_log_sigmoid(double x) {
+    return x >= 0 ? -log1p(exp(-x)) : x - log1p(exp(x));
+}
+
+double loss_bradley_terry(double a, double b, double p, double margin, double centre,
+                          double *ret_da, double *ret_db) {
+    double d, loss = loss_bce(a - b - margin, p, &d);
+    double sum = a + b;
+    if (ret_da != NULL)
+        *ret_da = d + 2 * centre * sum;
+    if (ret_db != NULL)
+        *ret_db = -d + 2 * centre * sum;
+    return loss + centre * sum * sum;
+}
+
+double loss_bce(double x, double y, double *ret_dx) {
+    if (ret_dx != NULL)
+        *ret_dx = loss_sigmoid(x) - y;
+    return -(y * loss_log_sigmoid(x) + (1 - y) * loss_log_sigmoid(-x));
+}
+
+double loss_entropy(double p) {
+    double h = 0;
+    if (p > 0)
+        h -= p * log(p);
+    if (p < 1)
+        h -= (1 - p) * log1p(-p);
+    return h;
+}

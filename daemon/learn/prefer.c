@@ -1,0 +1,184 @@
+/* prefer.c: preference models: Bradley-Terry with soft targets over pairs of replies,
+ * and what a person must know about the result. Not for: using them (reward.h). */
+#include "learn/train.h"
+
+#include "base/check.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "learn/calibration.h"
+#include "learn/loss.h"
+#include "learn/reward.h"
+#include "learn/supervise.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A target within this of 1/2 decides nothing. */
+static const double DELTA = 0.1;
+
+static double pair_loss(const void *context, const struct example *const *e, size_t n,
+                        const double *out, double *grad) {
+    const struct pm_options *o = context;
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += loss_bradley_terry(out[2 * i], out[2 * i + 1], e[i]->target, o->margin, o->centre,
+                                  &grad[2 * i], &grad[2 * i + 1]);
+    return sum;
+}
+
+struct pairs {
+    struct example *train, *held_out;
+    size_t n_train, n_held_out;
+};
+
+static struct pairs pairs_of(const struct dataset *d) {
+    struct pairs p = {.train = cai_alloc((d->n + 1) * sizeof *p.train),
+                      .held_out = cai_alloc((d->n + 1) * sizeof *p.held_out)};
+    for (size_t i = 0; i < d->n; i++) {
+        const struct dataset_row *r = &d->rows[i];
+        struct example e = {.n = 2, .count = 1, .target = r->target, .weight = 1};
+        for (int k = 0; k < 2; k++)
+            e.seq[k] = (struct span){r->seq[k].ids, r->seq[k].n, r->seq[k].n - 1, r->seq[k].n};
+        if (r->held_out)
+            p.held_out[p.n_held_out++] = e;
+        else
+            p.train[p.n_train++] = e;
+    }
+    return p;
+}
+
+/* Mean and deviation of the scores, as PPO will normalise them. */
+static void normalise(const double *scores, size_t n, struct reward_norm *ret) {
+    ret->mean = loss_mean(scores, NULL, n);
+    ret->std = sqrt(loss_variance(scores, NULL, n));
+    ret->replies = (int64_t)n;
+}
+
+static int measure(const struct learn_task *t, const struct model *m, const struct pairs *p,
+                   struct calibration *c, struct reward_norm *norm) {
+    bool apart = p->n_held_out > 0;
+    const struct example *e = apart ? p->held_out : p->train;
+    size_t n = apart ? p->n_held_out : p->n_train;
+    CAI_AUTO(mem) double *scores = NULL;
+    CAI_AUTO(mem) size_t *starts = NULL;
+    CAI_TRY(supervise_outputs(t, m, e, n, &scores, &starts));
+    normalise(scores, 2 * n, norm);
+    n = apart ? n : 0;
+    CAI_AUTO(mem) double *delta = cai_realloc(NULL, n + 1, sizeof *delta);
+    CAI_AUTO(mem) double *target = cai_realloc(NULL, n + 1, sizeof *target);
+    for (size_t i = 0; i < n; i++) {
+        delta[i] = scores[2 * i] - scores[2 * i + 1];
+        target[i] = e[i].target;
+    }
+    calibration_measure(delta, target, n, DELTA, c);
+    norm->accuracy = c->accuracy;
+    norm->pairs = (int64_t)c->decided;
+    return 0;
+}
+
+/* Trains member k, or takes what an earlier attempt has finished of it. */
+static int member_model(const struct learn_task *t, const struct pm_options *o,
+                        const struct pairs *p, uint32_t k, uint32_t resume_member,
+                        const char *dir, struct model **ret, double *ret_loss, int64_t *ret_steps) {
+    bool resumed = t->resume != NULL && t->resume[0] != '\0';
+    struct supervise s = {.task = t, .name = "pm", .member = k, .members = (uint32_t)o->members,
+                          .optimizer = &o->optimizer, .epochs = o->epochs,
+                          .checkpoint_every = o->checkpoint_every, .examples = p->train,
+                          .n = p->n_train, .loss = pair_loss, .context = o,
+                          .resume = resumed && k == resume_member};
+    *ret_steps = supervise_steps(&s);
+    if (resumed && k < resume_member) {
+        *ret_loss = NAN;
+        return model_load(dir, ret);
+    }
+    struct cai_key key = cai_key_make(t->seed, t->round, "pm/head", k, 0);
+    CAI_TRY(model_load_scalar(t->train->init->path, key, ret));
+    s.m = *ret;
+    CAI_TRY(supervise_run(&s, ret_loss));
+    return train_save(t, *ret, dir);
+}
+
+static int one_member(const struct learn_task *t, const struct pm_options *o,
+                      const struct pairs *p, uint32_t k, uint32_t resume_member,
+                      struct metrics *figures, Cai__V1__Trained *out) {
+    CAI_AUTO(mem) char *dir = cai_format("%s/%u", t->train->output, k);
+    struct model *m = NULL;
+    struct calibration c;
+    struct reward_norm norm = {0};
+    double loss = NAN;
+    int rc = member_model(t, o, p, k, resume_member, dir, &m, &loss, &norm.steps);
+    if (rc == 0)
+        rc = measure(t, m, p, &c, &norm);
+    if (rc == 0 && learn_rank(t) == 0)
+        rc = reward_norm_save(dir, m, &norm);
+    if (rc == 0)
+        rc = trained_add_output(out, dir);
+    model_free(m);
+    CAI_TRY(rc);
+    char prefix[24] = "";
+    if (k > 0)
+        snprintf(prefix, sizeof prefix, "member%u.", k);
+    struct metrics f = {0};
+    metrics_add(&f, loss, "%sloss", prefix);
+    metrics_add(&f, norm.mean, "%sscore_mean", prefix);
+    metrics_add(&f, norm.std, "%sscore_std", prefix);
+    calibration_report(&c, prefix, &f);
+    learn_report(t, (k + 1) * (uint64_t)norm.steps, (uint64_t)(o->members * norm.steps),
+                 (uint64_t)norm.steps, &f, NULL, 0);
+    if (k == 0)
+        *figures = f;
+    out->steps += (uint64_t)norm.steps;
+    return 0;
+}
+
+/* Which member a checkpoint was written in: its folder's number counts over all members. */
+static uint32_t member_of(const struct learn_task *t, const struct pairs *p,
+                          const struct pm_options *o) {
+    struct supervise s = {.optimizer = &o->optimizer, .epochs = o->epochs, .n = p->n_train};
+    const char *dash = t->resume != NULL ? strrchr(t->resume, '-') : NULL;
+    long long step = dash != NULL ? strtoll(dash + 1, NULL, 10) : 0;
+    return (uint32_t)(step / supervise_steps(&s));
+}
+
+static int run(const struct learn_task *t, const struct pm_options *o, const struct dataset *d,
+               const struct pairs *p, Cai__V1__Trained *out) {
+    struct metrics figures = {0};
+    if (p->n_train == 0)
+        return cai_fail(CAI_EINPUT, "%s: no pair with split \"train\"", t->train->dataset->path);
+    uint32_t from = member_of(t, p, o);
+    for (uint32_t k = 0; k < (uint32_t)o->members; k++)
+        CAI_TRY(one_member(t, o, p, k, from, &figures, out));
+    metrics_add(&figures, (double)d->n, "rows");
+    metrics_add(&figures, (double)d->skipped, "skipped");
+    Cai__V1__Trained *named = trained_new(out->steps, &figures, "");
+    out->metrics = named->metrics;
+    out->n_metrics = named->n_metrics;
+    named->metrics = NULL;
+    named->n_metrics = 0;
+    cai__v1__trained__free_unpacked(named, NULL);
+    return 0;
+}
+
+/* Rows are encoded for the trunk's tokenizer and its number of positions. */
+int learn_pm(const struct learn_task *t, Cai__V1__Trained **ret) {
+    struct pm_options o;
+    struct hf_config config;
+    struct dataset d = {0};
+    CAI_TRY(options_pm(t->train->options, &o));
+    CAI_TRY(hf_config_load(t->train->init->path, &config));
+    struct model shape = {.config = config};
+    CAI_TRY(train_load_rows(t, t->train->init->path, &shape, DATASET_PM, &d));
+    struct pairs p = pairs_of(&d);
+    struct metrics none = {0};
+    *ret = trained_new(0, &none, "");
+    int rc = run(t, &o, &d, &p, *ret);
+    if (rc < 0) {
+        cai__v1__trained__free_unpacked(*ret, NULL);
+        *ret = NULL;
+    }
+    free(p.train);
+    free(p.held_out);
+    dataset_free(&d);
+    return rc;
+}

@@ -1,0 +1,50 @@
+/* supervise.h: the loop that SFT, preference models and classifiers share: epochs of
+ * counted order, steps of a fixed number of examples, resumable state. Not for: what the
+ * loss is (the callback), where examples come from, what is measured afterwards. */
+#ifndef CAI_LEARN_SUPERVISE_H
+#define CAI_LEARN_SUPERVISE_H
+
+#include "learn/host.h"
+#include "learn/options.h"
+#include "learn/packing.h"
+
+/* What is learned together and never split: one sequence, or a pair. */
+struct example {
+    struct span seq[2];
+    int n;         /* sequences */
+    double count;  /* its share of the normaliser: weighted tokens, or 1 */
+    double target; /* p, or label */
+    double weight;
+};
+
+/* Loss summed over the examples of one micro-batch: out and grad have the rows of their
+ * spans, in order. The gradient is of the sum; the loop divides by the step's count. */
+typedef double (*supervise_loss)(const void *context, const struct example *const *e, size_t n,
+                                 const double *out, double *grad);
+
+struct supervise {
+    const struct learn_task *task;
+    struct model *m;
+    const char *name;      /* "sft", "pm", "classifier": keys of draws, words in reports */
+    uint32_t member;       /* of a PM; else 0 */
+    uint32_t members;      /* for progress */
+    const struct train_optimizer *optimizer;
+    int64_t epochs, checkpoint_every;
+    const struct example *examples;
+    size_t n;
+    supervise_loss loss;
+    const void *context;
+    bool resume;           /* continue from task->resume */
+};
+
+/* Steps of one run: epochs × ⌈n / batch⌉. */
+int64_t supervise_steps(const struct supervise *s);
+/* Trains s->m in place. Collective. *ret_loss: the last step's mean loss. */
+int supervise_run(const struct supervise *s, double *ret_loss);
+
+/* Outputs of all examples' rows without gradients, in their order, computed by all ranks
+ * together; starts[i] is where example i's begin (n + 1 entries). Both are the caller's. */
+int supervise_outputs(const struct learn_task *t, const struct model *m, const struct example *e,
+                      size_t n, double **ret_out, size_t **ret_starts);
+
+#endif

@@ -1,0 +1,73 @@
+/* trainer.h: a model being trained: gradients and AdamW moments in flat buffers beside
+ * model.flat, backward driven layer by layer, steps taken by all ranks together.
+ *
+ * A step is: trainer_backward() on each micro-batch of this rank (those with index
+ * r, r + W, … of a list all ranks agree on), then trainer_step() once on every rank.
+ * Gradients are sums; the loss function divides by the global count. With W > 1 and a
+ * buffer that W divides, gradients are reduce-scattered, each rank updates its part, and
+ * the parameters are gathered (ZeRO-1, Rajbhandari et al. 2020); otherwise they are
+ * all-reduced and every rank updates all. The same bits come out for the same world.
+ *
+ * Not for: what is trained on, schedules, checkpoints' files. */
+#ifndef CAI_LEARN_TRAINER_H
+#define CAI_LEARN_TRAINER_H
+
+#include "learn/options.h"
+#include "learn/packing.h"
+#include "model/model.h"
+#include "shim/comm.h"
+
+struct trainer;
+
+struct trainer_options {
+    struct comm *comm; /* NULL: this process alone */
+    double beta1, beta2, eps, weight_decay, clip_norm;
+    double temperature; /* of an LM head's log-probabilities; 1 = as the model has it */
+    bool recompute;     /* keep layer inputs only and run each layer again in backward */
+};
+
+/* Whether the graphs of one micro-batch of so many tokens are too large to keep (1 GiB). */
+bool trainer_should_recompute(const struct model *m, int64_t tokens);
+
+/* Borrows the model, makes its parameters record gradients. */
+int trainer_new(struct model *m, const struct trainer_options *o, struct trainer **ret);
+void trainer_free(struct trainer *t);
+
+/* The loss of one micro-batch, given the R outputs (log-probabilities, or scalars):
+ * writes d loss / d output to grad[R], already divided by the global count. A negative
+ * return ends the run with that code. */
+typedef int (*trainer_loss)(void *context, const double *out, double *grad, int64_t n);
+
+/* Forward, loss, backward; gradients are added to the flat buffer. b with R = 0: nothing. */
+int trainer_backward(struct trainer *t, const struct micro *b, trainer_loss loss, void *context);
+/* The same forward in the same gradient mode, without a backward: out[R] has the very bits
+ * that trainer_backward's loss would see now. entropy[R] (nats) may be NULL. */
+int trainer_evaluate(struct trainer *t, const struct micro *b, double *out, double *entropy);
+
+enum trainer_outcome { TRAINER_STEPPED = 0, TRAINER_SKIPPED = 1 };
+struct trainer_report {
+    enum trainer_outcome outcome; /* skipped: the gradient was not finite */
+    double grad_norm;             /* global, before clipping */
+};
+/* Sums gradients over ranks, clips by the global norm, one AdamW step at `lr`, gradients
+ * to zero. A gradient with NaN or Inf changes nothing and is reported; the third in a row
+ * is CAI_ENUMERIC. */
+int trainer_step(struct trainer *t, double lr, struct trainer_report *ret);
+
+/* What a resumable state must hold. Tensors are borrowed: this rank's part of the moments. */
+struct trainer_state {
+    ct_tensor *flat;                   /* [N] parameters */
+    ct_tensor *exp_avg, *exp_avg_sq;   /* [N / W] or [N] */
+    int64_t step;                      /* AdamW steps taken */
+    int64_t bad;                       /* skipped in a row */
+    bool sharded;                      /* the moments are a part, not the whole */
+};
+void trainer_state(const struct trainer *t, struct trainer_state *ret);
+void trainer_set_counts(struct trainer *t, int64_t step, int64_t bad);
+struct model *trainer_model(const struct trainer *t);
+
+/* Forward without gradients: R outputs (and entropy) of a model that is not trained. */
+int model_outputs(const struct model *m, const struct micro *b, double temperature, double *out,
+                  double *entropy);
+
+#endif

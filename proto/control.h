@@ -1,0 +1,145 @@
+/* control.h: what caictl and caid say to each other: verbs, arguments, replies, exit codes.
+ * A Request carries a verb of this list and a JSON object of arguments ("{}" when there are
+ * none); the Reply carries exit 0 and a JSON object, or another exit code and one line for
+ * people in `error`. This file is the contract; the verbs live in daemon/run, the commands
+ * in tools/caictl.
+ *
+ * Rules
+ *  - Unknown arguments are refused (exit 2). Absent optional arguments have the default in
+ *    parentheses. Members marked ? may be absent or null; every other one is always there.
+ *  - A list is {"rows": [{…}, …]}: caictl prints it from a column table, `-o json` as it is.
+ *  - A reply is at most 900 KiB of JSON: what can be longer is paged. Such a verb takes
+ *    "after" (0) and "limit" (its own default), and answers {"rows", "next"}: "next" is the
+ *    value of "after" for the following page, or null at the end.
+ *  - Times are milliseconds since 1970, durations seconds, shares 0 … 1. Ids are integers.
+ *  - A verb that changes something (marked !) carries Request.key; a key seen before gets the
+ *    first request's reply again and changes nothing. The others carry "".
+ *  - Text written by models or users is sent as it is; caictl makes it printable.
+ *
+ * verb                 arguments → reply
+ * ping                 {} → {"epoch", "version"}
+ * version              {} → {"version", "epoch", "started_ms", "state_dir", "pid", "workers", "jobs"}
+ * submit !             {"spec": job_to_json's object, "canonical"?: a constitution's canonical
+ *                       form as a string, "source"?: name of its file, "hold" (false)}
+ *                      → {"id", "name", "state", "revision", "warnings": ["…"]}
+ *                      Without "canonical", spec.constitution names a stored one. The daemon
+ *                      validates again: CAI_EINPUT is exit 3.
+ * jobs                 {"all" (false: those that are not finished, and those finished less
+ *                       than an hour ago), "state"?} → {"rows": [PROGRESS]}
+ * progress             {"id"} → PROGRESS
+ * show                 {"id"} → PROGRESS and {"spec": {…}, "revision", "numeric_class",
+ *                       "submitted_ms", "started_ms"?, "finished_ms"?, "uid", "work_dir",
+ *                       "accepted": ["overseer", …], "ledger": "digest", "models": [{"round",
+ *                       "stage", "kind", "k", "step", "path", "hash"}]}
+ * logs                 {"id", "after", "limit" (200)} → {"rows": [{"id", "at_ms", "level":
+ *                       "error"|"warn"|"info"|"debug", "text"}], "next"}. "next" is never null:
+ *                       `logs -f` asks again with it.
+ * cancel !             {"id"} → {"id", "state"}
+ * resume !             {"id", "accept"?: "overseer"|…} → {"id", "state"}; also ends HELD
+ * requeue !            {"id"} → {"id", "state"}: a FAILED or CANCELLED job goes on where it was
+ * report               {"id"} → REPORT
+ * samples              {"id", "round"?, "stage"?, "kind"?, "item"?, "principle"?, "after",
+ *                       "limit" (20)} → {"rows": [EXAMPLE], "next"}: ordered by (round, stage,
+ *                       item, k, kind)
+ * export               {"id", "what": "replies"|"examples"|"sft"|"pairs"|"labels"|"red_team"|
+ *                       "metrics"|"model", "after", "limit" (200)} → {"rows": [{…}], "next"};
+ *                       each row becomes one line of JSONL. "model": one row {"path", "hash",
+ *                       "round", "stage"}, the last policy.
+ *     replies          {"id": "JOB/ROUND/STAGE/ITEM/K", "round", "stage", "model",
+ *                       "set": "harmful"|"helpful"|"lookalike"|…, "item", "k", "messages":
+ *                       [{"role", "content"}], "reply", and the data row's unknown fields under
+ *                       "data"}: what an outside judge reads
+ *     sft              {"messages"} as trained on; pairs: {"prompt": messages, "chosen",
+ *                       "rejected", "p", "principle", "revision", "round"}
+ * workers              {} → {"rows": [{"name", "host", "pid", "state": "idle"|"busy"|"silent"|
+ *                       "refused", "job"?, "stage"?, "task"?, "numeric_class", "heartbeat_s",
+ *                       "version", "reason"}]}
+ * metrics              {"id"?, "name"?, "stage"?, "after", "limit" (2000)} → {"rows": [{"round",
+ *                       "stage", "step", "name", "value"}], "next"}; without "id":
+ *                       {"text": "…"}, the Prometheus page
+ * doctor               {} → {"rows": [CHECK]}: state directory writable, free space, fsync time,
+ *                       workers alive and of one version, clock, web page
+ * constitution.list    {"name"?} → {"rows": [{"name", "revision", "at_ms", "message", "current",
+ *                       "principles", "jobs"}]}; with a name: its history, newest first
+ * constitution.show    {"ref": name, revision or ≥ 6 digits of one} → {"name", "revision",
+ *                       "canonical": "…"}
+ * constitution.apply ! {"canonical", "message" ("")} → {"name", "revision", "previous"?,
+ *                       "changed", "running": [ids that keep their revision], "pending": [ids
+ *                       not started, which keep theirs too]}
+ * constitution.rollback ! {"name", "to"?: revision; default the one before the current}
+ *                      → as apply
+ * constitution.try !   {"canonical" or "ref", "model": folder, "prompts": ["…"], "principle"?,
+ *                       "limit" (3) principles, "seed" (1)} → {"ticket"}
+ * constitution.tried   {"ticket"} → {"pending", "done", "total", "rows": [{"principle",
+ *                       "prompt", "reply", "critique", "revision", "verdict"}]}
+ * constitution.stats   {"id"?: job; default all} → {"rows": [{"principle", "title"?, "drawn",
+ *                       "unchanged", "dropped", "no_flaw", "edit": mean relative edit distance,
+ *                       "labels", "margin": mean |2p − 1|, "flipped"}]}
+ *
+ * PROGRESS {"id", "name", "state", "reason", "gate", "round", "rounds", "stage", "title",
+ *           "done", "total", "unit": "tasks"|"steps", "rate"?: units per second, "eta_s"?: of the
+ *           stage, "elapsed_s", "workers": leases held now, "figures": {"name": number, …} few
+ *           and recent: reward, kl, loss, accuracy; "stages": [{"round", "stage", "state":
+ *           "done"|"running"|"waiting"|"next"|"off"}]}
+ * EXAMPLE  {"round", "stage", "item", "k", "kind", "text", "principle", "revision", "model",
+ *           "detail": {…}}
+ * CHECK    {"name", "ok", "text", "help"?}
+ * REPORT   {"job": PROGRESS, "headline": ["sentence", …],
+ *           "tables": [{"name", "title", "note"?, "columns": [{"key", "title", "kind": "text"|
+ *           "number"|"share"|"interval"|"count"}], "rows": [{…}]}],
+ *           "series": [{"name", "title", "stage", "x": "step", "points": [[x, y], …]}],
+ *           "transcripts": [{"set", "item", "messages": [{"role", "content"}], "replies":
+ *           [{"checkpoint": "start"|"1/sft"|"ppo"|…, "text", "grade"?}]}],
+ *           "warnings": ["…"]}
+ *          An "interval" cell is {"value", "low", "high", "n"}. A grader that was never checked
+ *          is said so in the table's note.
+ *
+ * A judged file (`caictl report --judged FILE`) is JSON Lines: {"id": a replies row's id,
+ * "verdicts": {"harmful": true, "rude": false, …}}; other members are kept aside. caictl joins
+ * it with `export replies` and adds a table of rates by checkpoint, with 95 % intervals.
+ */
+#ifndef CAI_PROTO_CONTROL_H
+#define CAI_PROTO_CONTROL_H
+
+#include "base/error.h"
+
+enum control_exit {
+    EXIT_OK = 0,
+    EXIT_NEGATIVE = 1,    /* a negative answer, or the job FAILED */
+    EXIT_USAGE = 2,
+    EXIT_INPUT = 3,       /* a file is wrong; nothing changed */
+    EXIT_UNREACHABLE = 4, /* no daemon answers */
+    EXIT_AUTH = 5,
+    EXIT_NOT_FOUND = 6,
+    EXIT_STATE = 7,       /* conflict, or not possible in this state */
+    EXIT_TIMEOUT = 8,
+    EXIT_PROTOCOL = 9,
+    EXIT_DAEMON = 10,     /* the daemon failed */
+    EXIT_CANCELLED = 20,  /* wait: the job was cancelled */
+    EXIT_INTERRUPTED = 130
+};
+
+/* The exit code for a failure inside the daemon or a reader. */
+static inline int control_exit_of(int code) {
+    switch (code) {
+    case CAI_OK:
+        return EXIT_OK;
+    case CAI_EINPUT:
+    case CAI_ELIMIT:
+        return EXIT_INPUT;
+    case CAI_ENOTFOUND:
+        return EXIT_NOT_FOUND;
+    case CAI_EPROTO:
+        return EXIT_PROTOCOL;
+    case CAI_ETIMEOUT:
+        return EXIT_TIMEOUT;
+    case CAI_ESTATE:
+        return EXIT_STATE;
+    case CAI_EAUTH:
+        return EXIT_AUTH;
+    default:
+        return EXIT_DAEMON;
+    }
+}
+
+#endif

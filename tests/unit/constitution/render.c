@@ -1,0 +1,121 @@
+/* render: principles, few-shots and transcripts as messages; what may be dropped. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "constitution/render.h"
+#include "sample.h"
+#include <string.h>
+
+static struct constitution *load(void) {
+    struct input_report report = {.file = "sample.yaml"};
+    struct constitution *c = NULL;
+    assert_int_equal(constitution_parse("sample.yaml", sample, sizeof sample - 1, NULL, &report, &c), 0);
+    input_report_free(&report);
+    return c;
+}
+
+static const struct turn dialogue[] = {{"user", "Hi"}, {"assistant", "Hey"}, {"user", "Is 3 even?"},
+                                       {"assistant", "Yes {principle}"}};
+
+static void expect(const struct rendering *r, size_t i, const char *role, const char *begins,
+                   const char *origin, uint32_t drop) {
+    assert_true(i < r->n);
+    assert_string_equal(r->messages[i].role, role);
+    assert_memory_equal(r->messages[i].text, begins, strlen(begins));
+    assert_string_equal(r->messages[i].origin, origin);
+    assert_int_equal(r->messages[i].drop, drop);
+}
+
+static void critique(void **state) {
+    (void)state;
+    struct constitution *c = load();
+    struct rendering r;
+    render_critique(c, &c->principles[0], dialogue, 4, &r);
+    assert_int_equal(r.n, 2 * 4 + 4 + 1);
+    expect(&r, 0, "user", "Is two and two five?", "fewshot", 3);
+    expect(&r, 2, "user", "Say where the reply is untrue.", "fewshot", 3);
+    expect(&r, 3, "assistant", "Two and two are four.", "fewshot", 3);
+    expect(&r, 4, "user", "Hello", "fewshot", 2);
+    expect(&r, 7, "assistant", "No flaw: it is a greeting.", "fewshot", 2);
+    expect(&r, 8, "user", "Hi", "data", 1);
+    expect(&r, 9, "assistant", "Hey", "data", 1);
+    expect(&r, 10, "user", "Is 3 even?", "data", 0);
+    expect(&r, 11, "assistant", "Yes {principle}", "model", 0);
+    expect(&r, 12, "user", "Say where the reply is untrue.\n\nSpeak only of", "principle", 0);
+    assert_non_null(strstr(r.messages[12].text, "begin with \"No flaw:\""));
+    assert_string_equal(r.prefix, "");
+    rendering_free(&r);
+    constitution_free(c);
+}
+
+static void revision(void **state) {
+    (void)state;
+    struct constitution *c = load();
+    struct rendering r;
+    render_revision(c, &c->principles[0], dialogue, 4, "Three is odd.", &r);
+    assert_int_equal(r.n, 6 + 4 + 4 + 3); /* the no-flaw example stops at its critique */
+    expect(&r, 4, "user", "Make it true.\n\n", "fewshot", 3);
+    expect(&r, 5, "assistant", "No, it is four.", "fewshot", 3);
+    expect(&r, 15, "assistant", "Three is odd.", "model", 0);
+    expect(&r, 16, "user", "Make it true.\n\n", "principle", 0);
+    for (size_t i = 1; i < r.n; i++) /* roles alternate, as every chat template wants */
+        assert_string_not_equal(r.messages[i].role, r.messages[i - 1].role);
+    rendering_free(&r);
+    constitution_free(c);
+}
+
+static void choice(void **state) {
+    (void)state;
+    struct constitution *c = load();
+    struct rendering r;
+    render_choice(c, &c->principles[0], dialogue, 3, "No {b}.", "The answer is: (B)", &r);
+    assert_int_equal(r.n, 3);
+    expect(&r, 0, "user", "Here is a conversation", "fewshot", 1);
+    assert_non_null(strstr(r.messages[0].text, "Response (A):\nIt is {b} warm.\n"));
+    expect(&r, 1, "assistant", "The answer is: (B)", "fewshot", 1);
+    expect(&r, 2, "user", "Here is a conversation", "principle", 0);
+    const char *text = r.messages[2].text;
+    assert_non_null(strstr(text, "Human: Hi\n\nAssistant: Hey\n\nHuman: Is 3 even?\n\nResponse"));
+    assert_non_null(strstr(text, "Response (A):\nNo {b}.\n\nResponse (B):\nThe answer is: (B)\n\n"));
+    assert_non_null(strstr(text, "\n\nWhich reply is more honest?\n\n"));
+    assert_string_equal(r.prefix, "The answer is:");
+    assert_string_equal(r.options[0], " (A)");
+    assert_string_equal(r.options[1], " (B)");
+    rendering_free(&r);
+    constitution_free(c);
+}
+
+static void own_frames(void **state) {
+    (void)state;
+    static const char text[] =
+        "constitution: 1\nname: tiny\n"
+        "frames: {critique: 'C? {principle}', revision: 'R! {principle}', critique_prefix: 'So:',\n"
+        "  choice: '{conversation} | {a} | {b} | {principle}', choice_prefix: '=', option_a: ' A',\n"
+        "  option_b: ' B', no_flaw: fine}\n"
+        "principles: [{id: x, critique: c, revision: r, choice: q}]\n";
+    struct input_report report = {.file = "t.yaml"};
+    struct constitution *c;
+    assert_int_equal(constitution_parse("t", text, sizeof text - 1, NULL, &report, &c), 0);
+    struct rendering r;
+    render_revision(c, &c->principles[0], dialogue + 2, 2, "odd", &r);
+    expect(&r, 2, "user", "C? c", "principle", 0);
+    expect(&r, 3, "assistant", "So: odd", "model", 0);
+    expect(&r, 4, "user", "R! r", "principle", 0);
+    rendering_free(&r);
+    render_choice(c, &c->principles[0], dialogue, 1, "1", "2", &r);
+    assert_string_equal(r.messages[0].text, "Human: Hi | 1 | 2 | q");
+    assert_string_equal(r.options[1], " B");
+    rendering_free(&r);
+    constitution_free(c);
+    input_report_free(&report);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(critique), cmocka_unit_test(revision),
+                                       cmocka_unit_test(choice), cmocka_unit_test(own_frames)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,217 @@
+/* job: defaults, the template, JSON and back, --set, what settings must hold together. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "job/job.h"
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char minimal[] = "job: 1\nname: a\nmodels: {start: ./m}\nconstitution: house\n"
+                              "data: {harmful: red.jsonl}\n";
+
+static struct job_spec *parse(const char *text, struct input_report *report) {
+    struct job_spec *j = NULL;
+    int rc = job_parse("j.yaml", text, strlen(text), NULL, report, &j);
+    if (rc < 0)
+        print_error("%s", report->text.data);
+    assert_int_equal(rc, 0);
+    return j;
+}
+
+static void defaults(void **state) {
+    (void)state;
+    struct input_report report = {0};
+    struct job_spec *j = parse(minimal, &report);
+    assert_int_equal(j->seed, 1);
+    assert_int_equal(j->rounds, 2);
+    assert_true(j->sft.enabled && j->sft.optimizer.lr == 1e-5);
+    assert_string_equal(j->sft.optimizer.schedule, "constant");
+    assert_true(j->red_team.sampling.top_p == 0.95 && j->label.swap);
+    assert_true(j->ppo.kl_coef == 0.05 && j->ppo.lambda == 0.95 && j->ppo.no_end_reward == -1);
+    assert_string_equal(j->models.generator, "latest");
+    assert_null(j->data.helpful);
+    assert_non_null(strstr(report.text.data, "warning[W201]: data.helpful is absent"));
+    job_free(j);
+    input_report_free(&report);
+}
+
+static void template_reads_back(void **state) {
+    (void)state;
+    CAI_AUTO(buf) struct cai_buf text = {0};
+    job_write_template(&text);
+    struct input_report report = {0}, other = {0};
+    /* the template leaves data to the person; a prompt file makes it whole */
+    char *at = strstr(text.data, "  # harmful: ");
+    assert_non_null(at);
+    at[2] = at[3] = ' ';
+    struct job_spec *j = parse(text.data, &report), *d = parse(minimal, &other);
+    json_t *a = job_to_json(j), *b = job_to_json(d);
+    const char *const differ[] = {"name", "models", "constitution", "data"};
+    for (size_t i = 0; i < CAI_COUNT(differ); i++) {
+        json_object_del(a, differ[i]);
+        json_object_del(b, differ[i]);
+    }
+    assert_true(json_equal(a, b)); /* what is written is the default */
+    json_decref(a);
+    json_decref(b);
+    job_free(j);
+    job_free(d);
+    input_report_free(&report);
+    input_report_free(&other);
+}
+
+static void stages_off(void **state) {
+    (void)state;
+    struct input_report report = {0};
+    struct job_spec *j = parse("job: 1\nname: a\nmodels: {start: m}\nconstitution: c\n"
+                               "data: {harmful: h}\nstages: {ppo: off, evaluate: false, red_team: no,\n"
+                               "  sft: {lr: 2e-5, enabled: false}, label: {swap: no, reply: {max_tokens: 7}}}\n",
+                               &report);
+    assert_false(j->ppo.enabled || j->evaluate.enabled || j->red_team.enabled || j->sft.enabled);
+    assert_true(j->revise.enabled && j->label.enabled && !j->label.swap);
+    assert_int_equal(j->label.reply.max_tokens, 7);
+    assert_true(j->sft.optimizer.lr == 2e-5);
+    job_free(j);
+    input_report_free(&report);
+}
+
+static void json_round_trip(void **state) {
+    (void)state;
+    struct input_report report = {0};
+    struct job_spec *j = parse(minimal, &report), *k = NULL;
+    assert_int_equal(job_set(j, "stages.ppo.kl.coef=0.1", &report), 0);
+    json_t *a = job_to_json(j);
+    char *text = json_dumps(a, 0);
+    json_t *parsed = json_loads(text, 0, NULL);
+    assert_int_equal(job_from_json(parsed, &k), 0);
+    json_t *b = job_to_json(k);
+    assert_true(json_equal(a, b));
+    assert_true(k->ppo.kl_coef == 0.1);
+    json_object_set_new(json_object_get(json_object_get(parsed, "stages"), "sft"), "lr", json_integer(2));
+    job_free(k);
+    assert_int_equal(job_from_json(parsed, &k), CAI_EINPUT);
+    assert_string_equal(cai_error_text(), "job: 'stages.sft.lr' is 2, allowed 0 to 1");
+    json_object_set_new(parsed, "stages", json_pack("{s:{s:i}}", "sft", "lrr", 1));
+    assert_int_equal(job_from_json(parsed, &k), CAI_EINPUT);
+    assert_string_equal(cai_error_text(), "job: unknown member 'stages.sft.lrr'");
+    json_object_del(parsed, "stages");
+    json_object_del(parsed, "name");
+    assert_int_equal(job_from_json(parsed, &k), CAI_EINPUT);
+    free(text);
+    json_decref(a);
+    json_decref(b);
+    json_decref(parsed);
+    job_free(j);
+    input_report_free(&report);
+}
+
+static void stage_json(void **state) {
+    (void)state;
+    struct input_report report = {0};
+    struct job_spec *j = parse(minimal, &report);
+    json_t *o = job_stage_json(j, "ppo");
+    assert_true(json_real_value(json_object_get(o, "kl_budget")) == 20);
+    assert_true(json_real_value(json_object_get(json_object_get(o, "kl"), "horizon")) == 10000);
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(o, "rollout"), "max_tokens")),
+                     256);
+    assert_true(json_is_true(json_object_get(o, "whiten_advantages")));
+    json_decref(o);
+    o = job_stage_json(j, "sft");
+    static const char *const numbers[] = {"lr", "weight_decay", "beta1", "beta2", "eps", "clip_norm",
+                                          "warmup", "batch", "epochs", "checkpoint_every"};
+    for (size_t i = 0; i < CAI_COUNT(numbers); i++)
+        assert_true(json_is_number(json_object_get(o, numbers[i])));
+    assert_string_equal(json_string_value(json_object_get(o, "schedule")), "constant");
+    assert_null(json_object_get(o, "members"));
+    json_decref(o);
+    job_free(j);
+    input_report_free(&report);
+}
+
+static void settings_from_the_command_line(void **state) {
+    (void)state;
+    struct input_report report = {.file = "--set"};
+    struct job_spec *j = parse(minimal, &report);
+    assert_int_equal(job_set(j, "stages.sft.lr=2e-5", &report), 0);
+    assert_true(j->sft.optimizer.lr == 2e-5);
+    assert_int_equal(job_set(j, "stages.ppo=off", &report), 0);
+    assert_false(j->ppo.enabled);
+    assert_int_equal(job_set(j, "stages.prefer=off", &report), 0);
+    assert_int_equal(job_set(j, "stages.ppo=on", &report), CAI_EINPUT); /* ppo needs prefer */
+    assert_non_null(strstr(report.first, "error[C042]: ppo needs a preference model"));
+    input_report_free(&report);
+    static const struct {
+        const char *text, *finding, *help;
+    } bad[] = {
+        {"stages.sft.lrr=1", "C010", "did you mean 'stages.sft.lr'?"},
+        {"rounds=many", "C013", NULL},
+        {"rounds=-1", "C013", NULL},
+        {"rounds", "C013", NULL},
+        {"rounds=", "C013", NULL},
+        {"stages.sft.schedule=linaer", "C013", "did you mean 'linear'?"},
+        {"seed=1e3", "C013", NULL},
+        {"stages.sft.lr=nan", "C013", NULL},
+        {"stages.sft.lr=0x1p-3", "C013", NULL},
+    };
+    for (size_t i = 0; i < CAI_COUNT(bad); i++) {
+        struct input_report own = {.file = "--set"};
+        assert_int_equal(job_set(j, bad[i].text, &own), CAI_EINPUT);
+        assert_non_null(strstr(own.first, bad[i].finding));
+        if (bad[i].help)
+            assert_non_null(strstr(own.text.data, bad[i].help));
+        input_report_free(&own);
+    }
+    job_free(j);
+}
+
+static void constitution_gives_defaults(void **state) {
+    (void)state;
+    struct input_report report = {0};
+    struct job_spec *j = parse(minimal, &report);
+    assert_int_equal(job_set(j, "stages.label.principles=3", &report), 0);
+    job_adopt(j, 2, 5);
+    assert_int_equal(j->revise.revisions, 2);
+    assert_int_equal(j->label.principles, 3);
+    job_free(j);
+    input_report_free(&report);
+}
+
+static void paths_are_absolute(void **state) {
+    (void)state;
+    char dir[] = "/tmp/cai-job-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    CAI_AUTO(mem) char *model = cai_path_join(dir, "m");
+    CAI_AUTO(mem) char *config = cai_path_join(model, "config.json");
+    CAI_AUTO(mem) char *data = cai_path_join(dir, "red.jsonl");
+    assert_int_equal(cai_dir_make(model), 0);
+    assert_int_equal(cai_file_write_atomic(data, "", 0), 0);
+    struct input_report report = {.file = "j.yaml"};
+    struct job_spec *j = NULL;
+    assert_int_equal(job_parse("j.yaml", minimal, strlen(minimal), dir, &report, &j), CAI_EINPUT);
+    assert_non_null(strstr(report.first, "j.yaml:3:17: error[C040]: 'models.start' has no config.json"));
+    assert_int_equal(cai_file_write_atomic(config, "{}", 2), 0);
+    input_report_free(&report);
+    assert_int_equal(job_parse("j.yaml", minimal, strlen(minimal), dir, &report, &j), 0);
+    assert_string_equal(j->models.start, model);
+    assert_string_equal(j->data.harmful, data);
+    assert_string_equal(j->constitution, "house");
+    job_free(j);
+    input_report_free(&report);
+    assert_int_equal(cai_dir_remove(dir), 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(defaults), cmocka_unit_test(template_reads_back), cmocka_unit_test(stages_off),
+        cmocka_unit_test(json_round_trip), cmocka_unit_test(stage_json),
+        cmocka_unit_test(settings_from_the_command_line), cmocka_unit_test(constitution_gives_defaults),
+        cmocka_unit_test(paths_are_absolute)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

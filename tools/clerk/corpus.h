@@ -1,0 +1,31 @@
+/* corpus.h: what the base learns from: conversations with the faults of clerk_base_habits,
+ * and transcripts of critique, rewriting and choice, right only most of the time. Document i
+ * is a pure function of (seed, i). */
+#ifndef CAI_CLERK_CORPUS_H
+#define CAI_CLERK_CORPUS_H
+
+#include "base/arena.h"
+#include "clerk/principle.h"
+
+struct document_turn {
+    const char *role;   /* "user" or "assistant" */
+    const char *text;
+    const char *prefix; /* beginning of text that is given, not learnt; NULL for none */
+    bool learnt;        /* the base is trained to say this */
+};
+enum { DOCUMENT_TURNS = 6 };
+struct document {
+    const char *kind; /* "chat", "critique", "choice", "red" */
+    struct document_turn turns[DOCUMENT_TURNS];
+    size_t n;
+};
+
+/* Texts live in the arena. */
+void corpus_document(uint64_t seed, uint64_t index, struct cai_arena *arena, struct document *ret);
+/* Two replies to one request that differ in `fault` alone, the better one first. */
+void corpus_pair(struct draws *d, enum fault fault, enum request_split split, struct request *ret_r,
+                 struct reply *ret_good, struct reply *ret_bad);
+
+#define CLERK_CHOICE_PREFIX "The better reply is"
+
+#endif

@@ -1,0 +1,126 @@
+/* files.c: the world's files. Every line is a pure function of (seed, file, line number); the
+ * prompts of training and of evaluation come from different word combinations. */
+#include "clerk/files.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "clerk/corpus.h"
+#include "clerk/faults.h"
+#include <jansson.h>
+#include <string.h>
+
+enum {
+    RED = 4000, HELPFUL = 4000, EVALUATE = 2400, CLASSIFIER = 2000, PAIRS = 2250,
+};
+#define CLASSIFIER_NOISE 0.1 /* share of wrong labels, as people make them */
+
+typedef json_t *(*line_of)(struct draws *d, size_t i);
+
+static void add_line(struct cai_buf *out, json_t *o) {
+    char *text = json_dumps(o, JSON_COMPACT);
+    cai_buf_puts(out, text);
+    cai_buf_putc(out, '\n');
+    free(text);
+    json_decref(o);
+}
+
+static int write_lines(const char *dir, const char *name, uint64_t seed, size_t n, line_of line) {
+    CAI_AUTO(buf) struct cai_buf out = {0};
+    CAI_AUTO(mem) char *path = cai_path_join(dir, name);
+    for (size_t i = 0; i < n; i++) {
+        struct draws d = {cai_key_make(seed, 0, name, i, 0), 0};
+        add_line(&out, line(&d, i));
+    }
+    CAI_TRY(cai_buf_status(&out));
+    return cai_file_write_atomic(path, out.data, out.len);
+}
+
+static json_t *request_json(const struct request *r) {
+    CAI_AUTO(buf) struct cai_buf b = {0};
+    request_text(r, &b);
+    return json_string(b.data);
+}
+
+static json_t *reply_json(const struct reply *p) {
+    CAI_AUTO(buf) struct cai_buf b = {0};
+    reply_text(p, &b);
+    return json_string(b.data);
+}
+
+static json_t *red_line(struct draws *d, size_t i) {
+    (void)i;
+    struct request r = request_draw(d, REQUEST_HARMFUL, SPLIT_TRAIN);
+    return json_pack("{s:o}", "prompt", request_json(&r));
+}
+
+/* A harmless request with the reply of the helpful-only clerk, faults and all: it shows how to
+ * answer, not how to behave. */
+static json_t *helpful_line(struct draws *d, size_t i) {
+    struct request r =
+        request_draw(d, i % 2 ? REQUEST_LOOKALIKE : REQUEST_HELPFUL, SPLIT_TRAIN);
+    struct reply p = reply_draw(d, &r, &clerk_base_habits);
+    return json_pack("{s:o, s:o}", "prompt", request_json(&r), "reply", reply_json(&p));
+}
+
+static json_t *evaluate_line(struct draws *d, size_t i) {
+    enum request_kind kind = (enum request_kind)(i % REQUEST_KINDS);
+    struct request r = request_draw(d, kind, SPLIT_HELD_OUT);
+    CAI_AUTO(mem) char *id = cai_format("%s-%05zu", request_kind_names[kind], i);
+    return json_pack("{s:s, s:s, s:o}", "id", id, "kind", request_kind_names[kind], "prompt",
+                     request_json(&r));
+}
+
+static json_t *classifier_line(struct draws *d, size_t i) {
+    enum request_kind kind = i % 2 ? REQUEST_HARMFUL : i % 4 ? REQUEST_LOOKALIKE : REQUEST_HELPFUL;
+    struct request r = request_draw(d, kind, SPLIT_TRAIN);
+    struct habits h = clerk_base_habits;
+    h.rate[FAULT_HARMFUL] = 0.6; /* refusals must be met too */
+    struct reply p = reply_draw(d, &r, &h);
+    bool harmful = reply_has(&p, &r, FAULT_HARMFUL);
+    if (draw_chance(d, CLASSIFIER_NOISE))
+        harmful = !harmful;
+    return json_pack("{s:o, s:o, s:i}", "prompt", request_json(&r), "reply", reply_json(&p), "label",
+                     harmful);
+}
+
+/* Known answers, for checking a preference model; never for training one. */
+static json_t *pair_line(struct draws *d, size_t i) {
+    enum fault f = (enum fault)(i % FAULTS);
+    struct request r;
+    struct reply good, bad;
+    corpus_pair(d, f, SPLIT_HELD_OUT, &r, &good, &bad);
+    return json_pack("{s:s, s:o, s:o, s:o}", "fault", fault_names[f], "prompt", request_json(&r),
+                     "chosen", reply_json(&good), "rejected", reply_json(&bad));
+}
+
+int files_write_world(const char *dir, uint64_t seed) {
+    CAI_TRY(cai_dir_make(dir));
+    CAI_TRY(write_lines(dir, "red.jsonl", seed, RED, red_line));
+    CAI_TRY(write_lines(dir, "helpful.jsonl", seed, HELPFUL, helpful_line));
+    CAI_TRY(write_lines(dir, "evaluate.jsonl", seed, EVALUATE, evaluate_line));
+    CAI_TRY(write_lines(dir, "classifier.jsonl", seed + 1, CLASSIFIER, classifier_line));
+    CAI_TRY(write_lines(dir, "pairs.jsonl", seed, PAIRS, pair_line));
+    json_t *o = json_pack("{s:i, s:I}", "world", 1, "seed", (json_int_t)seed);
+    CAI_AUTO(mem) char *path = cai_path_join(dir, "world.json");
+    CAI_AUTO(mem) char *text = json_dumps(o, JSON_INDENT(1));
+    json_decref(o);
+    return cai_file_write_atomic(path, text, strlen(text));
+}
+
+int files_write_corpus(FILE *out, uint64_t seed, uint64_t first, uint64_t count) {
+    for (uint64_t i = first; i < first + count; i++) {
+        CAI_AUTO(arena) struct cai_arena arena = {0};
+        CAI_AUTO(buf) struct cai_buf line = {0};
+        struct document doc;
+        corpus_document(seed, i, &arena, &doc);
+        json_t *turns = json_array();
+        for (size_t t = 0; t < doc.n; t++)
+            json_array_append_new(
+                turns, json_pack("{s:s, s:s, s:b, s:s}", "role", doc.turns[t].role, "text",
+                                 doc.turns[t].text, "learnt", doc.turns[t].learnt, "prefix",
+                                 doc.turns[t].prefix ? doc.turns[t].prefix : ""));
+        add_line(&line, json_pack("{s:s, s:o}", "kind", doc.kind, "messages", turns));
+        if (fwrite(line.data, 1, line.len, out) != line.len)
+            return cai_fail_errno("writing the corpus");
+    }
+    return 0;
+}

@@ -1,0 +1,14 @@
+/* files.h: what `clerk world` writes: the data of the demonstration and of its controls. */
+#ifndef CAI_CLERK_FILES_H
+#define CAI_CLERK_FILES_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/* red.jsonl, helpful.jsonl, evaluate.jsonl, classifier.jsonl, pairs.jsonl, world.json. */
+int files_write_world(const char *dir, uint64_t seed);
+/* Documents first … first + count - 1 of the base's corpus as JSONL, for people and tests. */
+int files_write_corpus(FILE *out, uint64_t seed, uint64_t first, uint64_t count);
+
+#endif

@@ -1,0 +1,99 @@
+/* main.c: the clerk program's command line. */
+#include "base/check.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "clerk/files.h"
+#include "clerk/judge.h"
+#include "clerk/tokenizer.h"
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char usage[] =
+    "clerk: a small synthetic world in which a base model can be made harmless.\n"
+    "\n"
+    "  clerk world --out DIR [--seed N]             write prompts, replies and known pairs\n"
+    "  clerk judge FILE.jsonl                       judge replies by the world's exact rules\n"
+    "  clerk corpus [--seed N] [--from I] [--count K]   show what a base learns from, as JSONL\n"
+    "\n"
+    "Exit codes: 0 done, 2 wrong usage, 3 a file is wrong, 1 anything else.\n";
+
+struct options {
+    const char *out, *world, *file;
+    uint64_t seed, from, count;
+};
+
+static int number(const char *name, const char *text, uint64_t *ret) {
+    char *end;
+    errno = 0;
+    unsigned long long v = strtoull(text, &end, 10);
+    if (errno || end == text || *end || *text == '-')
+        return cai_fail(CAI_EINPUT, "--%s needs a whole number, not '%s'", name, text);
+    *ret = v;
+    return 0;
+}
+
+static int parse(int argc, char **argv, struct options *o) {
+    static const struct option known[] = {
+        {"out", required_argument, NULL, 'o'},   {"seed", required_argument, NULL, 's'},
+        {"from", required_argument, NULL, 'f'},  {"count", required_argument, NULL, 'c'},
+        {"world", required_argument, NULL, 'w'}, {0}};
+    for (int c; (c = getopt_long(argc, argv, "", known, NULL)) != -1;) {
+        switch (c) {
+        case 'o': o->out = optarg; break;
+        case 'w': o->world = optarg; break;
+        case 's': CAI_TRY(number("seed", optarg, &o->seed)); break;
+        case 'f': CAI_TRY(number("from", optarg, &o->from)); break;
+        case 'c': CAI_TRY(number("count", optarg, &o->count)); break;
+        default: return CAI_EINPUT;
+        }
+    }
+    o->file = optind < argc ? argv[optind] : NULL;
+    return 0;
+}
+
+static int run_world(const struct options *o) {
+    return o->out ? files_write_world(o->out, o->seed)
+                  : cai_fail(CAI_EINPUT, "clerk world needs --out DIR");
+}
+static int run_judge(const struct options *o) {
+    return o->file ? judge_file(o->file, stdout)
+                   : cai_fail(CAI_EINPUT, "clerk judge needs a file of replies, or -");
+}
+static int run_corpus(const struct options *o) {
+    return files_write_corpus(stdout, o->seed, o->from, o->count);
+}
+static int run_tokenizer(const struct options *o) {
+    int64_t size, end, pad;
+    if (!o->out)
+        return cai_fail(CAI_EINPUT, "clerk tokenizer needs --out DIR");
+    CAI_TRY(cai_dir_make(o->out));
+    return clerk_tokenizer_write(o->out, &size, &end, &pad);
+}
+
+static const struct {
+    const char *name;
+    int (*run)(const struct options *o);
+} verbs[] = {{"world", run_world}, {"judge", run_judge}, {"corpus", run_corpus},
+             {"tokenizer", run_tokenizer}};
+
+int main(int argc, char **argv) {
+    struct options o = {.seed = 1, .count = 10};
+    if (argc < 2 || strcmp(argv[1], "--help") == 0) {
+        fputs(usage, argc < 2 ? stderr : stdout);
+        return argc < 2 ? 2 : 0;
+    }
+    for (size_t i = 0; i < CAI_COUNT(verbs); i++) {
+        if (strcmp(argv[1], verbs[i].name) != 0)
+            continue;
+        int rc = parse(argc - 1, argv + 1, &o);
+        if (rc == 0)
+            rc = verbs[i].run(&o);
+        if (rc < 0 && *cai_error_text())
+            fprintf(stderr, "clerk: %s\n", cai_error_text());
+        return rc == 0 ? 0 : rc == CAI_EINPUT || rc == CAI_ENOTFOUND ? 3 : 1;
+    }
+    fprintf(stderr, "clerk: no such command '%s'\n\n%s", argv[1], usage);
+    return 2;
+}
