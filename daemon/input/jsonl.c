@@ -121,6 +121,20 @@ static bool check_bytes(struct jsonl *r) {
     return false;
 }
 
+/* jansson names the place after the token it stumbled on; people look for its beginning. */
+static size_t column_of_error(const struct cai_buf *line, const json_error_t *e) {
+    const char *near = strstr(e->text, " near '");
+    size_t at = e->position > 0 ? (size_t)e->position : 0;
+    size_t n = near ? strlen(near += strlen(" near '")) : 0;
+    n = n ? n - 1 : 0; /* the closing quote */
+    at = at < line->len ? at : line->len;
+    if (n && n <= at && memcmp(line->data + at - n, near, n) == 0)
+        at -= n;
+    else if (at)
+        at--;
+    return column_of(line->data, at);
+}
+
 static json_t *parse(struct jsonl *r) {
     json_error_t e;
     json_t *row = json_loadb(r->line.data, r->line.len, JSON_REJECT_DUPLICATES, &e);
@@ -133,7 +147,7 @@ static json_t *parse(struct jsonl *r) {
         return NULL;
     }
     bool twice = json_error_code(&e) == json_error_duplicate_key;
-    input_report_add(r->report, r->number, e.column > 0 ? (size_t)e.column : 1,
+    input_report_add(r->report, r->number, column_of_error(&r->line, &e),
                      twice ? "D007" : "D001", twice ? "remove one of the two" : NULL, "%s", e.text);
     return NULL;
 }
