@@ -1,49 +1,233 @@
-/* attention.cpp: causal attention over packed sequences and over a key/value cache.
- * Not for anything else of a layer. */
+/* attention.cpp: causal attention over packed sequences and over a key/value cache, one
+ * task per (sequence, key/value head); and the cache's rows. Not for anything else of a
+ * layer. */
+#include "fast.hpp"
 #include "guard.hpp"
 
-#include <ATen/ops/cat.h>
-#include <ATen/ops/empty_like.h>
 #include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/le.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include <cstring>
 
 using namespace shim;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+namespace {
+
+struct Shape {
+    int64_t heads, kv_heads, d;
+};
+
+Shape shape_of(const at::Tensor &q, const at::Tensor &k) {
+    return {q.size(1), k.size(1), q.size(2)};
+}
+
+/* Sequence i, key/value head h of a pack. */
+kernel_attention part(const Shape &s, const at::Tensor &q, const at::Tensor &k,
+                      const at::Tensor &v, const at::Tensor &out, const at::Tensor &lse,
+                      int64_t begin, int64_t end, int64_t h, double scale) {
+    kernel_attention a = {};
+    a.rows = end - begin;
+    a.d = s.d;
+    a.group = s.heads / s.kv_heads;
+    a.q_row = s.heads * s.d;
+    a.k_row = s.kv_heads * s.d;
+    int64_t q_at = begin * a.q_row + h * a.group * s.d, k_at = begin * a.k_row + h * s.d;
+    a.q = floats(q) + q_at;
+    a.k = floats(k) + k_at;
+    a.v = floats(v) + k_at;
+    a.out = floats_mut(out) + q_at;
+    a.lse = floats_mut(lse) + begin * s.heads + h * a.group;
+    a.lse_row = s.heads;
+    a.scale = static_cast<float>(scale);
+    return a;
+}
+
+/* f(sequence, head) for every non-empty sequence; threads divide the tasks. */
+template <class F> void each(const std::vector<int64_t> &starts, int64_t heads, F &&f) {
+    int64_t n = static_cast<int64_t>(starts.size()) - 1;
+    at::parallel_for(0, n * heads, 1, [&](int64_t from, int64_t to) {
+        for (int64_t task = from; task < to; task++) {
+            size_t i = static_cast<size_t>(task / heads);
+            if (starts[i + 1] > starts[i])
+                f(starts[i], starts[i + 1], task % heads);
+        }
+    });
+}
+
+/* q [T, Hq, D], k, v [T, Hkv, D], starts [n + 1]. */
+struct Packed : torch::autograd::Function<Packed> {
+    static at::Tensor forward(AutogradContext *ctx, const at::Tensor &q_in, const at::Tensor &k_in,
+                              const at::Tensor &v_in, const std::vector<int64_t> &starts,
+                              double scale) {
+        at::Tensor q = q_in.contiguous(), k = k_in.contiguous(), v = v_in.contiguous();
+        Shape s = shape_of(q, k);
+        at::Tensor out = at::empty_like(q), lse = at::empty({q.size(0), s.heads}, q.options());
+        each(starts, s.kv_heads, [&](int64_t begin, int64_t end, int64_t h) {
+            kernel_attention a = part(s, q, k, v, out, lse, begin, end, h, scale);
+            a.scratch = scratch(kernels().attention_scratch(end - begin, s.d, false));
+            kernels().attention(&a);
+        });
+        if (ctx) {
+            ctx->save_for_backward({q, k, v, out, lse});
+            ctx->saved_data["starts"] = starts;
+            ctx->saved_data["scale"] = scale;
+        }
+        return out;
+    }
+
+    static variable_list backward(AutogradContext *ctx, variable_list grads) {
+        variable_list t = ctx->get_saved_variables();
+        const at::Tensor &q = t[0], &k = t[1], &v = t[2], g = grads[0].contiguous();
+        std::vector<int64_t> starts = ctx->saved_data["starts"].toIntVector();
+        double scale = ctx->saved_data["scale"].toDouble();
+        Shape s = shape_of(q, k);
+        at::Tensor dq = at::empty_like(q), dk = at::empty_like(k), dv = at::empty_like(v);
+        each(starts, s.kv_heads, [&](int64_t begin, int64_t end, int64_t h) {
+            kernel_attention_grad b = {};
+            b.f = part(s, q, k, v, t[3], t[4], begin, end, h, scale);
+            b.f.scratch = scratch(kernels().attention_scratch(end - begin, s.d, true));
+            b.d_out = floats(g) + (b.f.q - floats(q));
+            b.d_q = floats_mut(dq) + (b.f.q - floats(q));
+            b.d_k = floats_mut(dk) + (b.f.k - floats(k));
+            b.d_v = floats_mut(dv) + (b.f.k - floats(k));
+            kernels().attention_grad(&b);
+        });
+        return {dq, dk, dv, at::Tensor(), at::Tensor()};
+    }
+};
 
 /* [L, H, D] → [1, H, L, D] */
-static at::Tensor heads_first(const at::Tensor &x) {
+at::Tensor heads_first(const at::Tensor &x) {
     return x.transpose(0, 1).unsqueeze(0);
 }
+
+at::Tensor packed_composite(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v,
+                            const int64_t *starts, int64_t n, double scale) {
+    std::vector<at::Tensor> parts;
+    for (int64_t i = 0; i < n; i++) {
+        int64_t at = starts[i], len = starts[i + 1] - at;
+        at::Tensor o = at::scaled_dot_product_attention(
+            heads_first(q.narrow(0, at, len)), heads_first(k.narrow(0, at, len)),
+            heads_first(v.narrow(0, at, len)), {}, 0.0, true, scale, true);
+        parts.push_back(o.squeeze(0).transpose(0, 1));
+    }
+    return at::cat(parts, 0);
+}
+
+void check_pack(const at::Tensor &q, const int64_t *starts, int64_t n) {
+    TORCH_CHECK(n >= 1 && starts[0] == 0 && starts[n] == q.size(0), "the ", n,
+                " sequences do not cover the ", q.size(0), " rows");
+    for (int64_t i = 0; i < n; i++)
+        TORCH_CHECK(starts[i + 1] >= starts[i], "sequence ", i, " ends before it begins");
+}
+
+void check_heads(const at::Tensor &q, int64_t kv_heads, int64_t d) {
+    TORCH_CHECK(q.dim() == 3 && q.size(2) == d && kv_heads > 0 && q.size(1) % kv_heads == 0, "q ",
+                q.sizes(), " does not fit ", kv_heads, " key heads of width ", d);
+}
+
+/* ---- over a cache --------------------------------------------------------------------------- */
+
+/* Sequence i: rows starts[i] … of q after past[i] positions of slot slots[i]. */
+struct Continuation {
+    const int64_t *slots, *past, *starts;
+    int64_t n;
+    double scale;
+};
+
+void check_cache(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v,
+                 const Continuation &c) {
+    TORCH_CHECK(k.dim() == 4 && k.sizes() == v.sizes(), "caches ", k.sizes(), " and ", v.sizes());
+    check_heads(q, k.size(1), k.size(3));
+    check_pack(q, c.starts, c.n);
+    for (int64_t i = 0; i < c.n; i++)
+        TORCH_CHECK(c.slots[i] >= 0 && c.slots[i] < k.size(0) && c.past[i] >= 0 &&
+                        c.past[i] + c.starts[i + 1] - c.starts[i] <= k.size(2),
+                    "sequence ", i, ": slot ", c.slots[i], " with ", c.past[i],
+                    " positions before is outside of the cache ", k.sizes());
+}
+
+at::Tensor cached_kernel(const at::Tensor &q_in, const at::Tensor &k, const at::Tensor &v,
+                         const Continuation &c) {
+    at::Tensor q = q_in.contiguous(), out = at::empty_like(q);
+    int64_t heads = q.size(1), kv_heads = k.size(1), length = k.size(2), d = k.size(3);
+    at::parallel_for(0, c.n * kv_heads, 4, [&](int64_t from, int64_t to) {
+        for (int64_t task = from; task < to; task++) {
+            int64_t i = task / kv_heads, h = task % kv_heads;
+            kernel_attention a = {};
+            a.rows = c.starts[i + 1] - c.starts[i];
+            a.past = c.past[i];
+            a.d = d;
+            a.group = heads / kv_heads;
+            a.q_row = heads * d;
+            a.k_row = d;
+            int64_t q_at = c.starts[i] * a.q_row + h * a.group * d;
+            a.q = floats(q) + q_at;
+            a.out = floats_mut(out) + q_at;
+            a.k = floats(k) + (c.slots[i] * kv_heads + h) * length * d;
+            a.v = floats(v) + (c.slots[i] * kv_heads + h) * length * d;
+            a.scale = static_cast<float>(c.scale);
+            a.scratch = scratch(kernels().attention_scratch(a.past + a.rows, d, false));
+            if (a.rows > 0)
+                kernels().attention(&a);
+        }
+    });
+    return out;
+}
+
+at::Tensor cached_composite(const at::Tensor &q, const at::Tensor &k_cache,
+                            const at::Tensor &v_cache, const Continuation &c) {
+    std::vector<at::Tensor> parts;
+    for (int64_t i = 0; i < c.n; i++) {
+        int64_t rows = c.starts[i + 1] - c.starts[i], past = c.past[i];
+        at::Tensor k = k_cache.select(0, c.slots[i]).narrow(1, 0, past + rows).unsqueeze(0);
+        at::Tensor v = v_cache.select(0, c.slots[i]).narrow(1, 0, past + rows).unsqueeze(0);
+        at::Tensor column = at::arange(past + rows, q.options().dtype(at::kLong));
+        at::Tensor mask = at::le(column.unsqueeze(0), column.narrow(0, past, rows).unsqueeze(1));
+        parts.push_back(at::scaled_dot_product_attention(
+                            heads_first(q.narrow(0, c.starts[i], rows)), k, v, mask, 0.0, false,
+                            c.scale, true)
+                            .squeeze(0)
+                            .transpose(0, 1));
+    }
+    return at::cat(parts, 0);
+}
+
+at::Tensor cached(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v,
+                  const Continuation &c) {
+    check_cache(q, k, v, c);
+    if (takes(q) && takes(k) && takes(v) && k.is_contiguous() && v.is_contiguous())
+        return cached_kernel(q, k, v, c);
+    return cached_composite(q, k, v, c);
+}
+
+} // namespace
+
+/* ---- the C face ------------------------------------------------------------------------------- */
 
 ct_tensor *ct_attention_packed(ct_scope *s, ct_tensor *q, ct_tensor *k, ct_tensor *v,
                                const int64_t *starts, int64_t n, double scale) {
     if (!ready(s, "ct_attention_packed", q, k, v))
         return nullptr;
     return op(s, "ct_attention_packed", [&] {
-        std::vector<at::Tensor> parts;
-        for (int64_t i = 0; i < n; i++) {
-            int64_t at = starts[i], len = starts[i + 1] - at;
-            at::Tensor o = at::scaled_dot_product_attention(
-                heads_first(q->t.narrow(0, at, len)), heads_first(k->t.narrow(0, at, len)),
-                heads_first(v->t.narrow(0, at, len)), {}, 0.0, true, scale, true);
-            parts.push_back(o.squeeze(0).transpose(0, 1));
-        }
-        return at::cat(parts, 0);
+        TORCH_CHECK(k->t.dim() == 3 && k->t.sizes() == v->t.sizes() &&
+                        k->t.size(0) == q->t.size(0),
+                    "q ", q->t.sizes(), ", k ", k->t.sizes(), ", v ", v->t.sizes());
+        check_heads(q->t, k->t.size(1), k->t.size(2));
+        check_pack(q->t, starts, n);
+        if (!takes(q->t) || !takes(k->t) || !takes(v->t))
+            return packed_composite(q->t, k->t, v->t, starts, n, scale);
+        std::vector<int64_t> list(starts, starts + n + 1);
+        return s->grad ? Packed::apply(q->t, k->t, v->t, list, scale)
+                       : Packed::forward(nullptr, q->t, k->t, v->t, list, scale);
     });
-}
-
-static at::Tensor cached(const at::Tensor &q, const at::Tensor &k_cache,
-                         const at::Tensor &v_cache, int64_t slot, int64_t past, double scale) {
-    int64_t rows = q.size(0);
-    at::Tensor k = k_cache.select(0, slot).narrow(1, 0, past + rows).unsqueeze(0);
-    at::Tensor v = v_cache.select(0, slot).narrow(1, 0, past + rows).unsqueeze(0);
-    at::Tensor column = at::arange(past + rows), row = at::arange(past, past + rows);
-    at::Tensor mask = at::le(column.unsqueeze(0), row.unsqueeze(1));
-    return at::scaled_dot_product_attention(heads_first(q), k, v, mask, 0.0, false, scale, true)
-        .squeeze(0)
-        .transpose(0, 1);
 }
 
 ct_tensor *ct_attention_decode(ct_scope *s, ct_tensor *q, ct_tensor *k_cache, ct_tensor *v_cache,
@@ -52,11 +236,13 @@ ct_tensor *ct_attention_decode(ct_scope *s, ct_tensor *q, ct_tensor *k_cache, ct
     if (!ready(s, "ct_attention_decode", q, k_cache, v_cache))
         return nullptr;
     return op(s, "ct_attention_decode", [&] {
-        std::vector<at::Tensor> parts;
-        for (int64_t i = 0; i < b; i++)
-            parts.push_back(cached(q->t.narrow(0, i, 1), k_cache->t, v_cache->t, slots[i],
-                                   lengths[i] - 1, scale));
-        return at::cat(parts, 0);
+        std::vector<int64_t> past, starts = {0};
+        for (int64_t i = 0; i < b; i++) {
+            past.push_back(lengths[i] - 1);
+            starts.push_back(i + 1);
+        }
+        return cached(q->t, k_cache->t, v_cache->t,
+                      {slots, past.data(), starts.data(), b, scale});
     });
 }
 
@@ -66,11 +252,7 @@ ct_tensor *ct_attention_prefill(ct_scope *s, ct_tensor *q, ct_tensor *k_cache, c
     if (!ready(s, "ct_attention_prefill", q, k_cache, v_cache))
         return nullptr;
     return op(s, "ct_attention_prefill", [&] {
-        std::vector<at::Tensor> parts;
-        for (int64_t i = 0; i < n; i++)
-            parts.push_back(cached(q->t.narrow(0, starts[i], starts[i + 1] - starts[i]),
-                                   k_cache->t, v_cache->t, slots[i], past[i], scale));
-        return at::cat(parts, 0);
+        return cached(q->t, k_cache->t, v_cache->t, {slots, past, starts, n, scale});
     });
 }
 
@@ -91,12 +273,13 @@ int ct_cache_write(ct_tensor *cache, ct_tensor *x, const int64_t *slots, const i
         for (int64_t t = 0; t < n; t++) {
             TORCH_CHECK(slots[t] >= 0 && slots[t] < c.size(0) && positions[t] >= 0 &&
                             positions[t] < length,
-                        "slot ", slots[t], " position ", positions[t], " is outside of the cache ",
-                        c.sizes());
-            for (int64_t h = 0; h < heads; h++)
-                memcpy(to + static_cast<size_t>((slots[t] * heads + h) * length + positions[t]) *
-                                bytes,
+                        "slot ", slots[t], " position ", positions[t],
+                        " is outside of the cache ", c.sizes());
+            for (int64_t h = 0; h < heads; h++) {
+                int64_t row = (slots[t] * heads + h) * length + positions[t];
+                memcpy(to + static_cast<size_t>(row) * bytes,
                        from + static_cast<size_t>(t * heads + h) * bytes, bytes);
+            }
         }
     });
 }

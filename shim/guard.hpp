@@ -65,7 +65,8 @@ inline ct_tensor *own(ct_scope *s, at::Tensor t) {
 template <class... In> bool ready(ct_scope *s, const char *name, const In *...in) {
     if (!s || s->code)
         return false;
-    if ((... || (in == nullptr))) {
+    bool whole = (... && static_cast<bool>(in));
+    if (!whole) {
         scope_fail(s, CAI_ESTATE, std::string(name) + ": an input is NULL");
         return false;
     }

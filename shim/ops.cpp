@@ -1,15 +1,12 @@
-/* ops.cpp: shape and arithmetic, one entry per operation of libtorch; and the row
- * operations of a transformer. Attention stands in attention.cpp, gradients in train.cpp. */
+/* ops.cpp: shape and arithmetic, one entry per operation of libtorch. The
+ * coarse operations stand in fused.cpp and attention.cpp, gradients in train.cpp. */
 #include "guard.hpp"
 
 #include <ATen/ops/argmax.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/clamp.h>
-#include <ATen/ops/embedding.h>
 #include <ATen/ops/exp.h>
 #include <ATen/ops/gather.h>
-#include <ATen/ops/index_select.h>
-#include <ATen/ops/linear.h>
 #include <ATen/ops/log.h>
 #include <ATen/ops/log_sigmoid.h>
 #include <ATen/ops/log_softmax.h>
@@ -18,7 +15,6 @@
 #include <ATen/ops/maximum.h>
 #include <ATen/ops/mean.h>
 #include <ATen/ops/minimum.h>
-#include <ATen/ops/rsqrt.h>
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/softmax.h>
@@ -72,12 +68,6 @@ ct_tensor *ct_to(ct_scope *s, ct_tensor *t, enum ct_dtype dtype) {
     if (!ready(s, "ct_to", t))
         return nullptr;
     return op(s, "ct_to", [&] { return t->t.to(scalar_type(dtype)); });
-}
-
-ct_tensor *ct_index_select(ct_scope *s, ct_tensor *t, int dim, ct_tensor *index) {
-    if (!ready(s, "ct_index_select", t, index))
-        return nullptr;
-    return op(s, "ct_index_select", [&] { return at::index_select(t->t, dim, index->t); });
 }
 
 ct_tensor *ct_gather_last(ct_scope *s, ct_tensor *t, ct_tensor *index) {
@@ -146,47 +136,4 @@ ct_tensor *ct_sum_dim(ct_scope *s, ct_tensor *a, int dim) {
     if (!ready(s, "ct_sum_dim", a))
         return nullptr;
     return op(s, "ct_sum_dim", [&] { return at::sum(a->t, dim); });
-}
-
-/* ---- rows of a transformer ------------------------------------------------------------------ */
-
-ct_tensor *ct_linear(ct_scope *s, ct_tensor *x, ct_tensor *w, ct_tensor *b) {
-    if (!ready(s, "ct_linear", x, w))
-        return nullptr;
-    return op(s, "ct_linear", [&] {
-        return at::linear(x->t, w->t, b ? std::optional<at::Tensor>(b->t) : std::nullopt);
-    });
-}
-
-ct_tensor *ct_embedding(ct_scope *s, ct_tensor *w, ct_tensor *ids) {
-    if (!ready(s, "ct_embedding", w, ids))
-        return nullptr;
-    return op(s, "ct_embedding", [&] { return at::embedding(w->t, ids->t); });
-}
-
-ct_tensor *ct_rms_norm(ct_scope *s, ct_tensor *x, ct_tensor *w, double eps) {
-    if (!ready(s, "ct_rms_norm", x, w))
-        return nullptr;
-    return op(s, "ct_rms_norm", [&] {
-        at::Tensor f = x->t.to(at::kFloat);
-        at::Tensor r = at::rsqrt(at::mean(f * f, {-1}, true) + eps);
-        return (f * r).to(x->t.scalar_type()) * w->t;
-    });
-}
-
-ct_tensor *ct_swiglu(ct_scope *s, ct_tensor *gate, ct_tensor *up) {
-    if (!ready(s, "ct_swiglu", gate, up))
-        return nullptr;
-    return op(s, "ct_swiglu", [&] { return at::silu(gate->t) * up->t; });
-}
-
-ct_tensor *ct_rotary(ct_scope *s, ct_tensor *x, ct_tensor *cos, ct_tensor *sin) {
-    if (!ready(s, "ct_rotary", x, cos, sin))
-        return nullptr;
-    return op(s, "ct_rotary", [&] {
-        int64_t half = x->t.size(-1) / 2;
-        at::Tensor turned = at::cat({-x->t.narrow(-1, half, half), x->t.narrow(-1, 0, half)}, -1);
-        at::Tensor c = cos->t.unsqueeze(1), n = sin->t.unsqueeze(1);
-        return (x->t * c + turned * n).to(x->t.scalar_type());
-    });
 }

@@ -1,9 +1,11 @@
 /* train.cpp: gradients, the chunked log-probability of a linear head, the optimizer.
  * Not for losses (they are written in C over ct.h). */
+#include "fast.hpp"
 #include "guard.hpp"
 
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/logsumexp.h>
@@ -20,76 +22,176 @@ using namespace shim;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-/* Logits of one chunk are at most this many elements (16 MiB in fp32). */
-static constexpr int64_t CHUNK_ELEMENTS = int64_t{4} << 20;
+/* Logits of one chunk of rows are at most this many elements (8 MiB in fp32): small enough
+ * to stay near the processor, large enough for the products to run at full speed. */
+static constexpr int64_t CHUNK_ELEMENTS = int64_t{2} << 20;
 
 static int64_t chunk_rows(int64_t vocab) {
-    return std::max<int64_t>(16, CHUNK_ELEMENTS / std::max<int64_t>(1, vocab));
+    return std::max<int64_t>(48, CHUNK_ELEMENTS / std::max<int64_t>(1, vocab));
 }
 
 namespace {
 
-/* log softmax(h wᵀ / temperature)[target] by row chunks, logits made twice (forward and
- * backward) instead of kept: memory is one chunk. h [T, D], w [V, D], target [T]. */
+/* What a chunk works on: rows at … at + n of h [T, D], target [T], and w [V, D]. */
+struct Chunk {
+    const at::Tensor &h, &w, &target;
+    int64_t at, n;
+    double temperature;
+};
+
+bool by_kernel(const Chunk &c) {
+    return takes(c.h) && takes(c.w);
+}
+
+/* [n, V] */
+at::Tensor chunk_logits(const Chunk &c) {
+    if (!by_kernel(c))
+        return at::mm(c.h.narrow(0, c.at, c.n), c.w.t()).to(at::kFloat);
+    int64_t d = c.h.size(1), v = c.w.size(0);
+    at::Tensor logits = at::empty({c.n, v}, c.h.options());
+    gemm(c.n, v, d, {floats(c.h) + c.at * d, d, 1}, {floats(c.w), 1, d}, floats_mut(logits), v,
+         false);
+    return logits;
+}
+
+struct Stats {
+    at::Tensor logprob, lse, entropy, best; /* [T]; the last two may be undefined */
+};
+
+void chunk_stats_composite(const Chunk &c, at::Tensor logits, const Stats &s) {
+    logits.div_(c.temperature);
+    at::Tensor z = at::logsumexp(logits, {-1});
+    at::Tensor index = c.target.narrow(0, c.at, c.n).unsqueeze(1);
+    s.lse.narrow(0, c.at, c.n).copy_(z);
+    s.logprob.narrow(0, c.at, c.n).copy_(logits.gather(1, index).squeeze(1) - z);
+    if (!s.entropy.defined())
+        return;
+    s.best.narrow(0, c.at, c.n).copy_(logits.argmax(-1));
+    at::Tensor lp = logits - z.unsqueeze(1);
+    s.entropy.narrow(0, c.at, c.n).copy_((lp.exp() * lp).sum(-1).neg_());
+}
+
+void chunk_stats(const Chunk &c, const at::Tensor &logits, const Stats &s) {
+    if (!by_kernel(c))
+        return chunk_stats_composite(c, logits, s);
+    int64_t v = c.w.size(0);
+    kernel_logprob k = {v, static_cast<float>(1 / c.temperature)};
+    const int64_t *target = c.target.const_data_ptr<int64_t>() + c.at;
+    bool extras = s.entropy.defined();
+    rows_parallel(c.n, v, [&](int64_t from, int64_t to) {
+        for (int64_t t = from; t < to; t++)
+            kernels().logprob(&k, floats(logits) + t * v, target[t], floats_mut(s.lse) + c.at + t,
+                              floats_mut(s.logprob) + c.at + t,
+                              extras ? floats_mut(s.entropy) + c.at + t : nullptr,
+                              extras ? s.best.mutable_data_ptr<int64_t>() + c.at + t : nullptr);
+    });
+}
+
+/* logits become (onehot − softmax) · coefficient, the gradient of Σ coefficient · logprob. */
+void chunk_grad(const Chunk &c, const at::Tensor &logits, const at::Tensor &lse,
+                const at::Tensor &coefficient) {
+    if (!by_kernel(c)) {
+        at::Tensor index = c.target.narrow(0, c.at, c.n).unsqueeze(1);
+        logits.div_(c.temperature).sub_(lse.narrow(0, c.at, c.n).unsqueeze(1)).exp_().neg_();
+        logits.scatter_(1, index, logits.gather(1, index) + 1);
+        logits.mul_(coefficient.narrow(0, c.at, c.n).unsqueeze(1));
+        return;
+    }
+    int64_t v = c.w.size(0);
+    kernel_logprob k = {v, static_cast<float>(1 / c.temperature)};
+    const int64_t *target = c.target.const_data_ptr<int64_t>() + c.at;
+    rows_parallel(c.n, v, [&](int64_t from, int64_t to) {
+        for (int64_t t = from; t < to; t++)
+            kernels().logprob_grad(&k, floats_mut(logits) + t * v, target[t],
+                                   floats(lse)[c.at + t], floats(coefficient)[c.at + t]);
+    });
+}
+
+/* dh [T, D] gets its rows, dw [V, D] fp32 is added to; either may be undefined. */
+void chunk_products(const Chunk &c, const at::Tensor &g, const at::Tensor &dh,
+                    const at::Tensor &dw) {
+    if (!by_kernel(c)) {
+        at::Tensor typed = g.to(c.h.scalar_type());
+        if (dh.defined())
+            dh.narrow(0, c.at, c.n).copy_(at::mm(typed, c.w));
+        if (dw.defined())
+            dw.add_(at::mm(typed.t(), c.h.narrow(0, c.at, c.n)));
+        return;
+    }
+    int64_t d = c.h.size(1), v = c.w.size(0);
+    if (dh.defined())
+        gemm(c.n, d, v, {floats(g), v, 1}, {floats(c.w), d, 1}, floats_mut(dh) + c.at * d, d,
+             false);
+    if (dw.defined())
+        gemm(v, d, c.n, {floats(g), 1, v}, {floats(c.h) + c.at * d, d, 1}, floats_mut(dw), d,
+             true);
+}
+
+/* log softmax(h wᵀ / temperature)[target] by chunks of rows; a chunk's logits are made
+ * again in backward instead of kept (as Liger's fused linear cross-entropy, but with a
+ * gradient per row, which its single pass cannot take). */
 struct LinearLogprob : torch::autograd::Function<LinearLogprob> {
-    static variable_list forward(AutogradContext *ctx, const at::Tensor &h, const at::Tensor &w,
-                                 const at::Tensor &target, double temperature, bool extras) {
+    static variable_list forward(AutogradContext *ctx, const at::Tensor &h_in,
+                                 const at::Tensor &w_in, const at::Tensor &target_in,
+                                 double temperature, bool extras) {
+        at::Tensor h = h_in.contiguous(), w = w_in.contiguous(), target = target_in.contiguous();
         int64_t rows = h.size(0), step = chunk_rows(w.size(0));
-        at::Tensor logprob = at::empty({rows}, h.options().dtype(at::kFloat));
-        at::Tensor lse = at::empty_like(logprob);
-        at::Tensor entropy = extras ? at::empty_like(logprob) : at::Tensor();
-        at::Tensor best = extras ? at::empty({rows}, target.options()) : at::Tensor();
-        at::Tensor wt = w.t();
+        Stats s;
+        s.logprob = at::empty({rows}, h.options().dtype(at::kFloat));
+        s.lse = at::empty_like(s.logprob);
+        if (extras) {
+            s.entropy = at::empty_like(s.logprob);
+            s.best = at::empty({rows}, target.options());
+        }
         for (int64_t at = 0; at < rows; at += step) {
-            int64_t n = std::min(step, rows - at);
-            at::Tensor logits = at::mm(h.narrow(0, at, n), wt).to(at::kFloat).div_(temperature);
-            at::Tensor z = at::logsumexp(logits, {-1});
-            lse.narrow(0, at, n).copy_(z);
-            logprob.narrow(0, at, n).copy_(
-                logits.gather(1, target.narrow(0, at, n).unsqueeze(1)).squeeze(1) - z);
-            if (extras) {
-                best.narrow(0, at, n).copy_(logits.argmax(-1));
-                at::Tensor lp = logits - z.unsqueeze(1);
-                entropy.narrow(0, at, n).copy_((lp.exp() * lp).sum(-1).neg_());
-            }
+            Chunk c = {h, w, target, at, std::min(step, rows - at), temperature};
+            chunk_stats(c, chunk_logits(c), s);
         }
         if (ctx) {
-            ctx->save_for_backward({h, w, target, lse});
+            ctx->save_for_backward({h, w, target, s.lse});
             ctx->saved_data["temperature"] = temperature;
             if (extras)
-                ctx->mark_non_differentiable({entropy, best});
+                ctx->mark_non_differentiable({s.entropy, s.best});
         }
-        return extras ? variable_list{logprob, entropy, best} : variable_list{logprob};
+        return extras ? variable_list{s.logprob, s.entropy, s.best} : variable_list{s.logprob};
     }
 
     static variable_list backward(AutogradContext *ctx, variable_list grads) {
         variable_list saved = ctx->get_saved_variables();
         const at::Tensor &h = saved[0], &w = saved[1], &target = saved[2], &lse = saved[3];
         double temperature = ctx->saved_data["temperature"].toDouble();
-        at::Tensor coefficient = grads[0].to(at::kFloat).div(temperature); /* [T] */
+        at::Tensor coefficient = grads[0].to(at::kFloat).div(temperature).contiguous();
         int64_t rows = h.size(0), step = chunk_rows(w.size(0));
-        bool need_h = ctx->needs_input_grad(0), need_w = ctx->needs_input_grad(1);
-        at::Tensor dh = need_h ? at::empty_like(h) : at::Tensor();
-        at::Tensor dw = need_w ? at::zeros_like(w, w.options().dtype(at::kFloat)) : at::Tensor();
-        at::Tensor wt = w.t();
+        at::Tensor dh, dw;
+        if (ctx->needs_input_grad(0))
+            dh = at::empty_like(h);
+        if (ctx->needs_input_grad(1))
+            dw = at::zeros_like(w, w.options().dtype(at::kFloat));
         for (int64_t at = 0; at < rows; at += step) {
-            int64_t n = std::min(step, rows - at);
-            at::Tensor x = h.narrow(0, at, n);
-            at::Tensor g = at::mm(x, wt).to(at::kFloat).div_(temperature);
-            at::Tensor c = coefficient.narrow(0, at, n).unsqueeze(1);
-            /* d logprob / d logits = onehot − p */
-            g.sub_(lse.narrow(0, at, n).unsqueeze(1)).exp_().neg_();
-            at::Tensor index = target.narrow(0, at, n).unsqueeze(1);
-            g.scatter_(1, index, g.gather(1, index) + 1).mul_(c);
-            at::Tensor typed = g.to(h.scalar_type());
-            if (need_h)
-                dh.narrow(0, at, n).copy_(at::mm(typed, w));
-            if (need_w)
-                dw.add_(at::mm(typed.t(), x));
+            Chunk c = {h, w, target, at, std::min(step, rows - at), temperature};
+            at::Tensor g = chunk_logits(c);
+            chunk_grad(c, g, lse, coefficient);
+            chunk_products(c, g, dh, dw);
         }
-        return {dh, need_w ? dw.to(w.scalar_type()) : dw, {}, {}, {}};
+        return {dh, dw.defined() ? dw.to(w.scalar_type()) : dw, {}, {}, {}};
     }
 };
+
+void check_logprob(const at::Tensor &h, const at::Tensor &w, const at::Tensor &target,
+                   double temperature) {
+    TORCH_CHECK(h.dim() == 2 && w.dim() == 2 && h.size(1) == w.size(1) && target.dim() == 1 &&
+                    target.size(0) == h.size(0) && target.scalar_type() == at::kLong &&
+                    h.scalar_type() == w.scalar_type(),
+                "h ", h.sizes(), ", w ", w.sizes(), ", target ", target.sizes());
+    TORCH_CHECK(temperature > 0, "the temperature is ", temperature);
+    if (!target.is_cpu())
+        return; /* reading it would wait for the device; its own kernels check there */
+    at::Tensor list = target.contiguous();
+    const int64_t *id = list.const_data_ptr<int64_t>();
+    for (int64_t t = 0; t < list.numel(); t++)
+        TORCH_CHECK(id[t] >= 0 && id[t] < w.size(0), "target ", t, " is ", id[t], ", not one of ",
+                    w.size(0), " tokens");
+}
 
 } // namespace
 
@@ -100,10 +202,7 @@ ct_tensor *ct_linear_logprob(ct_scope *s, ct_tensor *h, ct_tensor *w, ct_tensor 
     bool extras = ret_entropy || ret_argmax;
     variable_list out;
     ct_tensor *result = op(s, "ct_linear_logprob", [&] {
-        TORCH_CHECK(h->t.dim() == 2 && w->t.dim() == 2 && h->t.size(1) == w->t.size(1) &&
-                        target->t.dim() == 1 && target->t.size(0) == h->t.size(0),
-                    "h ", h->t.sizes(), ", w ", w->t.sizes(), ", target ", target->t.sizes());
-        TORCH_CHECK(temperature > 0, "the temperature is ", temperature);
+        check_logprob(h->t, w->t, target->t, temperature);
         out = s->grad ? LinearLogprob::apply(h->t, w->t, target->t, temperature, extras)
                       : LinearLogprob::forward(nullptr, h->t, w->t, target->t, temperature, extras);
         return out[0];

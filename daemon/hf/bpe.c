@@ -119,7 +119,7 @@ static int load_merges(const char *path, const json_t *model, struct hf_bpe *m) 
     size_t i;
     json_t *v;
     json_array_foreach(list, i, v) {
-        struct hf_string part[2];
+        struct hf_string part[2] = {0};
         if (json_is_string(v) && strncmp(json_string_value(v), "#version", 8) == 0)
             continue; /* the head of an old merges.txt */
         CAI_TRY(parse_merge(path, i, v, part));

@@ -60,7 +60,7 @@ static int check_kind(const char *path, const json_t *root, const json_t **ret_m
 }
 
 static int load_parts(const char *path, const json_t *root, struct hf_tokenizer *t) {
-    const json_t *model;
+    const json_t *model = NULL;
     CAI_TRY(check_kind(path, root, &model));
     CAI_TRY(hf_norm_load(path, json_object_get(root, "normalizer"), &t->norm));
     CAI_TRY(hf_pre_load(path, json_object_get(root, "pre_tokenizer"), &t->pre));

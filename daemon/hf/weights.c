@@ -124,7 +124,7 @@ static int check_map(const char *path, json_t *map, const char *const *names,
 
 static int open_shards(const char *dir, const char *path, json_t *map, struct hf_weights *w) {
     CAI_AUTO(mem) const char **names = NULL;
-    size_t n;
+    size_t n = 0;
     CAI_TRY(shard_names(path, map, &names, &n));
     w->files = cai_alloc(n * sizeof *w->files);
     for (size_t i = 0; i < n; i++) {

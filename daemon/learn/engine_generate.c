@@ -107,7 +107,11 @@ static int share_head(struct run *r)
 /* ---- one token ------------------------------------------------------------------------- */
 static bool is_end(const struct engine *e, int32_t id)
 {
-    return id == e->o.end_id || (int64_t)id == e->m->config.eos_token_id;
+    const struct hf_config *c = &e->m->config;
+    bool end = id == e->o.end_id || (int64_t)id == c->eos_token_id;
+    for (int i = 0; i < c->num_eos; i++)
+        end |= (int64_t)id == c->eos_ids[i];
+    return end;
 }
 
 /* Offset of the earliest stop string in text from `from` on, or -1. */

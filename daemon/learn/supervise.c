@@ -102,7 +102,7 @@ static void choose_order(struct run *r, int64_t epoch) {
 static void report(struct run *r, int64_t step, double lr, const struct trainer_report *t) {
     const struct supervise *s = r->s;
     struct metrics m = {0};
-    char member[16] = "";
+    char member[24] = "";
     if (s->member > 0)
         snprintf(member, sizeof member, "member%u.", s->member);
     metrics_add(&m, r->last_loss, "%sloss", member);

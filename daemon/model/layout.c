@@ -222,6 +222,7 @@ int model_alloc(const struct hf_config *config, enum model_head head, const char
     struct model *m = cai_alloc(sizeof(*m));
     m->config = *config;
     m->config.sequence_classification = head == MODEL_HEAD_SCALAR;
+    m->config.dtype = HF_F32; /* what the weights are here, and are saved in */
     m->head = head;
     m->params = params;
     m->n_params = n;

@@ -55,6 +55,9 @@ const struct stage *stage_find(const char *name);
 const struct stage *stage_after(const struct job_spec *job, uint32_t round, const char *name,
                                 uint32_t *ret_round);
 
+/* Whether a person accepted the gate (`resume --accept NAME`). */
+bool stage_accepted(const struct stage_context *c, const char *gate);
+
 /* Packs and adds a task; fills job, round, stage and seed. `gang`: all ranks together. */
 int stage_task_add(const struct stage_context *c, const char *phase, uint32_t chunk, bool gang,
                    Cai__V1__Task *task);

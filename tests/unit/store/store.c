@@ -26,7 +26,7 @@ struct fixture {
 
 static int setup(void **state) {
     struct fixture *f = cai_alloc(sizeof *f);
-    strcpy(f->dir, "/tmp/cai-store-XXXXXX");
+    snprintf(f->dir, sizeof f->dir, "/tmp/cai-store-XXXXXX");
     if (!mkdtemp(f->dir))
         return -1;
     f->path = cai_path_join(f->dir, "caid.db");

@@ -1,0 +1,220 @@
+/* ppo.c: a PPO run from task to saved policy: models, resumable state, the loop.
+ *
+ * States: opened → (restored) → stepping, a checkpoint every so many steps → spent or
+ * done → policy saved. */
+#include "learn/ppo.h"
+
+#include "base/check.h"
+#include "base/error.h"
+#include "learn/checkpoint.h"
+#include "learn/train.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- opening ------------------------------------------------------------------------- */
+
+static int load_members(struct ppo *p) {
+    const Cai__V1__Train *t = p->task->train;
+    if (t->n_pm == 0 || t->n_pm > 64)
+        return cai_fail(CAI_EINPUT, "PPO needs 1 to 64 preference models, the task names %zu",
+                        t->n_pm);
+    p->models.pm = cai_alloc(t->n_pm * sizeof *p->models.pm);
+    for (size_t i = 0; i < t->n_pm; i++) {
+        CAI_TRY(reward_model_load(t->pm[i]->path, &p->models.pm[i]));
+        p->models.n_pm = i + 1;
+        struct hf_tokenizer *other = NULL;
+        CAI_TRY(hf_tokenizer_load(t->pm[i]->path, &other));
+        bool same = strcmp(hf_tokenizer_hash(other), hf_tokenizer_hash(p->tokenizer)) == 0;
+        hf_tokenizer_free(other);
+        if (!same)
+            return cai_fail(CAI_EINPUT, "preference model %s has another tokenizer than policy %s",
+                            t->pm[i]->path, t->init->path);
+    }
+    return 0;
+}
+
+static int load_models(struct ppo *p) {
+    const Cai__V1__Train *t = p->task->train;
+    const char *reference = t->reference != NULL ? t->reference->path : t->init->path;
+    CAI_TRY(hf_tokenizer_load(t->init->path, &p->tokenizer));
+    CAI_TRY(hf_chat_load(t->init->path, p->tokenizer, &p->chat));
+    CAI_TRY(model_load(t->init->path, &p->policy));
+    CAI_TRY(model_load(reference, &p->reference));
+    if (p->policy->head != MODEL_HEAD_LM || p->reference->head != MODEL_HEAD_LM)
+        return cai_fail(CAI_EINPUT, "policy and reference must be language models");
+    if (p->policy->config.vocab_size != p->reference->config.vocab_size ||
+        p->policy->config.head_dim != p->reference->config.head_dim ||
+        p->policy->config.rope_theta != p->reference->config.rope_theta)
+        return cai_fail(CAI_EINPUT, "reference %s is not of the policy's kind", reference);
+    CAI_TRY(load_members(p));
+    p->models.reference = p->reference;
+    return model_clone(p->models.pm[0].m, &p->value);
+}
+
+static int make_trainers(struct ppo *p) {
+    const struct train_optimizer *o = &p->o.optimizer;
+    struct trainer_options to = {.comm = p->task->comm, .beta1 = o->beta1, .beta2 = o->beta2,
+                                 .eps = o->eps, .weight_decay = o->weight_decay,
+                                 .clip_norm = o->clip_norm, .temperature = p->o.temperature,
+                                 .recompute = trainer_should_recompute(p->policy, PACK_TOKENS)};
+    CAI_TRY(trainer_new(p->policy, &to, &p->models.policy));
+    to.temperature = 1;
+    to.recompute = trainer_should_recompute(p->value, PACK_TOKENS);
+    return trainer_new(p->value, &to, &p->models.value);
+}
+
+static int load_prompts(struct ppo *p) {
+    const Cai__V1__Dataset *d = p->task->train->dataset;
+    int64_t room = p->policy->config.max_positions;
+    for (size_t i = 0; i < p->models.n_pm; i++)
+        if (p->models.pm[i].m->config.max_positions < room)
+            room = p->models.pm[i].m->config.max_positions;
+    if (room <= p->o.max_tokens)
+        return cai_fail(CAI_EINPUT, "rollout.max_tokens is %lld, but the models take only %lld ids",
+                        (long long)p->o.max_tokens, (long long)room);
+    CAI_TRY(dataset_load(d->path, d->hash, DATASET_PPO, p->chat, room - p->o.max_tokens, &p->data));
+    prompts_make(&p->data, p->o.helpful, &p->prompts);
+    int64_t longest = 0;
+    for (size_t i = 0; i < p->data.n; i++)
+        if (p->data.rows[i].seq[0].n > longest)
+            longest = p->data.rows[i].seq[0].n;
+    struct engine_options eo = {.slots = (int)rollout_chunk((size_t)p->o.rollouts),
+                                .capacity = longest + p->o.max_tokens,
+                                .end_id = hf_chat_end_id(p->chat)};
+    return engine_new(p->policy, p->tokenizer, &eo, &p->engine);
+}
+
+/* ---- resumable state -------------------------------------------------------------------- */
+
+enum { STATE_TENSORS = 6 };
+
+static struct checkpoint checkpoint_of(const struct ppo *p) {
+    return (struct checkpoint){.folder = p->task->train->checkpoints, .comm = p->task->comm,
+                               .host = p->task->host};
+}
+
+static size_t list_state(const struct ppo *p, struct checkpoint_tensor *tensors, json_t *state) {
+    size_t n = checkpoint_add_trainer(p->models.policy, "policy", tensors, 0, state);
+    return checkpoint_add_trainer(p->models.value, "value", tensors, n, state);
+}
+
+static int save(struct ppo *p) {
+    struct checkpoint c = checkpoint_of(p);
+    struct checkpoint_tensor tensors[STATE_TENSORS];
+    json_t *window = json_array();
+    for (int i = 0; i < PPO_KL_WINDOW; i++)
+        json_array_append_new(window, json_real(p->kl_window[i]));
+    json_t *state = json_pack("{s:s, s:I, s:f, s:o}", "kind", "ppo", "done", (json_int_t)p->done,
+                              "kl_coef", p->kl_coef, "kl_window", window);
+    CAI_CHECK(state != NULL);
+    size_t n = list_state(p, tensors, state);
+    int rc = checkpoint_save(&c, (uint64_t)p->done, tensors, n, state);
+    json_decref(state);
+    return rc;
+}
+
+static int read_state(struct ppo *p, const json_t *state) {
+    const char *kind = json_string_value(json_object_get(state, "kind"));
+    const json_t *window = json_object_get(state, "kl_window");
+    const json_t *done = json_object_get(state, "done"), *coef = json_object_get(state, "kl_coef");
+    if (kind == NULL || strcmp(kind, "ppo") != 0 || json_array_size(window) != PPO_KL_WINDOW ||
+        !json_is_integer(done) || !json_is_number(coef))
+        return cai_fail(CAI_EINPUT, "%s: not the state of a PPO run", p->task->resume);
+    p->done = json_integer_value(done);
+    p->kl_coef = json_number_value(coef);
+    for (int i = 0; i < PPO_KL_WINDOW; i++)
+        p->kl_window[i] = json_number_value(json_array_get(window, (size_t)i));
+    CAI_TRY(checkpoint_set_trainer(p->models.policy, "policy", state));
+    return checkpoint_set_trainer(p->models.value, "value", state);
+}
+
+static int restore(struct ppo *p) {
+    struct checkpoint c = checkpoint_of(p);
+    struct checkpoint_tensor tensors[STATE_TENSORS];
+    json_t *names = json_object(), *state = NULL;
+    size_t n = list_state(p, tensors, names);
+    json_decref(names);
+    CAI_TRY(checkpoint_load(&c, p->task->resume, p->task->resume_hash, tensors, n, &state));
+    int rc = read_state(p, state);
+    json_decref(state);
+    return rc;
+}
+
+/* ---- the run -------------------------------------------------------------------------------- */
+
+int ppo_open(const struct learn_task *t, struct ppo **ret) {
+    struct ppo *p = cai_alloc(sizeof *p);
+    p->task = t;
+    *ret = NULL;
+    int rc = options_ppo(t->train->options, &p->o);
+    p->kl_coef = p->o.kl_coef;
+    if (rc == 0)
+        rc = load_models(p);
+    if (rc == 0)
+        rc = make_trainers(p);
+    if (rc == 0)
+        rc = load_prompts(p);
+    if (rc == 0 && t->resume != NULL && t->resume[0] != '\0')
+        rc = restore(p);
+    if (rc < 0) {
+        ppo_close(p);
+        return rc;
+    }
+    if (t->host != NULL && t->host->stopping != NULL)
+        engine_on_stop(p->engine, t->host->stopping, t->host->context);
+    *ret = p;
+    return 0;
+}
+
+void ppo_close(struct ppo *p) {
+    if (p == NULL)
+        return;
+    engine_free(p->engine);
+    trainer_free(p->models.policy);
+    trainer_free(p->models.value);
+    for (size_t i = 0; i < p->models.n_pm; i++)
+        reward_model_free(&p->models.pm[i]);
+    free(p->models.pm);
+    model_free(p->policy);
+    model_free(p->value);
+    model_free(p->reference);
+    prompts_free(&p->prompts);
+    dataset_free(&p->data);
+    hf_chat_free(p->chat);
+    hf_tokenizer_free(p->tokenizer);
+    free(p);
+}
+
+static int loop(struct ppo *p, const char **ret_stopped) {
+    *ret_stopped = "";
+    while (p->done < p->o.steps) {
+        CAI_TRY(learn_stopping(p->task));
+        CAI_TRY(ppo_step(p));
+        if (ppo_spent(p)) {
+            *ret_stopped = "kl budget";
+            return 0;
+        }
+        if (p->o.checkpoint_every > 0 && p->done % p->o.checkpoint_every == 0 &&
+            p->done < p->o.steps)
+            CAI_TRY(save(p));
+    }
+    return 0;
+}
+
+int learn_ppo(const struct learn_task *t, Cai__V1__Trained **ret) {
+    struct ppo *p;
+    const char *stopped;
+    CAI_TRY(ppo_open(t, &p));
+    int rc = loop(p, &stopped);
+    if (rc == 0)
+        rc = train_save(t, p->policy, t->train->output);
+    if (rc == 0) {
+        metrics_add(&p->last, (double)p->data.n, "prompts");
+        metrics_add(&p->last, (double)p->data.skipped, "skipped");
+        *ret = trained_new((uint64_t)p->done, &p->last, stopped);
+        rc = trained_add_output(*ret, t->train->output);
+    }
+    ppo_close(p);
+    return rc;
+}

@@ -1,0 +1,60 @@
+/* ppo.h: proximal policy optimisation against a preference model, a whole run as one gang
+ * task (Schulman et al. 2017; Ziegler et al. 2019; "N+ implementation details", Huang et
+ * al. 2024). Per step:
+ *
+ *   rollouts → packs → old, reference log-probabilities, values, scores → rewards with KL
+ *   inside → GAE → whitening → epochs × minibatches of policy and value updates → figures
+ *
+ * Old log-probabilities come from the very packs that are trained on, by the same function
+ * in the same gradient mode, and epochs permute whole packs: until weights move every
+ * ratio is exactly 1, which is asserted for each token (CAI_ENUMERIC otherwise). Numbers
+ * per token are exchanged between ranks, so moments are global and every rank does the
+ * same host arithmetic.
+ *
+ * Figures per step: score_mean score_std score_harmful score_helpful raw_score reward kl
+ * kl3 entropy policy_loss value_loss clip_fraction ratio_max approx_kl explained_variance
+ * length end_rate sampler_gap sampler_gap_max lr kl_coef grad_norm value_grad_norm
+ * skipped_updates. Ends early with "kl budget" when the mean sequence KL of the last
+ * PPO_KL_WINDOW steps is above kl_budget. */
+#ifndef CAI_LEARN_PPO_H
+#define CAI_LEARN_PPO_H
+
+#include "learn/ppo_batch.h"
+
+enum { PPO_KL_WINDOW = 4 };
+
+/* One run on one rank. */
+struct ppo {
+    const struct learn_task *task;
+    struct ppo_options o;
+    struct ppo_models models;
+    struct model *policy, *value, *reference; /* owned; trainers borrow them */
+    struct hf_tokenizer *tokenizer;
+    struct hf_chat *chat;
+    struct engine *engine;
+    struct dataset data;
+    struct prompts prompts;
+    /* What moves from step to step, besides weights and moments. */
+    int64_t done;   /* steps */
+    double kl_coef;
+    double kl_window[PPO_KL_WINDOW]; /* mean sequence KL of step s at s % PPO_KL_WINDOW */
+    struct metrics last;             /* figures of the last step */
+};
+
+int ppo_open(const struct learn_task *t, struct ppo **ret);
+void ppo_close(struct ppo *p);
+/* One step; collective. Fills p->last and reports. */
+int ppo_step(struct ppo *p);
+/* True when the KL budget is used up. */
+bool ppo_spent(const struct ppo *p);
+
+/* The updates of one step, for ppo_step and tests. */
+struct ppo_update_stats {
+    double policy_loss, value_loss, clipped, approx_kl; /* sums over rows and epochs */
+    double rows;                                        /* rows × epochs */
+    double ratio_max, grad_norm, value_grad_norm;       /* largest */
+    int64_t skipped;
+};
+int ppo_update(struct ppo *p, struct ppo_batch *b, struct ppo_update_stats *ret);
+
+#endif

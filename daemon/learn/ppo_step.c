@@ -1,0 +1,289 @@
+/* ppo_step.c: the updates of one PPO step, and the figures of it. Not for: how rollouts
+ * get their numbers (ppo_batch.c), the run as a whole (ppo.c). */
+#include "learn/ppo.h"
+
+#include "base/check.h"
+#include "base/error.h"
+#include "learn/loss.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- losses of one bin --------------------------------------------------------------- */
+
+struct bin_loss {
+    const struct ppo *p;
+    const struct ppo_batch *b;
+    size_t bin;
+    double count;  /* rows of the minibatch, all ranks */
+    bool moved;    /* weights have changed since the old log-probabilities were taken */
+    struct ppo_update_stats *stats;
+};
+
+static int policy_loss(void *context, const double *out, double *grad, int64_t n) {
+    struct bin_loss *l = context;
+    size_t at = l->b->bin_rows[l->bin];
+    const double *old = l->b->old + at;
+    if (!l->moved)
+        for (int64_t i = 0; i < n; i++)
+            if (out[i] != old[i])
+                return cai_fail(CAI_ENUMERIC,
+                                "the ratio is %.9g before any update (step %lld, row %lld: "
+                                "log-probability %.9g, then %.9g): the forward pass is not "
+                                "reproducible here", exp(out[i] - old[i]),
+                                (long long)l->p->done, (long long)i, old[i], out[i]);
+    struct loss_ppo_stats s = {0};
+    l->stats->policy_loss += loss_ppo(out, old, l->b->advantage + at, NULL, (size_t)n,
+                                      l->p->o.clip, 0, grad, &s);
+    l->stats->clipped += s.clipped;
+    l->stats->approx_kl += s.kl;
+    l->stats->ratio_max = fmax(l->stats->ratio_max, s.ratio_max);
+    for (int64_t i = 0; i < n; i++)
+        grad[i] /= l->count;
+    return 0;
+}
+
+static int value_loss(void *context, const double *out, double *grad, int64_t n) {
+    struct bin_loss *l = context;
+    size_t at = l->b->bin_rows[l->bin];
+    CAI_AUTO(mem) double *v = cai_realloc(NULL, (size_t)n + 1, sizeof *v);
+    for (int64_t i = 0; i < n; i++)
+        v[i] = ppo_value_of(&l->p->models, out[i]);
+    l->stats->value_loss += loss_value(v, l->b->value + at, l->b->returns + at, NULL, (size_t)n,
+                                       l->p->o.value_clip, grad);
+    double scale = l->p->o.value_coef / (l->count * l->p->models.pm[0].norm.std);
+    for (int64_t i = 0; i < n; i++)
+        grad[i] *= scale;
+    return 0;
+}
+
+/* ---- updates ---------------------------------------------------------------------------- */
+
+static int update_bins(struct ppo *p, struct ppo_batch *b, const uint32_t *bins,
+                       struct bin_loss *l) {
+    size_t rank = (size_t)learn_rank(p->task), world = (size_t)learn_world(p->task);
+    for (size_t i = rank; i < b->per_minibatch; i += world) {
+        struct micro *micro;
+        l->bin = bins[i];
+        if (b->bin_rows[l->bin] == b->bin_rows[l->bin + 1])
+            continue;
+        CAI_TRY(ppo_batch_micro(b, &p->models, l->bin, false, &micro));
+        CAI_TRY(trainer_backward(p->models.policy, micro, policy_loss, l));
+        CAI_TRY(ppo_batch_micro(b, &p->models, l->bin, true, &micro));
+        CAI_TRY(trainer_backward(p->models.value, micro, value_loss, l));
+    }
+    return 0;
+}
+
+static int take_steps(struct ppo *p, struct ppo_update_stats *stats, bool *moved) {
+    struct train_optimizer value = p->o.optimizer;
+    struct trainer_report r;
+    value.lr = p->o.value_lr;
+    double lr = train_rate(&p->o.optimizer, p->done, p->o.steps);
+    CAI_TRY(trainer_step(p->models.policy, lr, &r));
+    *moved = *moved || (lr > 0 && r.outcome == TRAINER_STEPPED);
+    stats->skipped += r.outcome == TRAINER_SKIPPED;
+    if (r.outcome == TRAINER_STEPPED)
+        stats->grad_norm = fmax(stats->grad_norm, r.grad_norm);
+    CAI_TRY(trainer_step(p->models.value, train_rate(&value, p->done, p->o.steps), &r));
+    stats->skipped += r.outcome == TRAINER_SKIPPED;
+    if (r.outcome == TRAINER_STEPPED)
+        stats->value_grad_norm = fmax(stats->value_grad_norm, r.grad_norm);
+    return 0;
+}
+
+static int minibatch(struct ppo *p, struct ppo_batch *b, const uint32_t *bins, bool *moved,
+                     struct ppo_update_stats *stats) {
+    struct bin_loss l = {.p = p, .b = b, .moved = *moved, .stats = stats};
+    for (size_t i = 0; i < b->per_minibatch; i++)
+        l.count += (double)(b->bin_rows[bins[i] + 1] - b->bin_rows[bins[i]]);
+    if (l.count == 0)
+        return 0;
+    CAI_TRY(update_bins(p, b, bins, &l));
+    return take_steps(p, stats, moved);
+}
+
+/* Sums and maxima of all ranks. */
+static int gather_stats(const struct ppo *p, struct ppo_update_stats *s) {
+    if (learn_world(p->task) == 1)
+        return 0;
+    double sums[] = {s->policy_loss, s->value_loss, s->clipped, s->approx_kl};
+    int64_t bits; /* of a double that is not negative: ordered as the double is */
+    memcpy(&bits, &s->ratio_max, sizeof bits);
+    CAI_TRY(comm_all_reduce_f64(p->task->comm, sums, 4));
+    CAI_TRY(comm_all_reduce_max(p->task->comm, &bits, 1));
+    s->policy_loss = sums[0];
+    s->value_loss = sums[1];
+    s->clipped = sums[2];
+    s->approx_kl = sums[3];
+    memcpy(&s->ratio_max, &bits, sizeof bits);
+    return 0;
+}
+
+int ppo_update(struct ppo *p, struct ppo_batch *b, struct ppo_update_stats *ret) {
+    bool moved = false;
+    *ret = (struct ppo_update_stats){.rows = (double)(b->n_rows * (size_t)p->o.epochs)};
+    CAI_AUTO(mem) uint32_t *order = cai_realloc(NULL, b->p.n_bins, sizeof *order);
+    for (int64_t epoch = 0; epoch < p->o.epochs; epoch++) {
+        struct cai_key key = cai_key_make(p->task->seed, p->task->round, "ppo/epoch",
+                                          (uint64_t)p->done, (uint32_t)epoch);
+        cai_rng_permutation(key, b->p.n_bins, order);
+        for (size_t from = 0; from < b->p.n_bins; from += b->per_minibatch)
+            CAI_TRY(minibatch(p, b, order + from, &moved, ret));
+    }
+    return gather_stats(p, ret);
+}
+
+/* ---- figures ------------------------------------------------------------------------------ */
+
+static void score_figures(const struct ppo_batch *b, struct metrics *m) {
+    const struct rollouts *r = b->rollouts;
+    double sum[2] = {0}, count[2] = {0}, ended = 0, length = 0, kl3 = 0;
+    for (size_t i = 0; i < r->n; i++) {
+        sum[r->r[i].row->helpful] += b->score[i];
+        count[r->r[i].row->helpful]++;
+        ended += r->r[i].ended;
+        length += (double)(r->r[i].n - r->r[i].n_prompt);
+    }
+    for (size_t i = 0; i < b->n_rows; i++)
+        kl3 += loss_kl(LOSS_KL3, b->old[i], b->reference[i], 0);
+    metrics_add(m, loss_mean(b->score, NULL, r->n), "score_mean");
+    metrics_add(m, sqrt(loss_variance(b->score, NULL, r->n)), "score_std");
+    metrics_add(m, sum[0] / count[0], "score_harmful"); /* left out when there are none */
+    metrics_add(m, sum[1] / count[1], "score_helpful");
+    metrics_add(m, kl3 / (double)r->n, "kl3");
+    metrics_add(m, length / (double)r->n, "length");
+    metrics_add(m, ended / (double)r->n, "end_rate");
+}
+
+static void row_figures(const struct ppo_batch *b, struct metrics *m) {
+    CAI_AUTO(mem) double *residual = cai_alloc((b->n_rows + 1) * sizeof *residual);
+    double gap = 0, gap_max = 0, total = 0;
+    for (size_t i = 0; i < b->n_rows; i++) {
+        double d = fabs(b->sampled[i] - b->old[i]);
+        gap += d;
+        gap_max = fmax(gap_max, d);
+        residual[i] = b->returns[i] - b->value[i];
+        total += b->reward[i];
+    }
+    metrics_add(m, total / (double)b->rollouts->n, "reward");
+    metrics_add(m, loss_mean(b->entropy, NULL, b->n_rows), "entropy");
+    metrics_add(m, 1 - loss_variance(residual, NULL, b->n_rows) /
+                           loss_variance(b->returns, NULL, b->n_rows), "explained_variance");
+    metrics_add(m, gap / (double)b->n_rows, "sampler_gap");
+    metrics_add(m, gap_max, "sampler_gap_max");
+}
+
+static void raw_figure(const struct ppo *p, const struct ppo_batch *b, struct metrics *m) {
+    metrics_add(m, loss_mean(b->raw, NULL, b->rollouts->n * p->models.n_pm), "raw_score");
+}
+
+static void figures(struct ppo *p, const struct ppo_batch *b, const struct ppo_update_stats *s,
+                    double kl) {
+    struct metrics *m = &p->last;
+    *m = (struct metrics){0};
+    score_figures(b, m);
+    raw_figure(p, b, m);
+    row_figures(b, m);
+    metrics_add(m, kl, "kl");
+    metrics_add(m, s->policy_loss / s->rows, "policy_loss");
+    metrics_add(m, s->value_loss / s->rows, "value_loss");
+    metrics_add(m, s->clipped / s->rows, "clip_fraction");
+    metrics_add(m, s->ratio_max, "ratio_max");
+    metrics_add(m, s->approx_kl / s->rows, "approx_kl");
+    metrics_add(m, train_rate(&p->o.optimizer, p->done, p->o.steps), "lr");
+    metrics_add(m, p->kl_coef, "kl_coef");
+    metrics_add(m, s->grad_norm, "grad_norm");
+    metrics_add(m, s->value_grad_norm, "value_grad_norm");
+    metrics_add(m, (double)s->skipped, "skipped_updates");
+}
+
+/* ---- samples for people ---------------------------------------------------------------------- */
+
+enum { SAMPLES = 2, SAMPLED_STEPS = 25 };
+
+static Cai__V1__Message *message_new(const char *role, const char *text, const char *origin) {
+    Cai__V1__Message *m = cai_alloc(sizeof *m);
+    cai__v1__message__init(m);
+    m->role = cai_strdup(role);
+    m->text = cai_strdup(text);
+    m->origin = cai_strdup(origin);
+    return m;
+}
+
+static Cai__V1__Sample *sample_new(const struct ppo_batch *b, size_t i, uint64_t step) {
+    const struct rollout *r = &b->rollouts->r[i];
+    Cai__V1__Sample *s = cai_alloc(sizeof *s);
+    Cai__V1__Conversation *c = cai_alloc(sizeof *c);
+    cai__v1__sample__init(s);
+    cai__v1__conversation__init(c);
+    json_t *messages = json_loads(r->row->messages, 0, NULL), *x;
+    size_t at;
+    c->messages = cai_alloc((json_array_size(messages) + 1) * sizeof *c->messages);
+    json_array_foreach(messages, at, x) {
+        c->messages[c->n_messages++] =
+            message_new(json_string_value(json_object_get(x, "role")),
+                        json_string_value(json_object_get(x, "text")), "data");
+    }
+    c->messages[c->n_messages++] = message_new("assistant", r->text, "model");
+    json_decref(messages);
+    s->conversation = c;
+    s->step = step;
+    s->reward = b->score[i];
+    s->kl = b->kl[i];
+    return s;
+}
+
+static void report(struct ppo *p, const struct ppo_batch *b) {
+    Cai__V1__Sample *samples[SAMPLES];
+    size_t n = 0;
+    int64_t every = p->o.steps / SAMPLED_STEPS > 0 ? p->o.steps / SAMPLED_STEPS : 1;
+    uint64_t step = (uint64_t)p->done + 1;
+    if (p->done % every == 0 || p->done + 1 == p->o.steps)
+        while (n < SAMPLES && n < b->rollouts->n) {
+            samples[n] = sample_new(b, n, step);
+            n++;
+        }
+    learn_report(p->task, step, (uint64_t)p->o.steps, step, &p->last, samples, n);
+    while (n > 0)
+        cai__v1__sample__free_unpacked(samples[--n], NULL);
+}
+
+/* ---- one step ---------------------------------------------------------------------------------- */
+
+static int train_on(struct ppo *p, struct ppo_batch *b) {
+    struct ppo_update_stats stats;
+    CAI_TRY(ppo_batch_evaluate(b, &p->models, p->task, &p->o));
+    ppo_batch_advantages(b, &p->models, &p->o, p->kl_coef);
+    CAI_TRY(learn_stopping(p->task));
+    CAI_TRY(ppo_update(p, b, &stats));
+    double kl = loss_mean(b->kl, NULL, b->rollouts->n);
+    figures(p, b, &stats, kl);
+    report(p, b);
+    p->kl_window[p->done % PPO_KL_WINDOW] = kl;
+    p->kl_coef = loss_kl_coef(p->kl_coef, kl, p->o.kl_target, p->o.kl_horizon,
+                              (double)b->rollouts->n);
+    p->done++;
+    return 0;
+}
+
+int ppo_step(struct ppo *p) {
+    struct sampler_of_rollouts s = {p->task, &p->prompts, p->engine, &p->o};
+    struct rollouts r;
+    struct ppo_batch b;
+    CAI_TRY(rollouts_sample(&s, (uint64_t)p->done, &r));
+    int rc = ppo_batch_new(&r, p->o.minibatches, learn_world(p->task), &b);
+    if (rc == 0)
+        rc = train_on(p, &b);
+    ppo_batch_free(&b);
+    rollouts_free(&r);
+    return rc;
+}
+
+bool ppo_spent(const struct ppo *p) {
+    if (p->o.kl_budget <= 0 || p->done < PPO_KL_WINDOW)
+        return false;
+    return loss_mean(p->kl_window, NULL, PPO_KL_WINDOW) > p->o.kl_budget;
+}

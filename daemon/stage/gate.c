@@ -1,0 +1,194 @@
+/* gate.c: before anything is labelled the overseer answers questions whose answer is
+ * known, and must beat chance: the lower bound of its accuracy's interval above one half.
+ * Known are the constitution's choice examples (each asked without itself among the
+ * few-shots), and pairs of a reply against a spoilt one: the reply to another prompt, an
+ * empty-handed one, a garbled one. (Reply against revision is no known answer: that the
+ * revision is better is what the overseer is asked to judge.)
+ * Examples: gate (item = place, {"p", "p_ab", "p_ba", "mass_ab", "mass_ba", "right", "of"}).
+ * Metrics: gate_accuracy (_low _high _n), gate_option_mass, gate_flipped, gate_bias. */
+#include "base/rng.h"
+#include "stage/data.h"
+#include "stage/draw.h"
+#include "stage/label.h"
+#include "stage/rates.h"
+#include <string.h>
+
+#define GATE_ITEM UINT64_C(8000000000)
+
+struct question {
+    const struct turn *turns;
+    size_t n;
+    const char *good, *bad, *of;
+    struct principle principle;   /* its choice text is what is asked */
+    size_t without;               /* few-shot left out; SIZE_MAX = none */
+};
+
+/* A coin decides on which side the good reply stands; the pair is asked in both orders. */
+static bool good_is_a(const struct stage_context *c, uint64_t item) {
+    return cai_rng_below(cai_key_make(c->job->seed, c->round, "label/gate_side", item, 0), 0, 2) == 0;
+}
+
+static int ask(struct builder *b, const struct stage_context *c, const struct question *q,
+               uint64_t item) {
+    struct constitution without = *c->constitution;
+    struct stage_context own = *c;
+    CAI_AUTO(mem) struct choice_example *left =
+        cai_realloc(NULL, without.n_choice_examples + 1, sizeof *left);
+    if (q->without < without.n_choice_examples) {
+        size_t n = 0;
+        for (size_t i = 0; i < without.n_choice_examples; i++)
+            if (i != q->without)
+                left[n++] = without.choice_examples[i];
+        without.choice_examples = left;
+        without.n_choice_examples = n;
+        own.constitution = &without;
+    }
+    bool a = good_is_a(c, item);
+    CAI_TRY(choice_ask(b, &own, &q->principle, q->turns, q->n, a ? q->good : q->bad,
+                       a ? q->bad : q->good, item, 0, true));
+    return example_put(c, item, 0, "gate_question", q->good, q->principle.id, "",
+                       json_pack("{s:s, s:s, s:b}", "bad", q->bad, "of", q->of, "good_is_a", a));
+}
+
+/* Words in reversed order: the letters of the reply, the sense of none. */
+static const char *garbled(struct cai_arena *a, const char *text) {
+    size_t len = strlen(text), n = 0;
+    char *o = cai_arena_alloc(a, len + 2);
+    for (size_t end = len; end > 0;) {
+        size_t start = end;
+        while (start > 0 && !strchr(" \n\t", text[start - 1]))
+            start--;
+        memcpy(o + n, text + start, end - start);
+        n += end - start;
+        end = start;
+        while (end > 0 && strchr(" \n\t", text[end - 1]))
+            end--;
+        if (end > 0)
+            o[n++] = ' ';
+    }
+    o[n] = 0;
+    return o;
+}
+
+/* Material: helpful prompts whose reply is given in the data. */
+struct material {
+    struct dialog *dialog;
+    const char **reply;
+    size_t n;
+};
+
+static int load_material(const struct stage_context *c, size_t want, struct cai_arena *a,
+                         struct material *ret) {
+    struct items pool;
+    CAI_TRY(data_pool(c, DATA_HELPFUL, a, &pool));
+    items_take(c, 0, "label/gate", want, &pool);
+    ret->dialog = cai_arena_array(a, pool.n + 1, sizeof *ret->dialog);
+    ret->reply = cai_arena_array(a, pool.n + 1, sizeof *ret->reply);
+    for (size_t i = 0; i < pool.n; i++) {
+        CAI_AUTO(dialog) struct dialog d = {0};
+        CAI_TRY(data_dialog(c, pool.at[i], a, &d));
+        const char *reply = json_string_value(json_object_get(d.row, "reply"));
+        if (!reply || strlen(reply) < 8)
+            continue;
+        ret->dialog[ret->n] = (struct dialog){d.turns, d.n, NULL};
+        ret->reply[ret->n++] = cai_arena_strdup(a, reply);
+    }
+    return 0;
+}
+
+static int ask_spoilt(const struct stage_context *c, const struct material *m, struct builder *b,
+                      size_t first, size_t want) {
+    CAI_AUTO(arena) struct cai_arena a = {0};
+    for (size_t i = 0; i < want && m->n >= 2; i++) {
+        size_t at = i % m->n;
+        const struct principle *p =
+            draw_principle(c, DRAW_CHOICE, "label/gate_principle", i, 0);
+        struct question q = {.turns = m->dialog[at].turns, .n = m->dialog[at].n,
+                             .good = m->reply[at], .principle = *p, .without = SIZE_MAX};
+        size_t way = (i / m->n + i) % 3;
+        size_t other = (at + 1 + i / m->n) % m->n;
+        q.of = way == 0 ? "other" : way == 1 ? "empty" : "garbled";
+        q.bad = way == 0 ? m->reply[other] : way == 1 ? "..." : garbled(&a, q.good);
+        if (strcmp(q.bad, q.good) != 0)
+            CAI_TRY(ask(b, c, &q, GATE_ITEM + first + i));
+    }
+    return 0;
+}
+
+int gate_plan(const struct stage_context *c, bool *ret_asked) {
+    CAI_AUTO(arena) struct cai_arena a = {0};
+    CAI_AUTO(builder) struct builder b = {0};
+    struct material m = {0};
+    struct model_ref overseer;
+    size_t want = (size_t)c->job->label.gate_pairs, known = c->constitution->n_choice_examples;
+    *ret_asked = false;
+    if (want == 0)
+        return 0;
+    known = known < want ? known : want;
+    CAI_TRY(models_role(c, "overseer", c->round, &a, &overseer));
+    build_score(&b, c, "gate", 0, &overseer);
+    for (size_t i = 0; i < known; i++) {
+        const struct choice_example *e = &c->constitution->choice_examples[i];
+        struct question q = {.turns = e->turns, .n = e->n_turns, .of = "example", .without = i,
+                             .good = e->answer == 'A' ? e->a : e->b,
+                             .bad = e->answer == 'A' ? e->b : e->a,
+                             .principle = {.id = "", .choice = e->choice}};
+        CAI_TRY(ask(&b, c, &q, GATE_ITEM + i));
+    }
+    CAI_TRY(load_material(c, want - known, &a, &m));
+    CAI_TRY(ask_spoilt(c, &m, &b, known, want - known));
+    *ret_asked = known > 0 || m.n >= 2;
+    return build_flush(&b);
+}
+
+int gate_absorb(const struct stage_context *c, const Cai__V1__Task *task,
+                const Cai__V1__Result *result) {
+    CAI_AUTO(arena) struct cai_arena a = {0};
+    const Cai__V1__Scored **s;
+    size_t n;
+    CAI_TRY(result_order_scored(task, result, &a, &s, &n));
+    for (size_t i = 0; i + 1 < n; i += 2) {
+        struct choice o = choice_read(s[i], s[i + 1]);
+        if (o.lost)
+            continue;
+        bool right = good_is_a(c, s[i]->item) ? o.p > 0.5 : o.p < 0.5;
+        CAI_TRY(example_put(c, s[i]->item, 0, "gate", "", NULL, task->score->model->hash,
+                            json_pack("{s:f, s:f, s:f, s:f, s:f, s:b}", "p", o.p, "p_ab", o.p_ab,
+                                      "p_ba", o.p_ba, "mass_ab", o.mass_ab, "mass_ba", o.mass_ba,
+                                      "right", right)));
+    }
+    return 0;
+}
+
+int gate_judge(const struct stage_context *c, bool *ret_at_chance, char *ret_reason, size_t size) {
+    CAI_AUTO(arena) struct cai_arena a = {0};
+    struct examples asked;
+    struct choice_figures f = {0};
+    size_t right = 0;
+    double low, high;
+    CAI_TRY(examples_load(c, c->round, "label", "gate", &a, &asked));
+    for (size_t i = 0; i < asked.n; i++) {
+        const struct store_example *e = &asked.at[i];
+        struct choice o = {.p_ab = example_number(e, "p_ab", 0.5),
+                           .p_ba = example_number(e, "p_ba", 0.5),
+                           .mass_ab = example_number(e, "mass_ab", 0),
+                           .mass_ba = example_number(e, "mass_ba", 0)};
+        o.flipped = (o.p_ab > 0.5) == (o.p_ba > 0.5);
+        choice_count(&f, &o, true);
+        right += example_flag(e, "right");
+    }
+    CAI_TRY(rates_metric(c, c->round, "label", "gate_accuracy", right, asked.n));
+    CAI_TRY(rates_value(c, "gate_option_mass", choice_mass(&f)));
+    CAI_TRY(rates_value(c, "gate_flipped", choice_flipped(&f)));
+    CAI_TRY(rates_value(c, "gate_bias", f.n ? f.bias / (double)f.n : 0));
+    /* One-sided at gate_confidence: the lower end of the two-sided interval at 2γ − 1. */
+    rates_wilson(right, asked.n, 2 * c->job->label.gate_confidence - 1, &low, &high);
+    *ret_at_chance = low <= 0.5;
+    snprintf(ret_reason, size,
+             "overseer at chance: accuracy %.3f on %zu pairs with a known answer, interval %.3f to "
+             "%.3f, option mass %.3g, flip rate %.3f; use another overseer or better choice "
+             "examples, or accept it with: caictl resume %lld --accept overseer",
+             asked.n ? (double)right / (double)asked.n : 0, asked.n, low, high, choice_mass(&f),
+             choice_flipped(&f), (long long)c->job_id);
+    return 0;
+}

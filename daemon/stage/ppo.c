@@ -1,0 +1,83 @@
+/* ppo.c: reinforcement learning against the preference model, after all rounds: freezes
+ * the prompts and names the models; the gang does the rest.
+ *
+ * Phase: ppo (a gang). Rows: every harmful training prompt and failing red-team case once,
+ * and helpful prompts (kind "helpful"), all in item order; the trainer draws its rollouts
+ * from the two kinds in the share stages.ppo.helpful. Models: policy.
+ * Metrics: prompts_harmful, prompts_helpful, and what the trainer names (reward, kl,
+ *   entropy, length, clip_fraction … by step). */
+#include "stage/build.h"
+#include "stage/data.h"
+#include "stage/dataset.h"
+#include "stage/rates.h"
+#include "stage/table.h"
+
+static bool enabled(const struct job_spec *job) {
+    return job->ppo.enabled && job->ppo.steps > 0;
+}
+
+static int add_rows(const struct stage_context *c, const struct items *items, const char *kind,
+                    struct dataset *d) {
+    for (size_t i = 0; i < items->n; i++) {
+        CAI_AUTO(arena) struct cai_arena a = {0};
+        CAI_AUTO(dialog) struct dialog o = {0};
+        CAI_TRY(data_dialog(c, items->at[i], &a, &o));
+        dataset_row(d, json_pack("{s:I, s:o, s:s}", "item", (json_int_t)items->at[i], "messages",
+                                 data_messages(o.turns, o.n), "kind", kind));
+    }
+    return 0;
+}
+
+static int freeze_prompts(const struct stage_context *c, struct cai_arena *a,
+                          Cai__V1__Dataset *ret) {
+    CAI_AUTO(dataset) struct dataset d = {0};
+    struct items harmful, red, helpful;
+    CAI_TRY(data_pool(c, DATA_HARMFUL, a, &harmful));
+    CAI_TRY(data_red_pool(c, c->round, false, a, &red));
+    CAI_TRY(data_pool(c, DATA_HELPFUL, a, &helpful));
+    if (c->job->ppo.helpful <= 0)
+        helpful.n = 0;
+    CAI_TRY(add_rows(c, &harmful, "harmful", &d));
+    CAI_TRY(add_rows(c, &helpful, "helpful", &d));
+    CAI_TRY(add_rows(c, &red, "harmful", &d));
+    CAI_TRY(rates_value(c, "prompts_harmful", (double)(harmful.n + red.n)));
+    CAI_TRY(rates_value(c, "prompts_helpful", (double)helpful.n));
+    return dataset_freeze(c, &d, "there are no prompts; name a file as data.harmful", a, ret);
+}
+
+static int plan(const struct stage_context *c) {
+    CAI_AUTO(arena) struct cai_arena a = {0};
+    Cai__V1__Dataset frozen;
+    struct model_ref policy, *pm;
+    size_t n_pm;
+    CAI_TRY(data_ensure(c));
+    CAI_TRY(models_ensure(c));
+    CAI_TRY(freeze_prompts(c, &a, &frozen));
+    CAI_TRY(models_policy(c, c->round, &a, &policy));
+    CAI_TRY(models_pm(c, c->round, &a, &pm, &n_pm));
+    json_t *options = job_stage_json(c->job, "ppo");
+    json_object_set_new(options, "kl_budget", json_real(c->job->guards.kl_budget));
+    int rc = build_train(c, "ppo", "ppo", &policy, &policy, pm, n_pm, &frozen, options);
+    json_decref(options);
+    return rc;
+}
+
+static int absorb(const struct stage_context *c, const Cai__V1__Task *task,
+                  const Cai__V1__Result *result) {
+    CAI_TRY(result_trained(c, task, result, "policy", 1));
+    if (result->trained->stopped && result->trained->stopped[0]) {
+        CAI_AUTO(mem) char *text = cai_format("ppo stopped early at step %llu: %s",
+                                              (unsigned long long)result->trained->steps,
+                                              result->trained->stopped);
+        CAI_TRY(store_event_add(c->store, c->job_id, 4, text));
+    }
+    return 0;
+}
+
+static int done(const struct stage_context *c, struct stage_verdict *ret) {
+    (void)c;
+    ret->next = STAGE_DONE;
+    return 0;
+}
+
+const struct stage stage_ppo = {"ppo", "reinforcement learning", true, enabled, plan, absorb, done};

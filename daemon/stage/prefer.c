@@ -1,0 +1,274 @@
+/* prefer.c: the preference model: Bradley-Terry with soft targets on the labels of this
+ * round and those before, split by prompt, then its accuracy and reliability on the
+ * held-out pairs.
+ *
+ * Phases: pm (a gang) → (done) score. A pair compared under several principles is one row
+ * whose p is the mean of theirs. Models: pm, k = member.
+ * Examples: score (k = place of the pair within its prompt, {"p": P(A) of the members'
+ *   mean score, "target", "a", "b"}).
+ * Metrics: rows, rows_held_out, pm_accuracy (_low _high _n; pairs with |p − ½| > 0.1),
+ *   pm_human_accuracy (_low _high _n; people's held-out pairs), pm_ece, pm_excess_loss (mean
+ *   cross-entropy less the targets' own entropy), pm_bin_count, pm_bin_p, pm_bin_target
+ *   (step = bin, ten of them), held_out_asked, pm_score_mean, pm_score_std; and what the trainer names. */
+#include "stage/build.h"
+#include "stage/data.h"
+#include "stage/dataset.h"
+#include "stage/label.h"
+#include "stage/rates.h"
+#include "stage/table.h"
+#include <math.h>
+#include <string.h>
+
+#define CLEAR_MARGIN 0.1 /* accuracy is asked only where |p − ½| is larger */
+enum { BINS = 10 };
+
+static bool enabled(const struct job_spec *job) { return job->prefer.enabled; }
+
+/* One pair of replies with its mean probability. */
+struct pair {
+    uint32_t round, pass;
+    uint64_t item;
+    bool held_out, human;
+    double p;
+    uint32_t n; /* principles averaged */
+};
+struct pairs {
+    struct pair *at;
+    size_t n, cap;
+    uint32_t per_pair, last_round;
+};
+
+/* Labels come by (round, item, k), and passes are runs of `per_pair` values of k. */
+static int take_label(void *context, const struct store_label *l) {
+    struct pairs *o = context;
+    bool human = strcmp(l->source, "human") == 0;
+    uint32_t pass = human ? 0 : l->k / o->per_pair;
+    struct pair *last = o->n ? &o->at[o->n - 1] : NULL;
+    if (l->round > o->last_round)
+        return 0;
+    if (last && last->round == l->round && last->item == l->item && last->pass == pass &&
+        last->human == human) {
+        last->p = (last->p * last->n + l->p) / (last->n + 1);
+        last->n++;
+        return 0;
+    }
+    if (o->n == o->cap) {
+        o->cap = o->cap ? 2 * o->cap : 1024;
+        o->at = cai_realloc(o->at, o->cap, sizeof *o->at);
+    }
+    o->at[o->n++] = (struct pair){l->round, pass, l->item, l->held_out, human, l->p, 1};
+    return 0;
+}
+
+/* People's pairs stand in every round's mix; one row each is enough here. */
+static void drop_repeats(struct pairs *o) {
+    size_t kept = 0;
+    for (size_t i = 0; i < o->n; i++) {
+        bool seen = false;
+        for (size_t j = 0; o->at[i].human && j < kept && !seen; j++)
+            seen = o->at[j].human && o->at[j].item == o->at[i].item;
+        if (!seen)
+            o->at[kept++] = o->at[i];
+    }
+    o->n = kept;
+}
+
+static int load_pairs(const struct stage_context *c, struct pairs *ret) {
+    size_t want = c->job->label.principles > 0 ? (size_t)c->job->label.principles : 1;
+    uint32_t per_pair = label_principles(c, want);
+    *ret = (struct pairs){.per_pair = per_pair ? per_pair : 1, .last_round = c->round};
+    CAI_TRY(store_labels_each(c->store, c->job_id, 0, take_label, ret));
+    drop_repeats(ret);
+    return 0;
+}
+
+static int replies_of(const struct stage_context *c, const struct pair *p, struct cai_arena *a,
+                      const char **ret_a, const char **ret_b) {
+    const char *const kinds[] = {"reply_a", "reply_b"};
+    const char **out[] = {ret_a, ret_b};
+    for (int i = 0; i < 2; i++) {
+        CAI_AUTO(mem) char *text = NULL;
+        CAI_TRY(store_example_get(c->store, c->job_id, p->round, "label", p->item, kinds[i],
+                                  p->pass, &text, NULL));
+        *out[i] = cai_arena_strdup(a, text);
+    }
+    return 0;
+}
+
+static int add_row(const struct stage_context *c, const struct pair *p, struct dataset *d) {
+    CAI_AUTO(arena) struct cai_arena a = {0};
+    CAI_AUTO(dialog) struct dialog o = {0};
+    const char *x, *y;
+    CAI_TRY(data_dialog(c, p->item, &a, &o));
+    CAI_TRY(replies_of(c, p, &a, &x, &y));
+    dataset_row(d, json_pack("{s:I, s:o, s:s, s:s, s:f, s:s}", "item", (json_int_t)p->item,
+                             "messages", data_messages(o.turns, o.n), "a", x, "b", y, "p", p->p,
+                             "split", p->held_out ? "held_out" : "train"));
+    return 0;
+}
+
+static int plan(const struct stage_context *c) {
+    CAI_AUTO(arena) struct cai_arena a = {0};
+    CAI_AUTO(dataset) struct dataset d = {0};
+    struct pairs pairs;
+    struct model_ref init;
+    Cai__V1__Dataset frozen;
+    size_t held_out = 0;
+    CAI_TRY(data_ensure(c));
+    CAI_TRY(models_ensure(c));
+    int rc = load_pairs(c, &pairs);
+    for (size_t i = 0; i < pairs.n && rc == 0; i++) {
+        held_out += pairs.at[i].held_out;
+        rc = add_row(c, &pairs.at[i], &d);
+    }
+    free(pairs.at);
+    CAI_TRY(rc);
+    CAI_TRY(dataset_freeze(c, &d, "there are no labels; switch the stage label on, or name a file "
+                           "as data.human", &a, &frozen));
+    CAI_TRY(models_role(c, "pm", c->round, &a, &init));
+    CAI_TRY(rates_value(c, "rows", (double)(d.rows - held_out)));
+    CAI_TRY(rates_value(c, "rows_held_out", (double)held_out));
+    json_t *options = job_stage_json(c->job, "prefer");
+    rc = build_train(c, "pm", "pm", &init, NULL, NULL, 0, &frozen, options);
+    json_decref(options);
+    return rc;
+}
+
+/* ---- judging the held-out pairs ------------------------------------------------------------ */
+/* k of a score: pairs of one prompt are told apart by round and pass. */
+static uint32_t pair_key(const struct pair *p) { return p->round << 16 | p->pass; }
+
+static int plan_scores(const struct stage_context *c, size_t *ret_n) {
+    CAI_AUTO(arena) struct cai_arena a = {0};
+    CAI_AUTO(builder) struct builder b = {0};
+    struct pairs pairs;
+    struct model_ref *pm;
+    size_t n_pm;
+    *ret_n = 0;
+    CAI_TRY(models_pm(c, c->round, &a, &pm, &n_pm));
+    int rc = load_pairs(c, &pairs);
+    build_reward(&b, c, "score", 0, pm, n_pm);
+    for (size_t i = 0; i < pairs.n && rc == 0; i++) {
+        CAI_AUTO(dialog) struct dialog d = {0};
+        const struct pair *p = &pairs.at[i];
+        const char *x, *y;
+        if (!p->held_out)
+            continue;
+        rc = data_dialog(c, p->item, &a, &d);
+        rc = rc < 0 ? rc : replies_of(c, p, &a, &x, &y);
+        rc = rc < 0 ? rc : build_reward_reply(&b, p->item, 2 * pair_key(p), d.turns, d.n, x);
+        rc = rc < 0 ? rc : build_reward_reply(&b, p->item, 2 * pair_key(p) + 1, d.turns, d.n, y);
+        ++*ret_n;
+    }
+    free(pairs.at);
+    CAI_TRY(rc);
+    return build_flush(&b);
+}
+
+static double mean_score(const Cai__V1__Rewarded *r) {
+    double sum = 0;
+    for (size_t i = 0; i < r->n_scores; i++)
+        sum += r->scores[i];
+    return sum / (double)r->n_scores;
+}
+
+static int absorb(const struct stage_context *c, const Cai__V1__Task *task,
+                  const Cai__V1__Result *result) {
+    CAI_AUTO(arena) struct cai_arena a = {0};
+    const Cai__V1__Rewarded **r;
+    size_t n;
+    if (task->work_case == CAI__V1__TASK__WORK_TRAIN)
+        return result_trained(c, task, result, "pm", (size_t)c->job->prefer.members);
+    CAI_TRY(result_order_rewarded(task, result, &a, &r, &n));
+    for (size_t i = 0; i + 1 < n; i += 2) {
+        if (r[i]->too_long || r[i + 1]->too_long)
+            continue;
+        double x = mean_score(r[i]), y = mean_score(r[i + 1]);
+        CAI_TRY(example_put(c, r[i]->item, r[i]->k / 2, "score", "", NULL,
+                            task->reward->models[0]->hash,
+                            json_pack("{s:f, s:f, s:f}", "a", x, "b", y, "p",
+                                      1 / (1 + exp(y - x)))));
+    }
+    return 0;
+}
+
+/* ---- figures ---------------------------------------------------------------------------------- */
+static double xlogx(double x) { return x > 0 ? x * log(x) : 0; }
+static double log_sigmoid(double x) { return x < 0 ? x - log1p(exp(x)) : -log1p(exp(-x)); }
+
+struct sums {
+    double *p, *target;
+    size_t n, right, clear, human_right, human;
+    double excess, score, score2;
+};
+
+static void add_pair(struct sums *s, const struct pair *pair, const struct store_example *e) {
+    double x = example_number(e, "a", 0), y = example_number(e, "b", 0), d = x - y;
+    double t = pair->p;
+    s->p[s->n] = example_number(e, "p", 0.5);
+    s->target[s->n++] = t;
+    s->excess += -(t * log_sigmoid(d) + (1 - t) * log_sigmoid(-d)) + xlogx(t) + xlogx(1 - t);
+    s->score += x + y;
+    s->score2 += x * x + y * y;
+    if (fabs(t - 0.5) <= CLEAR_MARGIN)
+        return;
+    bool right = (t > 0.5) == (d > 0) && d != 0;
+    s->clear++;
+    s->right += right;
+    s->human += pair->human;
+    s->human_right += right && pair->human;
+}
+
+static int write_figures(const struct stage_context *c, const struct sums *s) {
+    double count[BINS], p[BINS], y[BINS], n = s->n ? (double)s->n : 1;
+    double mean = s->score / (2 * n);
+    CAI_TRY(rates_metric(c, c->round, "prefer", "pm_accuracy", s->right, s->clear));
+    CAI_TRY(rates_metric(c, c->round, "prefer", "pm_human_accuracy", s->human_right, s->human));
+    CAI_TRY(rates_value(c, "pm_ece", rates_ece(s->p, s->target, s->n, BINS, count, p, y)));
+    CAI_TRY(rates_value(c, "pm_excess_loss", s->excess / n));
+    CAI_TRY(rates_value(c, "pm_score_mean", mean));
+    CAI_TRY(rates_value(c, "pm_score_std", sqrt(fmax(0, s->score2 / (2 * n) - mean * mean))));
+    for (uint64_t b = 0; b < BINS; b++) {
+        CAI_TRY(store_metric_add(c->store, c->job_id, c->round, c->stage, b, "pm_bin_count",
+                                 count[b]));
+        CAI_TRY(store_metric_add(c->store, c->job_id, c->round, c->stage, b, "pm_bin_p", p[b]));
+        CAI_TRY(store_metric_add(c->store, c->job_id, c->round, c->stage, b, "pm_bin_target", y[b]));
+    }
+    return 0;
+}
+
+static int figures(const struct stage_context *c) {
+    CAI_AUTO(arena) struct cai_arena a = {0};
+    struct examples scores;
+    struct pairs pairs;
+    struct sums s = {0};
+    CAI_TRY(examples_load(c, c->round, "prefer", "score", &a, &scores));
+    int rc = load_pairs(c, &pairs);
+    s.p = cai_arena_array(&a, pairs.n + 1, sizeof *s.p);
+    s.target = cai_arena_array(&a, pairs.n + 1, sizeof *s.target);
+    for (size_t i = 0; i < pairs.n && rc == 0; i++) {
+        const struct store_example *e =
+            examples_find(&scores, pairs.at[i].item, pair_key(&pairs.at[i]));
+        if (pairs.at[i].held_out && e)
+            add_pair(&s, &pairs.at[i], e);
+    }
+    free(pairs.at);
+    CAI_TRY(rc);
+    return write_figures(c, &s);
+}
+
+static int done(const struct stage_context *c, struct stage_verdict *ret) {
+    size_t n = 0;
+    ret->next = STAGE_DONE;
+    if (!rates_known(c, "held_out_asked")) {
+        CAI_TRY(plan_scores(c, &n));
+        CAI_TRY(rates_value(c, "held_out_asked", (double)n));
+    }
+    if (n == 0)
+        return figures(c);
+    ret->next = STAGE_MORE;
+    return 0;
+}
+
+const struct stage stage_prefer = {"prefer", "preference model", false, enabled,
+                                   plan,     absorb,             done};

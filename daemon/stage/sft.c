@@ -1,0 +1,247 @@
+/* sft.c: supervised training on the revisions, mixed with helpful replies.
+ *
+ * Phases: reply (only when data.helpful has rows without one: the start model answers
+ * them) → sft (a gang). Rows, by (round, item, step): the last good text of every prompt
+ * that went through a step (`take: last`; a reply in which every critique that could be
+ * read found no flaw counts as its own revision), or every changed revision (`take: all`);
+ * then helpful replies, `helpful` per revision.
+ * Examples: helpful (a reply of the start model). Models: policy.
+ * Metrics: rows, rows_revisions, rows_kept (unrevised replies), rows_helpful, and what the
+ *   trainer names. */
+#include "base/error.h"
+#include "stage/build.h"
+#include "stage/data.h"
+#include "stage/dataset.h"
+#include "stage/rates.h"
+#include "stage/table.h"
+#include <math.h>
+#include <string.h>
+
+static bool enabled(const struct job_spec *job) { return job->sft.enabled; }
+
+/* What one prompt gives in one round. */
+struct mended {
+    uint64_t item;
+    const char *last; /* NULL: nothing usable */
+    bool changed;
+};
+
+struct gathered {
+    struct examples replies, critiques, revisions;
+    size_t critique_at, revision_at;
+};
+
+/* The rows of an item; the lists are in item order, so three cursors walk them together. */
+static struct mended mend(struct gathered *g, const struct store_example *reply) {
+    struct mended m = {.item = reply->item};
+    bool flawed = false, clean = false;
+    while (g->critique_at < g->critiques.n && g->critiques.at[g->critique_at].item < m.item)
+        g->critique_at++;
+    for (; g->critique_at < g->critiques.n && g->critiques.at[g->critique_at].item == m.item;
+         g->critique_at++) {
+        bool none = example_flag(&g->critiques.at[g->critique_at], "no_flaw");
+        flawed = flawed || !none;
+        clean = clean || none;
+    }
+    while (g->revision_at < g->revisions.n && g->revisions.at[g->revision_at].item < m.item)
+        g->revision_at++;
+    for (; g->revision_at < g->revisions.n && g->revisions.at[g->revision_at].item == m.item;
+         g->revision_at++) {
+        const struct store_example *r = &g->revisions.at[g->revision_at];
+        m.changed = m.changed || !example_flag(r, "unchanged");
+        m.last = r->text;
+    }
+    /* A flaw was named but never mended: the text is known to be bad. */
+    if (!m.changed)
+        m.last = clean && !flawed ? reply->text : NULL;
+    return m;
+}
+
+static int add_row(const struct stage_context *c, struct dataset *d, uint64_t item,
+                   const char *text) {
+    CAI_AUTO(arena) struct cai_arena a = {0};
+    CAI_AUTO(dialog) struct dialog o = {0};
+    CAI_TRY(data_dialog(c, item, &a, &o));
+    json_t *messages = data_messages(o.turns, o.n);
+    json_array_append_new(messages, json_pack("{s:s, s:s}", "role", "assistant", "text", text));
+    dataset_row(d, json_pack("{s:I, s:o}", "item", (json_int_t)item, "messages", messages));
+    return 0;
+}
+
+struct counts {
+    size_t revisions, kept;
+};
+
+static int add_round(const struct stage_context *c, uint32_t round, struct dataset *d,
+                     struct counts *n) {
+    CAI_AUTO(arena) struct cai_arena a = {0};
+    struct gathered g = {0};
+    bool all = strcmp(c->job->sft.take, "all") == 0;
+    CAI_TRY(examples_load(c, round, "revise", "reply", &a, &g.replies));
+    CAI_TRY(examples_load(c, round, "revise", "critique", &a, &g.critiques));
+    CAI_TRY(examples_load(c, round, "revise", "revision", &a, &g.revisions));
+    for (size_t i = 0; i < g.replies.n; i++) {
+        size_t before = g.revision_at;
+        struct mended m = mend(&g, &g.replies.at[i]);
+        if (!m.last)
+            continue;
+        if (!m.changed || !all) {
+            CAI_TRY(add_row(c, d, m.item, m.last));
+            n->revisions += m.changed;
+            n->kept += !m.changed;
+            continue;
+        }
+        for (size_t r = before; r < g.revision_at; r++) {
+            const struct store_example *e = &g.revisions.at[r];
+            if (e->item != m.item || example_flag(e, "unchanged"))
+                continue;
+            CAI_TRY(add_row(c, d, m.item, e->text));
+            n->revisions++;
+        }
+    }
+    return 0;
+}
+
+static int add_revisions(const struct stage_context *c, struct dataset *d, struct counts *n) {
+    uint32_t first = c->job->sft.earlier_rounds ? 1 : c->round;
+    for (uint32_t r = first; r <= c->round; r++)
+        CAI_TRY(add_round(c, r, d, n));
+    return 0;
+}
+
+/* ---- helpful replies ------------------------------------------------------------------------- */
+/* A helpful row's own reply, or the start model's of any round, in the arena; NULL when
+ * neither exists. */
+static int helpful_reply(const struct stage_context *c, uint64_t item, struct cai_arena *a,
+                         const char **ret) {
+    CAI_AUTO(dialog) struct dialog d = {0};
+    *ret = NULL;
+    CAI_TRY(data_dialog(c, item, a, &d));
+    const char *own = json_string_value(json_object_get(d.row, "reply"));
+    if (own) {
+        *ret = cai_arena_strdup(a, own);
+        return 0;
+    }
+    for (uint32_t r = c->round; r > 0; r--) {
+        CAI_AUTO(mem) char *text = NULL;
+        int rc = store_example_get(c->store, c->job_id, r, "sft", item, "helpful", 0, &text, NULL);
+        if (rc == 0) {
+            *ret = cai_arena_strdup(a, text);
+            return 0;
+        }
+        if (rc != CAI_ENOTFOUND)
+            return rc;
+    }
+    cai_error_clear();
+    return 0;
+}
+
+/* The helpful prompts of this round's mix: a counted draw, as many as the share says. */
+static int helpful_items(const struct stage_context *c, size_t revisions, struct cai_arena *a,
+                         struct items *ret) {
+    CAI_TRY(data_pool(c, DATA_HELPFUL, a, ret));
+    size_t want = (size_t)llround(c->job->sft.helpful * (double)revisions);
+    if (want == 0)
+        ret->n = 0;
+    items_take(c, c->round, "sft/helpful", want, ret);
+    return 0;
+}
+
+static int plan_helpful(const struct stage_context *c, const struct items *items, size_t *ret_n) {
+    CAI_AUTO(arena) struct cai_arena a = {0};
+    CAI_AUTO(builder) struct builder b = {0};
+    struct model_ref start;
+    CAI_TRY(models_start(c, &a, &start));
+    build_generate(&b, c, "reply", 0, &start, &c->job->revise.reply);
+    *ret_n = 0;
+    for (size_t i = 0; i < items->n; i++) {
+        CAI_AUTO(dialog) struct dialog d = {0};
+        const char *reply;
+        CAI_TRY(helpful_reply(c, items->at[i], &a, &reply));
+        if (reply)
+            continue;
+        CAI_TRY(data_dialog(c, items->at[i], &a, &d));
+        CAI_TRY(build_generate_turns(&b, items->at[i], 0, 1, d.turns, d.n));
+        ++*ret_n;
+    }
+    return build_flush(&b);
+}
+
+/* ---- training ---------------------------------------------------------------------------------- */
+static int plan_training(const struct stage_context *c, struct dataset *d,
+                         const struct counts *n, const struct items *helpful) {
+    CAI_AUTO(arena) struct cai_arena a = {0};
+    Cai__V1__Dataset frozen;
+    struct model_ref init;
+    size_t added = 0;
+    for (size_t i = 0; i < helpful->n; i++) {
+        const char *reply;
+        CAI_TRY(helpful_reply(c, helpful->at[i], &a, &reply));
+        if (!reply)
+            continue;
+        CAI_TRY(add_row(c, d, helpful->at[i], reply));
+        added++;
+    }
+    CAI_TRY(dataset_freeze(c, d, "no revision could be used and there are no helpful replies; "
+                           "read samples of the stage revise", &a, &frozen));
+    CAI_TRY(strcmp(c->job->sft.from, "latest") == 0 ? models_policy(c, c->round - 1, &a, &init)
+                                                    : models_start(c, &a, &init));
+    CAI_TRY(rates_value(c, "rows_revisions", (double)n->revisions));
+    CAI_TRY(rates_value(c, "rows_kept", (double)n->kept));
+    CAI_TRY(rates_value(c, "rows_helpful", (double)added));
+    CAI_TRY(rates_value(c, "rows", (double)d->rows));
+    json_t *options = job_stage_json(c->job, "sft");
+    int rc = build_train(c, "sft", "sft", &init, NULL, NULL, 0, &frozen, options);
+    json_decref(options);
+    return rc;
+}
+
+/* Both plan and done come here: first helpful replies that are missing, then training. */
+static int go_on(const struct stage_context *c, bool may_generate) {
+    CAI_AUTO(arena) struct cai_arena a = {0};
+    CAI_AUTO(dataset) struct dataset d = {0};
+    struct counts n = {0};
+    struct items helpful;
+    CAI_TRY(add_revisions(c, &d, &n));
+    size_t rows = n.revisions + n.kept;
+    CAI_TRY(helpful_items(c, rows ? rows : 1000, &a, &helpful));
+    size_t missing = 0;
+    if (may_generate)
+        CAI_TRY(plan_helpful(c, &helpful, &missing));
+    return missing ? 0 : plan_training(c, &d, &n, &helpful);
+}
+
+static int plan(const struct stage_context *c) {
+    CAI_TRY(data_ensure(c));
+    CAI_TRY(models_ensure(c));
+    return go_on(c, true);
+}
+
+static int absorb(const struct stage_context *c, const Cai__V1__Task *task,
+                  const Cai__V1__Result *result) {
+    CAI_AUTO(arena) struct cai_arena a = {0};
+    const Cai__V1__Generated **g;
+    size_t n;
+    if (task->work_case == CAI__V1__TASK__WORK_TRAIN)
+        return result_trained(c, task, result, "policy", 1);
+    CAI_TRY(result_order_generated(task, result, &a, &g, &n));
+    for (size_t i = 0; i < n; i++) {
+        bool whole = g[i]->finish == CAI__V1__FINISH__FINISH_END ||
+                     g[i]->finish == CAI__V1__FINISH__FINISH_STOP;
+        if (!whole || g[i]->text[strspn(g[i]->text, " \t\r\n")] == 0)
+            continue; /* a cut or empty reply would be learned as one */
+        CAI_TRY(example_put(c, g[i]->item, 0, "helpful", g[i]->text, NULL,
+                            task->generate->model->hash, NULL));
+    }
+    return 0;
+}
+
+static int done(const struct stage_context *c, struct stage_verdict *ret) {
+    ret->next = STAGE_DONE;
+    if (rates_known(c, "rows"))
+        return 0;
+    ret->next = STAGE_MORE;
+    return go_on(c, false);
+}
+
+const struct stage stage_sft = {"sft", "supervised training", false, enabled, plan, absorb, done};

@@ -1,0 +1,79 @@
+/* table.c: the stages in their order, and adding their tasks. */
+#include "stage/table.h"
+
+#include <string.h>
+
+const struct stage *const stage_table[] = {&stage_red_team, &stage_revise, &stage_sft,
+                                           &stage_label, &stage_prefer, &stage_evaluate,
+                                           &stage_ppo, NULL};
+
+const struct stage *stage_find(const char *name) {
+    for (size_t i = 0; stage_table[i]; i++)
+        if (name && strcmp(stage_table[i]->name, name) == 0)
+            return stage_table[i];
+    return NULL;
+}
+
+/* The first enabled row from `i` on with the given `once`, or NULL. */
+static const struct stage *first_from(const struct job_spec *job, size_t i, bool once) {
+    for (; stage_table[i]; i++)
+        if (stage_table[i]->once == once && stage_table[i]->enabled(job))
+            return stage_table[i];
+    return NULL;
+}
+
+static size_t index_of(const struct stage *s) {
+    size_t i = 0;
+    while (stage_table[i] != s)
+        i++;
+    return i;
+}
+
+const struct stage *stage_after(const struct job_spec *job, uint32_t round, const char *name,
+                                uint32_t *ret_round) {
+    const struct stage *at = stage_find(name), *next = NULL;
+    uint32_t last = (uint32_t)job->rounds;
+    if (round > last) { /* ppo, then its evaluation, then the end */
+        if (at && at->once && stage_evaluate.enabled(job))
+            next = &stage_evaluate;
+        *ret_round = round;
+        return next;
+    }
+    if (round > 0)
+        next = first_from(job, at ? index_of(at) + 1 : 0, false);
+    if (next) {
+        *ret_round = round;
+        return next;
+    }
+    next = round < last ? first_from(job, 0, false) : NULL;
+    *ret_round = next ? round + 1 : last + 1;
+    return next ? next : first_from(job, 0, true);
+}
+
+bool stage_accepted(const struct stage_context *c, const char *gate) {
+    size_t len = strlen(gate);
+    for (const char *s = c->accepted; s && *s; s += strcspn(s, " ")) {
+        s += strspn(s, " ");
+        if (strcspn(s, " ") == len && strncmp(s, gate, len) == 0)
+            return true;
+    }
+    return false;
+}
+
+int stage_task_add(const struct stage_context *c, const char *phase, uint32_t chunk, bool gang,
+                   Cai__V1__Task *task) {
+    task->job = (uint64_t)c->job_id;
+    task->id = 0;
+    task->round = c->round;
+    task->stage = (char *)c->stage;
+    task->phase = (char *)phase;
+    task->chunk = chunk;
+    task->seed = c->job->seed;
+    size_t len = cai__v1__task__get_packed_size(task);
+    CAI_AUTO(mem) uint8_t *packed = cai_alloc(len + 1);
+    cai__v1__task__pack(task, packed);
+    struct store_task row = {.job = c->job_id, .round = c->round, .chunk = chunk,
+                             .stage = c->stage, .phase = phase, .gang = gang, .payload = packed,
+                             .payload_len = len};
+    return store_task_add(c->store, &row, NULL);
+}

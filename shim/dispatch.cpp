@@ -1,0 +1,69 @@
+/* dispatch.cpp: see fast.hpp. */
+#include "fast.hpp"
+
+#include <ATen/Version.h>
+
+#include <cstdlib>
+#include <memory>
+#include <new>
+#include <string>
+
+namespace shim {
+
+static const shim_kernels &choose() {
+    std::string capability = at::get_cpu_capability();
+    if (capability == "AVX512" && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
+        return shim_kernels_avx512;
+    if ((capability == "AVX2" || capability == "AVX512") && __builtin_cpu_supports("fma"))
+        return shim_kernels_avx2;
+    return shim_kernels_base;
+}
+
+const shim_kernels &kernels() {
+    static const shim_kernels &chosen = choose();
+    return chosen;
+}
+
+namespace {
+struct Free {
+    void operator()(float *p) const {
+        free(p);
+    }
+};
+} // namespace
+
+float *scratch(int64_t floats) {
+    static thread_local std::unique_ptr<float, Free> memory;
+    static thread_local int64_t size = 0;
+    if (floats > size) {
+        size_t bytes = (static_cast<size_t>(floats) * sizeof(float) + 63) / 64 * 64;
+        memory.reset(static_cast<float *>(aligned_alloc(64, bytes)));
+        size = memory ? floats : 0;
+        if (!memory)
+            throw std::bad_alloc();
+    }
+    return memory.get();
+}
+
+void gemm(int64_t m, int64_t n, int64_t k, kernel_matrix a, kernel_matrix b, float *c,
+          int64_t ldc, bool accumulate) {
+    const shim_kernels &K = kernels();
+    bool by_rows = m >= n;
+    int64_t unit = by_rows ? 24 : K.nr, units = ((by_rows ? m : n) + unit - 1) / unit;
+    /* A thread is worth starting for about 2^21 multiply-adds. */
+    int64_t per_unit = std::max<int64_t>(1, unit * (by_rows ? n : m) * k);
+    int64_t grain = std::max<int64_t>(1, (int64_t{1} << 21) / per_unit);
+    at::parallel_for(0, units, grain, [&](int64_t from, int64_t to) {
+        float *pack = scratch(int64_t{KERNEL_KC} * KERNEL_NC);
+        int64_t at = from * unit, end = std::min(to * unit, by_rows ? m : n);
+        if (by_rows)
+            K.gemm(end - at, n, k, {a.p + at * a.rs, a.rs, a.cs}, b, c + at * ldc, ldc, accumulate,
+                   pack);
+        else
+            K.gemm(m, end - at, k, a, {b.p + at * b.cs, b.rs, b.cs}, c + at, ldc, accumulate,
+                   pack);
+    });
+}
+
+} // namespace shim

@@ -1,0 +1,42 @@
+/* fast.hpp: the way from tensors to the fp32 CPU kernels (kernels.h): which kernels, which
+ * tensors they take, memory for their scratch, and threads. Tensors they do not take go
+ * through libtorch's composites. Private to the shim. */
+#ifndef CAI_SHIM_FAST_HPP
+#define CAI_SHIM_FAST_HPP
+
+#include "shim/kernels.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/core/Tensor.h>
+
+namespace shim {
+
+/* Chosen once, by libtorch's own CPU capability, so that one name covers both. */
+const shim_kernels &kernels();
+/* This thread's memory, valid until its next call. */
+float *scratch(int64_t floats);
+
+inline bool takes(const at::Tensor &t) {
+    return t.is_cpu() && t.scalar_type() == at::kFloat;
+}
+
+inline const float *floats(const at::Tensor &t) {
+    return t.const_data_ptr<float>();
+}
+
+inline float *floats_mut(const at::Tensor &t) {
+    return t.mutable_data_ptr<float>();
+}
+
+/* kernels().gemm over threads; they divide rows or columns, never a sum. */
+void gemm(int64_t m, int64_t n, int64_t k, kernel_matrix a, kernel_matrix b, float *c,
+          int64_t ldc, bool accumulate);
+
+/* f(begin, end) over [0, n), at least about 32 K elements of `width` each per thread. */
+template <class F> void rows_parallel(int64_t n, int64_t width, F &&f) {
+    at::parallel_for(0, n, std::max<int64_t>(1, 32768 / std::max<int64_t>(1, width)), f);
+}
+
+} // namespace shim
+
+#endif

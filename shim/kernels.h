@@ -1,0 +1,89 @@
+/* kernels.h: fp32 arithmetic for CPUs, below libtorch: a matrix product, attention and the
+ * row operations. The same sources are built once per instruction set; shim_kernels()
+ * of the C++ side picks one. Not for memory, threads or gradients' graphs.
+ *
+ * The promise: an element's bits are a function of its own operands and of the length of
+ * its sum only. A sum over k runs in order, one fused multiply-add each, in blocks of
+ * KERNEL_KC whose totals are added in order; so neither the number of rows, nor their
+ * grouping into tiles, nor threads change a bit. Private to the shim. */
+#ifndef CAI_SHIM_KERNELS_H
+#define CAI_SHIM_KERNELS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { KERNEL_KC = 256, KERNEL_NC = 512, KERNEL_BLOCK = 48 /* query rows at a time */ };
+
+/* A(m, k) = p[m · rs + k · cs]; one of rs, cs is 1 where it is the left operand. */
+struct kernel_matrix {
+    const float *p;
+    int64_t rs, cs;
+};
+
+/* Rows of one sequence against one key/value head, for each of `group` query heads.
+ * Query row i attends to positions 0 … past + i. Row strides in elements. */
+struct kernel_attention {
+    int64_t rows, past, d, group;
+    const float *q, *k, *v; /* q: head g at q + g · d */
+    int64_t q_row, k_row;
+    float *out; /* as q */
+    float *lse; /* [rows, …]: row i, head g at lse[i · lse_row + g]; may be NULL */
+    int64_t lse_row;
+    float scale;
+    float *scratch; /* attention_scratch() floats */
+};
+
+struct kernel_attention_grad {
+    struct kernel_attention f; /* past = 0; out and lse as forward left them */
+    const float *d_out;        /* as q */
+    float *d_q, *d_k, *d_v;    /* as q, k, k */
+};
+
+struct kernel_logprob {
+    int64_t vocab;
+    float inverse_temperature;
+};
+
+struct shim_kernels {
+    int64_t nr; /* columns of a packed sliver */
+    /* B(k, n) into slivers [⌈n / nr⌉][k][nr], zero-padded. */
+    void (*pack)(int64_t n, int64_t k, struct kernel_matrix b, float *packed);
+    /* c[m, n] (row stride ldc) = or += A · B. `scratch`: KERNEL_KC · KERNEL_NC floats. */
+    void (*gemm)(int64_t m, int64_t n, int64_t k, struct kernel_matrix a, struct kernel_matrix b,
+                 float *c, int64_t ldc, bool accumulate, float *scratch);
+    void (*gemm_packed)(int64_t m, int64_t n, int64_t k, struct kernel_matrix a,
+                        const float *packed, float *c, int64_t ldc);
+    int64_t (*attention_scratch)(int64_t positions, int64_t d, bool backward);
+    void (*attention)(const struct kernel_attention *a);
+    void (*attention_grad)(const struct kernel_attention_grad *g);
+    /* Rows [n, d]. r [n] = 1 / sqrt(mean square + eps). */
+    void (*rms_norm)(int64_t n, int64_t d, const float *x, const float *w, float eps, float *y,
+                     float *r);
+    /* dx [n, d]; dw [d] += Σ rows of this call, in order. */
+    void (*rms_norm_grad)(int64_t n, int64_t d, const float *x, const float *w, const float *r,
+                          const float *dy, float *dx, float *dw);
+    void (*swiglu)(int64_t n, const float *gate, const float *up, float *y);
+    void (*swiglu_grad)(int64_t n, const float *gate, const float *up, const float *dy,
+                        float *d_gate, float *d_up);
+    /* x [n, h, d], row stride of x given; cos, sin [n, d]; y dense. `back` transposes. */
+    void (*rotary)(int64_t n, int64_t h, int64_t d, const float *x, int64_t x_row,
+                   const float *cos, const float *sin, float *y, bool back);
+    void (*add)(int64_t n, const float *x, float *y); /* y += x */
+    /* One row of logits: lse, log-probability of target; entropy and argmax unless NULL. */
+    void (*logprob)(const struct kernel_logprob *k, const float *logits, int64_t target,
+                    float *lse, float *logprob, float *entropy, int64_t *argmax);
+    /* In place: (onehot(target) − softmax) · coefficient. */
+    void (*logprob_grad)(const struct kernel_logprob *k, float *logits, int64_t target, float lse,
+                         float coefficient);
+};
+
+extern const struct shim_kernels shim_kernels_base, shim_kernels_avx2, shim_kernels_avx512;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,156 @@
+/* kernels_attention.c: causal attention of one sequence and one key/value head, forward
+ * and backward, a block of query rows at a time: scores of a block are held whole, so no
+ * running maximum is needed (Dao et al. 2022 section 3.1 gives the backward used here).
+ * A row's bits depend on its own query and the keys before it only, whether it comes in
+ * a pack, as a prompt's continuation or alone. */
+#include "shim/kernels_vec.h"
+
+#include <math.h>
+
+static int64_t padded(int64_t n) {
+    return (n + NR - 1) / NR * NR;
+}
+
+int64_t KERNEL(kernel_attention_scratch)(int64_t positions, int64_t d, bool backward) {
+    int64_t length = padded(positions), width = padded(d);
+    int64_t keys = length * d, values = positions * width, scores = KERNEL_BLOCK * length;
+    return backward ? 2 * keys + values + 2 * scores + 2 * KERNEL_BLOCK * width
+                    : keys + values + scores;
+}
+
+/* s[0 … cols) = softmax(scale · s) over the first `seen`, 0 beyond; returns the lse. */
+static float softmax_row(float *s, int64_t seen, int64_t cols, float scale) {
+    int64_t vectors = (seen + W - 1) / W;
+    vi lanes = lane_numbers();
+    vf top = splat(-INFINITY), total = {0};
+    for (int64_t i = 0; i < vectors; i++) {
+        vi valid = lanes < (int32_t)(seen - i * W < W ? seen - i * W : W);
+        vf x = select(valid, load(s + i * W) * scale, splat(-INFINITY));
+        store(s + i * W, x);
+        top = vmax(x, top);
+    }
+    float max = max_lanes(top);
+    for (int64_t i = 0; i < vectors; i++) {
+        vi valid = lanes < (int32_t)(seen - i * W < W ? seen - i * W : W);
+        vf e = (vf)(valid & (vi)vexp(load(s + i * W) - max));
+        store(s + i * W, e);
+        total += e;
+    }
+    float sum = sum_lanes(total), inverse = 1 / sum;
+    for (int64_t i = 0; i < vectors; i++)
+        store(s + i * W, load(s + i * W) * inverse);
+    for (int64_t i = vectors * W; i < cols; i++)
+        s[i] = 0;
+    return max + logf(sum);
+}
+
+void KERNEL(kernel_attention)(const struct kernel_attention *a) {
+    int64_t positions = a->past + a->rows, lds = padded(positions);
+    float *keys = a->scratch, *values = keys + lds * a->d, *s = values + positions * padded(a->d);
+    KERNEL(kernel_pack)(positions, a->d, (struct kernel_matrix){a->k, 1, a->k_row}, keys);
+    /* Few rows read the values once: copying them would cost more than it saves. */
+    bool dense = a->rows < ROWS && a->d % NR == 0;
+    if (!dense)
+        KERNEL(kernel_pack)(a->d, positions, (struct kernel_matrix){a->v, a->k_row, 1}, values);
+    for (int64_t g = 0; g < a->group; g++)
+        for (int64_t i = 0; i < a->rows; i += KERNEL_BLOCK) {
+            int64_t rows = a->rows - i < KERNEL_BLOCK ? a->rows - i : KERNEL_BLOCK;
+            int64_t cols = a->past + i + rows;
+            const float *q = a->q + i * a->q_row + g * a->d;
+            KERNEL(kernel_product)(rows, cols, a->d, (struct kernel_matrix){q, a->q_row, 1}, keys,
+                                   a->d * NR, NR, s, lds, false);
+            for (int64_t r = 0; r < rows; r++) {
+                float lse = softmax_row(s + r * lds, a->past + i + r + 1, cols, a->scale);
+                if (a->lse)
+                    a->lse[(i + r) * a->lse_row + g] = lse;
+            }
+            KERNEL(kernel_product)(rows, a->d, cols, (struct kernel_matrix){s, lds, 1},
+                                   dense ? a->v : values, dense ? NR : positions * NR,
+                                   dense ? a->k_row : NR, a->out + i * a->q_row + g * a->d,
+                                   a->q_row, false);
+        }
+}
+
+/* ---- backward -------------------------------------------------------------------------- */
+
+static float dot(int64_t n, const float *a, const float *b) {
+    vf sum = {0};
+    int64_t i = 0;
+    for (; i + W <= n; i += W)
+        sum += load(a + i) * load(b + i);
+    if (i < n)
+        sum += load_part(a + i, n - i) * load_part(b + i, n - i);
+    return sum_lanes(sum);
+}
+
+/* Scores and dP of one row become P and dS = P · (dP − delta) · scale. */
+static void grad_row(float *p, float *ds, int64_t seen, int64_t cols, float scale, float lse,
+                     float delta) {
+    vi lanes = lane_numbers();
+    int64_t i = 0;
+    for (; i < seen; i += W) {
+        vi valid = lanes < (int32_t)(seen - i < W ? seen - i : W);
+        vf e = (vf)(valid & (vi)vexp(load(p + i) * scale - lse));
+        store(p + i, e);
+        store(ds + i, (vf)(valid & (vi)(e * (load(ds + i) - delta) * scale)));
+    }
+    for (; i < cols; i++)
+        p[i] = ds[i] = 0;
+}
+
+struct packs {
+    float *keys_t, *values_t, *keys, *p, *ds, *q, *d_out;
+    int64_t lds;
+};
+
+static struct packs pack_all(const struct kernel_attention *f) {
+    struct packs k;
+    k.lds = padded(f->rows);
+    k.keys_t = f->scratch;
+    k.values_t = k.keys_t + k.lds * f->d;
+    k.keys = k.values_t + k.lds * f->d;
+    k.p = k.keys + f->rows * padded(f->d);
+    k.ds = k.p + KERNEL_BLOCK * k.lds;
+    k.q = k.ds + KERNEL_BLOCK * k.lds;
+    k.d_out = k.q + KERNEL_BLOCK * padded(f->d);
+    KERNEL(kernel_pack)(f->rows, f->d, (struct kernel_matrix){f->k, 1, f->k_row}, k.keys_t);
+    KERNEL(kernel_pack)(f->rows, f->d, (struct kernel_matrix){f->v, 1, f->k_row}, k.values_t);
+    KERNEL(kernel_pack)(f->d, f->rows, (struct kernel_matrix){f->k, f->k_row, 1}, k.keys);
+    return k;
+}
+
+/* The block of query rows i … i + rows of head g. */
+static void grad_block(const struct kernel_attention_grad *g, const struct packs *k, int64_t head,
+                       int64_t i, int64_t rows) {
+    const struct kernel_attention *f = &g->f;
+    int64_t cols = i + rows, d = f->d, at = i * f->q_row + head * d, lds = k->lds;
+    struct kernel_matrix q = {f->q + at, f->q_row, 1}, d_out = {g->d_out + at, f->q_row, 1};
+    KERNEL(kernel_product)(rows, cols, d, q, k->keys_t, d * NR, NR, k->p, lds, false);
+    KERNEL(kernel_product)(rows, cols, d, d_out, k->values_t, d * NR, NR, k->ds, lds, false);
+    for (int64_t r = 0; r < rows; r++) {
+        int64_t row = at + r * f->q_row;
+        float delta = dot(d, g->d_out + row, f->out + row);
+        grad_row(k->p + r * lds, k->ds + r * lds, i + r + 1, cols, f->scale,
+                 f->lse[(i + r) * f->lse_row + head], delta);
+    }
+    KERNEL(kernel_product)(rows, d, cols, (struct kernel_matrix){k->ds, lds, 1}, k->keys,
+                           f->rows * NR, NR, g->d_q + at, f->q_row, false);
+    KERNEL(kernel_pack)(d, rows, (struct kernel_matrix){q.p, f->q_row, 1}, k->q);
+    KERNEL(kernel_pack)(d, rows, (struct kernel_matrix){d_out.p, f->q_row, 1}, k->d_out);
+    KERNEL(kernel_product)(cols, d, rows, (struct kernel_matrix){k->p, 1, lds}, k->d_out,
+                           rows * NR, NR, g->d_v, f->k_row, true);
+    KERNEL(kernel_product)(cols, d, rows, (struct kernel_matrix){k->ds, 1, lds}, k->q, rows * NR,
+                           NR, g->d_k, f->k_row, true);
+}
+
+void KERNEL(kernel_attention_grad)(const struct kernel_attention_grad *g) {
+    const struct kernel_attention *f = &g->f;
+    struct packs k = pack_all(f);
+    for (int64_t j = 0; j < f->rows; j++) {
+        memset(g->d_k + j * f->k_row, 0, (size_t)f->d * sizeof(float));
+        memset(g->d_v + j * f->k_row, 0, (size_t)f->d * sizeof(float));
+    }
+    for (int64_t head = 0; head < f->group; head++)
+        for (int64_t i = 0; i < f->rows; i += KERNEL_BLOCK)
+            grad_block(g, &k, head, i, f->rows - i < KERNEL_BLOCK ? f->rows - i : KERNEL_BLOCK);
+}

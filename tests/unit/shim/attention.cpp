@@ -1,0 +1,203 @@
+/* attention: packed, cached and single-row attention agree with the composite, in value
+ * and gradient; a row's bits are its own: no neighbour, batch, cache or thread shows. */
+#include "common.hpp"
+
+#include <ATen/Parallel.h>
+
+#include <cmath>
+
+static int init(void **) {
+    return ct_init(2);
+}
+
+static at::Tensor parameter(const at::Tensor &t) {
+    return t.clone().requires_grad_(true);
+}
+
+static at::Tensor reference(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v,
+                            const std::vector<int64_t> &starts, double scale) {
+    std::vector<at::Tensor> parts;
+    int64_t group = q.size(1) / k.size(1);
+    for (size_t i = 0; i + 1 < starts.size(); i++) {
+        int64_t at = starts[i], n = starts[i + 1] - at;
+        at::Tensor a = q.narrow(0, at, n).transpose(0, 1),
+                   b = k.narrow(0, at, n).transpose(0, 1).repeat_interleave(group, 0),
+                   c = v.narrow(0, at, n).transpose(0, 1).repeat_interleave(group, 0);
+        at::Tensor mask = at::ones({n, n}, at::kBool).triu(1);
+        at::Tensor p = at::softmax(
+            (at::matmul(a, b.transpose(1, 2)) * scale).masked_fill(mask, -INFINITY), -1);
+        parts.push_back(at::matmul(p, c).transpose(0, 1));
+    }
+    return at::cat(parts, 0);
+}
+
+struct Case {
+    int64_t heads, kv_heads, d;
+    std::vector<int64_t> starts;
+};
+
+static const std::vector<Case> CASES = {
+    {2, 2, 32, {0, 1, 8, 8, 55, 103}},
+    {4, 2, 64, {0, 97, 128}},
+    {3, 1, 20, {0, 49, 50}},
+    {2, 1, 8, {0, 700}},
+};
+
+static void packed_and_gradients(void **) {
+    for (const Case &c : CASES) {
+        int64_t t = c.starts.back(), n = static_cast<int64_t>(c.starts.size()) - 1;
+        double scale = 1 / std::sqrt(static_cast<double>(c.d));
+        at::Tensor q = parameter(random_tensor({t, c.heads, c.d}, 1) * 2),
+                   k = parameter(random_tensor({t, c.kv_heads, c.d}, 2)),
+                   v = parameter(random_tensor({t, c.kv_heads, c.d}, 3)),
+                   g = random_tensor({t, c.heads, c.d}, 4);
+        at::Tensor want = reference(q, k, v, c.starts, scale);
+        want.backward(g);
+        ct_scope *s = ct_scope_open_grad();
+        ct_tensor *cq = leaf(s, q), *ck = leaf(s, k), *cv = leaf(s, v);
+        ct_tensor *o = ct_attention_packed(s, cq, ck, cv, c.starts.data(), n, scale);
+        near(take(o), want.detach(), 3e-6);
+        run_backward(s, o, g);
+        near(take(ct_grad(s, cq)), q.grad(), 1e-5);
+        near(take(ct_grad(s, ck)), k.grad(), 1e-5);
+        near(take(ct_grad(s, cv)), v.grad(), 1e-5);
+        ct_scope_close(s);
+    }
+}
+
+/* Output and gradients of the rows of the second sequence, beside a given first one. */
+static std::vector<at::Tensor> beside(int64_t first, uint64_t seed, int threads) {
+    at::set_num_threads(threads);
+    int64_t own = 77, t = first + own, starts[] = {0, first, t};
+    std::vector<at::Tensor> in;
+    for (uint64_t i = 0; i < 4; i++) {
+        int64_t h = i == 0 || i == 3 ? 4 : 2;
+        in.push_back(at::cat({random_tensor({first, h, 32}, seed + i),
+                              random_tensor({own, h, 32}, 50 + i)}, 0));
+    }
+    ct_scope *s = ct_scope_open_grad();
+    ct_tensor *q = leaf(s, in[0]), *k = leaf(s, in[1]), *v = leaf(s, in[2]);
+    ct_tensor *o = ct_attention_packed(s, q, k, v, starts, 2, 0.2);
+    run_backward(s, o, in[3]);
+    std::vector<at::Tensor> out;
+    for (ct_tensor *x : {o, ct_grad(s, q), ct_grad(s, k), ct_grad(s, v)})
+        out.push_back(take(x).narrow(0, first, own));
+    ct_scope_close(s);
+    return out;
+}
+
+static void neighbours_and_threads_change_nothing(void **) {
+    std::vector<at::Tensor> want = beside(40, 100, 1);
+    for (int64_t first : {0, 40, 41, 300})
+        for (int threads : {1, 2}) {
+            std::vector<at::Tensor> got = beside(first, 200, threads);
+            for (size_t i = 0; i < want.size(); i++)
+                assert_true(same_bits(got[i], want[i]));
+        }
+}
+
+/* A cache of 5 slots × 120 positions filled from k, v by ct_cache_write. */
+struct Cache {
+    ct_tensor *k, *v;
+};
+
+static Cache filled(ct_scope *s, const at::Tensor &k, const at::Tensor &v, int64_t slot) {
+    int64_t shape[] = {5, k.size(1), 120, k.size(2)};
+    Cache c = {ct_full(s, CT_F32, shape, 4, 7), ct_full(s, CT_F32, shape, 4, NAN)};
+    std::vector<int64_t> slots(static_cast<size_t>(k.size(0)), slot), positions;
+    for (int64_t i = 0; i < k.size(0); i++)
+        positions.push_back(i);
+    assert_int_equal(ct_cache_write(c.k, give(s, k), slots.data(), positions.data(), k.size(0)), 0);
+    assert_int_equal(ct_cache_write(c.v, give(s, v), slots.data(), positions.data(), k.size(0)), 0);
+    return c;
+}
+
+/* The same row as part of a pack, as a continuation, and decoded in any batch: equal bits. */
+static void cached_rows_are_the_packed_rows(void **) {
+    for (const Case &shape : CASES) {
+        int64_t t = 100, starts[] = {0, t};
+        at::Tensor q = random_tensor({t, shape.heads, shape.d}, 11),
+                   k = random_tensor({t, shape.kv_heads, shape.d}, 12),
+                   v = random_tensor({t, shape.kv_heads, shape.d}, 13);
+        ct_scope *s = ct_scope_open();
+        at::Tensor want =
+            take(ct_attention_packed(s, give(s, q), give(s, k), give(s, v), starts, 1, 0.3));
+        Cache c = filled(s, k, v, 3);
+        assert_int_equal(ct_cache_copy(c.k, 3, 0, t), 0);
+        assert_int_equal(ct_cache_copy(c.v, 3, 0, t), 0);
+        int64_t slots[] = {0, 3}, past[] = {60, 97}, rows[] = {0, 40, 43};
+        at::Tensor some = at::cat({q.narrow(0, 60, 40), q.narrow(0, 97, 3)}, 0);
+        at::Tensor got = take(ct_attention_prefill(s, give(s, some), c.k, c.v, slots, past, rows, 2,
+                                                   0.3));
+        assert_true(same_bits(got.narrow(0, 0, 40), want.narrow(0, 60, 40)));
+        assert_true(same_bits(got.narrow(0, 40, 3), want.narrow(0, 97, 3)));
+        int64_t lengths[] = {100, 1, 78}, of[] = {3, 0, 3};
+        at::Tensor three = at::cat({q.narrow(0, 99, 1), q.narrow(0, 0, 1), q.narrow(0, 77, 1)}, 0);
+        at::Tensor batch =
+            take(ct_attention_decode(s, give(s, three), c.k, c.v, of, lengths, 3, 0.3));
+        at::Tensor alone = take(
+            ct_attention_decode(s, give(s, three.narrow(0, 2, 1)), c.k, c.v, of + 2, lengths + 2, 1,
+                                0.3));
+        healthy(s);
+        assert_true(same_bits(batch.narrow(0, 0, 1), want.narrow(0, 99, 1)));
+        assert_true(same_bits(batch.narrow(0, 1, 1), want.narrow(0, 0, 1)));
+        assert_true(same_bits(batch.narrow(0, 2, 1), want.narrow(0, 77, 1)));
+        assert_true(same_bits(batch.narrow(0, 2, 1), alone));
+        ct_scope_close(s);
+    }
+}
+
+static void other_types_take_the_composite(void **) {
+    const Case &c = CASES[1];
+    int64_t t = c.starts.back();
+    at::Tensor q = random_tensor({t, c.heads, c.d}, 21), k = random_tensor({t, c.kv_heads, c.d}, 22),
+               v = random_tensor({t, c.kv_heads, c.d}, 23);
+    ct_scope *s = ct_scope_open();
+    at::Tensor got =
+        take(ct_attention_packed(s, give(s, q.to(at::kDouble)), give(s, k.to(at::kDouble)),
+                                 give(s, v.to(at::kDouble)), c.starts.data(), 2, 0.1));
+    near(got, reference(q, k, v, c.starts, 0.1), 1e-6);
+    Cache cache = filled(s, k.narrow(0, 0, 90), v.narrow(0, 0, 90), 2);
+    int64_t slot = 2, length = 90, starts[] = {0, 90};
+    ct_tensor *wide_k = ct_to(s, cache.k, CT_F64), *wide_v = ct_to(s, cache.v, CT_F64);
+    at::Tensor row = take(ct_attention_decode(s, give(s, q.narrow(0, 89, 1).to(at::kDouble)), wide_k,
+                                              wide_v, &slot, &length, 1, 0.1));
+    at::Tensor want = take(ct_attention_packed(s, give(s, q.narrow(0, 0, 90)),
+                                               give(s, k.narrow(0, 0, 90)),
+                                               give(s, v.narrow(0, 0, 90)), starts, 1, 0.1));
+    near(row, want.narrow(0, 89, 1), 1e-6);
+    ct_scope_close(s);
+}
+
+static void refusals(void **) {
+    at::Tensor x = random_tensor({10, 2, 8}, 31), odd = random_tensor({10, 3, 8}, 32);
+    int64_t shape[] = {2, 2, 6, 8}, few[] = {0, 4, 9}, back[] = {0, 6, 5, 10};
+    int64_t slot[] = {2}, length[] = {7}, zero[] = {0}, eleven[] = {11};
+    for (int i = 0; i < 6; i++) {
+        ct_scope *s = ct_scope_open();
+        ct_tensor *t = give(s, x), *cache = ct_zeros(s, CT_F32, shape, 4);
+        ct_tensor *row = give(s, x.narrow(0, 0, 1));
+        ct_tensor *got = i == 0   ? ct_attention_packed(s, t, t, t, few, 2, 1)
+                         : i == 1 ? ct_attention_packed(s, t, t, t, back, 3, 1)
+                         : i == 2 ? ct_attention_packed(s, give(s, odd), t, t, back, 3, 1)
+                         : i == 3 ? ct_attention_decode(s, row, cache, cache, slot, slot, 1, 1)
+                         : i == 4 ? ct_attention_decode(s, row, cache, cache, zero, length, 1, 1)
+                                  : ct_attention_decode(s, row, cache, cache, zero, zero, 1, 1);
+        assert_null(got);
+        assert_int_equal(ct_scope_status(s), CAI_EINTERNAL);
+        assert_int_equal(ct_cache_write(cache, row, zero, eleven, 1), CAI_EINTERNAL);
+        assert_int_equal(ct_cache_write(cache, row, slot, zero, 1), CAI_EINTERNAL);
+        ct_scope_close(s);
+    }
+}
+
+int main() {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(packed_and_gradients),
+        cmocka_unit_test(neighbours_and_threads_change_nothing),
+        cmocka_unit_test(cached_rows_are_the_packed_rows),
+        cmocka_unit_test(other_types_take_the_composite),
+        cmocka_unit_test(refusals),
+    };
+    return cmocka_run_group_tests(tests, init, nullptr);
+}
