@@ -15,9 +15,9 @@ enum { NAMES_MAX = 24 };
 /* ---- verdicts of a judge --------------------------------------------------------------------- */
 
 struct judged {
-    json_t *replies;  /* id → {"round", "set"} */
-    json_t *counts;   /* set → round → {"n", name → count} */
-    json_t *names;    /* verdicts in the order first seen */
+    json_t *replies; /* id → {"round", "set"} */
+    json_t *counts;  /* set → round → {"n", name → count} */
+    json_t *names;   /* verdicts in the order first seen */
     size_t unknown, unjudged;
 };
 
@@ -45,9 +45,7 @@ static void add_to(json_t *o, const char *key, int by) {
 static void learn_name(struct judged *j, const char *name) {
     size_t i;
     json_t *v;
-    json_array_foreach(j->names, i, v)
-        if (strcmp(json_string_value(v), name) == 0)
-            return;
+    json_array_foreach(j->names, i, v) if (strcmp(json_string_value(v), name) == 0) return;
     if (json_array_size(j->names) < NAMES_MAX)
         json_array_append_new(j->names, json_string(name));
 }
@@ -81,17 +79,23 @@ static void count_row(struct judged *j, const json_t *row) {
 /* Wilson's interval, 95 % (Wilson 1927). */
 static json_t *wilson(double hits, double n) {
     const double z = 1.959963984540054, p = n > 0 ? hits / n : 0, d = 1 + z * z / n;
-    double middle = (p + z * z / (2 * n)) / d, half = z / d * sqrt(p * (1 - p) / n + z * z / (4 * n * n));
+    double middle = (p + z * z / (2 * n)) / d,
+           half = z / d * sqrt(p * (1 - p) / n + z * z / (4 * n * n));
     return json_pack("{s:f, s:f, s:f, s:I}", "value", p, "low", fmax(0, middle - half), "high",
                      fmin(1, middle + half), "n", (json_int_t)n);
 }
 
-static json_t *judged_row(const struct judged *j, long long round, long long rounds, const json_t *cell) {
+static json_t *judged_row(const struct judged *j, long long round, long long rounds,
+                          const json_t *cell) {
     char label[48];
     double n = number_of(cell, " n", 0);
     size_t i;
     json_t *name;
-    snprintf(label, sizeof label, round > rounds ? "after PPO" : round ? "round %lld" : "start", round);
+    snprintf(label, sizeof label,
+             round > rounds ? "after PPO"
+             : round        ? "round %lld"
+                            : "start",
+             round);
     json_t *row = json_pack("{s:s, s:I}", "checkpoint", label, "n", (json_int_t)n);
     json_array_foreach(j->names, i, name) {
         const char *key = json_string_value(name);
@@ -102,12 +106,12 @@ static json_t *judged_row(const struct judged *j, long long round, long long rou
 
 static json_t *judged_columns(const struct judged *j) {
     json_t *columns = json_pack("[{s:s,s:s,s:s},{s:s,s:s,s:s}]", "key", "checkpoint", "title",
-                                "checkpoint", "kind", "text", "key", "n", "title", "replies", "kind",
-                                "count"), *name;
+                                "checkpoint", "kind", "text", "key", "n", "title", "replies",
+                                "kind", "count"),
+           *name;
     size_t i;
-    json_array_foreach(j->names, i, name)
-        json_array_append_new(columns, json_pack("{s:O, s:O, s:s}", "key", name, "title", name, "kind",
-                                                 "interval"));
+    json_array_foreach(j->names, i, name) json_array_append_new(
+        columns, json_pack("{s:O, s:O, s:s}", "key", name, "title", name, "kind", "interval"));
     return columns;
 }
 
@@ -143,7 +147,8 @@ static int read_judged(struct judged *j, const char *path) {
     if (jsonl_open(path, &findings, &reader) == 0) {
         while (jsonl_next(reader, &row, &line) > 0) {
             if (!json_is_string(json_object_get(row, "id")))
-                input_report_add(&findings, line, 1, "D005", "judges keep the id of the exported reply",
+                input_report_add(&findings, line, 1, "D005",
+                                 "judges keep the id of the exported reply",
                                  "missing member \"id\"");
             else
                 count_row(j, row);
@@ -158,8 +163,9 @@ static int read_judged(struct judged *j, const char *path) {
 
 static int add_judged(json_t *report, int64_t id, const char *path) {
     struct judged j = {json_object(), json_object(), json_array(), 0, 0};
-    int code = data_pages("export", json_pack("{s:I, s:s}", "id", (json_int_t)id, "what", "replies"), -1,
-                          keep_reply, &j);
+    int code =
+        data_pages("export", json_pack("{s:I, s:s}", "id", (json_int_t)id, "what", "replies"), -1,
+                   keep_reply, &j);
     if (code == 0)
         code = read_judged(&j, path);
     if (code == 0 && json_object_size(j.counts) == 0)
@@ -167,21 +173,24 @@ static int add_judged(json_t *report, int64_t id, const char *path) {
     if (code == 0)
         add_tables(&j, report, path);
     if (code == 0 && j.unknown + j.unjudged)
-        say("%zu lines judge replies of another job; for %zu replies the judge had no opinion\n", j.unknown,
-            j.unjudged);
+        say("%zu lines judge replies of another job; for %zu replies the judge had no opinion\n",
+            j.unknown, j.unjudged);
     json_decref(j.replies);
     json_decref(j.counts);
     json_decref(j.names);
     return code;
 }
 
-/* ---- printing ----------------------------------------------------------------------------------- */
+/* ---- printing -----------------------------------------------------------------------------------
+ */
 
 static enum cell kind_of(const char *name) {
     static const struct {
         const char *name;
         enum cell kind;
-    } kinds[] = {{"number", CELL_NUMBER}, {"share", CELL_SHARE}, {"interval", CELL_INTERVAL},
+    } kinds[] = {{"number", CELL_NUMBER},
+                 {"share", CELL_SHARE},
+                 {"interval", CELL_INTERVAL},
                  {"count", CELL_COUNT}};
     for (size_t i = 0; i < CAI_COUNT(kinds); i++)
         if (strcmp(kinds[i].name, name) == 0)
@@ -192,10 +201,12 @@ static enum cell kind_of(const char *name) {
 static void print_table(const json_t *table) {
     struct column columns[32];
     const json_t *list = json_object_get(table, "columns");
-    size_t n = json_array_size(list) < CAI_COUNT(columns) ? json_array_size(list) : CAI_COUNT(columns);
+    size_t n =
+        json_array_size(list) < CAI_COUNT(columns) ? json_array_size(list) : CAI_COUNT(columns);
     for (size_t i = 0; i < n; i++) {
         const json_t *c = json_array_get(list, i);
-        columns[i] = (struct column){text_of(c, "title"), text_of(c, "key"), kind_of(text_of(c, "kind"))};
+        columns[i] =
+            (struct column){text_of(c, "title"), text_of(c, "key"), kind_of(text_of(c, "kind"))};
     }
     putchar('\n');
     print_text(text_of(table, "title"));
@@ -232,11 +243,8 @@ static void print_report(const json_t *report) {
         print_text(json_is_string(v) ? json_string_value(v) : "");
         putchar('\n');
     }
-    json_array_foreach(json_object_get(report, "tables"), i, v)
-        print_table(v);
-    json_array_foreach(json_object_get(report, "transcripts"), i, v)
-        if (i < 4)
-            print_transcript(v);
+    json_array_foreach(json_object_get(report, "tables"), i, v) print_table(v);
+    json_array_foreach(json_object_get(report, "transcripts"), i, v) if (i < 4) print_transcript(v);
     json_array_foreach(json_object_get(report, "warnings"), i, v) {
         fputs("warning: ", stdout);
         print_text(json_is_string(v) ? json_string_value(v) : "");

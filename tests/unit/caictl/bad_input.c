@@ -51,7 +51,8 @@ static void put(const char *name, const void *text, size_t len) {
 }
 
 /* Runs `words`; expects exit 3 in a second and a finding with place, code and words. */
-static void expect(const char *name, const char *const *words, const char *finding, const char *also) {
+static void expect(const char *name, const char *const *words, const char *finding,
+                   const char *also) {
     CAI_AUTO(buf) struct cai_buf out = {0};
     int64_t begun = cai_now_ms();
     int code = run(words, &out);
@@ -64,7 +65,8 @@ static void expect(const char *name, const char *const *words, const char *findi
 }
 
 struct bad {
-    const char *text, *finding, *also; /* finding: "LINE:COLUMN: error[CODE]", "" place = the file */
+    const char *text, *finding,
+        *also; /* finding: "LINE:COLUMN: error[CODE]", "" place = the file */
 };
 
 static void each(const char *file, const char *const *words, const struct bad *cases, size_t n) {
@@ -89,10 +91,14 @@ static const struct bad constitutions[] = {
     {"constitution: 1\nname: x\n", "1:1: error[C012]", "missing required key 'principles'"},
     {"name: x\nprinciples: [{id: a, choice: q}]\n", "1:1: error[C012]", "'constitution'"},
     {"constitution: 2\nname: x\nprinciples: [{id: a, choice: q}]\n", "1:15: error[C014]", "newer"},
-    {"constitution: one\nname: x\nprinciples: [{id: a, choice: q}]\n", "1:15: error[C013]", "whole number"},
-    {"constitution: 1\nname: Not A Name\nprinciples: [{id: a, choice: q}]\n", "2:7: error[C013]", NULL},
-    {HEAD "  - id: a\n    critque: c\n    choice: q\n", "5:5: error[C010]", "did you mean 'critique'?"},
-    {"constitution: 1\nname: x\nprincipals: []\n", "3:1: error[C010]", "did you mean 'principles'?"},
+    {"constitution: one\nname: x\nprinciples: [{id: a, choice: q}]\n", "1:15: error[C013]",
+     "whole number"},
+    {"constitution: 1\nname: Not A Name\nprinciples: [{id: a, choice: q}]\n", "2:7: error[C013]",
+     NULL},
+    {HEAD "  - id: a\n    critque: c\n    choice: q\n", "5:5: error[C010]",
+     "did you mean 'critique'?"},
+    {"constitution: 1\nname: x\nprincipals: []\n", "3:1: error[C010]",
+     "did you mean 'principles'?"},
     {P "    weight: 1\n    tier: 2\n    weight: 2\n", "10:5: error[C011]", "first at 8:5"},
     {P "name: y\n", "8:1: error[C011]", "duplicate key 'name', first at 2:1"},
     {HEAD "  - title: t\n    choice: q\n", "4:5: error[C012]", "missing required key 'id'"},
@@ -108,15 +114,19 @@ static const struct bad constitutions[] = {
     {P "    tags: x\n", "8:11: error[C013]", "must be a list"},
     {P "    source: {nmae: x}\n", "8:14: error[C010]", "did you mean 'name'?"},
     {P "    source: {votes: -3}\n", "8:21: error[C013]", NULL},
-    {HEAD "  - id: a\n    critique: c\n    choice: q\n", "4:9: error[C021]", "has 'critique' but no 'revision'"},
-    {HEAD "  - id: a\n    revision: r\n    choice: q\n", "4:9: error[C021]", "has 'revision' but no 'critique'"},
+    {HEAD "  - id: a\n    critique: c\n    choice: q\n", "4:9: error[C021]",
+     "has 'critique' but no 'revision'"},
+    {HEAD "  - id: a\n    revision: r\n    choice: q\n", "4:9: error[C021]",
+     "has 'revision' but no 'critique'"},
     {HEAD "  - id: a\n    title: t\n", "4:9: error[C025]", "no text for any stage"},
-    {HEAD "  - id: a\n    choice: q\n    phases: [sft]\n", "6:13: error[C026]", "has no 'critique'"},
+    {HEAD "  - id: a\n    choice: q\n    phases: [sft]\n", "6:13: error[C026]",
+     "has no 'critique'"},
     {HEAD "  - id: a b\n    choice: q\n", "4:9: error[C013]", "'id' is not a key"},
     {HEAD "  - id: a\n    choice: ''\n", "5:13: error[C016]", "'choice' is empty"},
-    {P "  - id: a\n    choice: z\n", "8:9: error[C020]", "duplicate principle id 'a', first at 4:9"},
-    {HEAD "  - {id: a, choice: q, weight: 0}\n  - {id: b, choice: z, weight: 0.0}\n", "4:3: error[C023]",
-     "all weights are 0"},
+    {P "  - id: a\n    choice: z\n", "8:9: error[C020]",
+     "duplicate principle id 'a', first at 4:9"},
+    {HEAD "  - {id: a, choice: q, weight: 0}\n  - {id: b, choice: z, weight: 0.0}\n",
+     "4:3: error[C023]", "all weights are 0"},
     {HEAD "  - {id: a, choice: q, enabled: off}\n", "4:3: error[C023]", "no principle is enabled"},
     {"constitution: 1\nname: x\nprinciples: []\n", "3:13: error[C012]", "'principles' is empty"},
     {"constitution: 1\nname: x\nprinciples: {a: b}\n", "3:13: error[C013]", "must be a list"},
@@ -127,12 +137,14 @@ static const struct bad constitutions[] = {
     {HEAD "  - id: a: b\n", "4:10: error[C001]", "mapping values are not allowed"},
     {HEAD "  - [id, a\n", "5:1: error[C001]", NULL},
     {HEAD "  - id: a\xFF\n", "4:10: error[C002]", "invalid UTF-8 byte 0xFF at offset 45"},
-    {HEAD "  - id: a\n    choice: \xC3\xA4\xC0\xAF\n", "5:14: error[C002]", "invalid UTF-8 byte 0xC0"},
+    {HEAD "  - id: a\n    choice: \xC3\xA4\xC0\xAF\n", "5:14: error[C002]",
+     "invalid UTF-8 byte 0xC0"},
     {"\xEF\xBB\xBF" P, "1:1: error[C002]", "byte order mark"},
     {HEAD "  - id: a\n    choice: a\x1b[31m\n", "5:14: error[C002]", "control character 0x1B"},
     {HEAD "  - id: a\n    choice: \"a\\x1b[31m\"\n", "5:13: error[C015]", "U+001B"},
     {HEAD "  - id: a\n    choice: \"a\\u2028b\"\n", "5:13: error[C015]", "U+2028"},
-    {HEAD "  - &p\n    id: a\n    choice: q\n  - *p\n", "4:5: error[C030]", "anchors and aliases are not allowed"},
+    {HEAD "  - &p\n    id: a\n    choice: q\n  - *p\n", "4:5: error[C030]",
+     "anchors and aliases are not allowed"},
     {HEAD "  - id: a\n    choice: *q\n", "5:13: error[C030]", NULL},
     {"a: &a [*a]\n", "1:4: error[C030]", NULL},
     {HEAD "  - id: !!str a\n    choice: q\n", "4:9: error[C030]", "tags are not allowed"},
@@ -141,21 +153,24 @@ static const struct bad constitutions[] = {
     {P "---\n" P, "8:1: error[C005]", "a second document begins here"},
     {HEAD "  - ? [a, b]\n    : c\n", "4:7: error[C030]", "a key must be text"},
     {P "frames: {critique: no place}\n", "8:20: error[C018]", "lacks '{principle}'"},
-    {P "frames: {revision: '{principle} {prompt}'}\n", "8:20: error[C017]", "no place called '{prompt}'"},
+    {P "frames: {revision: '{principle} {prompt}'}\n", "8:20: error[C017]",
+     "no place called '{prompt}'"},
     {P "frames: {option_a: x, option_b: x}\n", "8:9: error[C019]", "are equal"},
     {P "frames: {critque: x}\n", "8:10: error[C010]", "did you mean 'critique'?"},
     {P "sampling: {revisions: 0}\n", "8:23: error[C013]", "from 1 to 64"},
     {P "examples: ../outside.yaml\n", "8:11: error[C032]", "leaves the constitution's directory"},
     {P "examples: /etc/passwd\n", "8:11: error[C032]", NULL},
     {P "examples: [absent.yaml]\n", "8:12: error[C006]", "no such file"},
-    {P "critique_examples: [{turns: [{user: a}], critique_request: b, critique: c, no_flaw: yes}]\n",
+    {P
+     "critique_examples: [{turns: [{user: a}], critique_request: b, critique: c, no_flaw: yes}]\n",
      "8:29: error[C027]", "must end with the assistant"},
-    {P "critique_examples: [{turns: [{user: a}, {assistant: b}], critique_request: b, critique: c}]\n",
+    {P "critique_examples: [{turns: [{user: a}, {assistant: b}], critique_request: b, critique: "
+       "c}]\n",
      "8:21: error[C028]", "needs 'revision_request'"},
-    {P "choice_examples: [{turns: [{user: a}], choice: b, a: c, b: d, answer: C}]\n", "8:71: error[C013]",
-     "one of A, B"},
-    {P "choice_examples: [{turns: [{human: a}], choice: b, a: c, b: d, answer: A}]\n", "8:28: error[C013]",
-     "a turn must be"},
+    {P "choice_examples: [{turns: [{user: a}], choice: b, a: c, b: d, answer: C}]\n",
+     "8:71: error[C013]", "one of A, B"},
+    {P "choice_examples: [{turns: [{human: a}], choice: b, a: c, b: d, answer: A}]\n",
+     "8:28: error[C013]", "a turn must be"},
 };
 
 static const char *const check_constitution[] = {"constitution", "check", "c.yaml", NULL};
@@ -174,7 +189,8 @@ static void huge_constitutions(void **state) {
     for (int i = 0; i < 100000; i++)
         cai_buf_putc(&b, '[');
     put("c.yaml", b.data, b.len);
-    expect("100,000 brackets", check_constitution, "c.yaml:1:17: error[C031]", "nesting deeper than 16");
+    expect("100,000 brackets", check_constitution, "c.yaml:1:17: error[C031]",
+           "nesting deeper than 16");
     cai_buf_clear(&b);
     while (b.len < 10 << 20)
         cai_buf_puts(&b, "# ten megabytes of comments\n");
@@ -217,9 +233,11 @@ static void huge_constitutions(void **state) {
     expect("a folder", directory, "/tmp: error[C006]", NULL);
 }
 
-/* ---- jobs ------------------------------------------------------------------------------------- */
+/* ---- jobs -------------------------------------------------------------------------------------
+ */
 
-#define JOB "job: 1\nname: x\nmodels: {start: ./m}\nconstitution: good.yaml\ndata: {harmful: red.jsonl}\n"
+#define JOB                                                                                        \
+    "job: 1\nname: x\nmodels: {start: ./m}\nconstitution: good.yaml\ndata: {harmful: red.jsonl}\n"
 
 static const struct bad jobs[] = {
     {"", " error[C005]", NULL},
@@ -250,12 +268,14 @@ static const struct bad jobs[] = {
     {JOB "guards: &g {kl_budget: 1}\n", "6:9: error[C030]", NULL},
     {JOB "keep: {checkpoints: nine}\n", "6:21: error[C013]", NULL},
     {JOB "colour: red\n", "6:1: error[C010]", "unknown key 'colour' in a job"},
-    {JOB "stages: {ppo: off, sft: off, revise: off, red_team: off, label: off, prefer: off, evaluate: off}\n",
+    {JOB "stages: {ppo: off, sft: off, revise: off, red_team: off, label: off, prefer: off, "
+         "evaluate: off}\n",
      " error[C042]", "every stage is switched off"},
     {JOB "stages: {prefer: off}\n", " error[C042]", "ppo needs a preference model"},
     {JOB "stages: {revise: off}\n", " error[C042]", "revise does not run"},
     {JOB "stages: {label: off}\n", " error[C042]", "nothing to learn from"},
-    {JOB "stages: {ppo: {rollouts: 2, minibatches: 4}}\n", " error[C042]", "less than stages.ppo.minibatches"},
+    {JOB "stages: {ppo: {rollouts: 2, minibatches: 4}}\n", " error[C042]",
+     "less than stages.ppo.minibatches"},
     {"job: 1\nname: x\nmodels: {start: ./nowhere}\nconstitution: c\ndata: {harmful: red.jsonl}\n",
      "3:17: error[C040]", "no such folder"},
     {"job: 1\nname: x\nmodels: {start: red.jsonl}\nconstitution: c\ndata: {harmful: red.jsonl}\n",
@@ -264,13 +284,17 @@ static const struct bad jobs[] = {
      "3:17: error[C040]", "has no config.json"},
     {"job: 1\nname: x\nmodels: {start: ./m}\nconstitution: c\ndata: {harmful: blue.jsonl}\n",
      "5:17: error[C040]", "'data.harmful': no such file"},
-    {"job: 1\nname: x\nmodels: {start: ./m}\nconstitution: ./absent.yaml\ndata: {harmful: red.jsonl}\n",
+    {"job: 1\nname: x\nmodels: {start: ./m}\nconstitution: ./absent.yaml\ndata: {harmful: "
+     "red.jsonl}\n",
      "4:15: error[C040]", "'constitution': no such file"},
-    {"job: 1\nname: x\nmodels: {start: ./m, overseer: ../gone}\nconstitution: c\ndata: {harmful: red.jsonl}\n",
+    {"job: 1\nname: x\nmodels: {start: ./m, overseer: ../gone}\nconstitution: c\ndata: {harmful: "
+     "red.jsonl}\n",
      "3:32: error[C040]", "'models.overseer': no such folder"},
-    {"job: 1\nname: x\nmodels: {start: \"\"}\nconstitution: c\n", "3:17: error[C013]", "one line of text"},
+    {"job: 1\nname: x\nmodels: {start: \"\"}\nconstitution: c\n", "3:17: error[C013]",
+     "one line of text"},
     {"job: 1\nname: x\nmodels:\nconstitution: c\n", "1:1: error[C012]", "'models.start'"},
-    {"{\"job\": 1, \"name\": \"x\", \"models\": {\"start\": \"./m\"}, \"constitution\": 7, \"data\": 5}",
+    {"{\"job\": 1, \"name\": \"x\", \"models\": {\"start\": \"./m\"}, \"constitution\": 7, "
+     "\"data\": 5}",
      "1:80: error[C013]", "'data' must be a map, found '5'"},
 };
 
@@ -295,19 +319,24 @@ static void bad_jobs(void **state) {
     each("j.yaml", check_job, jobs, CAI_COUNT(jobs));
     put("j.yaml", JOB, strlen(JOB));
     put("good.yaml", HEAD "  - {id: a, choice: q}\n", strlen(HEAD "  - {id: a, choice: q}\n"));
-    expect("constitution without critiques", check_job, "good.yaml: error[C022]", "stage revise cannot run");
-    static const char *const set[] = {"job", "check", "j.yaml", "--set", "stages.sft.lr=fast", NULL};
+    expect("constitution without critiques", check_job, "good.yaml: error[C022]",
+           "stage revise cannot run");
+    static const char *const set[] = {"job", "check", "j.yaml", "--set", "stages.sft.lr=fast",
+                                      NULL};
     expect("--set", set, "j.yaml: error[C013]", "'stages.sft.lr' must be a number");
-    static const char *const submit[] = {"submit", "j.yaml", "--dry-run", "--set", "rounds=x", NULL};
+    static const char *const submit[] = {"submit", "j.yaml",   "--dry-run",
+                                         "--set",  "rounds=x", NULL};
     expect("submit --dry-run", submit, "j.yaml: error[C013]", NULL);
 }
 
 static void sets_replace_what_is_wrong(void **state) {
     (void)state;
-    static const char *const words[] = {"submit", "j.yaml", "--dry-run", "--set", "models.start=m",
-                                        "--constitution", "good.yaml", "--seed", "7", NULL};
-    static const char wrong[] = "job: 1\nname: x\nmodels: {start: ./nowhere}\nconstitution: ./gone.yaml\n"
-                                "data: {harmful: red.jsonl}\n";
+    static const char *const words[] = {
+        "submit",         "j.yaml",    "--dry-run", "--set", "models.start=m",
+        "--constitution", "good.yaml", "--seed",    "7",     NULL};
+    static const char wrong[] =
+        "job: 1\nname: x\nmodels: {start: ./nowhere}\nconstitution: ./gone.yaml\n"
+        "data: {harmful: red.jsonl}\n";
     CAI_AUTO(buf) struct cai_buf out = {0};
     lay_out_job();
     put("j.yaml", wrong, strlen(wrong));
@@ -316,7 +345,8 @@ static void sets_replace_what_is_wrong(void **state) {
     assert_non_null(strstr(out.data, "data.harmful: 1 rows"));
 }
 
-/* ---- data ------------------------------------------------------------------------------------------ */
+/* ---- data
+ * ------------------------------------------------------------------------------------------ */
 
 struct bad_line {
     const char *member, *text, *finding, *also;
@@ -329,7 +359,8 @@ static const struct bad_line lines[] = {
     {"harmful", "{\"prompt\": \"a\"}\n{\"prompt\": \"b\"\n", "2:14: error[D001]", NULL},
     {"harmful", "{\"prompt\": \"a\",}\n", "1:16: error[D001]", NULL},
     {"harmful", "{'prompt': 'a'}\n", "1:2: error[D001]", NULL},
-    {"harmful", "{\"prompt\": \"a\"} {\"prompt\": \"b\"}\n", "1:17: error[D001]", "end of file expected"},
+    {"harmful", "{\"prompt\": \"a\"} {\"prompt\": \"b\"}\n", "1:17: error[D001]",
+     "end of file expected"},
     {"harmful", "{\"prompt\": \"a\nb\"}\n", "1:12: error[D001]", "/bad.jsonl:2:1: error[D001]"},
     {"harmful", "[1, 2]\n", "1:1: error[D004]", "not a JSON object"},
     {"harmful", "\"text\"\n", "1:1: error[D001]", NULL},
@@ -346,17 +377,22 @@ static const struct bad_line lines[] = {
     {"harmful", "{\"prompt\": \"a\", \"id\": [1]}\n", "1:1: error[D006]", "\"id\""},
     {"harmful", "{\"messages\": []}\n", "1:1: error[D006]", "1 to 10,000 messages"},
     {"harmful", "{\"messages\": \"a\"}\n", "1:1: error[D006]", NULL},
-    {"harmful", "{\"messages\": [{\"role\": \"bot\", \"content\": \"a\"}]}\n", "1:1: error[D006]", "role bot"},
+    {"harmful", "{\"messages\": [{\"role\": \"bot\", \"content\": \"a\"}]}\n", "1:1: error[D006]",
+     "role bot"},
     {"harmful", "{\"messages\": [{\"content\": \"a\"}]}\n", "1:1: error[D006]", "no role"},
     {"harmful", "{\"messages\": [{\"role\": \"user\"}]}\n", "1:1: error[D005]", "no \"content\""},
-    {"harmful", "{\"messages\": [{\"role\": \"assistant\", \"content\": \"a\"}]}\n", "1:1: error[D006]", "out of turn"},
-    {"harmful", "{\"messages\": [{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"user\",\"content\":\"b\"}]}\n",
+    {"harmful", "{\"messages\": [{\"role\": \"assistant\", \"content\": \"a\"}]}\n",
+     "1:1: error[D006]", "out of turn"},
+    {"harmful",
+     "{\"messages\": "
+     "[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"user\",\"content\":\"b\"}]}\n",
      "1:1: error[D006]", "message 2 is out of turn"},
     {"harmful", "{\"prompt\": \"a\"}\n\n{\"prompt\": null}\n", "3:1: error[D005]", "\"prompt\""},
     {"helpful", Q "\"reply\":3}\n", "1:1: error[D006]", "\"reply\" must be text"},
     {"human", Q "\"chosen\":\"a\"}\n", "1:1: error[D005]", "\"rejected\""},
     {"human", Q "\"a\":\"x\",\"b\":\"y\",\"p\":1.5}\n", "1:1: error[D006]", "from 0 to 1"},
-    {"classifier", Q "\"reply\":\"a\",\"label\":\"bad\"}\n", "1:1: error[D006]", "true, false or a number"},
+    {"classifier", Q "\"reply\":\"a\",\"label\":\"bad\"}\n", "1:1: error[D006]",
+     "true, false or a number"},
     {"classifier", Q "\"label\":1}\n", "1:1: error[D005]", "missing member \"reply\""},
     {"evaluate", Q "\"kind\":\"odd\"}\n", "1:1: error[D006]", "harmful, helpful or lookalike"},
 };
@@ -366,9 +402,11 @@ static void check_lines(const char *member, const void *text, size_t len, const 
     CAI_AUTO(buf) struct cai_buf job = {0};
     char expected[128];
     bool red = strcmp(member, "harmful") == 0;
-    cai_buf_printf(&job, "job: 1\nname: x\nmodels: {start: ./m}\nconstitution: good.yaml\n"
-                         "data: {harmful: %s%s%s%s}\n", red ? "bad.jsonl" : "red.jsonl", red ? "" : ", ",
-                   red ? "" : member, red ? "" : ": bad.jsonl");
+    cai_buf_printf(&job,
+                   "job: 1\nname: x\nmodels: {start: ./m}\nconstitution: good.yaml\n"
+                   "data: {harmful: %s%s%s%s}\n",
+                   red ? "bad.jsonl" : "red.jsonl", red ? "" : ", ", red ? "" : member,
+                   red ? "" : ": bad.jsonl");
     put("j.yaml", job.data, job.len);
     put("bad.jsonl", text, len);
     snprintf(expected, sizeof expected, "/bad.jsonl:%s", finding);
@@ -379,7 +417,8 @@ static void bad_data(void **state) {
     (void)state;
     lay_out_job();
     for (size_t i = 0; i < CAI_COUNT(lines); i++)
-        check_lines(lines[i].member, lines[i].text, strlen(lines[i].text), lines[i].finding, lines[i].also);
+        check_lines(lines[i].member, lines[i].text, strlen(lines[i].text), lines[i].finding,
+                    lines[i].also);
     static const char nul[] = "{\"prompt\": \"a\0b\"}\n";
     check_lines("harmful", nul, sizeof nul - 1, "1:14: error[D002]", "NUL character");
 }
@@ -397,7 +436,8 @@ static void long_lines_and_gzip(void **state) {
     check_lines("harmful", b.data, b.len, "2:1: error[D003]", "/bad.jsonl:3:");
     gzFile gz = gzopen(path, "wb");
     for (int i = 0; i < 500; i++)
-        assert_true(gzputs(gz, "{\"prompt\": \"How does one open a door without a key, and why?\"}\n") > 0);
+        assert_true(
+            gzputs(gz, "{\"prompt\": \"How does one open a door without a key, and why?\"}\n") > 0);
     gzclose(gz);
     CAI_AUTO(buf) struct cai_buf packed = {0}, out = {0};
     assert_int_equal(cai_file_read(path, 1 << 20, &packed), 0);
@@ -409,8 +449,12 @@ static void long_lines_and_gzip(void **state) {
 
 static void usage(void **state) {
     (void)state;
-    static const char *const bad[][4] = {{"constitution", "chek", "c.yaml"}, {"jobs", "--colour"},
-                                         {"show"}, {"show", "one"}, {"-o", "xml", "jobs"}, {"--timeout", "x", "jobs"},
+    static const char *const bad[][4] = {{"constitution", "chek", "c.yaml"},
+                                         {"jobs", "--colour"},
+                                         {"show"},
+                                         {"show", "one"},
+                                         {"-o", "xml", "jobs"},
+                                         {"--timeout", "x", "jobs"},
                                          {"export", "1", "reples"}};
     for (size_t i = 0; i < CAI_COUNT(bad); i++) {
         CAI_AUTO(buf) struct cai_buf out = {0};
@@ -435,9 +479,12 @@ static int leave(void **state) {
 
 int main(int argc, char **argv) {
     program = argc > 1 ? argv[1] : "build/tools/caictl";
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bad_constitutions), cmocka_unit_test(huge_constitutions),
-        cmocka_unit_test(bad_jobs), cmocka_unit_test(sets_replace_what_is_wrong),
-        cmocka_unit_test(bad_data), cmocka_unit_test(long_lines_and_gzip), cmocka_unit_test(usage)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(bad_constitutions),
+                                       cmocka_unit_test(huge_constitutions),
+                                       cmocka_unit_test(bad_jobs),
+                                       cmocka_unit_test(sets_replace_what_is_wrong),
+                                       cmocka_unit_test(bad_data),
+                                       cmocka_unit_test(long_lines_and_gzip),
+                                       cmocka_unit_test(usage)};
     return cmocka_run_group_tests(tests, enter, leave);
 }

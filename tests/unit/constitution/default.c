@@ -34,7 +34,8 @@ static void shipped(void **state) {
     assert_true(c->n_choice_examples >= 6 && 2 * a == c->n_choice_examples);
     for (size_t i = 0; i < c->n_principles; i++) {
         const struct principle *p = &c->principles[i];
-        assert_true(p->title && p->critique && p->revision && p->choice && p->rationale && p->n_tags);
+        assert_true(p->title && p->critique && p->revision && p->choice && p->rationale &&
+                    p->n_tags);
     }
     CAI_AUTO(buf) struct cai_buf yaml = {0};
     constitution_write_yaml(c, &yaml);

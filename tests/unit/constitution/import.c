@@ -29,7 +29,8 @@ static struct constitution *import(const char *format, const char *text, char fi
     input_report_free(&report);
     if (rc < 0)
         return NULL;
-    assert_int_equal(constitution_parse("imported.yaml", yaml.data, yaml.len, NULL, &report, &c), 0);
+    assert_int_equal(constitution_parse("imported.yaml", yaml.data, yaml.len, NULL, &report, &c),
+                     0);
     assert_int_equal(report.errors, 0);
     input_report_free(&report);
     return c;
@@ -40,9 +41,11 @@ static void paper_pairs(void **state) {
     char first[512];
     struct constitution *c = import(
         "cai-paper",
-        "{\"harmful0\": {\"prompt\": [\"\\n\\nCritiqueRequest: Say what is unkind: all of it.\\n\\nCritique:\"],"
+        "{\"harmful0\": {\"prompt\": [\"\\n\\nCritiqueRequest: Say what is unkind: all of "
+        "it.\\n\\nCritique:\"],"
         " \"edit_request\": \"\\n\\nRevisionRequest: Make it kind.\\n\\nRevision:\"},"
-        " \"Harmful 1\": {\"prompt\": [\"\\n\\nCritiqueRequest: Say what is \\\"false\\\".\\n\\nCritique:\"],"
+        " \"Harmful 1\": {\"prompt\": [\"\\n\\nCritiqueRequest: Say what is "
+        "\\\"false\\\".\\n\\nCritique:\"],"
         " \"edit_request\": \"\\n\\nRevisionRequest: Line one.\\nLine two.\\n\\nRevision:\"}}",
         first);
     assert_non_null(c);
@@ -61,8 +64,8 @@ static void paper_pairs(void **state) {
 static void paper_choices(void **state) {
     (void)state;
     char first[512];
-    struct constitution *c = import("cai-paper", "[\"Which is kinder?\\n\\nOptions:\", \" Which is true? Options:\"]",
-                                    first);
+    struct constitution *c = import(
+        "cai-paper", "[\"Which is kinder?\\n\\nOptions:\", \" Which is true? Options:\"]", first);
     assert_non_null(c);
     assert_int_equal(c->n_principles, 2);
     assert_string_equal(c->principles[0].choice, "Which is kinder?");
@@ -80,7 +83,8 @@ static void hf(void **state) {
     char first[512], text[2048];
     for (int nested = 0; nested < 2; nested++) {
         snprintf(text, sizeof text,
-                 "{\"constitutions\": [{\"critic\": \"C one.\", \"revision\": \"R one.\"}, {\"critic\": \"C two.\","
+                 "{\"constitutions\": [{\"critic\": \"C one.\", \"revision\": \"R one.\"}, "
+                 "{\"critic\": \"C two.\","
                  " \"revision\": \"R two.\"}], \"system_chat\": %s%s%s}",
                  nested ? "[" : "", chat, nested ? "]" : "");
         struct constitution *c = import("hf", text, first);
@@ -106,8 +110,10 @@ static void refused(void **state) {
         {"cai-paper", "{}", "error[C012]: 'principles' is empty"},
         {"cai-paper", "[\"  Options:\"]", "error[C016]: 'choice' is empty"},
         {"hf", "{\"constitutions\": 1}", "error[C013]: 'constitutions' must be"},
-        {"hf", "{\"constitutions\": [{\"critic\": \"x\"}]}", "error[C013]: constitutions[0] must be"},
-        {"hf", "{\"constitutions\": [{\"critic\": \"x\", \"revision\": \"y\"}], \"system_chat\": [1]}",
+        {"hf", "{\"constitutions\": [{\"critic\": \"x\"}]}",
+         "error[C013]: constitutions[0] must be"},
+        {"hf",
+         "{\"constitutions\": [{\"critic\": \"x\", \"revision\": \"y\"}], \"system_chat\": [1]}",
          "error[C013]: 'system_chat' must be"},
     };
     for (size_t i = 0; i < CAI_COUNT(bad); i++) {
@@ -122,9 +128,12 @@ static void written_form_reads_back(void **state) {
     (void)state;
     static const char text[] =
         "constitution: 1\nname: t\nframes: {no_flaw: \"Fine \"}\nprinciples:\n"
-        "  - {id: 'yes', choice: \"a long text that is folded when it is written, with  two blanks in it: so not\"}\n"
-        "  - {id: b, choice: \"# a long text that is folded when it is written and begins with a sign of YAML\"}\n"
-        "  - {id: c, choice: \"- 'x': {y} a long text that is folded when it is written, and holds \\\"quotes\\\" too\","
+        "  - {id: 'yes', choice: \"a long text that is folded when it is written, with  two blanks "
+        "in it: so not\"}\n"
+        "  - {id: b, choice: \"# a long text that is folded when it is written and begins with a "
+        "sign of YAML\"}\n"
+        "  - {id: c, choice: \"- 'x': {y} a long text that is folded when it is written, and holds "
+        "\\\"quotes\\\" too\","
         " weight: 0.1, phases: [rl], enabled: off, tier: 3, tags: ['no', \"a: b\"]}\n"
         "  - {id: d, critique: \"line\\n\\n  line\\ttab \", revision: ' x'}\n";
     struct input_report report = {.file = "t"};
@@ -140,8 +149,8 @@ static void written_form_reads_back(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(paper_pairs), cmocka_unit_test(paper_choices),
-                                       cmocka_unit_test(hf), cmocka_unit_test(refused),
-                                       cmocka_unit_test(written_form_reads_back)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(paper_pairs), cmocka_unit_test(paper_choices), cmocka_unit_test(hf),
+        cmocka_unit_test(refused), cmocka_unit_test(written_form_reads_back)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

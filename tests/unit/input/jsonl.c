@@ -15,13 +15,13 @@
 #include <unistd.h>
 #include <zlib.h>
 
-static const char text[] =
-    "{\"prompt\": \"one\", \"id\": \"a\", \"topic\": \"kept\"}\n"
-    "\n"
-    "not json\r\n"
-    "{\"messages\": [{\"role\": \"system\", \"content\": \"s\"}, {\"role\": \"user\", \"content\": \"q\"},"
-    " {\"role\": \"assistant\", \"text\": \"r\"}]}\r\n"
-    "{\"prompt\": \"last without an end of line\", \"reply\": \"x\"}";
+static const char text[] = "{\"prompt\": \"one\", \"id\": \"a\", \"topic\": \"kept\"}\n"
+                           "\n"
+                           "not json\r\n"
+                           "{\"messages\": [{\"role\": \"system\", \"content\": \"s\"}, {\"role\": "
+                           "\"user\", \"content\": \"q\"},"
+                           " {\"role\": \"assistant\", \"text\": \"r\"}]}\r\n"
+                           "{\"prompt\": \"last without an end of line\", \"reply\": \"x\"}";
 
 static void check_rows(const char *path) {
     struct input_report report = {0};

@@ -17,13 +17,23 @@ static void numbers(void **state) {
     assert_true(schema_number("2e-5", &d) && d == 2e-5);
     assert_true(schema_number("-0.5", &d) && d == -0.5);
     assert_true(schema_number("7", &d) && d == 7);
-    static const char *const no[] = {"", "nan", "inf", "1e999", "0x10", "1,5", " 1", "1 ", "e5", ".", "--1", "1.2.3"};
+    static const char *const no[] = {"",   "nan", "inf", "1e999", "0x10", "1,5",
+                                     " 1", "1 ",  "e5",  ".",     "--1",  "1.2.3"};
     for (size_t k = 0; k < CAI_COUNT(no); k++)
         assert_false(schema_number(no[k], &d));
     assert_true(schema_integer("-12", &i) && i == -12);
     assert_true(schema_integer("1_000_000", &i) && i == 1000000);
     assert_true(schema_integer("9223372036854775807", &i) && i == INT64_MAX);
-    static const char *const bad[] = {"", "-", "1.0", "1e3", "9223372036854775808", "0x1", "_1", "1_", "12a", " 1",
+    static const char *const bad[] = {"",
+                                      "-",
+                                      "1.0",
+                                      "1e3",
+                                      "9223372036854775808",
+                                      "0x1",
+                                      "_1",
+                                      "1_",
+                                      "12a",
+                                      " 1",
                                       "1111111111111111111111111111111111111111111"};
     for (size_t k = 0; k < CAI_COUNT(bad); k++)
         assert_false(schema_integer(bad[k], &i));
@@ -55,6 +65,7 @@ static void null_keeps_the_default(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(numbers), cmocka_unit_test(null_keeps_the_default)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(numbers),
+                                       cmocka_unit_test(null_keeps_the_default)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -26,7 +26,8 @@ static void nodes(void **state) {
     (void)state;
     CAI_AUTO(arena) struct cai_arena arena = {0};
     const struct yaml_node *root = parse("# c\nname: no\nlist:\n  - 1\n  - \"~\"\n  - ~\n  -\n"
-                                         "\xC3\xA4\xC3\xB6: {b: x}\ntext: |\n  one\n  two\n", &arena);
+                                         "\xC3\xA4\xC3\xB6: {b: x}\ntext: |\n  one\n  two\n",
+                                         &arena);
     assert_int_equal(root->kind, YAML_MAP);
     assert_int_equal(root->n, 4);
     const struct yaml_node *name = yaml_get(root, "name");
@@ -51,7 +52,8 @@ static void nodes(void **state) {
 static void json_is_read(void **state) {
     (void)state;
     CAI_AUTO(arena) struct cai_arena arena = {0};
-    const struct yaml_node *root = parse("{\"a\":\"x\\ny \\\"z\\\" \\u00e4\",\"b\":[1,{\"c\":true}],\"d\":{}}", &arena);
+    const struct yaml_node *root =
+        parse("{\"a\":\"x\\ny \\\"z\\\" \\u00e4\",\"b\":[1,{\"c\":true}],\"d\":{}}", &arena);
     assert_string_equal(yaml_get(root, "a")->text, "x\ny \"z\" \xC3\xA4");
     assert_int_equal(yaml_get(root, "b")->n, 2);
     assert_int_equal(yaml_get(root, "d")->n, 0);
@@ -71,16 +73,17 @@ static void depth_is_exact(void **state) {
 
 static void many_findings(void **state) {
     (void)state;
-    struct input_report report = {.file = "t.yaml", .source = "one\nt\xC3\xA4o\tthree\n", .source_len = 15};
+    struct input_report report = {
+        .file = "t.yaml", .source = "one\nt\xC3\xA4o\tthree\n", .source_len = 15};
     for (int i = 0; i < 25; i++)
-        input_report_add(&report, 2, 4, i ? "C010" : "W101", i ? NULL : "a help", "finding %d \x1b[31m", i);
+        input_report_add(&report, 2, 4, i ? "C010" : "W101", i ? NULL : "a help",
+                         "finding %d \x1b[31m", i);
     assert_int_equal(report.errors, 24);
     assert_int_equal(report.warnings, 1);
-    assert_non_null(strstr(report.text.data,
-                           "t.yaml:2:4: warning[W101]: finding 0 \\x1B[31m\n"
-                           "     2 | t\xC3\xA4o\\tthree\n"
-                           "       |    ^\n"
-                           "  help: a help\n"));
+    assert_non_null(strstr(report.text.data, "t.yaml:2:4: warning[W101]: finding 0 \\x1B[31m\n"
+                                             "     2 | t\xC3\xA4o\\tthree\n"
+                                             "       |    ^\n"
+                                             "  help: a help\n"));
     assert_non_null(strstr(report.text.data, "finding 19 "));
     assert_null(strstr(report.text.data, "finding 20 "));
     assert_int_equal(input_report_status(&report), CAI_EINPUT);
@@ -91,6 +94,7 @@ static void many_findings(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(nodes), cmocka_unit_test(json_is_read),
-                                       cmocka_unit_test(depth_is_exact), cmocka_unit_test(many_findings)};
+                                       cmocka_unit_test(depth_is_exact),
+                                       cmocka_unit_test(many_findings)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
