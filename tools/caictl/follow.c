@@ -141,6 +141,12 @@ static void put_bar(struct cai_buf *out, double share, int cells) {
 }
 
 static void compose(struct cai_buf *out, const json_t *p, bool bar) {
+    if (strcmp(text_of(p, "state"), "RUNNING") != 0 && !*text_of(p, "stage")) {
+        cell_text(out, json_object_get(p, "state"), CELL_TEXT);
+        cai_buf_puts(out, "  ");
+        cell_text(out, json_object_get(p, "reason"), CELL_TEXT);
+        return;
+    }
     char left[32];
     double done = number_of(p, "done", 0), total = number_of(p, "total", 0);
     double share = total > 0 ? done / total : 0, rate = number_of(p, "rate", 0);

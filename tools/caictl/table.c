@@ -17,20 +17,6 @@ int terminal_width(int fd) {
     return ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col ? size.ws_col : 80;
 }
 
-const char *text_of(const json_t *o, const char *key) {
-    const char *s = json_string_value(json_object_get(o, key));
-    return s ? s : "";
-}
-
-double number_of(const json_t *o, const char *key, double otherwise) {
-    const json_t *v = json_object_get(o, key);
-    return json_is_number(v) ? json_number_value(v) : otherwise;
-}
-
-int64_t integer_of(const json_t *o, const char *key) {
-    return (int64_t)number_of(o, key, 0);
-}
-
 static void number_text(struct cai_buf *out, const json_t *v) {
     if (json_is_integer(v))
         cai_buf_printf(out, "%lld", (long long)json_integer_value(v));
