@@ -86,6 +86,9 @@ const struct principle *constitution_find(const struct constitution *c, const ch
 size_t constitution_diff(const struct constitution *a, const struct constitution *b,
                          struct cai_buf *ret);
 
+/* YAML for people; reading it back gives the same revision. Comments are not kept. */
+void constitution_write_yaml(const struct constitution *c, struct cai_buf *ret);
+
 /* Importers: "cai-paper" (CritiqueRevisionInstructions.json or RLMadisonInstructions.json)
  * and "hf" ({"constitutions":[{critic, revision}], …}); YAML to `ret`, one principle per
  * published pair. */

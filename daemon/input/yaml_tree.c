@@ -277,6 +277,7 @@ static void run(struct reader *r) {
 int yaml_parse(const char *text, size_t len, struct input_report *report, struct cai_arena *arena,
                const struct yaml_node **ret) {
     size_t errors = report->errors;
+    text = text ? text : ""; /* an empty buffer has no data */
     report->source = text;
     report->source_len = len;
     if (len > YAML_BYTES_MAX) {

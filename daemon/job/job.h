@@ -123,6 +123,11 @@ struct job_spec {
 int job_load(const char *path, struct input_report *report, struct job_spec **ret);
 int job_parse(const char *name, const char *text, size_t len, const char *dir,
               struct input_report *report, struct job_spec **ret);
+/* job_load with assignments as of job_set (`caictl submit --set`) in force before anything is
+ * checked, so that they may replace what the file has wrong. Paths in them are taken from the
+ * working directory. */
+int job_load_set(const char *path, const char *const *sets, size_t n, struct input_report *report,
+                 struct job_spec **ret);
 void job_free(struct job_spec *j);
 /* Applies "stages.sft.lr=2e-5" (caictl submit --set), with the schema's checks. */
 int job_set(struct job_spec *j, const char *assignment, struct input_report *report);
