@@ -222,6 +222,24 @@ static void no_known_answers_waits(void **state) {
     world_close(&w);
 }
 
+/* What does not fit is counted, and lacks nowhere. */
+static void too_long(void **state) {
+    (void)state;
+    struct world w = {.order = 8, .long_prompts = true};
+    world_open(&w, ALL, SMALL);
+    assert_true(world_run(&w));
+    int64_t replies = world_count(&w, 1, "revise", "reply");
+    assert_true(replies > 80 && replies < 98);
+    assert_true(world_metric(&w, 1, "revise", "critiques") == (double)(3 * replies));
+    assert_true(world_metric(&w, 1, "revise", "dropped/too_long") > (double)(100 - replies));
+    assert_true(world_metric(&w, 1, "label", "labels") + world_metric(&w, 1, "label", "too_long") +
+                    world_metric(&w, 1, "label", "identical") == 150);
+    assert_true(world_metric(&w, 1, "label", "too_long") > 10);
+    assert_true(world_metric(&w, 1, "evaluate", "replies") < 60);
+    assert_true(world_metric(&w, 1, "evaluate", "harmful_rate_n") < 20);
+    world_close(&w);
+}
+
 static void after(void **state) {
     (void)state;
     struct world w = {.order = 1};
@@ -257,6 +275,7 @@ int main(void) {
         cmocka_unit_test(overseer_at_chance_waits),
         cmocka_unit_test(accepted_goes_on),
         cmocka_unit_test(revise_gate),
+        cmocka_unit_test(too_long),
         cmocka_unit_test(people_alone),
         cmocka_unit_test(no_known_answers_waits),
         cmocka_unit_test(zero_shot_classifier)};
