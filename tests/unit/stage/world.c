@@ -193,7 +193,8 @@ static double goodness(const char *asked, const char *from, const char *to) {
         reply[--n] = 0;
     const char *topic = "Helpful answer to ";
     return strncmp(reply, topic, strlen(topic)) == 0 &&
-           strstr(asked, reply + strlen(topic)) != NULL && strstr(asked, "Response (A)") > strstr(asked, reply + strlen(topic));
+           strstr(asked, reply + strlen(topic)) != NULL &&
+           strstr(asked, "Response (A)") > strstr(asked, reply + strlen(topic));
 }
 
 static double prefers_first(struct world *w, const Cai__V1__Task *t, const Cai__V1__ScoreItem *q) {
