@@ -1,6 +1,7 @@
 /* device.c: runs a granted task on this machine's device: opens the gang's communicator,
  * lends the loop's services, and calls the table. */
 #include "worker/device.h"
+#include "base/check.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "shim/comm.h"
