@@ -106,6 +106,11 @@ int hf_chat_encode(const struct hf_chat *c, const struct hf_message *messages, s
 /* The same as text, for people and tests. */
 int hf_chat_render(const struct hf_chat *c, const struct hf_message *messages, size_t n,
                    bool generate, const char *prefix, struct cai_buf *ret);
+/* The text of a reply that was generated: up to the end id, without special tokens and
+ * without what the format puts before the text (in the plain form a space). */
+int hf_chat_reply(const struct hf_chat *c, const int32_t *ids, size_t n, struct cai_buf *ret);
+/* The date that a template may ask for; pinned, never the clock: 26 July 2024 unless set. */
+void hf_chat_set_date(struct hf_chat *c, int64_t seconds_since_1970);
 /* The id that ends an assistant turn (may differ from config.json's eos). */
 int32_t hf_chat_end_id(const struct hf_chat *c);
 /* As hf_chat_encode, but drops messages by rank until at most `limit` ids remain.

@@ -10,7 +10,7 @@
 
 #define ITEM_KIND UINT64_C(1000000000)
 #define ITEM_RED (9 * ITEM_KIND)
-#define ITEM_ROUND UINT64_C(1000000)
+#define ITEM_ROUND ((uint64_t)DATA_RED_MAX)
 #define HELD_OUT_SHARE 0.1 /* of prompts, when the job names no file for evaluation */
 
 static const char *const kind_names[DATA_KINDS] = {"harmful", "helpful", "evaluate", "human",

@@ -181,7 +181,8 @@ int gate_judge(const struct stage_context *c, bool *ret_at_chance, char *ret_rea
     CAI_TRY(rates_value(c, "gate_option_mass", choice_mass(&f)));
     CAI_TRY(rates_value(c, "gate_flipped", choice_flipped(&f)));
     CAI_TRY(rates_value(c, "gate_bias", f.n ? f.bias / (double)f.n : 0));
-    rates_wilson(right, asked.n, c->job->label.gate_confidence, &low, &high);
+    /* One-sided at gate_confidence: the lower end of the two-sided interval at 2γ − 1. */
+    rates_wilson(right, asked.n, 2 * c->job->label.gate_confidence - 1, &low, &high);
     *ret_at_chance = low <= 0.5;
     snprintf(ret_reason, size,
              "overseer at chance: accuracy %.3f on %zu pairs with a known answer, interval %.3f to "
