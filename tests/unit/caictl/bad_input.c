@@ -447,6 +447,31 @@ static void long_lines_and_gzip(void **state) {
     assert_non_null(strstr(out.data, "data.harmful: 500 rows"));
 }
 
+/* What `init` writes is right by our own check, once there are a model and prompts. */
+static void init_is_valid(void **state) {
+    (void)state;
+    static const char *const job[] = {"init", "new.yaml", NULL},
+                             *const again[] = {"init", "new.yaml", NULL},
+                             *const principles[] = {"init", "--principles", "constitution.yaml",
+                                                    NULL},
+                             *const check[] = {"constitution", "check", "constitution.yaml", NULL},
+                             *const whole[] = {"job",
+                                               "check",
+                                               "new.yaml",
+                                               "--set",
+                                               "models.start=m",
+                                               "--set",
+                                               "data.harmful=red.jsonl",
+                                               NULL};
+    CAI_AUTO(buf) struct cai_buf out = {0};
+    lay_out_job();
+    assert_int_equal(run(job, &out), 0);
+    assert_int_equal(run(again, &out), 7); /* never overwrites without being told to */
+    assert_int_equal(run(principles, &out), 0);
+    assert_int_equal(run(check, &out), 0);
+    assert_int_equal(run(whole, &out), 0);
+}
+
 static void usage(void **state) {
     (void)state;
     static const char *const bad[][4] = {{"constitution", "chek", "c.yaml"},
@@ -479,12 +504,10 @@ static int leave(void **state) {
 
 int main(int argc, char **argv) {
     program = argc > 1 ? argv[1] : "build/tools/caictl";
-    const struct CMUnitTest tests[] = {cmocka_unit_test(bad_constitutions),
-                                       cmocka_unit_test(huge_constitutions),
-                                       cmocka_unit_test(bad_jobs),
-                                       cmocka_unit_test(sets_replace_what_is_wrong),
-                                       cmocka_unit_test(bad_data),
-                                       cmocka_unit_test(long_lines_and_gzip),
-                                       cmocka_unit_test(usage)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bad_constitutions), cmocka_unit_test(huge_constitutions),
+        cmocka_unit_test(bad_jobs),          cmocka_unit_test(sets_replace_what_is_wrong),
+        cmocka_unit_test(bad_data),          cmocka_unit_test(long_lines_and_gzip),
+        cmocka_unit_test(init_is_valid),     cmocka_unit_test(usage)};
     return cmocka_run_group_tests(tests, enter, leave);
 }
