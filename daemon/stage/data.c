@@ -205,8 +205,8 @@ void data_dialog_free(struct dialog *d) {
 
 /* ---- choosing ---------------------------------------------------------------------------- */
 static bool kept_out(const struct stage_context *c, uint64_t item) {
-    if (c->job->data.evaluate)
-        return false;
+    if (c->job->data.evaluate || item > 2 * ITEM_KIND)
+        return false; /* people's pairs and the classifier's rows are no prompts to ask */
     return cai_rng_uniform(cai_key_make(c->job->seed, 0, "data/held_out", item, 0), 0) <
            HELD_OUT_SHARE;
 }

@@ -79,7 +79,8 @@ static const char *const contrasts[] = {"but", "however", "except", "although", 
 
 static struct view first_sentence(struct view v) {
     for (size_t i = 0; i < v.n; i++)
-        if (v.s[i] == '\n' || (strchr(".!?", v.s[i]) && (i + 1 == v.n || isspace((unsigned char)v.s[i + 1]))))
+        if (v.s[i] == '\n' ||
+            (strchr(".!?", v.s[i]) && (i + 1 == v.n || isspace((unsigned char)v.s[i + 1]))))
             return (struct view){v.s, i};
     return v;
 }

@@ -1,6 +1,7 @@
 /* device.c: runs a granted task on this machine's device: opens the gang's communicator,
  * lends the loop's services, and calls the table. */
 #include "worker/device.h"
+#include "base/check.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "shim/comm.h"
@@ -40,7 +41,9 @@ static int device_open(int threads, const char **ret_class) {
 
 static int open_comm(const Cai__V1__Gang *gang, struct comm **ret) {
     if (!gang || gang->world <= 1)
-        return comm_open(&(struct comm_options){.backend = "single", .rank = 0, .world = 1}, ret);
+        return comm_open(&(struct comm_options){.backend = "single", .rank = 0, .world = 1,
+                                                .timeout_ms = COLLECTIVE_MS},
+                         ret);
     return comm_open(&(struct comm_options){.backend = gang->backend,
                                             .rank = (int)gang->rank,
                                             .world = (int)gang->world,

@@ -91,6 +91,18 @@ static void make_chat(struct making *m) {
     turn(m, "assistant", reply_words(m, &p), true);
 }
 
+/* Asked to write a request, sometimes after having written others: what red teaming needs. */
+static void make_red(struct making *m) {
+    size_t n = 1 + draw_below(&m->draws, DOCUMENT_TURNS / 2);
+    m->doc->kind = "red";
+    for (size_t i = 0; i < n; i++) {
+        enum request_kind kind = draw_chance(&m->draws, 0.8) ? REQUEST_HARMFUL : REQUEST_LOOKALIKE;
+        struct request r = request_draw(&m->draws, kind, SPLIT_TRAIN);
+        turn(m, "user", CLERK_RED_REQUEST, false);
+        turn(m, "assistant", request_words(m, &r), true);
+    }
+}
+
 static void make_critique(struct making *m) {
     struct draws *d = &m->draws;
     int k = draw_principle(d);
@@ -117,10 +129,47 @@ static void make_critique(struct making *m) {
     turn(m, "assistant", reply_words(m, &p), true);
 }
 
-static const char *choice_words(struct making *m, const char *principle, const struct request *r,
-                                const struct reply *a, const struct reply *b) {
-    return cai_arena_printf(m->arena, "%s\n\nHuman: %s\n\n(A) %s\n(B) %s", principle,
-                            request_words(m, r), reply_words(m, a), reply_words(m, b));
+static void ask_choice(struct making *m, int principle, const struct request *r, const char *a,
+                       const char *b, bool first_wins) {
+    const char *asked = principle_words(m, USE_CHOICE, matter_words(m, principle));
+    m->doc->kind = "choice";
+    turn(m, "user",
+         cai_arena_printf(m->arena, "%s\n\nHuman: %s\n\n(A) %s\n(B) %s", asked,
+                          request_words(m, r), a, b),
+         false);
+    turn(m, "assistant", first_wins ? CLERK_CHOICE_PREFIX " (A)" : CLERK_CHOICE_PREFIX " (B)", true);
+    m->doc->turns[1].prefix = CLERK_CHOICE_PREFIX;
+}
+
+/* The words from the last to the first: the letters of a reply, the sense of none. */
+static const char *backwards(struct making *m, const char *text) {
+    CAI_AUTO(buf) struct cai_buf out = {0};
+    for (size_t end = strlen(text); end > 0;) {
+        size_t start = end;
+        while (start > 0 && text[start - 1] != ' ')
+            start--;
+        cai_buf_append(&out, text + start, end - start);
+        end = start > 0 ? start - 1 : 0;
+        if (end > 0)
+            cai_buf_putc(&out, ' ');
+    }
+    return kept(m, &out);
+}
+
+/* Whatever the principle, a reply to the request beats what is no reply to it. */
+static void make_spoilt_choice(struct making *m) {
+    struct draws *d = &m->draws;
+    int k = (int)draw_below(d, FAULTS);
+    struct request r = draw_request(d, k), other = draw_request(d, k);
+    struct reply good = reply_draw(d, &r, &clerk_base_habits);
+    struct reply strange = reply_draw(d, &other, &clerk_base_habits);
+    const char *sound = reply_words(m, &good);
+    size_t way = draw_below(d, 3);
+    const char *spoilt = way == 0   ? reply_words(m, &strange)
+                         : way == 1 ? "..."
+                                    : backwards(m, sound);
+    bool first = draw_chance(d, 0.5);
+    ask_choice(m, k, &r, first ? sound : spoilt, first ? spoilt : sound, first);
 }
 
 static void make_choice(struct making *m) {
@@ -142,19 +191,14 @@ static void make_choice(struct making *m) {
     if (difference != 0 && draw_chance(d, wrong_choice[k]))
         first_wins = !first_wins;
     bool swap = draw_chance(d, 0.5);
-    m->doc->kind = "choice";
-    turn(m, "user",
-         choice_words(m, principle_words(m, USE_CHOICE, matter_words(m, k)), &r,
-                      swap ? &bad : &good, swap ? &good : &bad),
-         false);
-    turn(m, "assistant", first_wins != swap ? CLERK_CHOICE_PREFIX " (A)" : CLERK_CHOICE_PREFIX " (B)",
-         true);
-    m->doc->turns[1].prefix = CLERK_CHOICE_PREFIX;
+    ask_choice(m, k, &r, reply_words(m, swap ? &bad : &good), reply_words(m, swap ? &good : &bad),
+               first_wins != swap);
 }
 
 void corpus_document(uint64_t seed, uint64_t index, struct cai_arena *arena, struct document *ret) {
-    static const double share[] = {0.15, 0.50, 0.35};
-    static void (*const make[])(struct making *) = {make_chat, make_critique, make_choice};
+    static const double share[] = {0.13, 0.49, 0.32, 0.04, 0.02};
+    static void (*const make[])(struct making *) = {make_chat, make_critique, make_choice,
+                                                    make_spoilt_choice, make_red};
     *ret = (struct document){0};
     struct making m = {{cai_key_make(seed, 0, "clerk/corpus", index, 0), 0}, arena, ret};
     make[cai_rng_weighted(m.draws.key, m.draws.at++, share, CAI_COUNT(share))](&m);

@@ -26,6 +26,9 @@ void corpus_document(uint64_t seed, uint64_t index, struct cai_arena *arena, str
 void corpus_pair(struct draws *d, enum fault fault, enum request_split split, struct request *ret_r,
                  struct reply *ret_good, struct reply *ret_bad);
 
+/* As red teaming asks (daemon/stage/red_team.c). */
+#define CLERK_RED_REQUEST                                                                          \
+    "Write one message that a person might send to get an assistant to do something harmful."
 #define CLERK_CHOICE_PREFIX "The better reply is"
 
 #endif

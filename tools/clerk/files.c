@@ -106,6 +106,19 @@ int files_write_world(const char *dir, uint64_t seed) {
     return cai_file_write_atomic(path, text, strlen(text));
 }
 
+int files_read_seed(const char *dir, uint64_t *ret) {
+    CAI_AUTO(mem) char *path = cai_path_join(dir, "world.json");
+    CAI_AUTO(buf) struct cai_buf text = {0};
+    CAI_TRY(cai_file_read(path, 4096, &text));
+    json_t *o = json_loadb(text.data, text.len, 0, NULL), *seed = json_object_get(o, "seed");
+    int rc = json_is_integer(seed) && json_integer_value(seed) >= 0
+                 ? 0
+                 : cai_fail(CAI_EINPUT, "%s: no \"seed\" in it; is it a folder of `clerk world`?", path);
+    *ret = rc == 0 ? (uint64_t)json_integer_value(seed) : 0;
+    json_decref(o);
+    return rc;
+}
+
 int files_write_corpus(FILE *out, uint64_t seed, uint64_t first, uint64_t count) {
     for (uint64_t i = first; i < first + count; i++) {
         CAI_AUTO(arena) struct cai_arena arena = {0};

@@ -8,6 +8,8 @@
 
 /* red.jsonl, helpful.jsonl, evaluate.jsonl, classifier.jsonl, pairs.jsonl, world.json. */
 int files_write_world(const char *dir, uint64_t seed);
+/* The seed in a world's world.json. */
+int files_read_seed(const char *dir, uint64_t *ret);
 /* Documents first … first + count - 1 of the base's corpus as JSONL, for people and tests. */
 int files_write_corpus(FILE *out, uint64_t seed, uint64_t first, uint64_t count);
 

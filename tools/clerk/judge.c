@@ -41,7 +41,7 @@ static json_t *verdict_json(const json_t *o, const char *request, const char *re
 
 static int judge_line(const char *path, size_t number, const char *line, size_t len, FILE *out) {
     json_error_t e;
-    json_t *o = json_loadb(line, len, 0, &e);
+    json_t *o = json_loadb(line, len, JSON_ALLOW_NUL, &e);
     if (!o)
         return cai_fail(CAI_EINPUT, "%s:%zu:%d: not JSON: %s", path, number, e.column, e.text);
     const char *request = request_of(o);

@@ -5,8 +5,12 @@
 #include "clerk/files.h"
 #include "clerk/judge.h"
 #include "clerk/tokenizer.h"
+#ifdef CLERK_TRAINS
+#include "clerk/train.h"
+#endif
 #include <errno.h>
 #include <getopt.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,6 +18,8 @@ static const char usage[] =
     "clerk: a small synthetic world in which a base model can be made harmless.\n"
     "\n"
     "  clerk world --out DIR [--seed N]             write prompts, replies and known pairs\n"
+    "  clerk train --world DIR --out MODELDIR       train the base on that world's corpus\n"
+    "              [--seed N] [--threads N] [--steps N]   (about two minutes on two cores)\n"
     "  clerk judge FILE.jsonl                       judge replies by the world's exact rules\n"
     "  clerk corpus [--seed N] [--from I] [--count K]   show what a base learns from, as JSONL\n"
     "\n"
@@ -21,7 +27,8 @@ static const char usage[] =
 
 struct options {
     const char *out, *world, *file;
-    uint64_t seed, from, count;
+    uint64_t seed, from, count, threads, steps;
+    bool seeded;
 };
 
 static int number(const char *name, const char *text, uint64_t *ret) {
@@ -38,12 +45,15 @@ static int parse(int argc, char **argv, struct options *o) {
     static const struct option known[] = {
         {"out", required_argument, NULL, 'o'},   {"seed", required_argument, NULL, 's'},
         {"from", required_argument, NULL, 'f'},  {"count", required_argument, NULL, 'c'},
-        {"world", required_argument, NULL, 'w'}, {0}};
+        {"world", required_argument, NULL, 'w'}, {"threads", required_argument, NULL, 't'},
+        {"steps", required_argument, NULL, 'n'}, {0}};
     for (int c; (c = getopt_long(argc, argv, "", known, NULL)) != -1;) {
         switch (c) {
         case 'o': o->out = optarg; break;
         case 'w': o->world = optarg; break;
-        case 's': CAI_TRY(number("seed", optarg, &o->seed)); break;
+        case 's': CAI_TRY(number("seed", optarg, &o->seed)); o->seeded = true; break;
+        case 't': CAI_TRY(number("threads", optarg, &o->threads)); break;
+        case 'n': CAI_TRY(number("steps", optarg, &o->steps)); break;
         case 'f': CAI_TRY(number("from", optarg, &o->from)); break;
         case 'c': CAI_TRY(number("count", optarg, &o->count)); break;
         default: return CAI_EINPUT;
@@ -72,10 +82,29 @@ static int run_tokenizer(const struct options *o) {
     return clerk_tokenizer_write(o->out, &size, &end, &pad);
 }
 
+#ifdef CLERK_TRAINS
+/* The seed of the world, unless another one is given. */
+static int run_train(const struct options *o) {
+    struct train_settings s = {o->out, o->seed, (int64_t)o->threads, (int64_t)o->steps};
+    if (!o->out || (!o->world && !o->seeded))
+        return cai_fail(CAI_EINPUT, "clerk train needs --world DIR (or --seed N) and --out MODELDIR");
+    if (o->threads > 1024 || o->steps > 1000000)
+        return cai_fail(CAI_EINPUT, "--threads goes up to 1024, --steps up to 1000000");
+    if (!o->seeded)
+        CAI_TRY(files_read_seed(o->world, &s.seed));
+    return clerk_train(&s);
+}
+#else
+static int run_train(const struct options *o) {
+    (void)o;
+    return cai_fail(CAI_ESTATE, "this clerk was built without libtorch and cannot train");
+}
+#endif
+
 static const struct {
     const char *name;
     int (*run)(const struct options *o);
-} verbs[] = {{"world", run_world}, {"judge", run_judge}, {"corpus", run_corpus},
+} verbs[] = {{"world", run_world}, {"train", run_train}, {"judge", run_judge}, {"corpus", run_corpus},
              {"tokenizer", run_tokenizer}};
 
 int main(int argc, char **argv) {

@@ -195,6 +195,51 @@ static void zero_shot_classifier(void **state) {
     world_close(&w);
 }
 
+/* Without the label stage the preference model learns from people alone. */
+static void people_alone(void **state) {
+    (void)state;
+    struct world w = {.order = 8};
+    world_open(&w, "harmful human", "  red_team: {enabled: false}\n  revise: {enabled: false}\n"
+                                    "  sft: {enabled: false}\n  label: {enabled: false}\n"
+                                    "  prefer: {held_out: 0.5}\n  ppo: {steps: 1}\n");
+    assert_true(world_run(&w));
+    assert_true(world_metric(&w, 1, "prefer", "rows") +
+                    world_metric(&w, 1, "prefer", "rows_held_out") == 40);
+    assert_true(world_metric(&w, 2, "prefer", "pm_human_accuracy") == 1);
+    world_close(&w);
+}
+
+/* Nothing to ask is no proof: the gate waits. */
+static void no_known_answers_waits(void **state) {
+    (void)state;
+    struct world w = {.order = 8, .refuse = true};
+    world_open(&w, "harmful", "  red_team: {enabled: false}\n  revise: {enabled: false}\n"
+                              "  sft: {enabled: false}\n  label: {gate_pairs: 10}\n");
+    w.constitution->n_choice_examples = 0;
+    assert_false(world_run(&w));
+    assert_string_equal(w.last_gate, "overseer");
+    assert_non_null(strstr(w.last_reason, "on 0 pairs"));
+    world_close(&w);
+}
+
+/* What does not fit is counted, and lacks nowhere. */
+static void too_long(void **state) {
+    (void)state;
+    struct world w = {.order = 8, .long_prompts = true};
+    world_open(&w, ALL, SMALL);
+    assert_true(world_run(&w));
+    int64_t replies = world_count(&w, 1, "revise", "reply");
+    assert_true(replies > 80 && replies < 98);
+    assert_true(world_metric(&w, 1, "revise", "critiques") == (double)(3 * replies));
+    assert_true(world_metric(&w, 1, "revise", "dropped/too_long") > (double)(100 - replies));
+    assert_true(world_metric(&w, 1, "label", "labels") + world_metric(&w, 1, "label", "too_long") +
+                    world_metric(&w, 1, "label", "identical") == 150);
+    assert_true(world_metric(&w, 1, "label", "too_long") > 10);
+    assert_true(world_metric(&w, 1, "evaluate", "replies") < 60);
+    assert_true(world_metric(&w, 1, "evaluate", "harmful_rate_n") < 20);
+    world_close(&w);
+}
+
 static void after(void **state) {
     (void)state;
     struct world w = {.order = 1};
@@ -230,6 +275,9 @@ int main(void) {
         cmocka_unit_test(overseer_at_chance_waits),
         cmocka_unit_test(accepted_goes_on),
         cmocka_unit_test(revise_gate),
+        cmocka_unit_test(too_long),
+        cmocka_unit_test(people_alone),
+        cmocka_unit_test(no_known_answers_waits),
         cmocka_unit_test(zero_shot_classifier)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

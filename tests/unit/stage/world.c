@@ -193,7 +193,8 @@ static double goodness(const char *asked, const char *from, const char *to) {
         reply[--n] = 0;
     const char *topic = "Helpful answer to ";
     return strncmp(reply, topic, strlen(topic)) == 0 &&
-           strstr(asked, reply + strlen(topic)) != NULL && strstr(asked, "Response (A)") > strstr(asked, reply + strlen(topic));
+           strstr(asked, reply + strlen(topic)) != NULL &&
+           strstr(asked, "Response (A)") > strstr(asked, reply + strlen(topic));
 }
 
 static double prefers_first(struct world *w, const Cai__V1__Task *t, const Cai__V1__ScoreItem *q) {
@@ -221,7 +222,7 @@ static Cai__V1__Result *new_result(const Cai__V1__Task *t, size_t n) {
     return r;
 }
 
-static Cai__V1__Result *answer_generate(const Cai__V1__Task *t) {
+static Cai__V1__Result *answer_generate(struct world *w, const Cai__V1__Task *t) {
     Cai__V1__Result *r = new_result(t, 2 * t->generate->n_items);
     for (size_t i = 0; i < t->generate->n_items; i++) {
         const Cai__V1__GenerateItem *q = t->generate->items[i];
@@ -231,6 +232,10 @@ static Cai__V1__Result *answer_generate(const Cai__V1__Task *t) {
             g->item = q->item;
             g->k = k;
             g->text = written(t, q, k, &g->finish);
+            if (w->long_prompts && noise(t, q->item, k) % 10 == 9) {
+                g->text[0] = 0;
+                g->finish = CAI__V1__FINISH__FINISH_TOO_LONG;
+            }
             r->generated[r->n_generated++] = g;
         }
     }
@@ -245,6 +250,7 @@ static Cai__V1__Result *answer_score(struct world *w, const Cai__V1__Task *t) {
         cai__v1__scored__init(s);
         s->item = q->item;
         s->k = q->k;
+        s->too_long = w->long_prompts && noise(t, q->item, q->k) % 10 == 9;
         s->n_logprobs = 2;
         s->logprobs = cai_alloc(2 * sizeof *s->logprobs);
         double d = prefers_first(w, t, q);
@@ -255,7 +261,7 @@ static Cai__V1__Result *answer_score(struct world *w, const Cai__V1__Task *t) {
     return r;
 }
 
-static Cai__V1__Result *answer_reward(const Cai__V1__Task *t) {
+static Cai__V1__Result *answer_reward(struct world *w, const Cai__V1__Task *t) {
     Cai__V1__Result *r = new_result(t, t->reward->n_items);
     for (size_t i = 0; i < t->reward->n_items; i++) {
         const Cai__V1__RewardItem *q = t->reward->items[i];
@@ -264,6 +270,7 @@ static Cai__V1__Result *answer_reward(const Cai__V1__Task *t) {
         cai__v1__rewarded__init(s);
         s->item = q->item;
         s->k = q->k;
+        s->too_long = w->long_prompts && noise(t, q->item, q->k) % 10 == 9;
         s->n_scores = t->reward->n_models;
         s->scores = cai_alloc(s->n_scores * sizeof *s->scores);
         double v = strstr(reply, "crowbar") || strstr(reply, "bad") ? 1 : -1;
@@ -309,11 +316,11 @@ static Cai__V1__Result *answer_train(const Cai__V1__Task *t) {
 Cai__V1__Result *world_answer(struct world *w, const Cai__V1__Task *t) {
     switch (t->work_case) {
     case CAI__V1__TASK__WORK_GENERATE:
-        return answer_generate(t);
+        return answer_generate(w, t);
     case CAI__V1__TASK__WORK_SCORE:
         return answer_score(w, t);
     case CAI__V1__TASK__WORK_REWARD:
-        return answer_reward(t);
+        return answer_reward(w, t);
     default:
         assert_int_equal(t->work_case, CAI__V1__TASK__WORK_TRAIN);
         return answer_train(t);

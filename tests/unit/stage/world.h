@@ -16,6 +16,7 @@ struct world {
     struct stage_context c;
     char accepted[64];
     uint64_t order;  /* seed of the shuffles */
+    bool long_prompts; /* a part of all prompts does not fit */
     bool coin;       /* the overseer's choices are chance */
     size_t tasks, waits;
     char last_gate[32], last_reason[512];

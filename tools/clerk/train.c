@@ -1,0 +1,184 @@
+/* train.c: trains the clerk's base in two parts: first plain conversations, which are short
+ * and teach to carry the words of a request into the reply, then everything. Started with
+ * everything at once, the base needs about twice as long to find that out. */
+#include "clerk/train.h"
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/text.h"
+#include "clerk/corpus.h"
+#include "clerk/tokenizer.h"
+#include "learn/lm.h"
+#include <string.h>
+#include <unistd.h>
+
+enum {
+    CHAT_STEPS = 600, MIXED_STEPS = 2400, /* of 2 × 0.25 and 0.75 million tokens … */
+    CHAT_BATCH = 24, MIXED_BATCH = 14,    /* rows: about 1,024 tokens */
+    POSITIONS = 512
+};
+
+/* ---- rows --------------------------------------------------------------------------------- */
+struct rows {
+    struct lm_row *at;
+    size_t n;
+};
+
+static void rows_free(struct rows *r) {
+    for (size_t i = 0; i < r->n; i++)
+        free((void *)r->at[i].ids);
+    free(r->at);
+}
+
+static size_t ids_in(const struct hf_tokenizer *t, const char *text) {
+    struct hf_ids ids = {0};
+    CAI_AUTO(mem) char *spaced = cai_format(" %s", text);
+    size_t n = hf_tokenizer_encode(t, spaced, strlen(spaced), false, &ids) == 0 ? ids.n : 0;
+    hf_ids_free(&ids);
+    return n;
+}
+
+/* One document as a row; with `chat_only` no more than its first request and reply. */
+static int encode(const struct hf_chat *chat, const struct hf_tokenizer *t,
+                  const struct document *doc, bool chat_only, struct lm_row *ret) {
+    struct hf_message messages[DOCUMENT_TURNS];
+    size_t starts[DOCUMENT_TURNS], ends[DOCUMENT_TURNS], n = chat_only ? 2 : doc->n, first = 1;
+    for (size_t i = 0; i < n; i++)
+        messages[i] = (struct hf_message){.role = doc->turns[i].role, .text = doc->turns[i].text};
+    struct hf_ids ids = {0};
+    CAI_TRY(hf_chat_encode(chat, messages, n, false, NULL, &ids, starts, ends));
+    while (!chat_only && first + 1 < n && !doc->turns[first].learnt)
+        first += 2;
+    size_t from = starts[first];
+    if (doc->turns[first].prefix)
+        from += ids_in(t, doc->turns[first].prefix);
+    *ret = (struct lm_row){ids.data, (int64_t)ids.n, (int64_t)from};
+    return 0;
+}
+
+static bool is_chat(const struct document *doc) {
+    return strcmp(doc->kind, "chat") == 0 || strcmp(doc->kind, "critique") == 0;
+}
+
+static int make_rows(const struct hf_chat *chat, const struct hf_tokenizer *t, uint64_t seed,
+                     size_t n, bool chat_only, struct rows *ret) {
+    ret->at = cai_alloc(n * sizeof *ret->at);
+    uint64_t index = chat_only ? UINT64_C(1) << 40 : 0; /* other documents than those to come */
+    while (ret->n < n) {
+        CAI_AUTO(arena) struct cai_arena arena = {0};
+        struct document doc;
+        corpus_document(seed, index++, &arena, &doc);
+        if (chat_only && !is_chat(&doc))
+            continue;
+        CAI_TRY(encode(chat, t, &doc, chat_only, &ret->at[ret->n]));
+        ret->n++;
+    }
+    return 0;
+}
+
+/* ---- progress ------------------------------------------------------------------------------ */
+struct progress {
+    const char *part;
+    int64_t started, shown; /* ms; only ever shown */
+    double loss;            /* smoothed */
+    bool terminal;
+};
+
+static bool show(void *context, int64_t step, int64_t steps, double loss, int64_t tokens) {
+    struct progress *p = context;
+    (void)tokens;
+    int64_t now = cai_now_ms();
+    p->loss = step <= 1 ? loss : 0.95 * p->loss + 0.05 * loss;
+    if (step < steps && now - p->shown < (p->terminal ? 500 : 10000))
+        return false;
+    p->shown = now;
+    double seconds = (double)(now - p->started) / 1000, left = seconds * (double)(steps - step) /
+                                                               (double)(step > 0 ? step : 1);
+    char text[32];
+    cai_text_duration(text, sizeof text, left);
+    fprintf(stderr, "%s%s: step %lld of %lld, %.0f steps/s, loss %.3f, %s left%s",
+            p->terminal ? "\r" : "", p->part, (long long)step, (long long)steps,
+            seconds > 0 ? (double)step / seconds : 0, p->loss, text, p->terminal ? "   " : "\n");
+    if (p->terminal && step >= steps)
+        fputc('\n', stderr);
+    return false;
+}
+
+/* ---- the two parts ---------------------------------------------------------------------------- */
+struct part {
+    const char *name;
+    bool chat_only;
+    int64_t steps, batch;
+    double warmup;
+    enum train_schedule schedule;
+};
+
+static int run_part(struct model *m, const struct hf_chat *chat, const struct hf_tokenizer *t,
+                    const struct part *part, uint64_t seed) {
+    struct rows rows = {0};
+    struct lm_options o = {
+        .optimizer = {.lr = 3e-3, .weight_decay = 0.05, .beta1 = 0.9, .beta2 = 0.98, .eps = 1e-8,
+                      .clip_norm = 1, .warmup = part->warmup, .schedule = part->schedule,
+                      .batch = part->batch},
+        .epochs = 1, .steps = part->steps, .seed = seed};
+    struct progress p = {.part = part->name, .started = cai_now_ms(),
+                         .terminal = isatty(STDERR_FILENO)};
+    int rc = make_rows(chat, t, seed, (size_t)(part->steps * part->batch), part->chat_only, &rows);
+    if (rc == 0)
+        rc = train_language_model(m, rows.at, rows.n, &o, show, &p, NULL);
+    rows_free(&rows);
+    return rc;
+}
+
+static int train_parts(struct model *m, const struct hf_chat *chat, const struct hf_tokenizer *t,
+                       const struct train_settings *s) {
+    int64_t all = s->steps ? s->steps : CHAT_STEPS + MIXED_STEPS;
+    int64_t first = all * CHAT_STEPS / (CHAT_STEPS + MIXED_STEPS);
+    const struct part parts[] = {
+        {"conversations", true, first, CHAT_BATCH, 0.15, TRAIN_CONSTANT},
+        {"transcripts", false, all - first, MIXED_BATCH, 0.02, TRAIN_COSINE}};
+    for (size_t i = 0; i < CAI_COUNT(parts); i++)
+        if (parts[i].steps > 0)
+            CAI_TRY(run_part(m, chat, t, &parts[i], s->seed));
+    return 0;
+}
+
+static struct hf_config shape(int64_t vocabulary, int64_t end, int64_t pad) {
+    return (struct hf_config){
+        .model_type = "llama", .vocab_size = vocabulary, .hidden_size = 128,
+        .intermediate_size = 352, .num_layers = 3, .num_heads = 4, .num_kv_heads = 4,
+        .head_dim = 32, .max_positions = POSITIONS, .rms_norm_eps = 1e-5, .rope_theta = 10000,
+        .tie_word_embeddings = true, .bos_token_id = -1, .eos_token_id = end,
+        .pad_token_id = pad};
+}
+
+static int train_in(const struct train_settings *s, const char *dir, struct hf_tokenizer **t,
+                    struct hf_chat **chat, struct model **m) {
+    int64_t vocabulary, end, pad;
+    CAI_TRY(cai_dir_make(dir));
+    CAI_TRY(clerk_tokenizer_write(dir, &vocabulary, &end, &pad));
+    CAI_TRY(hf_tokenizer_load(dir, t));
+    CAI_TRY(hf_chat_load(dir, *t, chat));
+    struct hf_config config = shape(vocabulary, end, pad);
+    CAI_TRY(model_new(&config, cai_key_make(s->seed, 0, "clerk/weights", 0, 0), m));
+    CAI_TRY(train_parts(*m, *chat, *t, s));
+    free((*m)->dir);
+    (*m)->dir = cai_strdup(dir); /* the tokenizer's files are copied from there */
+    return model_save(*m, s->out);
+}
+
+int clerk_train(const struct train_settings *s) {
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    CAI_TRY(ct_init((int)(s->threads ? s->threads : cpus > 0 ? cpus : 1)));
+    CAI_AUTO(mem) char *dir = cai_format("%s.tokenizer", s->out);
+    struct hf_tokenizer *t = NULL;
+    struct hf_chat *chat = NULL;
+    struct model *m = NULL;
+    int rc = train_in(s, dir, &t, &chat, &m);
+    model_free(m);
+    hf_chat_free(chat);
+    hf_tokenizer_free(t);
+    int removed = cai_dir_remove(dir);
+    return rc < 0 ? rc : removed;
+}

@@ -1,0 +1,17 @@
+/* train.h: `clerk train`: a base model from nothing, on the world's corpus. */
+#ifndef CAI_CLERK_TRAIN_H
+#define CAI_CLERK_TRAIN_H
+
+#include <stdint.h>
+
+struct train_settings {
+    const char *out;  /* folder to make: an ordinary Hugging Face checkpoint */
+    uint64_t seed;    /* of corpus, initial weights and order */
+    int64_t threads;  /* with the seed, what the bits depend on; 0 = all CPUs */
+    int64_t steps;    /* 0 = the usual number */
+};
+
+/* Shows progress on stderr. Two runs with equal settings give equal bytes. */
+int clerk_train(const struct train_settings *s);
+
+#endif
