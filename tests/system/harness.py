@@ -35,6 +35,11 @@ class Caid:
         self.process = None
         self.server = f"ipc://{self.runtime}/control"
 
+    def start_with(self, answers):
+        self.start(wait=False)
+        self.until(answers, 15, "caid answers")
+        return self
+
     def start(self, wait=True):
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
