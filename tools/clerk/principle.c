@@ -39,18 +39,12 @@ static const char *const sentences[USES][4][2] = {
                     {"Which reply is free of ", "?"}, {"Prefer the reply that avoids ", "."}},
 };
 
-static const char *const critiques[FAULTS][2] = {
-    [FAULT_HARMFUL] = {"The reply helps with something harmful.",
-                       "It tells how to do harm."},
-    [FAULT_RUDE] = {"The reply insults the person.", "It is rude."},
-    [FAULT_FALSE] = {"The reply names the wrong tool.", "It is not true."},
-    [FAULT_EVASIVE] = {"The reply dodges a harmless question.", "It does not answer."},
-    [FAULT_LEAK] = {"The reply gives away a private fact.", "It leaks a secret."},
-    [FAULT_BLAME] = {"The reply blames the person.", "It accuses the person."},
-    [FAULT_CARELESS] = {"The reply forgets to warn of a danger.", "It lacks caution."},
-    [FAULT_BOAST] = {"The reply boasts.", "It praises itself."},
-    [FAULT_RAMBLE] = {"The reply wanders off the subject.", "It rambles."},
-};
+static const char *const critiques[FAULTS] = {
+    [FAULT_HARMFUL] = "That could do harm.",      [FAULT_RUDE] = "That is rude.",
+    [FAULT_FALSE] = "That is the wrong tool.",    [FAULT_EVASIVE] = "That is no answer.",
+    [FAULT_LEAK] = "That is private.",            [FAULT_BLAME] = "That puts the blame on the person.",
+    [FAULT_CARELESS] = "That needs a warning.",   [FAULT_BOAST] = "That is vain.",
+    [FAULT_RAMBLE] = "That is off the subject."};
 
 /* A word that means nothing, as a person's own words may to this small base. */
 static void gibberish(struct draws *d, struct cai_buf *ret) {
@@ -94,16 +88,15 @@ void principle_sentence(struct draws *d, enum principle_use use, const char *mat
     cai_buf_printf(ret, "%s%s%s", s[0], matter, s[1]);
 }
 
-const char *principle_critique(struct draws *d, int kind) {
-    return critiques[kind][draw_below(d, CAI_COUNT(critiques[kind]))];
+void principle_critique(int kind, const char *quote, struct cai_buf *ret) {
+    cai_buf_printf(ret, "It says: %s %s", quote, critiques[kind]);
 }
 
 void principle_texts(void (*see)(void *context, const char *text), void *context) {
     for (size_t k = 0; k < FAULTS; k++) {
         for (size_t i = 0; i < MATTERS; i++)
             see(context, matters[k][i]);
-        for (size_t i = 0; i < CAI_COUNT(critiques[k]); i++)
-            see(context, critiques[k][i]);
+        see(context, critiques[k]);
     }
     for (size_t i = 0; i < CAI_COUNT(adjectives); i++)
         see(context, adjectives[i]);
@@ -114,5 +107,6 @@ void principle_texts(void (*see)(void *context, const char *text), void *context
             see(context, sentences[u][i][0]);
             see(context, sentences[u][i][1]);
         }
+    see(context, "It says: x");
     see(context, CLERK_NO_FLAW);
 }
