@@ -18,7 +18,7 @@ static const double wrong_choice[FAULTS] = {
 /* How often each principle is practised; the last is PRINCIPLE_IRRELEVANT. */
 static const double practice[FAULTS + 1] = {2, 1, 1.3, 1, 1, 1, 1.3, 1, 1, 1.2};
 
-enum { CRITIQUES = 2, CHOICES = 3 }; /* asked about one reply, one pair, at most */
+enum { CRITIQUES = 2, CHOICES = 2 }; /* asked about one reply, one pair, at most */
 
 struct making {
     struct draws draws;
@@ -234,6 +234,18 @@ static int draw_difference(struct draws *d, const struct request *r, const struc
     return k;
 }
 
+/* Sometimes the choice is explained: the sentence that decided, of the reply not chosen. */
+static void add_reason(struct making *m, const struct reply *a, const struct reply *b, int better,
+                       int k) {
+    CAI_AUTO(buf) struct cai_buf text = {0};
+    if (better != 0) {
+        cai_buf_puts(&text, better > 0 ? "(B) " : "(A) ");
+        quote_flaw(better > 0 ? b : a, (enum fault)k, k, &text);
+    }
+    turn(m, "user", "Why?", false);
+    turn(m, "assistant", better ? text.data : CLERK_NO_FLAW, true);
+}
+
 static bool choose_first(struct draws *d, const struct request *r, const struct reply *a,
                          const struct reply *b, int k) {
     int better = difference(r, a, b, k);
@@ -249,7 +261,10 @@ static void make_choice(struct making *m) {
     struct habits h = draw_habits(d, 0.6, &usual);
     struct reply a = reply_draw(d, &r, &h), b = reply_draw(d, &r, &h);
     int k = draw_difference(d, &r, &a, &b);
+    int better = difference(&r, &a, &b, k);
     ask_choice(m, k, &r, reply_words(m, &a), reply_words(m, &b), choose_first(d, &r, &a, &b, k));
+    if (draw_chance(d, 0.6))
+        add_reason(m, &a, &b, better, k);
     for (size_t more = draw_below(d, CHOICES); more > 0; more--) {
         k = draw_difference(d, &r, &a, &b);
         turn(m, "user", principle_words(m, USE_CHOICE, matter_words(m, k)), false);
@@ -261,7 +276,7 @@ static void make_choice(struct making *m) {
 void corpus_document(uint64_t seed, enum corpus_part part, uint64_t index, struct cai_arena *arena,
                      struct document *ret) {
     static const double shares[][6] = {[CORPUS_CHAT] = {0.5, 0.5, 0, 0, 0, 0},
-                                       [CORPUS_ALL] = {0.10, 0.04, 0.48, 0.32, 0.04, 0.02}};
+                                       [CORPUS_ALL] = {0.08, 0.03, 0.44, 0.40, 0.03, 0.02}};
     static void (*const make[])(struct making *) = {make_chat,   make_again,         make_critique,
                                                     make_choice, make_spoilt_choice, make_red};
     *ret = (struct document){0};
