@@ -47,12 +47,12 @@ struct choice_example {
 /* The words around principles; every one has a default that is written to the canonical
  * form, so that a revision says all of what a model is shown. */
 struct constitution_frames {
-    const char *critique;       /* how a critique is asked for: "{principle}" */
-    const char *revision;       /* "{principle}" */
-    const char *choice;         /* "{conversation}" "{principle}" "{a}" "{b}" */
+    const char *critique; /* how a critique is asked for: "{principle}" */
+    const char *revision; /* "{principle}" */
+    const char *choice;   /* "{conversation}" "{principle}" "{a}" "{b}" */
     const char *critique_prefix, *revision_prefix, *choice_prefix; /* begins the model's reply */
     const char *option_a, *option_b;                               /* whole option strings */
-    const char *no_flaw;        /* a critique that begins so means "keep the reply" */
+    const char *no_flaw; /* a critique that begins so means "keep the reply" */
 };
 
 struct constitution {

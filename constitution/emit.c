@@ -138,7 +138,8 @@ void constitution_write_yaml(const struct constitution *c, struct cai_buf *ret) 
                    c->per_comparison);
     bool any = false;
     for (size_t i = 0; i < FRAME_FIELDS; i++) {
-        const char *text = *(const char *const *)((const char *)&c->frames + frame_fields[i].offset);
+        const char *text =
+            *(const char *const *)((const char *)&c->frames + frame_fields[i].offset);
         if (strcmp(text, frame_fields[i].text) == 0)
             continue;
         cai_buf_puts(ret, any ? "" : "frames:\n");

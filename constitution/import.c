@@ -63,7 +63,8 @@ static bool paper_pairs(struct import *m, const json_t *root) {
     const char *key;
     json_t *v;
     json_object_foreach((json_t *)root, key, v) {
-        const json_t *prompt = json_object_get(v, "prompt"), *edit = json_object_get(v, "edit_request");
+        const json_t *prompt = json_object_get(v, "prompt"),
+                     *edit = json_object_get(v, "edit_request");
         char where[128];
         if (json_is_array(prompt))
             prompt = json_array_get(prompt, 0);
@@ -71,8 +72,8 @@ static bool paper_pairs(struct import *m, const json_t *root) {
         if (!json_is_string(prompt) || !json_is_string(edit))
             return wrong(m, where, "{\"prompt\": [text], \"edit_request\": text}");
         add(m, id_of(key), between(json_string_value(prompt), "CritiqueRequest:", "Critique:"),
-            between(json_string_value(edit), "RevisionRequest:", "Revision:"), NULL, "Bai et al. 2022",
-            key);
+            between(json_string_value(edit), "RevisionRequest:", "Revision:"), NULL,
+            "Bai et al. 2022", key);
     }
     return true;
 }
@@ -96,7 +97,8 @@ static bool read_paper(struct import *m, const json_t *root) {
     bool pairs = json_is_object(root);
     json_object_set_new(m->out, "name", json_string(pairs ? "cai-paper" : "cai-paper-choices"));
     if (!pairs && !json_is_array(root))
-        return wrong(m, "the file", "an object of critique and revision requests, or a list of texts");
+        return wrong(m, "the file",
+                     "an object of critique and revision requests, or a list of texts");
     return pairs ? paper_pairs(m, root) : paper_choices(m, root);
 }
 
@@ -111,7 +113,8 @@ static bool chat_example(struct import *m, const json_t *chat, size_t from, json
             return wrong(m, "'system_chat'", "of user and assistant turns, six to an example");
     }
     json_t *e = json_pack("{s:[{s:s},{s:s}]}", "turns", "user", t[0], "assistant", t[1]);
-    static const char *const keys[] = {"critique_request", "critique", "revision_request", "revision"};
+    static const char *const keys[] = {"critique_request", "critique", "revision_request",
+                                       "revision"};
     for (size_t i = 0; i < 4; i++)
         json_object_set_new(e, keys[i], between(t[i + 2], "", ""));
     json_array_append_new(examples, e);
@@ -146,7 +149,8 @@ static bool read_hf(struct import *m, const json_t *root) {
         return wrong(m, "'constitutions'", "a list of {\"critic\", \"revision\"}");
     json_array_foreach(list, i, v) {
         char where[48], id[32];
-        const json_t *critic = json_object_get(v, "critic"), *revision = json_object_get(v, "revision");
+        const json_t *critic = json_object_get(v, "critic"),
+                     *revision = json_object_get(v, "revision");
         snprintf(where, sizeof where, "constitutions[%zu]", i);
         snprintf(id, sizeof id, "hf-%zu", i + 1);
         if (!json_is_string(critic) || !json_is_string(revision))
@@ -192,8 +196,9 @@ int constitution_import(const char *format, const char *path, struct input_repor
     if (!root) {
         report->source = text.data;
         report->source_len = text.len;
-        input_report_add(report, e.line > 0 ? (size_t)e.line : 1, e.column > 0 ? (size_t)e.column : 1,
-                         "C001", "the published files are JSON", "%s", e.text);
+        input_report_add(report, e.line > 0 ? (size_t)e.line : 1,
+                         e.column > 0 ? (size_t)e.column : 1, "C001",
+                         "the published files are JSON", "%s", e.text);
         report->source = NULL;
         return input_report_status(report);
     }

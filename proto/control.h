@@ -18,7 +18,8 @@
  *
  * verb                 arguments → reply
  * ping                 {} → {"epoch", "version"}
- * version              {} → {"version", "epoch", "started_ms", "state_dir", "pid", "workers", "jobs"}
+ * version              {} → {"version", "epoch", "started_ms", "state_dir", "pid", "workers",
+ *                       "jobs"}
  * submit !             {"spec": job_to_json's object, "canonical"?: a constitution's canonical
  *                       form as a string, "source"?: name of its file, "hold" (false)}
  *                      → {"id", "name", "state", "revision", "warnings": ["…"]}

@@ -106,15 +106,21 @@ static int find_marks(const char *path, size_t n, const char *text, struct mark 
     return 0;
 }
 
-/* The text between the marks: n + 1 gaps, into which p's slots are put in order. */
-static int find_gaps(const char *path, const char *text, struct gap *gap, struct hf_pieces *p) {
+/* The text between the marks: n + 1 gaps. The first time (`order`) the slots get their
+ * messages; the second time they must stand in the same order. */
+static int find_gaps(const char *path, const char *text, bool order, struct gap *gap,
+                     struct hf_pieces *p) {
     CAI_AUTO(mem) struct mark *mark = cai_alloc((p->n + 1) * sizeof *mark);
     CAI_TRY(find_marks(path, p->n, text, mark));
     size_t at = 0;
     for (size_t i = 0; i < p->n; i++) {
         gap[i] = (struct gap){text + at, mark[i].begin - at};
         at = mark[i].end;
-        p->slot[i].message = mark[i].message;
+        if (order)
+            p->slot[i].message = mark[i].message;
+        else if (p->slot[i].message != mark[i].message)
+            return cai_fail(CAI_EINPUT, "%s: the chat template orders messages by what they say, "
+                            "which is not supported", path);
     }
     gap[p->n] = (struct gap){text + at, strlen(text + at)};
     return 0;
@@ -154,15 +160,15 @@ static bool find_rules(const struct gap *gap, size_t i, struct hf_pieces *p) {
 
 static int take_apart(const char *path, const char *plain, const char *wrapped,
                       struct gap *gap, struct hf_pieces *p) {
-    CAI_TRY(find_gaps(path, plain, gap, p));
+    CAI_TRY(find_gaps(path, plain, true, gap, p));
     for (size_t i = 0; i <= p->n; i++)
         cai_buf_append(&p->literal[i], gap[i].begin, gap[i].len);
-    CAI_TRY(find_gaps(path, wrapped, gap, p));
+    CAI_TRY(find_gaps(path, wrapped, false, gap, p));
     for (size_t i = 0; i <= p->n; i++)
         if (!find_rules(&gap[i], i, p))
             return cai_fail(CAI_EINPUT, "%s: the chat template treats whitespace around message %zu "
                             "in a way that is not supported", path,
-                            i < p->n ? p->slot[i].message : p->slot[i - 1].message);
+                            p->n ? p->slot[i < p->n ? i : i - 1].message : 0);
     return 0;
 }
 

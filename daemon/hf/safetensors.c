@@ -137,9 +137,6 @@ static int check_cover(const char *path, const struct hf_file *f, const char *da
 
 static int parse_header(const char *path, json_t *header, const char *data, size_t data_size,
                         struct hf_file *f) {
-    if (json_object_size(header) > HF_MAX_TENSORS + 1)
-        return cai_fail(CAI_ELIMIT, "%s: %zu tensors, the limit is %d", path,
-                        json_object_size(header), HF_MAX_TENSORS);
     f->tensors = cai_alloc(json_object_size(header) * sizeof *f->tensors + 1);
     const char *key;
     json_t *v;
@@ -155,6 +152,27 @@ static int parse_header(const char *path, json_t *header, const char *data, size
     }
     qsort(f->tensors, f->n, sizeof *f->tensors, by_offset);
     return check_cover(path, f, data, data_size);
+}
+
+/* Members of the outermost object, counted before anything is allocated for them. */
+static size_t count_members(const char *json, size_t len) {
+    size_t n = 0;
+    int depth = 0;
+    bool quoted = false;
+    for (size_t i = 0; i < len; i++) {
+        if (quoted) {
+            if (json[i] == '\\')
+                i++; /* what is escaped ends nothing */
+            else
+                quoted = json[i] != '"';
+        } else if (json[i] == '"') {
+            quoted = true;
+        } else {
+            depth += (json[i] == '{' || json[i] == '[') - (json[i] == '}' || json[i] == ']');
+            n += depth == 1 && json[i] == ':';
+        }
+    }
+    return n;
 }
 
 int hf_file_parse(const char *path, const void *bytes, size_t size, struct hf_file *ret) {
@@ -173,6 +191,10 @@ int hf_file_parse(const char *path, const void *bytes, size_t size, struct hf_fi
                         "(truncated?)", path, (unsigned long long)n, size);
     if (n == 0 || p[8] != '{')
         return cai_fail(CAI_EINPUT, "%s: the header must begin with '{'", path);
+    size_t members = count_members((const char *)p + 8, n);
+    if (members > HF_MAX_TENSORS + 1) /* and __metadata__ */
+        return cai_fail(CAI_ELIMIT, "%s: %zu tensors, the limit is %d", path, members,
+                        HF_MAX_TENSORS);
     json_auto_t *header = NULL;
     CAI_TRY(hf_json_parse(path, (const char *)p + 8, n, HF_JSON_PLAIN, &header));
     struct hf_file f = {0};

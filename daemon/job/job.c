@@ -16,7 +16,7 @@ struct reading {
     struct job_spec *j;
     struct input_report *report;
     const struct yaml_node *nodes[JOB_SETTINGS_MAX]; /* where a setting was given */
-    const char *const *sets; /* assignments from the command line */
+    const char *const *sets;                         /* assignments from the command line */
     size_t n_sets;
     bool set[JOB_SETTINGS_MAX];
 };
@@ -51,14 +51,16 @@ static void read_group(struct reading *r, const char *path, const struct yaml_no
         r->j->given[s - settings] = schema_value(&s->field, path, node, r->j, r->report);
         return;
     }
-    input_report_add(r->report, node->line, node->column, "C013", NULL, "'%s' must be a map%s, found %s",
-                     path, s ? " or false" : "", yaml_describe(node, found, sizeof found));
+    input_report_add(r->report, node->line, node->column, "C013", NULL,
+                     "'%s' must be a map%s, found %s", path, s ? " or false" : "",
+                     yaml_describe(node, found, sizeof found));
 }
 
 static void read_map(struct reading *r, const char *prefix, const struct yaml_node *map) {
     for (uint32_t i = 0; i < map->n; i++) {
         char path[128];
-        int len = snprintf(path, sizeof path, "%s%s%s", prefix, *prefix ? "." : "", map->keys[i].text);
+        int len =
+            snprintf(path, sizeof path, "%s%s%s", prefix, *prefix ? "." : "", map->keys[i].text);
         bool fits = len > 0 && (size_t)len < sizeof path && !strchr(map->keys[i].text, '.');
         const struct setting *s = fits ? setting_find(path, (size_t)len) : NULL;
         if (s) {
@@ -104,7 +106,8 @@ static void check_name(struct reading *r, const struct yaml_node *root) {
                          "'name' is not a name: '%.80s'", s);
 }
 
-/* ---- paths ---------------------------------------------------------------------------------------- */
+/* ---- paths
+ * ---------------------------------------------------------------------------------------- */
 
 static bool is_word(const struct setting *s, const char *text) {
     if (s->role == ROLE_MODEL)
@@ -112,7 +115,8 @@ static bool is_word(const struct setting *s, const char *text) {
                (strcmp(text, "start") == 0 || strcmp(text, "latest") == 0);
     if (s->role == ROLE_CONSTITUTION) {
         size_t n = strlen(text);
-        bool yaml = n > 5 && (strcmp(text + n - 5, ".yaml") == 0 || strcmp(text + n - 4, ".yml") == 0);
+        bool yaml =
+            n > 5 && (strcmp(text + n - 5, ".yaml") == 0 || strcmp(text + n - 4, ".yml") == 0);
         return !strchr(text, '/') && !yaml;
     }
     return false;
@@ -133,8 +137,9 @@ static void check_path(const struct setting *s, const char *path, const struct y
     CAI_AUTO(mem) char *config = cai_path_join(path, "config.json");
     bool folder = s->role == ROLE_MODEL;
     if (stat(path, &st) < 0)
-        input_report_add(report, at->line, at->column, "C040", "paths are taken from the job file's folder",
-                         "'%s': no such %s: %s", s->field.key, folder ? "folder" : "file", path);
+        input_report_add(report, at->line, at->column, "C040",
+                         "paths are taken from the job file's folder", "'%s': no such %s: %s",
+                         s->field.key, folder ? "folder" : "file", path);
     else if (folder ? !S_ISDIR(st.st_mode) : !S_ISREG(st.st_mode))
         input_report_add(report, at->line, at->column, "C040", NULL, "'%s' must be a %s: %s",
                          s->field.key, folder ? "folder" : "file", path);
@@ -142,9 +147,10 @@ static void check_path(const struct setting *s, const char *path, const struct y
         input_report_add(report, at->line, at->column, "C040", "look at its permissions",
                          "'%s' cannot be read: %s", s->field.key, path);
     else if (folder && !cai_file_exists(config))
-        input_report_add(report, at->line, at->column, "C040",
-                         "a model is a Hugging Face folder: config.json, model.safetensors, tokenizer.json",
-                         "'%s' has no config.json: %s", s->field.key, path);
+        input_report_add(
+            report, at->line, at->column, "C040",
+            "a model is a Hugging Face folder: config.json, model.safetensors, tokenizer.json",
+            "'%s' has no config.json: %s", s->field.key, path);
 }
 
 static void resolve(struct job_spec *j, const struct setting *s, const struct yaml_node *at,
@@ -156,7 +162,8 @@ static void resolve(struct job_spec *j, const struct setting *s, const struct ya
     check_path(s, *text, at, report);
 }
 
-/* ---- what must hold together ------------------------------------------------------------------------ */
+/* ---- what must hold together
+ * ------------------------------------------------------------------------ */
 
 static void cross_error(struct input_report *report, const char *help, const char *text) {
     input_report_add(report, 0, 0, "C042", help, "%s", text);
@@ -199,14 +206,16 @@ static void check_advice(const struct job_spec *j, struct input_report *report) 
                          "rates from it are marked unverified; labelled.jsonl would train one",
                          "data.classifier is absent: harm is judged by zero-shot options");
     if (j->ppo.enabled && (j->ppo.rollout.top_p < 1 || j->ppo.rollout.temperature <= 0))
-        input_report_add(report, 0, 0, "W203", "use top_p: 1.0 and a temperature above 0",
-                         "stages.ppo.rollout is not pure sampling: the ratio is not that of the policy");
+        input_report_add(
+            report, 0, 0, "W203", "use top_p: 1.0 and a temperature above 0",
+            "stages.ppo.rollout is not pure sampling: the ratio is not that of the policy");
     if (j->prefer.members > 1 && j->ppo.enabled && j->ppo.pm_variance == 0)
         input_report_add(report, 0, 0, "W204", "set stages.ppo.pm_variance: 0.1",
                          "the members' disagreement is not used");
 }
 
-/* ---- assignments ---------------------------------------------------------------------------------------- */
+/* ---- assignments
+ * ---------------------------------------------------------------------------------------- */
 
 static void assign_unknown(const char *path, struct input_report *report) {
     const char *names[JOB_SETTINGS_MAX];
@@ -242,8 +251,8 @@ static const struct setting *assign(struct job_spec *j, const char *assignment,
         return NULL;
     }
     const char *text = cai_arena_strdup(&j->arena, equals + 1);
-    *ret_node = (struct yaml_node){.kind = YAML_TEXT, .text = text, .n = (uint32_t)strlen(text),
-                                   .quoted = true};
+    *ret_node = (struct yaml_node){
+        .kind = YAML_TEXT, .text = text, .n = (uint32_t)strlen(text), .quoted = true};
     if (ret_node->n == 0) {
         input_report_add(report, 0, 0, "C013", NULL, "'%s' must not be empty", path);
         return NULL;
@@ -254,7 +263,8 @@ static const struct setting *assign(struct job_spec *j, const char *assignment,
     return s;
 }
 
-/* ---- the whole ----------------------------------------------------------------------------------------- */
+/* ---- the whole
+ * ----------------------------------------------------------------------------------------- */
 
 static void check_version(const struct job_spec *j, const struct yaml_node *root,
                           struct input_report *report) {
@@ -351,7 +361,8 @@ void job_free(struct job_spec *j) {
     free(j);
 }
 
-/* ---- changes ---------------------------------------------------------------------------------------------- */
+/* ---- changes
+ * ---------------------------------------------------------------------------------------------- */
 
 int job_set(struct job_spec *j, const char *assignment, struct input_report *report) {
     size_t errors = report->errors;

@@ -48,7 +48,7 @@ static int read_into(const char *text, size_t len, struct input_report *report,
     struct run_config out = {.min_free_mb = raw.min_free_mb, .drain_s = raw.drain_s,
                              .gang_timeout_s = raw.gang_timeout_s,
                              .log_level = level_of(raw.log, c->log_level)};
-    strcpy(out.interface, raw.interface);
+    snprintf(out.interface, sizeof out.interface, "%s", raw.interface);
     *c = out;
     return 0;
 }

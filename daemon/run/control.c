@@ -61,7 +61,7 @@ static int check_one(const struct verb *v, const char *name, const char *spec, c
 static int check_args(const struct verb *v, const json_t *args) {
     char names[256];
     CAI_CHECK(strlen(v->args) < sizeof names);
-    strcpy(names, v->args);
+    snprintf(names, sizeof names, "%s", v->args);
     size_t known = 0;
     char *rest = names;
     for (char *word; (word = strsep(&rest, " "));) {

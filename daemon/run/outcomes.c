@@ -25,7 +25,7 @@ static void note_figure(struct job_run *j, const char *name, double value) {
     }
     if (j->n_figures == FIGURES_MAX || strlen(name) >= sizeof j->figures[0].name)
         return;
-    strcpy(j->figures[j->n_figures].name, name);
+    snprintf(j->figures[j->n_figures].name, sizeof j->figures[0].name, "%s", name);
     j->figures[j->n_figures++].value = value;
 }
 

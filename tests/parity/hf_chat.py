@@ -6,6 +6,7 @@ form equal to a rendering of its own.
 import random
 import sys
 import tempfile
+import unicodedata
 
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -183,7 +184,8 @@ def check_turns(c, what, tok, messages, got):
     for i, m in enumerate(messages):
         ids = got["ids"][got["starts"][i]:got["ends"][i]]
         text = tok.decode(ids, skip_special_tokens=False)
-        c.equal(f"{what}: turn {i} holds its text", m["content"].strip() in text, True)
+        c.equal(f"{what}: turn {i} holds its text", 
+                unicodedata.normalize("NFC", m["content"].strip()) in unicodedata.normalize("NFC", text), True)
         if m["role"] == "assistant" and got["end_id"] in got["ids"][got["ends"][i] - 1:]:
             c.equal(f"{what}: turn {i} ends with its marker", ids[-1], got["end_id"])
 
@@ -218,8 +220,10 @@ def check_style(c, program, name, template, normalizer):
                         c.equal(f"{what}: error comes through", ids in got.get("error", ""), True)
                         continue
                     if "leaves out" in got.get("error", ""):  # Mistral drops a system message
-                        gone = [m for m in messages if m["content"].strip() not in text]
-                        c.equal(f"{what}: {messages}: left out", len(gone) > 0, True)
+                        marked = [m | {"content": f"mark{i}x"} for i, m in enumerate(messages)]
+                        text, _ = expected(tok, marked, generate)
+                        c.equal(f"{what}: left out",
+                                all(m["content"] in text for m in marked), False)
                         continue
                     c.equal(f"{what}: {messages}: text", got.get("text", got), text)
                     if k < 4:
@@ -241,7 +245,9 @@ def check_injection(c, what, tok, messages, got):
     _, with_prompt = expected(tok, harmless, True)
     count = [sum(i in special for i in x) for x in (got["ids"], ids, with_prompt)]
     c.equal(f"{what}: special tokens {messages}", count[0] in count[1:], True)
-    c.equal(f"{what}: decodes", tok.decode(got["ids"], skip_special_tokens=False), got["text"])
+    decoded = tok.decode(got["ids"], skip_special_tokens=False)
+    c.equal(f"{what}: decodes", unicodedata.normalize("NFC", decoded),
+            unicodedata.normalize("NFC", got["text"]))
 
 
 def check_blank(c, name, probe, tok):

@@ -109,8 +109,8 @@ static int train_done(const struct stage_context *c, struct stage_verdict *ret) 
     ret->next = STAGE_DONE;
     if (strcmp(c->job->name, "gated") == 0 && c->round == 1 && !strstr(c->accepted, "look")) {
         ret->next = STAGE_WAIT;
-        strcpy(ret->gate, "look");
-        strcpy(ret->reason, "a person must look");
+        snprintf(ret->gate, sizeof ret->gate, "look");
+        snprintf(ret->reason, sizeof ret->reason, "a person must look");
     }
     return 0;
 }

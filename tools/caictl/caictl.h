@@ -29,10 +29,10 @@ struct globals {
 extern struct globals globals;
 
 struct command {
-    const char *name;     /* "jobs", "constitution check" */
-    const char *usage;    /* positionals and options, for people */
-    const char *options;  /* accepted: "hold set= timeout=" */
-    size_t least, most;   /* positionals */
+    const char *name;    /* "jobs", "constitution check" */
+    const char *usage;   /* positionals and options, for people */
+    const char *options; /* accepted: "hold set= timeout=" */
+    size_t least, most;  /* positionals */
     int (*run)(const struct args *a);
     const char *summary, *examples;
 };
@@ -55,8 +55,16 @@ void client_close(void);
 const char *client_endpoint(void);
 
 /* ---- output (table.c) ------------------------------------------------------------------------ */
-enum cell { CELL_TEXT, CELL_NUMBER, CELL_COUNT, CELL_SHARE, CELL_SECONDS, CELL_TIME, CELL_INTERVAL,
-            CELL_BOOL };
+enum cell {
+    CELL_TEXT,
+    CELL_NUMBER,
+    CELL_COUNT,
+    CELL_SHARE,
+    CELL_SECONDS,
+    CELL_TIME,
+    CELL_INTERVAL,
+    CELL_BOOL
+};
 struct column {
     const char *title, *key;
     enum cell kind;
@@ -86,8 +94,8 @@ int terminal_width(int fd); /* 0 when it is no terminal */
 /* ---- shared by command files --------------------------------------------------------------- */
 /* All rows of a paged verb, page by page, at most `limit` (< 0 = all); steals `arguments`. f
  * returns 0 to go on. 0 or an exit code (data.c). */
-int data_pages(const char *verb, json_t *arguments, int64_t limit, int (*f)(void *c, const json_t *row),
-               void *c);
+int data_pages(const char *verb, json_t *arguments, int64_t limit,
+               int (*f)(void *c, const json_t *row), void *c);
 int run_report(const struct args *a); /* report.c */
 
 /* Members of replies, with a default when absent. */

@@ -66,8 +66,10 @@ static int probe(const char *endpoint) {
         return CAI_OK;
     if (saved == EACCES || saved == EPERM)
         return cai_fail(CAI_EAUTH, "not allowed to use %s; join the group that owns it", path);
-    return cai_fail(CAI_ETIMEOUT, "no daemon answers at %s (%s); start one with "
-                    "`caid --spawn 2`, or name it with -s or CAID_SERVER", endpoint, strerror(saved));
+    return cai_fail(CAI_ETIMEOUT,
+                    "no daemon answers at %s (%s); start one with "
+                    "`caid --spawn 2`, or name it with -s or CAID_SERVER",
+                    endpoint, strerror(saved));
 }
 
 static int send_request(const char *verb, const char *json, const char *key) {
@@ -119,8 +121,8 @@ static int exchange(const char *verb, const char *json, const char *key, Cai__V1
             return rc < 0 ? rc : 0;
         disconnect(); /* a late answer to the old try must not be taken for the new one's */
         if (cai_now_ms() >= end)
-            return cai_fail(CAI_ETIMEOUT, "%s did not answer \"%s\" in %.0f s", client_endpoint(), verb,
-                            globals.timeout_s);
+            return cai_fail(CAI_ETIMEOUT, "%s did not answer \"%s\" in %.0f s", client_endpoint(),
+                            verb, globals.timeout_s);
     }
 }
 

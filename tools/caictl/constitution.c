@@ -21,7 +21,9 @@ static int load(const char *path, struct constitution **ret) {
     return show_findings(&report);
 }
 
-static bool is_file(const char *ref) { return strchr(ref, '/') || strstr(ref, ".y") || cai_file_exists(ref); }
+static bool is_file(const char *ref) {
+    return strchr(ref, '/') || strstr(ref, ".y") || cai_file_exists(ref);
+}
 
 /* A file, or what the daemon keeps under a name or revision. */
 static int load_any(const char *ref, struct constitution **ret) {
@@ -39,12 +41,15 @@ static int load_any(const char *ref, struct constitution **ret) {
     return show_findings(&report);
 }
 
-/* ---- check ------------------------------------------------------------------------------------ */
+/* ---- check ------------------------------------------------------------------------------------
+ */
 
 static void print_principles(const struct constitution *c) {
     json_t *rows = json_array();
-    static const struct column columns[] = {{"ID", "id", CELL_TEXT}, {"TIER", "tier", CELL_NUMBER},
-                                            {"WEIGHT", "weight", CELL_NUMBER}, {"PHASES", "phases", CELL_TEXT},
+    static const struct column columns[] = {{"ID", "id", CELL_TEXT},
+                                            {"TIER", "tier", CELL_NUMBER},
+                                            {"WEIGHT", "weight", CELL_NUMBER},
+                                            {"PHASES", "phases", CELL_TEXT},
                                             {"TITLE", "title", CELL_TEXT}};
     for (size_t i = 0; i < c->n_principles; i++) {
         const struct principle *p = &c->principles[i];
@@ -67,10 +72,11 @@ static int run_check(const struct args *a) {
         if (code)
             continue;
         if (globals.json) {
-            json_t *o = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I}", "file", a->positional[i], "name", c->name,
-                                  "revision", c->revision, "principles", (json_int_t)c->n_principles,
-                                  "critique_examples", (json_int_t)c->n_critique_examples,
-                                  "choice_examples", (json_int_t)c->n_choice_examples);
+            json_t *o = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I}", "file", a->positional[i],
+                                  "name", c->name, "revision", c->revision, "principles",
+                                  (json_int_t)c->n_principles, "critique_examples",
+                                  (json_int_t)c->n_critique_examples, "choice_examples",
+                                  (json_int_t)c->n_choice_examples);
             print_json(o);
             json_decref(o);
         } else if (!globals.quiet) {
@@ -83,7 +89,8 @@ static int run_check(const struct args *a) {
     return first;
 }
 
-/* ---- list, show, diff, import ----------------------------------------------------------------- */
+/* ---- list, show, diff, import -----------------------------------------------------------------
+ */
 
 static int run_list(const struct args *a) {
     static const struct column columns[] = {
@@ -125,8 +132,9 @@ static int run_diff(const struct args *a) {
         CAI_AUTO(buf) struct cai_buf text = {0};
         size_t n = constitution_diff(x, y, &text);
         if (globals.json) {
-            json_t *o = json_pack("{s:I, s:s, s:s, s:s}", "differences", (json_int_t)n, "from", x->revision,
-                                  "to", y->revision, "text", text.data ? text.data : "");
+            json_t *o =
+                json_pack("{s:I, s:s, s:s, s:s}", "differences", (json_int_t)n, "from", x->revision,
+                          "to", y->revision, "text", text.data ? text.data : "");
             print_json(o);
             json_decref(o);
         } else {
@@ -152,7 +160,8 @@ static int run_import(const struct args *a) {
     return code;
 }
 
-/* ---- apply, rollback ----------------------------------------------------------------------------- */
+/* ---- apply, rollback
+ * ----------------------------------------------------------------------------- */
 
 static int print_applied(json_t *reply) {
     if (globals.json) {
@@ -160,7 +169,8 @@ static int print_applied(json_t *reply) {
     } else {
         CAI_AUTO(buf) struct cai_buf running = {0};
         cell_text(&running, json_object_get(reply, "running"), CELL_TEXT);
-        printf("%s is now at revision %.12s%s\n", text_of(reply, "name"), text_of(reply, "revision"),
+        printf("%s is now at revision %.12s%s\n", text_of(reply, "name"),
+               text_of(reply, "revision"),
                json_is_false(json_object_get(reply, "changed")) ? ", as before" : "");
         if (running.len)
             say("Jobs that keep the revision they began with: %s\n", running.data);
@@ -183,9 +193,10 @@ static int run_apply(const struct args *a) {
         return EXIT_OK;
     }
     const char *message = args_get(a, "message");
-    code = client_call("constitution.apply",
-                       json_pack("{s:s, s:s}", "canonical", text.data, "message", message ? message : ""),
-                       true, &reply);
+    code = client_call(
+        "constitution.apply",
+        json_pack("{s:s, s:s}", "canonical", text.data, "message", message ? message : ""), true,
+        &reply);
     return code ? code : print_applied(reply);
 }
 
@@ -197,7 +208,8 @@ static int run_rollback(const struct args *a) {
     return code ? code : print_applied(reply);
 }
 
-/* ---- try, stats -------------------------------------------------------------------------------- */
+/* ---- try, stats --------------------------------------------------------------------------------
+ */
 
 /* --prompt (several) and the rows of --prompts FILE; at most 20. */
 static int read_prompts(const struct args *a, json_t *list) {
@@ -244,11 +256,13 @@ static void print_tried(const json_t *rows) {
 static int await_ticket(json_int_t ticket, json_t **ret) {
     for (;;) {
         const struct timespec pause = {0, 300000000};
-        int code = client_call("constitution.tried", json_pack("{s:I}", "ticket", ticket), false, ret);
+        int code =
+            client_call("constitution.tried", json_pack("{s:I}", "ticket", ticket), false, ret);
         if (code || !json_is_true(json_object_get(*ret, "pending")))
             return code;
         if (terminal_width(2))
-            say("\r%lld of %lld", (long long)integer_of(*ret, "done"), (long long)integer_of(*ret, "total"));
+            say("\r%lld of %lld", (long long)integer_of(*ret, "done"),
+                (long long)integer_of(*ret, "total"));
         json_decref(*ret);
         nanosleep(&pause, NULL);
     }
@@ -301,10 +315,10 @@ static int run_try(const struct args *a) {
 
 static int run_stats(const struct args *a) {
     static const struct column columns[] = {
-        {"PRINCIPLE", "principle", CELL_TEXT}, {"DRAWN", "drawn", CELL_COUNT},
+        {"PRINCIPLE", "principle", CELL_TEXT},  {"DRAWN", "drawn", CELL_COUNT},
         {"UNCHANGED", "unchanged", CELL_COUNT}, {"DROPPED", "dropped", CELL_COUNT},
-        {"NO FLAW", "no_flaw", CELL_COUNT},    {"EDIT", "edit", CELL_SHARE},
-        {"LABELS", "labels", CELL_COUNT},      {"MARGIN", "margin", CELL_NUMBER},
+        {"NO FLAW", "no_flaw", CELL_COUNT},     {"EDIT", "edit", CELL_SHARE},
+        {"LABELS", "labels", CELL_COUNT},       {"MARGIN", "margin", CELL_NUMBER},
         {"FLIPPED", "flipped", CELL_COUNT}};
     json_t *reply, *o = json_object();
     int64_t id;
@@ -319,11 +333,13 @@ static int run_stats(const struct args *a) {
 }
 
 const struct command constitution_commands[] = {
-    {"constitution check", "FILE…", "", 1, ARGS_MAX, run_check, "Check constitution files; no daemon needed",
-     "  caictl constitution check house.yaml\n"},
-    {"constitution list", "[NAME]", "", 0, 1, run_list, "Constitutions the daemon keeps; with a name, its revisions",
+    {"constitution check", "FILE…", "", 1, ARGS_MAX, run_check,
+     "Check constitution files; no daemon needed", "  caictl constitution check house.yaml\n"},
+    {"constitution list", "[NAME]", "", 0, 1, run_list,
+     "Constitutions the daemon keeps; with a name, its revisions",
      "  caictl constitution list\n  caictl constitution list house-rules\n"},
-    {"constitution show", "REF|FILE [--list]", "list", 1, 1, run_show, "Print one as YAML, or its principles as a table",
+    {"constitution show", "REF|FILE [--list]", "list", 1, 1, run_show,
+     "Print one as YAML, or its principles as a table",
      "  caictl constitution show house-rules\n  caictl constitution show house.yaml --list\n"},
     {"constitution diff", "REF|FILE REF|FILE", "", 2, 2, run_diff,
      "What differs, principle by principle; exit code 1 if anything does",
@@ -331,15 +347,18 @@ const struct command constitution_commands[] = {
     {"constitution apply", "FILE [-m MESSAGE] [--dry-run]", "message dry-run", 1, 1, run_apply,
      "Make a file the current revision of its name; running jobs keep theirs",
      "  caictl constitution apply house.yaml -m \"softer on satire\"\n"},
-    {"constitution rollback", "NAME [--to REVISION]", "to", 1, 1, run_rollback, "Go back to an earlier revision",
-     "  caictl constitution rollback house-rules\n"},
+    {"constitution rollback", "NAME [--to REVISION]", "to", 1, 1, run_rollback,
+     "Go back to an earlier revision", "  caictl constitution rollback house-rules\n"},
     {"constitution import", "FILE --from cai-paper|hf", "from", 1, 1, run_import,
      "Turn a published constitution into YAML, one principle per published pair",
-     "  caictl constitution import CritiqueRevisionInstructions.json --from cai-paper >paper.yaml\n"},
-    {"constitution try", "REF|FILE --model DIR (--prompt TEXT… | --prompts FILE) [--principle ID]\n"
-     "       [--limit N] [--seed N]", "model prompt prompts principle limit seed", 1, 1, run_try,
+     "  caictl constitution import CritiqueRevisionInstructions.json --from cai-paper "
+     ">paper.yaml\n"},
+    {"constitution try",
+     "REF|FILE --model DIR (--prompt TEXT… | --prompts FILE) [--principle ID]\n"
+     "       [--limit N] [--seed N]",
+     "model prompt prompts principle limit seed", 1, 1, run_try,
      "See what principles make a model critique and rewrite",
      "  caictl constitution try house.yaml --model ./base --prompt \"How do I pick a lock?\"\n"},
-    {"constitution stats", "[JOB]", "", 0, 1, run_stats, "How often each principle was drawn, and what it did",
-     "  caictl constitution stats 1\n"},
+    {"constitution stats", "[JOB]", "", 0, 1, run_stats,
+     "How often each principle was drawn, and what it did", "  caictl constitution stats 1\n"},
     {0}};

@@ -33,8 +33,8 @@ static json_t *with_id(const struct args *a) {
     return json_pack("{s:I}", "id", (json_int_t)id);
 }
 
-int data_pages(const char *verb, json_t *arguments, int64_t limit, int (*f)(void *c, const json_t *row),
-               void *c) {
+int data_pages(const char *verb, json_t *arguments, int64_t limit,
+               int (*f)(void *c, const json_t *row), void *c) {
     int code = 0;
     for (bool more = true; more && code == 0 && limit != 0;) {
         json_t *reply, *row;
@@ -66,8 +66,8 @@ static int print_sample(void *c, const json_t *row) {
         return 0;
     }
     printf("-- round %lld  %s  item %lld.%lld  %s", (long long)integer_of(row, "round"),
-           text_of(row, "stage"), (long long)integer_of(row, "item"), (long long)integer_of(row, "k"),
-           text_of(row, "kind"));
+           text_of(row, "stage"), (long long)integer_of(row, "item"),
+           (long long)integer_of(row, "k"), text_of(row, "kind"));
     if (*text_of(row, "principle"))
         printf("  [%s]", text_of(row, "principle"));
     putchar('\n');
@@ -93,7 +93,8 @@ static int run_samples(const struct args *a) {
     return data_pages("samples", o, limit, print_sample, NULL);
 }
 
-/* ---- export ------------------------------------------------------------------------------------ */
+/* ---- export ------------------------------------------------------------------------------------
+ */
 
 static int print_row(void *c, const json_t *row) {
     (void)c;
@@ -149,21 +150,22 @@ static int copy_model(void *c, const json_t *row) {
     const char *path = text_of(row, "path");
     if (copy_folder(path, copy->to, &copy->files) < 0)
         return complain(EXIT_DAEMON, "%s", cai_error_text());
-    say("Copied %zu files of %s (hash %.12s) to %s\n", copy->files, path, text_of(row, "hash"), copy->to);
+    say("Copied %zu files of %s (hash %.12s) to %s\n", copy->files, path, text_of(row, "hash"),
+        copy->to);
     return 0;
 }
 
 static int run_export(const struct args *a) {
-    static const char *const known[] = {"replies", "examples", "sft", "pairs", "labels", "red_team",
-                                        "metrics", "model"};
+    static const char *const known[] = {"replies", "examples", "sft",     "pairs",
+                                        "labels",  "red_team", "metrics", "model"};
     const char *what = a->positional[1];
     bool found = false;
     for (size_t i = 0; i < CAI_COUNT(known); i++)
         found = found || strcmp(known[i], what) == 0;
     if (!found) {
         const char *near = cai_text_nearest(what, known, CAI_COUNT(known));
-        return complain(EXIT_USAGE, "cannot export '%s'%s%s%s", what, near ? "; did you mean '" : "",
-                        near ? near : "", near ? "'?" : "");
+        return complain(EXIT_USAGE, "cannot export '%s'%s%s%s", what,
+                        near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
     }
     json_t *o = with_id(a);
     if (!o)
@@ -174,7 +176,8 @@ static int run_export(const struct args *a) {
     return data_pages("export", o, -1, model ? copy_model : print_row, &copy);
 }
 
-/* ---- metrics ------------------------------------------------------------------------------------- */
+/* ---- metrics
+ * ------------------------------------------------------------------------------------- */
 
 static int collect(void *c, const json_t *row) {
     json_array_append(c, (json_t *)row);
@@ -182,8 +185,10 @@ static int collect(void *c, const json_t *row) {
 }
 
 static int run_metrics(const struct args *a) {
-    static const struct column columns[] = {{"ROUND", "round", CELL_NUMBER}, {"STAGE", "stage", CELL_TEXT},
-                                            {"STEP", "step", CELL_NUMBER}, {"NAME", "name", CELL_TEXT},
+    static const struct column columns[] = {{"ROUND", "round", CELL_NUMBER},
+                                            {"STAGE", "stage", CELL_TEXT},
+                                            {"STEP", "step", CELL_NUMBER},
+                                            {"NAME", "name", CELL_TEXT},
                                             {"VALUE", "value", CELL_NUMBER}};
     json_t *reply;
     int code;
@@ -214,13 +219,14 @@ const struct command data_commands[] = {
     {"report", "ID [--judged FILE] [--html FILE]", "judged html", 1, 1, run_report,
      "What became of the model: rates, plots, transcripts",
      "  caictl report 1\n  caictl report 1 --html report.html\n"
-     "  caictl export 1 replies >r.jsonl && my-judge r.jsonl >j.jsonl && caictl report 1 --judged j.jsonl\n"},
+     "  caictl export 1 replies >r.jsonl && my-judge r.jsonl >j.jsonl && caictl report 1 --judged "
+     "j.jsonl\n"},
     {"samples", "ID [--round N] [--stage S] [--kind K] [--item N] [--principle P] [--limit N]",
      "round stage kind item principle limit", 1, 1, run_samples,
      "Read prompts, replies, critiques and revisions",
      "  caictl samples 1\n  caictl samples 1 --stage revise --principle no-harm --limit 5\n"},
-    {"export", "ID replies|examples|sft|pairs|labels|red_team|metrics|model [--out FOLDER]", "out", 2, 2,
-     run_export, "JSON Lines of what a job made; or its last model, copied",
+    {"export", "ID replies|examples|sft|pairs|labels|red_team|metrics|model [--out FOLDER]", "out",
+     2, 2, run_export, "JSON Lines of what a job made; or its last model, copied",
      "  caictl export 1 pairs >pairs.jsonl\n  caictl export 1 model --out ./harmless\n"},
     {"metrics", "[ID] [--metric NAME] [--stage S]", "metric stage", 0, 1, run_metrics,
      "A job's figures by step; without an id the daemon's, for Prometheus",

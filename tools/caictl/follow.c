@@ -43,7 +43,9 @@ static int ended(const json_t *p) {
     return strcmp(state, "CANCELLED") == 0 ? EXIT_CANCELLED : -1;
 }
 
-static bool waits(const json_t *p) { return strcmp(text_of(p, "state"), "WAITING_REVIEW") == 0; }
+static bool waits(const json_t *p) {
+    return strcmp(text_of(p, "state"), "WAITING_REVIEW") == 0;
+}
 
 static int say_end(const json_t *p, int code) {
     CAI_AUTO(buf) struct cai_buf reason = {0};
@@ -79,13 +81,16 @@ int follow_wait(int64_t id, const char *state, double limit_s) {
         int end = ended(p);
         bool there = state && strcmp(text_of(p, "state"), state) == 0;
         if (there || end >= 0 || (waits(p) && !state)) {
-            code = there ? EXIT_OK : end >= 0 ? state ? EXIT_NEGATIVE : say_end(p, end) : say_waits(p);
+            code = there      ? EXIT_OK
+                   : end >= 0 ? state ? EXIT_NEGATIVE : say_end(p, end)
+                              : say_waits(p);
             json_decref(p);
             return code;
         }
         json_decref(p);
         if (limit_s >= 0 && (double)(cai_now_ms() - begun) / 1000 >= limit_s)
-            return complain(EXIT_TIMEOUT, "job %lld did not get there in %.0f s", (long long)id, limit_s);
+            return complain(EXIT_TIMEOUT, "job %lld did not get there in %.0f s", (long long)id,
+                            limit_s);
         nap(0.5);
     }
 }
@@ -136,6 +141,12 @@ static void put_bar(struct cai_buf *out, double share, int cells) {
 }
 
 static void compose(struct cai_buf *out, const json_t *p, bool bar) {
+    if (strcmp(text_of(p, "state"), "RUNNING") != 0 && !*text_of(p, "stage")) {
+        cell_text(out, json_object_get(p, "state"), CELL_TEXT);
+        cai_buf_puts(out, "  ");
+        cell_text(out, json_object_get(p, "reason"), CELL_TEXT);
+        return;
+    }
     char left[32];
     double done = number_of(p, "done", 0), total = number_of(p, "total", 0);
     double share = total > 0 ? done / total : 0, rate = number_of(p, "rate", 0);
@@ -220,7 +231,8 @@ static int run_watch(const struct args *a) {
     }
 }
 
-/* ---- logs ---------------------------------------------------------------------------------------- */
+/* ---- logs
+ * ---------------------------------------------------------------------------------------- */
 
 static void print_event(const json_t *row) {
     CAI_AUTO(buf) struct cai_buf text = {0};
@@ -234,8 +246,10 @@ static void print_event(const json_t *row) {
 static int64_t log_page(int64_t id, int64_t *after) {
     json_t *reply, *row;
     size_t i;
-    int code = client_call("logs", json_pack("{s:I, s:I, s:i}", "id", (json_int_t)id, "after",
-                                             (json_int_t)*after, "limit", 200), false, &reply);
+    int code = client_call("logs",
+                           json_pack("{s:I, s:I, s:i}", "id", (json_int_t)id, "after",
+                                     (json_int_t)*after, "limit", 200),
+                           false, &reply);
     if (code)
         return -1 - code;
     json_t *rows = json_object_get(reply, "rows");
@@ -265,7 +279,8 @@ static int run_logs(const struct args *a) {
 }
 
 const struct command follow_commands[] = {
-    {"watch", "ID", "", 1, 1, run_watch, "Show a job's progress until it ends or waits for a person",
+    {"watch", "ID", "", 1, 1, run_watch,
+     "Show a job's progress until it ends or waits for a person",
      "  caictl watch 1\n  caictl watch 1 -o json\n"},
     {"wait", "ID… [--for state=STATE] [--timeout SECONDS]", "for", 1, ARGS_MAX, run_wait,
      "Wait for jobs; the exit code says how they ended",

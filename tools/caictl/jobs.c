@@ -6,14 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- submit ------------------------------------------------------------------------------------ */
+/* ---- submit ------------------------------------------------------------------------------------
+ */
 
 /* A constitution that the daemon keeps: its text is fetched, so that its numbers count and the
  * job is checked against it before it is sent. */
 static int fetch_constitution(struct local_job *l) {
     json_t *reply;
-    int code = client_call("constitution.show", json_pack("{s:s}", "ref", l->job->constitution), false,
-                           &reply);
+    int code = client_call("constitution.show", json_pack("{s:s}", "ref", l->job->constitution),
+                           false, &reply);
     if (code)
         return code;
     const char *text = text_of(reply, "canonical");
@@ -86,14 +87,17 @@ static int run_submit(const struct args *a) {
     return code;
 }
 
-/* ---- lists --------------------------------------------------------------------------------------- */
+/* ---- lists
+ * --------------------------------------------------------------------------------------- */
 
 static int run_jobs(const struct args *a) {
     static const struct column columns[] = {
-        {"ID", "id", CELL_NUMBER},     {"NAME", "name", CELL_TEXT},    {"STATE", "state", CELL_TEXT},
-        {"ROUND", "round", CELL_NUMBER}, {"STAGE", "stage", CELL_TEXT}, {"DONE", "done", CELL_COUNT},
-        {"OF", "total", CELL_COUNT},   {"LEFT", "eta_s", CELL_SECONDS}, {"AGE", "elapsed_s", CELL_SECONDS},
-        {"WORKERS", "workers", CELL_NUMBER}, {"REASON", "reason", CELL_TEXT}};
+        {"ID", "id", CELL_NUMBER},          {"NAME", "name", CELL_TEXT},
+        {"STATE", "state", CELL_TEXT},      {"ROUND", "round", CELL_NUMBER},
+        {"STAGE", "stage", CELL_TEXT},      {"DONE", "done", CELL_COUNT},
+        {"OF", "total", CELL_COUNT},        {"LEFT", "eta_s", CELL_SECONDS},
+        {"AGE", "elapsed_s", CELL_SECONDS}, {"WORKERS", "workers", CELL_NUMBER},
+        {"REASON", "reason", CELL_TEXT}};
     json_t *reply, *o = json_pack("{s:b}", "all", args_has(a, "all"));
     if (args_has(a, "state"))
         json_object_set_new(o, "state", json_string(args_get(a, "state")));
@@ -102,18 +106,24 @@ static int run_jobs(const struct args *a) {
 }
 
 static int run_workers(const struct args *a) {
-    static const struct column columns[] = {
-        {"NAME", "name", CELL_TEXT},   {"HOST", "host", CELL_TEXT},      {"PID", "pid", CELL_NUMBER},
-        {"STATE", "state", CELL_TEXT}, {"JOB", "job", CELL_NUMBER},      {"STAGE", "stage", CELL_TEXT},
-        {"HEARTBEAT", "heartbeat_s", CELL_SECONDS}, {"CLASS", "numeric_class", CELL_TEXT},
-        {"VERSION", "version", CELL_TEXT}, {"REASON", "reason", CELL_TEXT}};
+    static const struct column columns[] = {{"NAME", "name", CELL_TEXT},
+                                            {"HOST", "host", CELL_TEXT},
+                                            {"PID", "pid", CELL_NUMBER},
+                                            {"STATE", "state", CELL_TEXT},
+                                            {"JOB", "job", CELL_NUMBER},
+                                            {"STAGE", "stage", CELL_TEXT},
+                                            {"HEARTBEAT", "heartbeat_s", CELL_SECONDS},
+                                            {"CLASS", "numeric_class", CELL_TEXT},
+                                            {"VERSION", "version", CELL_TEXT},
+                                            {"REASON", "reason", CELL_TEXT}};
     json_t *reply;
     (void)a;
     int code = client_call("workers", NULL, false, &reply);
     return code ? code : print_reply(reply, columns, CAI_COUNT(columns));
 }
 
-/* ---- one job ----------------------------------------------------------------------------------------- */
+/* ---- one job
+ * ----------------------------------------------------------------------------------------- */
 
 static void put_member(const char *title, const json_t *value, enum cell kind) {
     CAI_AUTO(buf) struct cai_buf text = {0};
@@ -122,21 +132,29 @@ static void put_member(const char *title, const json_t *value, enum cell kind) {
 }
 
 static void print_show(const json_t *o) {
-    static const struct column head[] = {
-        {"job", "id", CELL_NUMBER},          {"name", "name", CELL_TEXT},
-        {"state", "state", CELL_TEXT},       {"reason", "reason", CELL_TEXT},
-        {"waits for", "gate", CELL_TEXT},    {"round", "round", CELL_NUMBER},
-        {"of rounds", "rounds", CELL_NUMBER}, {"stage", "stage", CELL_TEXT},
-        {"constitution", "revision", CELL_TEXT}, {"class", "numeric_class", CELL_TEXT},
-        {"submitted", "submitted_ms", CELL_TIME}, {"started", "started_ms", CELL_TIME},
-        {"finished", "finished_ms", CELL_TIME}, {"folder", "work_dir", CELL_TEXT},
-        {"accepted", "accepted", CELL_TEXT}, {"ledger", "ledger", CELL_TEXT}};
-    static const struct column stages[] = {{"ROUND", "round", CELL_NUMBER}, {"STAGE", "stage", CELL_TEXT},
+    static const struct column head[] = {{"job", "id", CELL_NUMBER},
+                                         {"name", "name", CELL_TEXT},
+                                         {"state", "state", CELL_TEXT},
+                                         {"reason", "reason", CELL_TEXT},
+                                         {"waits for", "gate", CELL_TEXT},
+                                         {"round", "round", CELL_NUMBER},
+                                         {"of rounds", "rounds", CELL_NUMBER},
+                                         {"stage", "stage", CELL_TEXT},
+                                         {"constitution", "revision", CELL_TEXT},
+                                         {"class", "numeric_class", CELL_TEXT},
+                                         {"submitted", "submitted_ms", CELL_TIME},
+                                         {"started", "started_ms", CELL_TIME},
+                                         {"finished", "finished_ms", CELL_TIME},
+                                         {"folder", "work_dir", CELL_TEXT},
+                                         {"accepted", "accepted", CELL_TEXT},
+                                         {"ledger", "ledger", CELL_TEXT}};
+    static const struct column stages[] = {{"ROUND", "round", CELL_NUMBER},
+                                           {"STAGE", "stage", CELL_TEXT},
                                            {"STATE", "state", CELL_TEXT}};
-    static const struct column models[] = {{"ROUND", "round", CELL_NUMBER}, {"STAGE", "stage", CELL_TEXT},
-                                           {"KIND", "kind", CELL_TEXT}, {"K", "k", CELL_NUMBER},
-                                           {"STEP", "step", CELL_NUMBER}, {"HASH", "hash", CELL_TEXT},
-                                           {"PATH", "path", CELL_TEXT}};
+    static const struct column models[] = {
+        {"ROUND", "round", CELL_NUMBER}, {"STAGE", "stage", CELL_TEXT}, {"KIND", "kind", CELL_TEXT},
+        {"K", "k", CELL_NUMBER},         {"STEP", "step", CELL_NUMBER}, {"HASH", "hash", CELL_TEXT},
+        {"PATH", "path", CELL_TEXT}};
     for (size_t i = 0; i < CAI_COUNT(head); i++)
         put_member(head[i].title, json_object_get(o, head[i].key), head[i].kind);
     putchar('\n');
@@ -189,27 +207,36 @@ static int each(const struct args *a, const char *verb, const char *done, const 
     return first;
 }
 
-static int run_cancel(const struct args *a) { return each(a, "cancel", "cancelled", NULL); }
-static int run_requeue(const struct args *a) { return each(a, "requeue", "queued again", NULL); }
-static int run_resume(const struct args *a) { return each(a, "resume", "resumed", args_get(a, "accept")); }
+static int run_cancel(const struct args *a) {
+    return each(a, "cancel", "cancelled", NULL);
+}
+static int run_requeue(const struct args *a) {
+    return each(a, "requeue", "queued again", NULL);
+}
+static int run_resume(const struct args *a) {
+    return each(a, "resume", "resumed", args_get(a, "accept"));
+}
 
 const struct command job_commands[] = {
-    {"submit", "FILE [--set PATH=VALUE]… [--constitution REF] [--seed N] [--name NAME] [--hold]\n"
+    {"submit",
+     "FILE [--set PATH=VALUE]… [--constitution REF] [--seed N] [--name NAME] [--hold]\n"
      "       [--wait] [--parsable] [--dry-run]",
      "set constitution seed name hold wait parsable dry-run", 1, 1, run_submit,
      "Check a job with all it names, then start it",
-     "  caictl submit job.yaml\n  caictl submit job.yaml --set stages.ppo=off --constitution my.yaml\n"
+     "  caictl submit job.yaml\n  caictl submit job.yaml --set stages.ppo=off --constitution "
+     "my.yaml\n"
      "  id=$(caictl submit job.yaml --parsable) && caictl wait $id\n"},
     {"jobs", "[-a | --all] [--state STATE]", "all state", 0, 0, run_jobs, "List jobs",
      "  caictl jobs\n  caictl jobs -a -o json\n"},
-    {"show", "ID [--spec]", "spec", 1, 1, run_show, "All about one job: stages, models, hashes, why it waits",
+    {"show", "ID [--spec]", "spec", 1, 1, run_show,
+     "All about one job: stages, models, hashes, why it waits",
      "  caictl show 1\n  caictl show 1 --spec\n"},
     {"cancel", "ID…", "yes", 1, ARGS_MAX, run_cancel, "Stop jobs after their next checkpoint",
      "  caictl cancel 1\n"},
     {"resume", "ID… [--accept GATE]", "accept", 1, ARGS_MAX, run_resume,
      "Let a job that waits go on, accepting what it waits for",
      "  caictl resume 1\n  caictl resume 1 --accept overseer\n"},
-    {"requeue", "ID…", "", 1, ARGS_MAX, run_requeue, "Let a failed or cancelled job go on where it was",
-     "  caictl requeue 1\n"},
+    {"requeue", "ID…", "", 1, ARGS_MAX, run_requeue,
+     "Let a failed or cancelled job go on where it was", "  caictl requeue 1\n"},
     {"workers", "", "", 0, 0, run_workers, "List workers", "  caictl workers\n"},
     {0}};

@@ -23,7 +23,8 @@ void local_job_free(struct local_job *l) {
 
 static uint32_t phases_of(const struct job_spec *j) {
     bool rounds = j->rounds > 0;
-    return (rounds && j->revise.enabled ? PHASE_SFT : 0) | (rounds && j->label.enabled ? PHASE_RL : 0);
+    return (rounds && j->revise.enabled ? PHASE_SFT : 0) |
+           (rounds && j->label.enabled ? PHASE_RL : 0);
 }
 
 /* A constitution that is named by a path is read here; another is the daemon's to find. */
@@ -96,7 +97,8 @@ static int run_job_check(const struct args *a) {
         json_decref(o);
     } else if (!globals.quiet) {
         local_print_job(&l);
-        fprintf(stderr, "%s is valid; next: caictl submit %s\n", a->positional[0], a->positional[0]);
+        fprintf(stderr, "%s is valid; next: caictl submit %s\n", a->positional[0],
+                a->positional[0]);
     }
     local_job_free(&l);
     return EXIT_OK;
@@ -124,7 +126,8 @@ static int run_version(const struct args *a) {
     json_t *reply = NULL;
     int code = args_has(a, "client") ? EXIT_OK : client_try("version", NULL, false, &reply);
     if (globals.json) {
-        json_t *o = json_pack("{s:s, s:o}", "caictl", CAI_VERSION, "caid", reply ? reply : json_null());
+        json_t *o =
+            json_pack("{s:s, s:o}", "caictl", CAI_VERSION, "caid", reply ? reply : json_null());
         print_json(o);
         json_decref(o);
         return code;
@@ -143,7 +146,8 @@ static int run_version(const struct args *a) {
     return code;
 }
 
-/* ---- doctor ----------------------------------------------------------------------------------- */
+/* ---- doctor -----------------------------------------------------------------------------------
+ */
 
 static void check(json_t *rows, const char *name, bool ok, const char *help, char *text) {
     json_t *row = json_pack("{s:s, s:b, s:s}", "name", name, "ok", ok, "text", text);
@@ -170,8 +174,11 @@ static void check_cpu(json_t *rows) {
             memcpy(flags, line, sizeof flags);
     if (f)
         fclose(f);
-    const char *best = cpu_has(flags, "amx_bf16") ? "AMX" : cpu_has(flags, "avx512_bf16") ? "AVX512-BF16"
-                       : cpu_has(flags, "avx512f") ? "AVX512" : cpu_has(flags, "avx2") ? "AVX2" : "none";
+    const char *best = cpu_has(flags, "amx_bf16")      ? "AMX"
+                       : cpu_has(flags, "avx512_bf16") ? "AVX512-BF16"
+                       : cpu_has(flags, "avx512f")     ? "AVX512"
+                       : cpu_has(flags, "avx2")        ? "AVX2"
+                                                       : "none";
     check(rows, "cpu", strcmp(best, "none") != 0, "training will be slow without AVX2",
           cai_format("%ld cores, best vector unit: %s", sysconf(_SC_NPROCESSORS_ONLN), best));
 }
@@ -185,8 +192,8 @@ static void check_memory(json_t *rows) {
 
 static void check_gpu(json_t *rows) {
     bool driver = cai_file_exists("/dev/nvidiactl");
-    check(rows, "gpu", true, NULL, cai_format("%s", driver ? "an NVIDIA driver is here"
-                                                          : "none; workers use the CPU"));
+    check(rows, "gpu", true, NULL,
+          cai_format("%s", driver ? "an NVIDIA driver is here" : "none; workers use the CPU"));
 }
 
 static void check_disk(json_t *rows) {
@@ -216,16 +223,18 @@ static int run_doctor(const struct args *a) {
     check_gpu(rows);
     check_disk(rows);
     check_daemon(rows);
-    json_array_foreach(rows, i, row)
-        bad += !json_is_true(json_object_get(row, "ok"));
-    static const struct column columns[] = {{"CHECK", "name", CELL_TEXT}, {"OK", "ok", CELL_BOOL},
-                                            {"FOUND", "text", CELL_TEXT}, {"HELP", "help", CELL_TEXT}};
+    json_array_foreach(rows, i, row) bad += !json_is_true(json_object_get(row, "ok"));
+    static const struct column columns[] = {{"CHECK", "name", CELL_TEXT},
+                                            {"OK", "ok", CELL_BOOL},
+                                            {"FOUND", "text", CELL_TEXT},
+                                            {"HELP", "help", CELL_TEXT}};
     print_reply(o, columns, CAI_COUNT(columns));
     return bad ? EXIT_NEGATIVE : EXIT_OK;
 }
 
 const struct command local_commands[] = {
-    {"init", "[FILE] [--force]", "force", 0, 1, run_init, "Write a job file with every default and its source",
+    {"init", "[FILE] [--force]", "force", 0, 1, run_init,
+     "Write a job file with every default and its source",
      "  caictl init >job.yaml\n  caictl init job.yaml\n"},
     {"job check", "FILE [--set PATH=VALUE]… [--constitution REF] [--seed N] [--name NAME]",
      "set constitution seed name", 1, 1, run_job_check,

@@ -38,26 +38,31 @@ bool args_number(const char *what, const char *text, int64_t *ret) {
 /* ---- help --------------------------------------------------------------------------------- */
 
 static void overview(FILE *out) {
-    fputs("Examples\n"
-          "  caictl init >job.yaml                    a job file with every default and its source\n"
-          "  caictl constitution check house.yaml     findings with line and column; no daemon needed\n"
-          "  caictl submit job.yaml                   check everything, then start the job\n"
-          "  caictl watch 1                           live progress\n"
-          "  caictl report 1 --html report.html       tables, plots, transcripts\n\n"
-          "Commands (each has --help)\n", out);
+    fputs(
+        "Examples\n"
+        "  caictl init >job.yaml                    a job file with every default and its source\n"
+        "  caictl constitution check house.yaml     findings with line and column; no daemon "
+        "needed\n"
+        "  caictl submit job.yaml                   check everything, then start the job\n"
+        "  caictl watch 1                           live progress\n"
+        "  caictl report 1 --html report.html       tables, plots, transcripts\n\n"
+        "Commands (each has --help)\n",
+        out);
     for (size_t t = 0; t < CAI_COUNT(tables); t++)
         for (const struct command *c = tables[t]; c->name; c++)
             fprintf(out, "  %-24s %s\n", c->name, c->summary);
-    fputs("\nOptions of every command\n"
-          "  -s, --server ENDPOINT    the daemon (CAID_SERVER; default: its local socket)\n"
-          "  -o, --output table|json  how results are printed\n"
-          "      --timeout SECONDS    how long to wait for the daemon (20)\n"
-          "      --no-headers         tables without the line of titles\n"
-          "  -q, --quiet              only results and errors\n"
-          "  -h, --help; -V, --version\n\n"
-          "Exit codes: 0 ok, 1 negative answer or job failed, 2 usage, 3 invalid file, 4 no daemon,\n"
-          "5 not allowed, 6 not found, 7 wrong state, 8 timed out, 9 protocol, 10 daemon error,\n"
-          "20 job cancelled, 130 interrupted.\n", out);
+    fputs(
+        "\nOptions of every command\n"
+        "  -s, --server ENDPOINT    the daemon (CAID_SERVER; default: its local socket)\n"
+        "  -o, --output table|json  how results are printed\n"
+        "      --timeout SECONDS    how long to wait for the daemon (20)\n"
+        "      --no-headers         tables without the line of titles\n"
+        "  -q, --quiet              only results and errors\n"
+        "  -h, --help; -V, --version\n\n"
+        "Exit codes: 0 ok, 1 negative answer or job failed, 2 usage, 3 invalid file, 4 no daemon,\n"
+        "5 not allowed, 6 not found, 7 wrong state, 8 timed out, 9 protocol, 10 daemon error,\n"
+        "20 job cancelled, 130 interrupted.\n",
+        out);
 }
 
 static void help(const struct command *c) {
@@ -94,7 +99,8 @@ static const struct command *choose(struct args *a, int *ret_code) {
     if (!c)
         c = find(a->positional[0]);
     if (!c) {
-        bool group = strcmp(a->positional[0], "constitution") == 0 || strcmp(a->positional[0], "job") == 0;
+        bool group =
+            strcmp(a->positional[0], "constitution") == 0 || strcmp(a->positional[0], "job") == 0;
         *ret_code = unknown(group && a->n > 1 ? both : a->positional[0]);
         return NULL;
     }
@@ -103,13 +109,15 @@ static const struct command *choose(struct args *a, int *ret_code) {
     return c;
 }
 
-/* ---- arguments --------------------------------------------------------------------------------- */
+/* ---- arguments ---------------------------------------------------------------------------------
+ */
 
 /* Options that take a value, of all commands: an option means the same everywhere. */
-static const char *const valued[] = {"server", "output", "timeout", "set", "constitution", "seed",
-                                     "name", "state", "tail", "for", "accept", "round", "stage", "kind",
-                                     "item", "principle", "limit", "out", "judged", "html", "from",
-                                     "message", "to", "prompt", "prompts", "model", "metric", "dir"};
+static const char *const valued[] = {
+    "server",  "output",    "timeout", "set",     "constitution", "seed",   "name",
+    "state",   "tail",      "for",     "accept",  "round",        "stage",  "kind",
+    "item",    "principle", "limit",   "out",     "judged",       "html",   "from",
+    "message", "to",        "prompt",  "prompts", "model",        "metric", "dir"};
 
 static bool takes_value(const char *name) {
     for (size_t i = 0; i < CAI_COUNT(valued); i++)
@@ -122,8 +130,9 @@ static const char *long_name(char letter) {
     static const struct {
         char letter;
         const char *name;
-    } letters[] = {{'s', "server"}, {'o', "output"}, {'q', "quiet"}, {'h', "help"}, {'V', "version"},
-                   {'a', "all"}, {'f', "follow"}, {'m', "message"}, {'y', "yes"}};
+    } letters[] = {{'s', "server"}, {'o', "output"},  {'q', "quiet"},
+                   {'h', "help"},   {'V', "version"}, {'a', "all"},
+                   {'f', "follow"}, {'m', "message"}, {'y', "yes"}};
     for (size_t i = 0; i < CAI_COUNT(letters); i++)
         if (letters[i].letter == letter)
             return letters[i].name;
@@ -201,8 +210,8 @@ static int check_options(const struct command *c, const struct args *a) {
         const char *name = a->options[i].name;
         if (!listed("server output timeout no-headers quiet help version", name) &&
             !listed(c->options, name))
-            return complain(EXIT_USAGE, "%s has no option --%s; see `caictl %s --help`", c->name, name,
-                            c->name);
+            return complain(EXIT_USAGE, "%s has no option --%s; see `caictl %s --help`", c->name,
+                            name, c->name);
     }
     if (a->n < c->least || a->n > c->most)
         return complain(EXIT_USAGE, "usage: caictl %s %s", c->name, c->usage);

@@ -17,20 +17,6 @@ int terminal_width(int fd) {
     return ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col ? size.ws_col : 80;
 }
 
-const char *text_of(const json_t *o, const char *key) {
-    const char *s = json_string_value(json_object_get(o, key));
-    return s ? s : "";
-}
-
-double number_of(const json_t *o, const char *key, double otherwise) {
-    const json_t *v = json_object_get(o, key);
-    return json_is_number(v) ? json_number_value(v) : otherwise;
-}
-
-int64_t integer_of(const json_t *o, const char *key) {
-    return (int64_t)number_of(o, key, 0);
-}
-
 static void number_text(struct cai_buf *out, const json_t *v) {
     if (json_is_integer(v))
         cai_buf_printf(out, "%lld", (long long)json_integer_value(v));
@@ -115,9 +101,12 @@ static void put_cut(const char *s, size_t room) {
     printf("%.*s…", (int)bytes, s);
 }
 
-static bool right(enum cell kind) { return kind != CELL_TEXT && kind != CELL_TIME && kind != CELL_BOOL; }
+static bool right(enum cell kind) {
+    return kind != CELL_TEXT && kind != CELL_TIME && kind != CELL_BOOL;
+}
 
-static void put_row(char *const *cells, const struct column *columns, const size_t *widths, size_t n) {
+static void put_row(char *const *cells, const struct column *columns, const size_t *widths,
+                    size_t n) {
     size_t screen = (size_t)terminal_width(STDOUT_FILENO), used = 0;
     for (size_t c = 0; c < n; c++) {
         size_t width = width_of(cells[c]), pad = widths[c] > width ? widths[c] - width : 0;
@@ -213,8 +202,8 @@ int show_findings(struct input_report *report) {
     if (report->text.len && (report->errors || !globals.quiet))
         fputs(report->text.data, stderr);
     if (report->errors)
-        fprintf(stderr, "%zu error%s, %zu warning%s%s\n", report->errors, report->errors == 1 ? "" : "s",
-                report->warnings, report->warnings == 1 ? "" : "s",
+        fprintf(stderr, "%zu error%s, %zu warning%s%s\n", report->errors,
+                report->errors == 1 ? "" : "s", report->warnings, report->warnings == 1 ? "" : "s",
                 all > INPUT_REPORT_SHOWN ? "; the first 20 are shown" : "");
     input_report_free(report);
     return code;
