@@ -188,8 +188,8 @@ int data_dialog(const struct stage_context *c, uint64_t item, struct cai_arena *
         ret->turns[0] = (struct turn){"user", cai_arena_strdup(a, text)};
         return 0;
     }
-    CAI_TRY(store_example_get(c->store, c->job_id, 0, "data", item, data_item_source(item), 0, &text,
-                              &detail));
+    CAI_TRY(store_example_get(c->store, c->job_id, 0, "data", item, data_item_source(item), 0,
+                              &text, &detail));
     json_t *o = json_loads(detail, 0, NULL);
     CAI_CHECK(o);
     ret->row = json_incref(json_object_get(o, "row"));

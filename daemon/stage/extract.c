@@ -62,7 +62,7 @@ static size_t line_with(struct view v, const char *const *list) {
     return v.n;
 }
 
-/* ---- headings ---------------------------------------------------------------------------------- */
+/* ---- headings ------------------------------------------------------------------------------- */
 static const char *const critique_heads[] = {
     "critique:", "critique", "my critique:", "the critique:", "assessment:", "evaluation:",
     "feedback:", "analysis:", "critic:", "review:", NULL};
@@ -107,7 +107,7 @@ static size_t heading(struct view v, const char *const *list) {
     return colon || (alone && before > 0) ? i : 0;
 }
 
-/* ---- preambles -------------------------------------------------------------------------------- */
+/* ---- preambles ------------------------------------------------------------------------------ */
 static const char *const interjections[] = {
     "sure", "sure thing", "certainly", "of course", "absolutely", "okay", "ok", "alright",
     "yes", "understood", "great question", "no problem", "thank you", "thanks", "got it",
@@ -172,7 +172,7 @@ static size_t preamble(struct view v) {
     return announces ? (size_t)(after.s - v.s) : 0;
 }
 
-/* ---- wrappings ---------------------------------------------------------------------------------- */
+/* ---- wrappings ------------------------------------------------------------------------------ */
 static const struct {
     const char *open, *close;
 } quotes[] = {{"\"", "\""}, {"\xe2\x80\x9c", "\xe2\x80\x9d"}, {"\xc2\xab", "\xc2\xbb"},
@@ -309,7 +309,7 @@ static struct view peel(struct work *w, struct view v) {
     return v;
 }
 
-/* ---- ends ------------------------------------------------------------------------------------------ */
+/* ---- ends ----------------------------------------------------------------------------------- */
 static const char *const tail_remarks[] = {
     "note: i", "note: the", "note: this", "(note:", "*note:", "i have removed", "i've removed",
     "i removed", "i have revised", "i've revised", "i revised", "i changed", "i have changed",
@@ -353,7 +353,7 @@ static struct view cut_heading(struct work *w, struct view v, const char *const 
     return view_trim((struct view){v.s, at});
 }
 
-/* ---- loops and ends of sentences -------------------------------------------------------------------- */
+/* ---- loops and ends of sentences ------------------------------------------------------------ */
 /* Ends in four or more equal pieces that make up at least 48 bytes, or has one line of 12
  * bytes or more four times in a row. */
 static bool loops(struct view v) {
@@ -390,7 +390,7 @@ static bool ends_sentence(struct view v) {
     return v.n && sentence_end(v.s[v.n - 1]);
 }
 
-/* ---- the whole -------------------------------------------------------------------------------------------- */
+/* ---- the whole ------------------------------------------------------------------------------ */
 static enum extract_reason keep(struct view v, struct cai_buf *ret, enum extract_reason r) {
     cai_buf_clear(ret);
     cai_buf_append(ret, v.s, v.n);

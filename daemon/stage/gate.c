@@ -25,7 +25,8 @@ struct question {
 
 /* A coin decides on which side the good reply stands; the pair is asked in both orders. */
 static bool good_is_a(const struct stage_context *c, uint64_t item) {
-    return cai_rng_below(cai_key_make(c->job->seed, c->round, "label/gate_side", item, 0), 0, 2) == 0;
+    struct cai_key key = cai_key_make(c->job->seed, c->round, "label/gate_side", item, 0);
+    return cai_rng_below(key, 0, 2) == 0;
 }
 
 static int ask(struct builder *b, const struct stage_context *c, const struct question *q,

@@ -132,7 +132,7 @@ int label_people(const struct stage_context *c, size_t pairs) {
     return rates_value(c, "labels_human", (double)all.n);
 }
 
-/* ---- plan and results ------------------------------------------------------------------------- */
+/* ---- plan and results ----------------------------------------------------------------------- */
 /* A frozen overseer that passed in an earlier round need not be asked again. */
 static bool gate_passed_before(const struct stage_context *c) {
     double low = 0;
@@ -254,7 +254,7 @@ static int absorb(const struct stage_context *c, const Cai__V1__Task *task,
     return 0;
 }
 
-/* ---- figures and gates -------------------------------------------------------------------------- */
+/* ---- figures and gates ---------------------------------------------------------------------- */
 struct tally {
     const struct stage_context *c;
     struct choice_figures f;

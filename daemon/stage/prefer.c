@@ -9,7 +9,8 @@
  * Metrics: rows, rows_held_out, pm_accuracy (_low _high _n; pairs with |p − ½| > 0.1),
  *   pm_human_accuracy (_low _high _n; people's held-out pairs), pm_ece, pm_excess_loss (mean
  *   cross-entropy less the targets' own entropy), pm_bin_count, pm_bin_p, pm_bin_target
- *   (step = bin, ten of them), held_out_asked, pm_score_mean, pm_score_std; and what the trainer names. */
+ *   (step = bin, ten of them), held_out_asked, pm_score_mean, pm_score_std; and what the
+ *   trainer names. */
 #include "stage/build.h"
 #include "stage/data.h"
 #include "stage/dataset.h"
@@ -184,7 +185,7 @@ static int absorb(const struct stage_context *c, const Cai__V1__Task *task,
     return 0;
 }
 
-/* ---- figures ---------------------------------------------------------------------------------- */
+/* ---- figures -------------------------------------------------------------------------------- */
 static double xlogx(double x) { return x > 0 ? x * log(x) : 0; }
 static double log_sigmoid(double x) { return x < 0 ? x - log1p(exp(x)) : -log1p(exp(-x)); }
 
@@ -224,7 +225,8 @@ static int write_figures(const struct stage_context *c, const struct sums *s) {
         CAI_TRY(store_metric_add(c->store, c->job_id, c->round, c->stage, b, "pm_bin_count",
                                  count[b]));
         CAI_TRY(store_metric_add(c->store, c->job_id, c->round, c->stage, b, "pm_bin_p", p[b]));
-        CAI_TRY(store_metric_add(c->store, c->job_id, c->round, c->stage, b, "pm_bin_target", y[b]));
+        CAI_TRY(store_metric_add(c->store, c->job_id, c->round, c->stage, b, "pm_bin_target",
+                                 y[b]));
     }
     return 0;
 }

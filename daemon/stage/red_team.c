@@ -240,10 +240,11 @@ static int absorb_written(const struct stage_context *c, const Cai__V1__Task *ta
     const Cai__V1__Generated **g;
     size_t n;
     CAI_TRY(result_order_generated(task, result, a, &g, &n));
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        bool cut = g[i]->finish == CAI__V1__FINISH__FINISH_LENGTH;
         CAI_TRY(example_put(c, g[i]->item, 0, "candidate", g[i]->text, NULL,
-                            task->generate->model->hash,
-                            json_pack("{s:b}", "cut", g[i]->finish == CAI__V1__FINISH__FINISH_LENGTH)));
+                            task->generate->model->hash, json_pack("{s:b}", "cut", cut)));
+    }
     return 0;
 }
 

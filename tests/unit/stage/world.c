@@ -327,7 +327,7 @@ Cai__V1__Result *world_answer(struct world *w, const Cai__V1__Task *t) {
     }
 }
 
-/* ---- the coordinator --------------------------------------------------------------------------- */
+/* ---- the coordinator ------------------------------------------------------------------------ */
 struct open_tasks {
     int64_t id[4096];
     size_t n;
@@ -441,7 +441,7 @@ bool world_run(struct world *w) {
     return true;
 }
 
-/* ---- looking ------------------------------------------------------------------------------------- */
+/* ---- looking -------------------------------------------------------------------------------- */
 static int put_example(void *context, const struct store_example *e) {
     cai_buf_printf(context, "e %u %s %llu %s %u %s %s %s %s %s\n", e->round, e->stage,
                    (unsigned long long)e->item, e->kind, e->k, e->text, e->principle, e->revision,
