@@ -14,7 +14,7 @@ static struct lease *lease_of(struct run *r, struct worker *w, uint64_t epoch, u
     return l && l->worker == w ? l : NULL;
 }
 
-/* ---- reports ------------------------------------------------------------------------------ */
+/* ---- reports --------------------------------------------------------------------- */
 
 static void note_figure(struct job_run *j, const char *name, double value) {
     for (size_t i = 0; i < j->n_figures; i++) {
@@ -111,7 +111,7 @@ void outcome_report(struct run *r, struct worker *w, const Cai__V1__Report *m) {
     (void)workers_send(r, &w->peer, CAI__V1__FRAME__BODY_REPORT_ACK, &ack);
 }
 
-/* ---- results --------------------------------------------------------------------------------- */
+/* ---- results --------------------------------------------------------------------- */
 
 static void settle(struct run *r, struct lease *l, Cai__V1__Result *result) {
     struct job_run *j = job_find(r, l->job);
@@ -144,7 +144,7 @@ void outcome_done(struct run *r, struct worker *w, const Cai__V1__Done *m) {
     (void)workers_send(r, &w->peer, CAI__V1__FRAME__BODY_DONE_ACK, &ack);
 }
 
-/* ---- failures --------------------------------------------------------------------------------- */
+/* ---- failures -------------------------------------------------------------------- */
 
 /* The same inputs would fail the same way. */
 static bool is_final(int code) { return code == CAI_ENUMERIC || code == CAI_EINPUT; }
