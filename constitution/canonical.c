@@ -92,8 +92,9 @@ static json_t *whole(const struct constitution *c) {
     json_object_set_new(o, "constitution", json_integer(CONSTITUTION_VERSION));
     put_text(o, "name", c->name);
     put_text(o, "license", c->license);
-    json_object_set_new(o, "sampling", json_pack("{s:I, s:I}", "revisions", (json_int_t)c->revisions,
-                                                 "per_comparison", (json_int_t)c->per_comparison));
+    json_object_set_new(o, "sampling",
+                        json_pack("{s:I, s:I}", "revisions", (json_int_t)c->revisions,
+                                  "per_comparison", (json_int_t)c->per_comparison));
     json_object_set_new(o, "principles", principles);
     json_object_set_new(o, "critique_examples", critiques);
     json_object_set_new(o, "choice_examples", choices);

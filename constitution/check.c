@@ -18,7 +18,8 @@ static int by_text(const void *a, const void *b) {
 
 /* Index of an earlier principle with the same text per principle, or its own. n log n, so that
  * 1,000 long principles are checked at once. */
-static size_t *first_equal(const struct constitution *c, const char *(*get)(const struct principle *)) {
+static size_t *first_equal(const struct constitution *c,
+                           const char *(*get)(const struct principle *)) {
     size_t n = c->n_principles;
     struct entry *e = cai_realloc(NULL, n + 1, sizeof *e);
     size_t *first = cai_realloc(NULL, n + 1, sizeof *first);
@@ -33,9 +34,15 @@ static size_t *first_equal(const struct constitution *c, const char *(*get)(cons
     return first;
 }
 
-static const char *get_id(const struct principle *p) { return p->id; }
-static const char *get_critique(const struct principle *p) { return p->critique ? p->critique : ""; }
-static const char *get_choice(const struct principle *p) { return p->choice ? p->choice : ""; }
+static const char *get_id(const struct principle *p) {
+    return p->id;
+}
+static const char *get_critique(const struct principle *p) {
+    return p->critique ? p->critique : "";
+}
+static const char *get_choice(const struct principle *p) {
+    return p->choice ? p->choice : "";
+}
 
 static const struct yaml_node *at_key(const struct yaml_node *map, const char *key) {
     const struct yaml_node *node = yaml_get(map, key);
@@ -74,8 +81,8 @@ static void check_placeholders(struct reading *r, const struct yaml_node *map) {
             if (frame_slot(s, &name, &len)) {
                 input_report_add(r->report, node->line, node->column, "W101",
                                  "placeholders work in 'frames' only",
-                                 "'%s' contains '{%.*s}': placeholders are not substituted", keys[k],
-                                 (int)len, name);
+                                 "'%s' contains '{%.*s}': placeholders are not substituted",
+                                 keys[k], (int)len, name);
                 break;
             }
     }
@@ -94,7 +101,8 @@ static void check_equal(struct reading *r, const struct yaml_node *list) {
                              first->line, first->column);
         } else if (critique[i] != i || choice[i] != i) {
             size_t other = critique[i] != i ? critique[i] : choice[i];
-            input_report_add(r->report, at->line, at->column, "W102", "it will be drawn twice as often",
+            input_report_add(r->report, at->line, at->column, "W102",
+                             "it will be drawn twice as often",
                              "principle '%s' and '%s' have equal text", c->principles[other].id,
                              c->principles[i].id);
         }
@@ -139,11 +147,13 @@ static double phase_weight(const struct constitution *c, uint32_t phase) {
     return sum;
 }
 
-int constitution_serves(const struct constitution *c, uint32_t phases, struct input_report *report) {
+int constitution_serves(const struct constitution *c, uint32_t phases,
+                        struct input_report *report) {
     size_t errors = report->errors;
     if (phases & PHASE_SFT && phase_weight(c, PHASE_SFT) <= 0)
-        input_report_add(report, 0, 0, "C022", "write 'critique' and 'revision', or switch the stage off",
-                         "no enabled principle with a weight has 'critique': stage revise cannot run");
+        input_report_add(
+            report, 0, 0, "C022", "write 'critique' and 'revision', or switch the stage off",
+            "no enabled principle with a weight has 'critique': stage revise cannot run");
     if (phases & PHASE_RL && phase_weight(c, PHASE_RL) <= 0)
         input_report_add(report, 0, 0, "C022", "write 'choice', or switch the stage off",
                          "no enabled principle with a weight has 'choice': stage label cannot run");

@@ -75,7 +75,8 @@ static bool is_name(const char *s, const char *extra) {
     return n > 0 && n <= 63 && ok == n;
 }
 
-/* ---- principles -------------------------------------------------------------------------------- */
+/* ---- principles --------------------------------------------------------------------------------
+ */
 
 struct raw_principle {
     struct principle p;
@@ -137,12 +138,14 @@ static void read_principle_texts(struct reading *r, const struct yaml_node *map,
                                  struct principle *p) {
     const struct {
         const char *key, **text;
-    } texts[] = {{"title", &p->title},       {"critique", &p->critique},
-                 {"revision", &p->revision}, {"choice", &p->choice},
+    } texts[] = {{"title", &p->title},
+                 {"critique", &p->critique},
+                 {"revision", &p->revision},
+                 {"choice", &p->choice},
                  {"rationale", &p->rationale}};
     for (size_t i = 0; i < CAI_COUNT(texts); i++)
-        *texts[i].text = read_text(r, texts[i].key, yaml_get(map, texts[i].key), *texts[i].text,
-                                   false);
+        *texts[i].text =
+            read_text(r, texts[i].key, yaml_get(map, texts[i].key), *texts[i].text, false);
     trim_options(r, map, p);
 }
 
@@ -207,7 +210,8 @@ static void read_principles(struct reading *r, const struct yaml_node *list) {
     check_principles(r, list);
 }
 
-/* ---- frames --------------------------------------------------------------------------------------- */
+/* ---- frames
+ * --------------------------------------------------------------------------------------- */
 
 static bool listed(const char *names, const char *name, size_t len) {
     for (const char *s = names; *s;) {
@@ -243,8 +247,8 @@ static void check_slots(struct reading *r, const struct frame_field *f, const st
 static void read_frames(struct reading *r, const struct yaml_node *map) {
     struct schema_field fields[FRAME_FIELDS];
     for (size_t i = 0; i < FRAME_FIELDS; i++) {
-        fields[i] = (struct schema_field){frame_fields[i].key, SCHEMA_STRING,
-                                          frame_fields[i].offset, false, 0, 0, NULL};
+        fields[i] = (struct schema_field){
+            frame_fields[i].key, SCHEMA_STRING, frame_fields[i].offset, false, 0, 0, NULL};
         *(const char **)((char *)&r->c->frames + frame_fields[i].offset) = frame_fields[i].text;
     }
     if (!map)
@@ -264,7 +268,8 @@ static void read_frames(struct reading *r, const struct yaml_node *map) {
                          "frames 'option_a' and 'option_b' are equal");
 }
 
-/* ---- the whole ------------------------------------------------------------------------------------- */
+/* ---- the whole
+ * ------------------------------------------------------------------------------------- */
 
 static void read_sampling(struct reading *r, const struct yaml_node *map) {
     static const struct schema_field fields[] = {

@@ -47,12 +47,12 @@ struct choice_example {
 /* The words around principles; every one has a default that is written to the canonical
  * form, so that a revision says all of what a model is shown. */
 struct constitution_frames {
-    const char *critique;       /* how a critique is asked for: "{principle}" */
-    const char *revision;       /* "{principle}" */
-    const char *choice;         /* "{conversation}" "{principle}" "{a}" "{b}" */
+    const char *critique; /* how a critique is asked for: "{principle}" */
+    const char *revision; /* "{principle}" */
+    const char *choice;   /* "{conversation}" "{principle}" "{a}" "{b}" */
     const char *critique_prefix, *revision_prefix, *choice_prefix; /* begins the model's reply */
     const char *option_a, *option_b;                               /* whole option strings */
-    const char *no_flaw;        /* a critique that begins so means "keep the reply" */
+    const char *no_flaw; /* a critique that begins so means "keep the reply" */
 };
 
 struct constitution {
@@ -85,6 +85,9 @@ const struct principle *constitution_find(const struct constitution *c, const ch
 /* Differences for people, principle by principle; returns their number. */
 size_t constitution_diff(const struct constitution *a, const struct constitution *b,
                          struct cai_buf *ret);
+
+/* YAML for people; reading it back gives the same revision. Comments are not kept. */
+void constitution_write_yaml(const struct constitution *c, struct cai_buf *ret);
 
 /* Importers: "cai-paper" (CritiqueRevisionInstructions.json or RLMadisonInstructions.json)
  * and "hf" ({"constitutions":[{critic, revision}], …}); YAML to `ret`, one principle per

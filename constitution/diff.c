@@ -102,8 +102,8 @@ static void order(struct diff *d, const struct constitution *a, const struct con
             continue;
         size_t at = (size_t)(p - a->principles);
         if (at < next) {
-            cai_buf_printf(d->out, "~ principle '%s' moved up from place %zu to %zu\n", p->id, at + 1,
-                           i + 1);
+            cai_buf_printf(d->out, "~ principle '%s' moved up from place %zu to %zu\n", p->id,
+                           at + 1, i + 1);
             d->n++;
         } else {
             next = at;
@@ -138,7 +138,8 @@ static bool choice_same(const struct choice_example *a, const struct choice_exam
 static void examples(struct diff *d, const struct constitution *a, const struct constitution *b) {
     size_t changed = 0, n = a->n_critique_examples, m = b->n_critique_examples;
     for (size_t i = 0; i < n || i < m; i++)
-        changed += i >= n || i >= m || !critique_same(&a->critique_examples[i], &b->critique_examples[i]);
+        changed +=
+            i >= n || i >= m || !critique_same(&a->critique_examples[i], &b->critique_examples[i]);
     if (changed)
         cai_buf_printf(d->out, "~ critique_examples: %zu of %zu differ\n", changed, n > m ? n : m);
     d->n += changed != 0;

@@ -63,7 +63,7 @@ static size_t read_turns(struct reading *r, const struct yaml_node *list, const 
 static void read_critique_example(struct reading *r, const struct yaml_node *map,
                                   struct critique_example *ret) {
 #define FIELD(key, type, member, required)                                                         \
-    {key, type, offsetof(struct raw_critique, member), required, 0, 0, NULL}
+    { key, type, offsetof(struct raw_critique, member), required, 0, 0, NULL }
     static const struct schema_field fields[] = {
         FIELD("turns", SCHEMA_LIST, turns, true),
         FIELD("critique_request", SCHEMA_STRING, e.critique_request, true),
@@ -95,7 +95,7 @@ static void read_choice_example(struct reading *r, const struct yaml_node *map,
                                 struct choice_example *ret) {
     static const char *const answers[] = {"A", "B", NULL};
 #define FIELD(key, type, member, choices)                                                          \
-    {key, type, offsetof(struct raw_choice, member), true, 0, 0, choices}
+    { key, type, offsetof(struct raw_choice, member), true, 0, 0, choices }
     static const struct schema_field fields[] = {
         FIELD("turns", SCHEMA_LIST, turns, NULL),
         FIELD("choice", SCHEMA_STRING, e.choice, NULL),
@@ -131,7 +131,8 @@ static void add_lists(struct reading *r, const struct yaml_node *critiques,
                                   &c->critique_examples[c->n_critique_examples++]);
     if (choices && room_for(r, choices, c->n_choice_examples))
         for (uint32_t i = 0; i < choices->n; i++)
-            read_choice_example(r, &choices->values[i], &c->choice_examples[c->n_choice_examples++]);
+            read_choice_example(r, &choices->values[i],
+                                &c->choice_examples[c->n_choice_examples++]);
 }
 
 /* The real path of `name` if it lies inside `dir`, else a finding. */

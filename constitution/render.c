@@ -103,10 +103,11 @@ static const char *transcript(struct rendering *r, const struct turn *turns, siz
     return cai_arena_strndup(&r->arena, text.data ? text.data : "", text.len);
 }
 
-static const char *question(struct rendering *r, const struct constitution *c, const char *principle,
-                            const struct turn *turns, size_t n, const char *a, const char *b) {
-    const char *const pairs[] = {"conversation", transcript(r, turns, n), "principle", principle,
-                                 "a", a, "b", b, NULL};
+static const char *question(struct rendering *r, const struct constitution *c,
+                            const char *principle, const struct turn *turns, size_t n,
+                            const char *a, const char *b) {
+    const char *const pairs[] = {
+        "conversation", transcript(r, turns, n), "principle", principle, "a", a, "b", b, NULL};
     return frame_fill(&r->arena, c->frames.choice, pairs);
 }
 
@@ -115,7 +116,8 @@ void render_choice(const struct constitution *c, const struct principle *p,
                    struct rendering *ret) {
     const struct constitution_frames *f = &c->frames;
     *ret = (struct rendering){0};
-    ret->messages = cai_arena_array(&ret->arena, 2 * c->n_choice_examples + 1, sizeof *ret->messages);
+    ret->messages =
+        cai_arena_array(&ret->arena, 2 * c->n_choice_examples + 1, sizeof *ret->messages);
     for (size_t i = 0; i < c->n_choice_examples; i++) {
         const struct choice_example *e = &c->choice_examples[i];
         uint32_t rank = (uint32_t)(c->n_choice_examples - i);

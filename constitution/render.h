@@ -6,7 +6,7 @@
 #include "constitution/constitution.h"
 
 struct rendered {
-    const char *role;   /* "user" or "assistant" */
+    const char *role; /* "user" or "assistant" */
     const char *text;
     const char *origin; /* "data", "model", "principle", "fewshot" */
     uint32_t drop;      /* few-shots have the highest ranks, one each; then oldest turns */

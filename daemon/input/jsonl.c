@@ -50,7 +50,9 @@ void jsonl_close(struct jsonl *r) {
     free(r);
 }
 
-size_t jsonl_rows(const struct jsonl *r) { return r->rows; }
+size_t jsonl_rows(const struct jsonl *r) {
+    return r->rows;
+}
 
 /* More bytes into the chunk; false at the end or on an error, which is reported. */
 static bool fill(struct jsonl *r) {
@@ -105,7 +107,8 @@ static bool check_bytes(struct jsonl *r) {
     const char *s = r->line.data;
     size_t len = r->line.len, start = r->number == 1 && len >= 3 && !memcmp(s, "\xEF\xBB\xBF", 3);
     if (start) {
-        input_report_add(r->report, 1, 1, "D002", "save the file as UTF-8 without a byte order mark",
+        input_report_add(r->report, 1, 1, "D002",
+                         "save the file as UTF-8 without a byte order mark",
                          "the file begins with a byte order mark");
         return false;
     }
@@ -121,6 +124,20 @@ static bool check_bytes(struct jsonl *r) {
     return false;
 }
 
+/* jansson names the place after the token it stumbled on; people look for its beginning. */
+static size_t column_of_error(const struct cai_buf *line, const json_error_t *e) {
+    const char *near = strstr(e->text, " near '");
+    size_t at = e->position > 0 ? (size_t)e->position : 0;
+    size_t n = near ? strlen(near += strlen(" near '")) : 0;
+    n = n ? n - 1 : 0; /* the closing quote */
+    at = at < line->len ? at : line->len;
+    if (n && n <= at && memcmp(line->data + at - n, near, n) == 0)
+        at -= n;
+    else if (at)
+        at--;
+    return column_of(line->data, at);
+}
+
 static json_t *parse(struct jsonl *r) {
     json_error_t e;
     json_t *row = json_loadb(r->line.data, r->line.len, JSON_REJECT_DUPLICATES, &e);
@@ -133,8 +150,8 @@ static json_t *parse(struct jsonl *r) {
         return NULL;
     }
     bool twice = json_error_code(&e) == json_error_duplicate_key;
-    input_report_add(r->report, r->number, e.column > 0 ? (size_t)e.column : 1,
-                     twice ? "D007" : "D001", twice ? "remove one of the two" : NULL, "%s", e.text);
+    input_report_add(r->report, r->number, column_of_error(&r->line, &e), twice ? "D007" : "D001",
+                     twice ? "remove one of the two" : NULL, "%s", e.text);
     return NULL;
 }
 
@@ -190,9 +207,9 @@ static bool read_turn(const json_t *m, size_t i, size_t line, struct input_repor
     bool known = role && (!strcmp(role, "user") || !strcmp(role, "assistant") ||
                           (!strcmp(role, "system") && i == 0));
     if (!known) {
-        input_report_add(report, line, 1, "D006", "roles are user, assistant, and system for the first",
-                         "message %zu has %s%.40s", i + 1, role ? "the role " : "no role",
-                         role ? role : "");
+        input_report_add(
+            report, line, 1, "D006", "roles are user, assistant, and system for the first",
+            "message %zu has %s%.40s", i + 1, role ? "the role " : "no role", role ? role : "");
         return false;
     }
     ret->role = role;

@@ -29,10 +29,10 @@ struct input_turn {
 /* {"id"?, "prompt" | "messages", "reply"?, …}. Texts are borrowed from the row. A conversation
  * that ends with the assistant gives its last turn as the reply. */
 struct input_row {
-    const char *id;          /* NULL when absent */
+    const char *id;           /* NULL when absent */
     struct input_turn *turns; /* ends with the user; the struct's */
     size_t n;
-    const char *reply;       /* NULL when absent */
+    const char *reply; /* NULL when absent */
 };
 /* 0, or CAI_EINPUT and findings D005, D006. */
 int input_messages(const json_t *row, size_t line, struct input_report *report,

@@ -29,7 +29,9 @@ static bool source_line(const struct input_report *r, size_t line, const char **
     return true;
 }
 
-static bool starts_character(char c) { return ((unsigned char)c & 0xC0) != 0x80; }
+static bool starts_character(char c) {
+    return ((unsigned char)c & 0xC0) != 0x80;
+}
 
 /* Byte offset of character `column` (from 1) in s, at most len. */
 static size_t byte_of_column(const char *s, size_t len, size_t column) {

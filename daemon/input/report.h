@@ -16,12 +16,12 @@
 enum { INPUT_REPORT_SHOWN = 20 };
 
 struct input_report {
-    struct cai_buf text;    /* rendered findings, ready for stderr */
+    struct cai_buf text; /* rendered findings, ready for stderr */
     size_t errors, warnings;
-    const char *file;       /* name shown; borrowed */
-    const char *source;     /* whole source text, for the quoted line; may be NULL */
+    const char *file;   /* name shown; borrowed */
+    const char *source; /* whole source text, for the quoted line; may be NULL */
     size_t source_len;
-    char first[512];        /* the first error on one line, for error messages */
+    char first[512]; /* the first error on one line, for error messages */
 };
 
 /* line and column count from 1 (columns in characters); line 0 = the whole file. A code

@@ -160,7 +160,8 @@ void schema_unknown(const struct yaml_node *key, const char *what, const char *c
     } else {
         size_t used = (size_t)snprintf(help, sizeof help, "%s has: ", what);
         for (size_t i = 0; i < n && used < sizeof help; i++)
-            used += (size_t)snprintf(help + used, sizeof help - used, "%s%s", i ? ", " : "", names[i]);
+            used +=
+                (size_t)snprintf(help + used, sizeof help - used, "%s%s", i ? ", " : "", names[i]);
     }
     input_report_add(report, key->line, key->column, "C010", help, "unknown key '%.60s' in %s",
                      key->text, what);

@@ -74,8 +74,8 @@ static bool tab_near(const struct input_report *report, yaml_mark_t at, size_t *
         const char *nl = memchr(s, '\n', (size_t)(end - s));
         s = nl ? nl + 1 : end;
     }
-    for (size_t i = 0; s + i < end && i <= at.column && (s[i] == ' ' || s[i] == '\t' || s[i] == '-');
-         i++)
+    for (size_t i = 0;
+         s + i < end && i <= at.column && (s[i] == ' ' || s[i] == '\t' || s[i] == '-'); i++)
         if (s[i] == '\t') {
             *ret_column = i + 1;
             return true;
@@ -177,8 +177,8 @@ static void place(struct reader *r, struct yaml_node node) {
 
 static void open_level(struct reader *r, bool map, yaml_mark_t at) {
     if (r->depth == YAML_DEPTH_MAX) {
-        input_report_add(r->report, at.line + 1, at.column + 1, "C031", "make the structure flatter",
-                         "nesting deeper than %d", YAML_DEPTH_MAX);
+        input_report_add(r->report, at.line + 1, at.column + 1, "C031",
+                         "make the structure flatter", "nesting deeper than %d", YAML_DEPTH_MAX);
         r->stop = true;
         return;
     }
@@ -188,8 +188,11 @@ static void open_level(struct reader *r, bool map, yaml_mark_t at) {
 
 static void close_level(struct reader *r) {
     const struct level *l = &r->stack[--r->depth];
-    place(r, (struct yaml_node){.kind = l->map ? YAML_MAP : YAML_LIST, .line = l->line,
-                                .column = l->column, .n = l->n, .keys = l->keys,
+    place(r, (struct yaml_node){.kind = l->map ? YAML_MAP : YAML_LIST,
+                                .line = l->line,
+                                .column = l->column,
+                                .n = l->n,
+                                .keys = l->keys,
                                 .values = l->values});
 }
 
@@ -210,8 +213,10 @@ static void scalar(struct reader *r, const yaml_event_t *e) {
         add_at(r, at, "C002", "remove it", "the text contains a NUL character");
         len = strlen(text);
     }
-    place(r, (struct yaml_node){.kind = YAML_TEXT, .line = (uint32_t)at.line + 1,
-                                .column = (uint32_t)at.column + 1, .n = (uint32_t)len,
+    place(r, (struct yaml_node){.kind = YAML_TEXT,
+                                .line = (uint32_t)at.line + 1,
+                                .column = (uint32_t)at.column + 1,
+                                .n = (uint32_t)len,
                                 .quoted = e->data.scalar.style != YAML_PLAIN_SCALAR_STYLE,
                                 .text = cai_arena_strndup(r->arena, text, len)});
 }
@@ -236,8 +241,10 @@ static void event(struct reader *r, const yaml_event_t *e) {
         break;
     case YAML_ALIAS_EVENT:
         add_at(r, e->start_mark, "C030", "repeat the text", "anchors and aliases are not allowed");
-        place(r, (struct yaml_node){.kind = YAML_TEXT, .line = (uint32_t)e->start_mark.line + 1,
-                                    .column = (uint32_t)e->start_mark.column + 1, .text = ""});
+        place(r, (struct yaml_node){.kind = YAML_TEXT,
+                                    .line = (uint32_t)e->start_mark.line + 1,
+                                    .column = (uint32_t)e->start_mark.column + 1,
+                                    .text = ""});
         break;
     case YAML_SCALAR_EVENT:
         scalar(r, e);
@@ -277,6 +284,7 @@ static void run(struct reader *r) {
 int yaml_parse(const char *text, size_t len, struct input_report *report, struct cai_arena *arena,
                const struct yaml_node **ret) {
     size_t errors = report->errors;
+    text = text ? text : ""; /* an empty buffer has no data */
     report->source = text;
     report->source_len = len;
     if (len > YAML_BYTES_MAX) {

@@ -12,7 +12,7 @@
 enum {
     YAML_BYTES_MAX = 1 << 20,
     YAML_DEPTH_MAX = 16,
-    YAML_NODES_MAX = 100000,
+    YAML_NODES_MAX = 50000,
     YAML_KEYS_MAX = 1000
 };
 
@@ -20,10 +20,10 @@ enum yaml_kind { YAML_TEXT, YAML_MAP, YAML_LIST };
 
 struct yaml_node {
     enum yaml_kind kind;
-    uint32_t line, column; /* from 1; column in characters */
-    bool quoted;           /* YAML_TEXT: written in quotes or as a block */
-    uint32_t n;            /* bytes of text, pairs of a map, items of a list */
-    const char *text;      /* YAML_TEXT: NUL-terminated, never contains NUL */
+    uint32_t line, column;          /* from 1; column in characters */
+    bool quoted;                    /* YAML_TEXT: written in quotes or as a block */
+    uint32_t n;                     /* bytes of text, pairs of a map, items of a list */
+    const char *text;               /* YAML_TEXT: NUL-terminated, never contains NUL */
     const struct yaml_node *keys;   /* YAML_MAP: n text nodes */
     const struct yaml_node *values; /* YAML_MAP, YAML_LIST: n nodes */
 };

@@ -16,6 +16,9 @@ struct reading {
     struct job_spec *j;
     struct input_report *report;
     const struct yaml_node *nodes[JOB_SETTINGS_MAX]; /* where a setting was given */
+    const char *const *sets;                         /* assignments from the command line */
+    size_t n_sets;
+    bool set[JOB_SETTINGS_MAX];
 };
 
 /* ---- reading --------------------------------------------------------------------------------- */
@@ -48,14 +51,16 @@ static void read_group(struct reading *r, const char *path, const struct yaml_no
         r->j->given[s - settings] = schema_value(&s->field, path, node, r->j, r->report);
         return;
     }
-    input_report_add(r->report, node->line, node->column, "C013", NULL, "'%s' must be a map%s, found %s",
-                     path, s ? " or false" : "", yaml_describe(node, found, sizeof found));
+    input_report_add(r->report, node->line, node->column, "C013", NULL,
+                     "'%s' must be a map%s, found %s", path, s ? " or false" : "",
+                     yaml_describe(node, found, sizeof found));
 }
 
 static void read_map(struct reading *r, const char *prefix, const struct yaml_node *map) {
     for (uint32_t i = 0; i < map->n; i++) {
         char path[128];
-        int len = snprintf(path, sizeof path, "%s%s%s", prefix, *prefix ? "." : "", map->keys[i].text);
+        int len =
+            snprintf(path, sizeof path, "%s%s%s", prefix, *prefix ? "." : "", map->keys[i].text);
         bool fits = len > 0 && (size_t)len < sizeof path && !strchr(map->keys[i].text, '.');
         const struct setting *s = fits ? setting_find(path, (size_t)len) : NULL;
         if (s) {
@@ -101,7 +106,8 @@ static void check_name(struct reading *r, const struct yaml_node *root) {
                          "'name' is not a name: '%.80s'", s);
 }
 
-/* ---- paths ---------------------------------------------------------------------------------------- */
+/* ---- paths
+ * ---------------------------------------------------------------------------------------- */
 
 static bool is_word(const struct setting *s, const char *text) {
     if (s->role == ROLE_MODEL)
@@ -109,7 +115,8 @@ static bool is_word(const struct setting *s, const char *text) {
                (strcmp(text, "start") == 0 || strcmp(text, "latest") == 0);
     if (s->role == ROLE_CONSTITUTION) {
         size_t n = strlen(text);
-        bool yaml = n > 5 && (strcmp(text + n - 5, ".yaml") == 0 || strcmp(text + n - 4, ".yml") == 0);
+        bool yaml =
+            n > 5 && (strcmp(text + n - 5, ".yaml") == 0 || strcmp(text + n - 4, ".yml") == 0);
         return !strchr(text, '/') && !yaml;
     }
     return false;
@@ -130,8 +137,9 @@ static void check_path(const struct setting *s, const char *path, const struct y
     CAI_AUTO(mem) char *config = cai_path_join(path, "config.json");
     bool folder = s->role == ROLE_MODEL;
     if (stat(path, &st) < 0)
-        input_report_add(report, at->line, at->column, "C040", "paths are taken from the job file's folder",
-                         "'%s': no such %s: %s", s->field.key, folder ? "folder" : "file", path);
+        input_report_add(report, at->line, at->column, "C040",
+                         "paths are taken from the job file's folder", "'%s': no such %s: %s",
+                         s->field.key, folder ? "folder" : "file", path);
     else if (folder ? !S_ISDIR(st.st_mode) : !S_ISREG(st.st_mode))
         input_report_add(report, at->line, at->column, "C040", NULL, "'%s' must be a %s: %s",
                          s->field.key, folder ? "folder" : "file", path);
@@ -139,9 +147,10 @@ static void check_path(const struct setting *s, const char *path, const struct y
         input_report_add(report, at->line, at->column, "C040", "look at its permissions",
                          "'%s' cannot be read: %s", s->field.key, path);
     else if (folder && !cai_file_exists(config))
-        input_report_add(report, at->line, at->column, "C040",
-                         "a model is a Hugging Face folder: config.json, model.safetensors, tokenizer.json",
-                         "'%s' has no config.json: %s", s->field.key, path);
+        input_report_add(
+            report, at->line, at->column, "C040",
+            "a model is a Hugging Face folder: config.json, model.safetensors, tokenizer.json",
+            "'%s' has no config.json: %s", s->field.key, path);
 }
 
 static void resolve(struct job_spec *j, const struct setting *s, const struct yaml_node *at,
@@ -153,7 +162,8 @@ static void resolve(struct job_spec *j, const struct setting *s, const struct ya
     check_path(s, *text, at, report);
 }
 
-/* ---- what must hold together ------------------------------------------------------------------------ */
+/* ---- what must hold together
+ * ------------------------------------------------------------------------ */
 
 static void cross_error(struct input_report *report, const char *help, const char *text) {
     input_report_add(report, 0, 0, "C042", help, "%s", text);
@@ -196,22 +206,84 @@ static void check_advice(const struct job_spec *j, struct input_report *report) 
                          "rates from it are marked unverified; labelled.jsonl would train one",
                          "data.classifier is absent: harm is judged by zero-shot options");
     if (j->ppo.enabled && (j->ppo.rollout.top_p < 1 || j->ppo.rollout.temperature <= 0))
-        input_report_add(report, 0, 0, "W203", "use top_p: 1.0 and a temperature above 0",
-                         "stages.ppo.rollout is not pure sampling: the ratio is not that of the policy");
+        input_report_add(
+            report, 0, 0, "W203", "use top_p: 1.0 and a temperature above 0",
+            "stages.ppo.rollout is not pure sampling: the ratio is not that of the policy");
     if (j->prefer.members > 1 && j->ppo.enabled && j->ppo.pm_variance == 0)
         input_report_add(report, 0, 0, "W204", "set stages.ppo.pm_variance: 0.1",
                          "the members' disagreement is not used");
 }
 
-/* ---- the whole ----------------------------------------------------------------------------------------- */
+/* ---- assignments
+ * ---------------------------------------------------------------------------------------- */
+
+static void assign_unknown(const char *path, struct input_report *report) {
+    const char *names[JOB_SETTINGS_MAX];
+    for (size_t i = 0; i < n_settings; i++)
+        names[i] = settings[i].field.key;
+    const char *near = cai_text_nearest(path, names, n_settings);
+    char help[160];
+    snprintf(help, sizeof help, "did you mean '%s'?", near ? near : "");
+    input_report_add(report, 0, 0, "C010", near ? help : "`caictl init` writes them all",
+                     "unknown setting '%.80s'", path);
+}
+
+/* "path=value" into j; the setting and a node at no place, or NULL and a finding. */
+static const struct setting *assign(struct job_spec *j, const char *assignment,
+                                    struct yaml_node *ret_node, struct input_report *report) {
+    const char *equals = strchr(assignment, '=');
+    size_t len = equals ? (size_t)(equals - assignment) : 0;
+    if (!equals || len == 0 || len >= 100) {
+        input_report_add(report, 0, 0, "C013", "write it as stages.sft.lr=2e-5",
+                         "'%.80s' is no assignment", assignment);
+        return NULL;
+    }
+    char path[128];
+    snprintf(path, sizeof path, "%.*s", (int)len, assignment);
+    const struct setting *s = setting_find(path, len);
+    if (!s) { /* stages.sft=off */
+        snprintf(path, sizeof path, "%.*s.enabled", (int)len, assignment);
+        s = setting_find(path, strlen(path));
+        path[len] = '\0';
+    }
+    if (!s) {
+        assign_unknown(path, report);
+        return NULL;
+    }
+    const char *text = cai_arena_strdup(&j->arena, equals + 1);
+    *ret_node = (struct yaml_node){
+        .kind = YAML_TEXT, .text = text, .n = (uint32_t)strlen(text), .quoted = true};
+    if (ret_node->n == 0) {
+        input_report_add(report, 0, 0, "C013", NULL, "'%s' must not be empty", path);
+        return NULL;
+    }
+    if (!schema_value(&s->field, path, ret_node, j, report))
+        return NULL;
+    j->given[s - settings] = true;
+    return s;
+}
+
+/* ---- the whole
+ * ----------------------------------------------------------------------------------------- */
 
 static void check_version(const struct job_spec *j, const struct yaml_node *root,
                           struct input_report *report) {
     const struct yaml_node *node = yaml_get(root, "job");
-    if (node && j->version > JOB_VERSION)
+    if (node && j->version > JOB_VERSION) /* a --set cannot make it known */
         input_report_add(report, node->line, node->column, "C014", "upgrade caid",
                          "schema version %lld is newer than this caid (%d)", (long long)j->version,
                          JOB_VERSION);
+}
+
+static void apply_sets(struct reading *r) {
+    for (size_t i = 0; i < r->n_sets; i++) {
+        struct yaml_node *node = cai_arena_alloc(&r->j->arena, sizeof *node);
+        const struct setting *s = assign(r->j, r->sets[i], node, r->report);
+        if (!s)
+            continue;
+        r->nodes[s - settings] = node;
+        r->set[s - settings] = true;
+    }
 }
 
 static void read_job(struct reading *r, const struct yaml_node *root, const char *dir) {
@@ -223,6 +295,7 @@ static void read_job(struct reading *r, const struct yaml_node *root, const char
     }
     size_t errors = r->report->errors;
     read_map(r, "", root);
+    apply_sets(r);
     missing(r, root);
     check_texts(r);
     check_name(r, root);
@@ -230,23 +303,24 @@ static void read_job(struct reading *r, const struct yaml_node *root, const char
     if (dir)
         for (size_t i = 0; i < n_settings; i++)
             if (r->nodes[i] && r->j->given[i])
-                resolve(r->j, &settings[i], r->nodes[i], dir, r->report);
+                resolve(r->j, &settings[i], r->nodes[i], r->set[i] ? "." : dir, r->report);
     if (r->report->errors > errors)
         return;
     check_stages(r->j, r->report);
     check_advice(r->j, r->report);
 }
 
-int job_parse(const char *name, const char *text, size_t len, const char *dir,
-              struct input_report *report, struct job_spec **ret) {
+static int parse(const char *name, const struct cai_buf *text, const char *dir,
+                 const char *const *sets, size_t n_sets, struct input_report *report,
+                 struct job_spec **ret) {
     struct job_spec *j = cai_alloc(sizeof *j);
-    struct reading r = {.j = j, .report = report};
+    struct reading r = {.j = j, .report = report, .sets = sets, .n_sets = n_sets};
     const struct yaml_node *root;
     size_t errors = report->errors;
     if (!report->file)
         report->file = name;
     settings_default(j);
-    int rc = yaml_parse(text, len, report, &j->arena, &root);
+    int rc = yaml_parse(text->data, text->len, report, &j->arena, &root);
     if (rc == 0) {
         read_job(&r, root, dir);
         rc = report->errors > errors ? input_report_status(report) : 0;
@@ -260,13 +334,24 @@ int job_parse(const char *name, const char *text, size_t len, const char *dir,
     return CAI_OK;
 }
 
-int job_load(const char *path, struct input_report *report, struct job_spec **ret) {
+int job_parse(const char *name, const char *text, size_t len, const char *dir,
+              struct input_report *report, struct job_spec **ret) {
+    const struct cai_buf borrowed = {.data = (char *)text, .len = len};
+    return parse(name, &borrowed, dir, NULL, 0, report, ret);
+}
+
+int job_load_set(const char *path, const char *const *sets, size_t n, struct input_report *report,
+                 struct job_spec **ret) {
     CAI_AUTO(buf) struct cai_buf text = {0};
     if (!report->file)
         report->file = path;
     CAI_TRY(input_file(path, YAML_BYTES_MAX, report, &text));
     CAI_AUTO(mem) char *copy = cai_strdup(path);
-    return job_parse(path, text.data, text.len, dirname(copy), report, ret);
+    return parse(path, &text, dirname(copy), sets, n, report, ret);
+}
+
+int job_load(const char *path, struct input_report *report, struct job_spec **ret) {
+    return job_load_set(path, NULL, 0, report, ret);
 }
 
 void job_free(struct job_spec *j) {
@@ -276,45 +361,14 @@ void job_free(struct job_spec *j) {
     free(j);
 }
 
-/* ---- changes ---------------------------------------------------------------------------------------------- */
-
-static int set_unknown(const char *path, struct input_report *report) {
-    const char *names[JOB_SETTINGS_MAX];
-    for (size_t i = 0; i < n_settings; i++)
-        names[i] = settings[i].field.key;
-    const char *near = cai_text_nearest(path, names, n_settings);
-    char help[160];
-    snprintf(help, sizeof help, "did you mean '%s'?", near ? near : "");
-    input_report_add(report, 0, 0, "C010", near ? help : "`caictl init` writes them all",
-                     "unknown setting '%.80s'", path);
-    return input_report_status(report);
-}
+/* ---- changes
+ * ---------------------------------------------------------------------------------------------- */
 
 int job_set(struct job_spec *j, const char *assignment, struct input_report *report) {
-    const char *equals = strchr(assignment, '=');
-    size_t len = equals ? (size_t)(equals - assignment) : 0, errors = report->errors;
-    if (!equals || len == 0 || len >= 100) {
-        input_report_add(report, 0, 0, "C013", "write it as stages.sft.lr=2e-5",
-                         "'%.80s' is no assignment", assignment);
-        return input_report_status(report);
-    }
-    char path[128];
-    snprintf(path, sizeof path, "%.*s", (int)len, assignment);
-    const struct setting *s = setting_find(path, len);
-    if (!s) { /* stages.sft=off */
-        snprintf(path, sizeof path, "%.*s.enabled", (int)len, assignment);
-        s = setting_find(path, strlen(path));
-        path[len] = '\0';
-    }
-    if (!s)
-        return set_unknown(path, report);
-    const char *text = cai_arena_strdup(&j->arena, equals + 1);
-    const struct yaml_node node = {.kind = YAML_TEXT, .text = text, .n = (uint32_t)strlen(text),
-                                   .quoted = *text != '\0'};
-    if (node.n == 0)
-        input_report_add(report, 0, 0, "C013", NULL, "'%s' must not be empty", path);
-    else if (schema_value(&s->field, path, &node, j, report)) {
-        j->given[s - settings] = true;
+    size_t errors = report->errors;
+    struct yaml_node node;
+    const struct setting *s = assign(j, assignment, &node, report);
+    if (s) {
         resolve(j, s, &node, ".", report);
         check_stages(j, report);
     }

@@ -25,11 +25,11 @@ struct job_optimizer {
 
 struct job_red_team {
     bool enabled;
-    const char *method;     /* zero_shot | few_shot */
-    int64_t samples;        /* candidates to write */
-    int64_t shots;          /* exemplars per prompt */
+    const char *method;      /* zero_shot | few_shot */
+    int64_t samples;         /* candidates to write */
+    int64_t shots;           /* exemplars per prompt */
     double shot_temperature; /* weight of an exemplar ∝ exp(p_harm / T) (Perez et al. 2022) */
-    double keep;            /* share of the prompts of a round that come from here */
+    double keep;             /* share of the prompts of a round that come from here */
     struct job_sampling sampling;
 };
 struct job_revise {
@@ -41,10 +41,10 @@ struct job_revise {
 };
 struct job_sft {
     bool enabled;
-    const char *from;  /* start | latest */
-    const char *take;  /* all | last: which revisions */
+    const char *from; /* start | latest */
+    const char *take; /* all | last: which revisions */
     bool earlier_rounds;
-    double helpful;    /* helpful replies per revision in the mix */
+    double helpful;                   /* helpful replies per revision in the mix */
     int64_t epochs, checkpoint_every; /* steps; 0 = only at the end */
     struct job_optimizer optimizer;
 };
@@ -62,14 +62,14 @@ struct job_label {
 struct job_prefer {
     bool enabled;
     int64_t members, epochs, checkpoint_every;
-    double centre;    /* weight of (r_a + r_b)^2 in the loss */
-    double held_out;  /* share of pairs */
-    double human;     /* share of people's pairs in the mix */
+    double centre;   /* weight of (r_a + r_b)^2 in the loss */
+    double held_out; /* share of pairs */
+    double human;    /* share of people's pairs in the mix */
     struct job_optimizer optimizer;
 };
 struct job_evaluate {
     bool enabled;
-    int64_t prompts;  /* held-out prompts, per kind */
+    int64_t prompts; /* held-out prompts, per kind */
     int64_t win_pairs;
     struct job_sampling reply;
 };
@@ -79,7 +79,7 @@ struct job_ppo {
     double clip, value_clip, gamma, lambda, value_coef;
     double kl_coef, kl_target, kl_horizon; /* kl_target 0 = fixed coefficient */
     bool whiten_advantages, whiten_rewards;
-    double reward_clip, no_end_reward;     /* score of a reply that did not end */
+    double reward_clip, no_end_reward; /* score of a reply that did not end */
     double value_lr;
     struct job_sampling rollout;
     struct job_optimizer optimizer;
@@ -123,6 +123,11 @@ struct job_spec {
 int job_load(const char *path, struct input_report *report, struct job_spec **ret);
 int job_parse(const char *name, const char *text, size_t len, const char *dir,
               struct input_report *report, struct job_spec **ret);
+/* job_load with assignments as of job_set (`caictl submit --set`) in force before anything is
+ * checked, so that they may replace what the file has wrong. Paths in them are taken from the
+ * working directory. */
+int job_load_set(const char *path, const char *const *sets, size_t n, struct input_report *report,
+                 struct job_spec **ret);
 void job_free(struct job_spec *j);
 /* Applies "stages.sft.lr=2e-5" (caictl submit --set), with the schema's checks. */
 int job_set(struct job_spec *j, const char *assignment, struct input_report *report);

@@ -104,7 +104,8 @@ static int walk(struct job_spec *j, const char *prefix, const json_t *o) {
         char path[128];
         int len = snprintf(path, sizeof path, "%s%s%s", prefix, *prefix ? "." : "", key);
         const struct setting *s = len > 0 && (size_t)len < sizeof path && !strchr(key, '.')
-                                      ? setting_find(path, (size_t)len) : NULL;
+                                      ? setting_find(path, (size_t)len)
+                                      : NULL;
         if (s && json_is_null(v) && !s->field.required)
             continue;
         if (s)

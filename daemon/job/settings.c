@@ -14,129 +14,210 @@ static const char *const schedules[] = {"constant", "linear", "cosine", NULL};
 
 #define AT(member) offsetof(struct job_spec, member)
 #define INT(path, member, min, max, fallback, source, help)                                        \
-    {{path, SCHEMA_INT, AT(member), false, min, max, NULL}, ROLE_PLAIN, fallback, source, help}
+    { {path, SCHEMA_INT, AT(member), false, min, max, NULL}, ROLE_PLAIN, fallback, source, help }
 #define NUM(path, member, min, max, fallback, source, help)                                        \
-    {{path, SCHEMA_NUMBER, AT(member), false, min, max, NULL}, ROLE_PLAIN, fallback, source, help}
+    { {path, SCHEMA_NUMBER, AT(member), false, min, max, NULL}, ROLE_PLAIN, fallback, source, help }
 #define FLAG(path, member, fallback, source, help)                                                 \
-    {{path, SCHEMA_BOOL, AT(member), false, 0, 0, NULL}, ROLE_PLAIN, fallback, source, help}
+    { {path, SCHEMA_BOOL, AT(member), false, 0, 0, NULL}, ROLE_PLAIN, fallback, source, help }
 #define WORD(path, member, choices, fallback, source, help)                                        \
-    {{path, SCHEMA_CHOICE, AT(member), false, 0, 0, choices}, ROLE_PLAIN, fallback, source, help}
+    { {path, SCHEMA_CHOICE, AT(member), false, 0, 0, choices}, ROLE_PLAIN, fallback, source, help }
 #define TEXT(path, member, required, role, fallback, source, help)                                 \
-    {{path, SCHEMA_STRING, AT(member), required, 0, 0, NULL}, role, fallback, source, help}
+    { {path, SCHEMA_STRING, AT(member), required, 0, 0, NULL}, role, fallback, source, help }
 
 #define SAMPLING(path, member, t, p, max, t_source, p_source)                                      \
-    NUM(path ".temperature", member.temperature, 0, 10, t, t_source, "sampling temperature; 0 = greedy"), \
-    NUM(path ".top_p", member.top_p, 1e-6, 1, p, p_source, "nucleus; 1 = pure sampling"),          \
-    INT(path ".max_tokens", member.max_tokens, 1, 1 << 20, max, "own", "longest reply")
+    NUM(path ".temperature", member.temperature, 0, 10, t, t_source,                               \
+        "sampling temperature; 0 = greedy"),                                                       \
+        NUM(path ".top_p", member.top_p, 1e-6, 1, p, p_source, "nucleus; 1 = pure sampling"),      \
+        INT(path ".max_tokens", member.max_tokens, 1, 1 << 20, max, "own", "longest reply")
 
 #define OPTIMIZER(path, member, lr_, lr_source, b2, b2_source, eps_, eps_source, warm, sched,      \
                   sched_source)                                                                    \
     NUM(path ".lr", member.lr, 0, 1, lr_, lr_source, "learning rate of AdamW"),                    \
-    NUM(path ".weight_decay", member.weight_decay, 0, 1, "0", "TRL, OpenRLHF", "decoupled"),       \
-    NUM(path ".beta1", member.beta1, 0, 0.9999999, "0.9", "all peers", "first moment"),            \
-    NUM(path ".beta2", member.beta2, 0, 0.9999999, b2, b2_source, "second moment"),                \
-    NUM(path ".eps", member.eps, 1e-30, 1, eps_, eps_source, "as PyTorch places it"),              \
-    NUM(path ".clip_norm", member.clip_norm, 0, 1e9, "1.0", "all peers", "gradient norm; 0 = not clipped"), \
-    NUM(path ".warmup", member.warmup, 0, 1, warm, "own", "share of the steps, linear from 0"),    \
-    WORD(path ".schedule", member.schedule, schedules, sched, sched_source, "after the warm-up")
+        NUM(path ".weight_decay", member.weight_decay, 0, 1, "0", "TRL, OpenRLHF", "decoupled"),   \
+        NUM(path ".beta1", member.beta1, 0, 0.9999999, "0.9", "all peers", "first moment"),        \
+        NUM(path ".beta2", member.beta2, 0, 0.9999999, b2, b2_source, "second moment"),            \
+        NUM(path ".eps", member.eps, 1e-30, 1, eps_, eps_source, "as PyTorch places it"),          \
+        NUM(path ".clip_norm", member.clip_norm, 0, 1e9, "1.0", "all peers",                       \
+            "gradient norm; 0 = not clipped"),                                                     \
+        NUM(path ".warmup", member.warmup, 0, 1, warm, "own",                                      \
+            "share of the steps, linear from 0"),                                                  \
+        WORD(path ".schedule", member.schedule, schedules, sched, sched_source,                    \
+             "after the warm-up")
 
 const struct setting settings[] = {
-    {{"job", SCHEMA_INT, AT(version), true, 1, 1e9, NULL}, ROLE_PLAIN, "1", "", "version of this schema"},
+    {{"job", SCHEMA_INT, AT(version), true, 1, 1e9, NULL},
+     ROLE_PLAIN,
+     "1",
+     "",
+     "version of this schema"},
     TEXT("name", name, true, ROLE_PLAIN, "my-first", "", "[a-z0-9-], for people"),
     INT("seed", seed, 0, 9e18, "1", "own", "every draw is keyed by it"),
-    TEXT("models.start", models.start, true, ROLE_MODEL, "./model", "", "Hugging Face folder to begin with"),
-    TEXT("models.generator", models.generator, false, ROLE_MODEL, "latest", "own", "writes replies: latest, start or a folder"),
-    TEXT("models.overseer", models.overseer, false, ROLE_MODEL, "start", "own", "writes critiques and labels: start, latest or a folder"),
-    TEXT("models.pm", models.pm, false, ROLE_MODEL, "start", "own", "trunk of the preference model"),
-    TEXT("constitution", constitution, true, ROLE_CONSTITUTION, "./constitution.yaml", "", "a file, or the name or revision of an applied one"),
-    TEXT("data.harmful", data.harmful, false, ROLE_FILE, NULL, "", "red-team prompts: {\"prompt\" | \"messages\"}"),
-    TEXT("data.helpful", data.helpful, false, ROLE_FILE, NULL, "", "harmless requests: {\"prompt\" | \"messages\", \"reply\"?}"),
-    TEXT("data.human", data.human, false, ROLE_FILE, NULL, "", "people's pairs: {\"prompt\" | \"messages\", \"chosen\", \"rejected\"}"),
-    TEXT("data.classifier", data.classifier, false, ROLE_FILE, NULL, "", "for the red-team classifier: {…, \"reply\", \"label\"}"),
-    TEXT("data.evaluate", data.evaluate, false, ROLE_FILE, NULL, "", "held-out prompts; else a share of the above is held out"),
+    TEXT("models.start", models.start, true, ROLE_MODEL, "./model", "",
+         "Hugging Face folder to begin with"),
+    TEXT("models.generator", models.generator, false, ROLE_MODEL, "latest", "own",
+         "writes replies: latest, start or a folder"),
+    TEXT("models.overseer", models.overseer, false, ROLE_MODEL, "start", "own",
+         "writes critiques and labels: start, latest or a folder"),
+    TEXT("models.pm", models.pm, false, ROLE_MODEL, "start", "own",
+         "trunk of the preference model"),
+    TEXT("constitution", constitution, true, ROLE_CONSTITUTION, "./constitution.yaml", "",
+         "a file, or the name or revision of an applied one"),
+    TEXT("data.harmful", data.harmful, false, ROLE_FILE, NULL, "",
+         "red-team prompts: {\"prompt\" | \"messages\"}"),
+    TEXT("data.helpful", data.helpful, false, ROLE_FILE, NULL, "",
+         "harmless requests: {\"prompt\" | \"messages\", \"reply\"?}"),
+    TEXT("data.human", data.human, false, ROLE_FILE, NULL, "",
+         "people's pairs: {\"prompt\" | \"messages\", \"chosen\", \"rejected\"}"),
+    TEXT("data.classifier", data.classifier, false, ROLE_FILE, NULL, "",
+         "for the red-team classifier: {…, \"reply\", \"label\"}"),
+    TEXT("data.evaluate", data.evaluate, false, ROLE_FILE, NULL, "",
+         "held-out prompts; else a share of the above is held out"),
     INT("workers", workers, 1, 4096, "1", "own", "ranks of a gang; fixed for the job"),
     INT("rounds", rounds, 0, 1000, "2", "own", "of the first six stages; then PPO"),
 
-    FLAG("stages.red_team.enabled", red_team.enabled, "true", "own", "write further red-team prompts"),
-    WORD("stages.red_team.method", red_team.method, methods, "few_shot", "Perez et al. 2022 §3", "few_shot shows prompts that worked"),
-    INT("stages.red_team.samples", red_team.samples, 0, 1e9, "2000", "own; Perez et al. 500,000", "candidates to write in a round"),
-    INT("stages.red_team.shots", red_team.shots, 0, 64, "5", "Perez et al. 2022 §3", "exemplars shown per candidate"),
-    NUM("stages.red_team.shot_temperature", red_team.shot_temperature, 1e-6, 1e6, "0.1", "Perez et al. 2022 §3", "exemplar weight ∝ exp(p_harm / T)"),
-    NUM("stages.red_team.keep", red_team.keep, 0, 1, "0.5", "own", "share of a round's prompts that come from here"),
-    SAMPLING("stages.red_team.sampling", red_team.sampling, "1.0", "0.95", "64", "own", "Perez et al. 2022"),
+    FLAG("stages.red_team.enabled", red_team.enabled, "true", "own",
+         "write further red-team prompts"),
+    WORD("stages.red_team.method", red_team.method, methods, "few_shot", "Perez et al. 2022 §3",
+         "few_shot shows prompts that worked"),
+    INT("stages.red_team.samples", red_team.samples, 0, 1e9, "2000", "own; Perez et al. 500,000",
+        "candidates to write in a round"),
+    INT("stages.red_team.shots", red_team.shots, 0, 64, "5", "Perez et al. 2022 §3",
+        "exemplars shown per candidate"),
+    NUM("stages.red_team.shot_temperature", red_team.shot_temperature, 1e-6, 1e6, "0.1",
+        "Perez et al. 2022 §3", "exemplar weight ∝ exp(p_harm / T)"),
+    NUM("stages.red_team.keep", red_team.keep, 0, 1, "0.5", "own",
+        "share of a round's prompts that come from here"),
+    SAMPLING("stages.red_team.sampling", red_team.sampling, "1.0", "0.95", "64", "own",
+             "Perez et al. 2022"),
 
     FLAG("stages.revise.enabled", revise.enabled, "true", "own", "critique and rewrite replies"),
-    INT("stages.revise.prompts", revise.prompts, 0, 1e9, "0", "own", "red-team prompts of a round; 0 = all"),
-    INT("stages.revise.revisions", revise.revisions, 1, 64, "4", "Bai et al. 2022 §3.2", "steps per prompt; else the constitution's sampling.revisions"),
-    SAMPLING("stages.revise.reply", revise.reply, "1.0", "1.0", "256", "Bai et al. 2022", "Bai et al. 2022"),
-    SAMPLING("stages.revise.critique", revise.critique, "1.0", "1.0", "192", "Bai et al. 2022", "Bai et al. 2022"),
-    SAMPLING("stages.revise.revision", revise.revision, "1.0", "1.0", "256", "Bai et al. 2022", "Bai et al. 2022"),
-    NUM("stages.revise.max_dropped", revise.max_dropped, 0, 1, "0.3", "own", "share of steps that cannot be read; above, the job waits"),
-    NUM("stages.revise.max_unchanged", revise.max_unchanged, 0, 1, "0.9", "own", "share of revisions equal to the reply; above, the job waits"),
-    NUM("stages.revise.max_truncated", revise.max_truncated, 0, 1, "0.3", "own", "share that ran into max_tokens; above, the job waits"),
+    INT("stages.revise.prompts", revise.prompts, 0, 1e9, "0", "own",
+        "red-team prompts of a round; 0 = all"),
+    INT("stages.revise.revisions", revise.revisions, 1, 64, "4", "Bai et al. 2022 §3.2",
+        "steps per prompt; else the constitution's sampling.revisions"),
+    SAMPLING("stages.revise.reply", revise.reply, "1.0", "1.0", "256", "Bai et al. 2022",
+             "Bai et al. 2022"),
+    SAMPLING("stages.revise.critique", revise.critique, "1.0", "1.0", "192", "Bai et al. 2022",
+             "Bai et al. 2022"),
+    SAMPLING("stages.revise.revision", revise.revision, "1.0", "1.0", "256", "Bai et al. 2022",
+             "Bai et al. 2022"),
+    NUM("stages.revise.max_dropped", revise.max_dropped, 0, 1, "0.3", "own",
+        "share of steps that cannot be read; above, the job waits"),
+    NUM("stages.revise.max_unchanged", revise.max_unchanged, 0, 1, "0.9", "own",
+        "share of revisions equal to the reply; above, the job waits"),
+    NUM("stages.revise.max_truncated", revise.max_truncated, 0, 1, "0.3", "own",
+        "share that ran into max_tokens; above, the job waits"),
 
     FLAG("stages.sft.enabled", sft.enabled, "true", "own", "fine-tune on the revisions"),
-    WORD("stages.sft.from", sft.from, froms, "start", "Bai et al. 2022 §3.1: the pretrained model", "weights to begin with"),
-    WORD("stages.sft.take", sft.take, takes, "all", "Bai et al. 2022 §3.2", "which revisions of a prompt"),
-    FLAG("stages.sft.earlier_rounds", sft.earlier_rounds, "false", "own", "revisions of earlier rounds too"),
-    NUM("stages.sft.helpful", sft.helpful, 0, 1000, "0.37", "Bai et al. 2022 §3.2: 270,592 : 731,324", "helpful replies per revision"),
-    INT("stages.sft.epochs", sft.epochs, 1, 1000, "1", "Bai et al. 2022 §3.2", "passes over the data"),
-    INT("stages.sft.batch", sft.optimizer.batch, 1, 1 << 20, "64", "own; Bai et al. 1,024", "rows per step, all ranks together"),
-    OPTIMIZER("stages.sft", sft.optimizer, "1e-5", "own; alignment-handbook 2e-5", "0.999", "TRL", "1e-8", "PyTorch", "0.03", "constant", "Bai et al. 2022"),
-    INT("stages.sft.checkpoint_every", sft.checkpoint_every, 0, 1e9, "100", "own", "steps; 0 = only at the end"),
+    WORD("stages.sft.from", sft.from, froms, "start", "Bai et al. 2022 §3.1: the pretrained model",
+         "weights to begin with"),
+    WORD("stages.sft.take", sft.take, takes, "all", "Bai et al. 2022 §3.2",
+         "which revisions of a prompt"),
+    FLAG("stages.sft.earlier_rounds", sft.earlier_rounds, "false", "own",
+         "revisions of earlier rounds too"),
+    NUM("stages.sft.helpful", sft.helpful, 0, 1000, "0.37",
+        "Bai et al. 2022 §3.2: 270,592 : 731,324", "helpful replies per revision"),
+    INT("stages.sft.epochs", sft.epochs, 1, 1000, "1", "Bai et al. 2022 §3.2",
+        "passes over the data"),
+    INT("stages.sft.batch", sft.optimizer.batch, 1, 1 << 20, "64", "own; Bai et al. 1,024",
+        "rows per step, all ranks together"),
+    OPTIMIZER("stages.sft", sft.optimizer, "1e-5", "own; alignment-handbook 2e-5", "0.999", "TRL",
+              "1e-8", "PyTorch", "0.03", "constant", "Bai et al. 2022"),
+    INT("stages.sft.checkpoint_every", sft.checkpoint_every, 0, 1e9, "100", "own",
+        "steps; 0 = only at the end"),
 
-    FLAG("stages.label.enabled", label.enabled, "true", "own", "let the overseer choose between replies"),
-    INT("stages.label.pairs", label.pairs, 1, 1e9, "4000", "own; Gao et al. 2022: ≥ 2,000", "comparisons in a round"),
-    INT("stages.label.principles", label.principles, 1, 64, "1", "Bai et al. 2022 §4.1", "drawn and averaged per pair; else the constitution's sampling.per_comparison"),
-    FLAG("stages.label.swap", label.swap, "true", "Lee et al. 2023", "ask in both orders and average"),
-    WORD("stages.label.mode", label.mode, modes, "soft", "Bai et al. 2022 §4.1", "probabilities, or the likelier option"),
-    SAMPLING("stages.label.reply", label.reply, "1.0", "1.0", "256", "Bai et al. 2022", "Bai et al. 2022"),
-    NUM("stages.label.min_option_mass", label.min_option_mass, 0, 1, "0.1", "own", "probability of both options together; below, the job waits"),
-    NUM("stages.label.max_flipped", label.max_flipped, 0, 1, "0.5", "own", "share of answers that follow the order; above, the job waits"),
-    INT("stages.label.gate_pairs", label.gate_pairs, 0, 1e6, "200", "own", "known-answer pairs before labelling; 0 = no gate"),
-    NUM("stages.label.gate_confidence", label.gate_confidence, 0.5, 0.999999, "0.95", "own", "one-sided, that the overseer beats chance"),
+    FLAG("stages.label.enabled", label.enabled, "true", "own",
+         "let the overseer choose between replies"),
+    INT("stages.label.pairs", label.pairs, 1, 1e9, "4000", "own; Gao et al. 2022: ≥ 2,000",
+        "comparisons in a round"),
+    INT("stages.label.principles", label.principles, 1, 64, "1", "Bai et al. 2022 §4.1",
+        "drawn and averaged per pair; else the constitution's sampling.per_comparison"),
+    FLAG("stages.label.swap", label.swap, "true", "Lee et al. 2023",
+         "ask in both orders and average"),
+    WORD("stages.label.mode", label.mode, modes, "soft", "Bai et al. 2022 §4.1",
+         "probabilities, or the likelier option"),
+    SAMPLING("stages.label.reply", label.reply, "1.0", "1.0", "256", "Bai et al. 2022",
+             "Bai et al. 2022"),
+    NUM("stages.label.min_option_mass", label.min_option_mass, 0, 1, "0.1", "own",
+        "probability of both options together; below, the job waits"),
+    NUM("stages.label.max_flipped", label.max_flipped, 0, 1, "0.5", "own",
+        "share of answers that follow the order; above, the job waits"),
+    INT("stages.label.gate_pairs", label.gate_pairs, 0, 1e6, "200", "own",
+        "known-answer pairs before labelling; 0 = no gate"),
+    NUM("stages.label.gate_confidence", label.gate_confidence, 0.5, 0.999999, "0.95", "own",
+        "one-sided, that the overseer beats chance"),
 
     FLAG("stages.prefer.enabled", prefer.enabled, "true", "own", "train the preference model"),
-    INT("stages.prefer.members", prefer.members, 1, 16, "1", "own; Coste et al. 2023: 4 to 5", "models of the ensemble"),
-    INT("stages.prefer.epochs", prefer.epochs, 1, 1000, "1", "InstructGPT: a second overfits", "passes over the pairs"),
-    NUM("stages.prefer.held_out", prefer.held_out, 0, 0.9, "0.1", "own", "share of pairs for accuracy and reliability"),
-    NUM("stages.prefer.human", prefer.human, 0, 1, "0.2", "own", "share of people's pairs in the mix, if there are any"),
+    INT("stages.prefer.members", prefer.members, 1, 16, "1", "own; Coste et al. 2023: 4 to 5",
+        "models of the ensemble"),
+    INT("stages.prefer.epochs", prefer.epochs, 1, 1000, "1", "InstructGPT: a second overfits",
+        "passes over the pairs"),
+    NUM("stages.prefer.held_out", prefer.held_out, 0, 0.9, "0.1", "own",
+        "share of pairs for accuracy and reliability"),
+    NUM("stages.prefer.human", prefer.human, 0, 1, "0.2", "own",
+        "share of people's pairs in the mix, if there are any"),
     NUM("stages.prefer.centre", prefer.centre, 0, 100, "0.01", "TRL", "keeps scores near 0"),
-    INT("stages.prefer.batch", prefer.optimizer.batch, 1, 1 << 20, "64", "InstructGPT", "pairs per step, all ranks together"),
-    OPTIMIZER("stages.prefer", prefer.optimizer, "1e-5", "InstructGPT, OpenRLHF 9e-6", "0.999", "TRL", "1e-8", "PyTorch", "0.03", "cosine", "summarize_from_feedback"),
-    INT("stages.prefer.checkpoint_every", prefer.checkpoint_every, 0, 1e9, "100", "own", "steps; 0 = only at the end"),
+    INT("stages.prefer.batch", prefer.optimizer.batch, 1, 1 << 20, "64", "InstructGPT",
+        "pairs per step, all ranks together"),
+    OPTIMIZER("stages.prefer", prefer.optimizer, "1e-5", "InstructGPT, OpenRLHF 9e-6", "0.999",
+              "TRL", "1e-8", "PyTorch", "0.03", "cosine", "summarize_from_feedback"),
+    INT("stages.prefer.checkpoint_every", prefer.checkpoint_every, 0, 1e9, "100", "own",
+        "steps; 0 = only at the end"),
 
     FLAG("stages.evaluate.enabled", evaluate.enabled, "true", "own", "measure on held-out prompts"),
-    INT("stages.evaluate.prompts", evaluate.prompts, 1, 1e7, "500", "own", "held-out prompts of each kind"),
-    INT("stages.evaluate.win_pairs", evaluate.win_pairs, 0, 1e7, "200", "own", "blind comparisons with the start, in both orders"),
+    INT("stages.evaluate.prompts", evaluate.prompts, 1, 1e7, "500", "own",
+        "held-out prompts of each kind"),
+    INT("stages.evaluate.win_pairs", evaluate.win_pairs, 0, 1e7, "200", "own",
+        "blind comparisons with the start, in both orders"),
     SAMPLING("stages.evaluate.reply", evaluate.reply, "1.0", "1.0", "256", "own", "own"),
 
-    FLAG("stages.ppo.enabled", ppo.enabled, "true", "own", "reinforcement learning after all rounds"),
+    FLAG("stages.ppo.enabled", ppo.enabled, "true", "own",
+         "reinforcement learning after all rounds"),
     INT("stages.ppo.steps", ppo.steps, 1, 1e9, "200", "own", "rollout-and-update steps"),
-    INT("stages.ppo.rollouts", ppo.rollouts, 1, 1e6, "256", "own; InstructGPT 512", "replies per step, all ranks together"),
-    INT("stages.ppo.epochs", ppo.epochs, 1, 1000, "4", "lm-human-preferences, TRL", "passes over a step's rollouts"),
-    INT("stages.ppo.minibatches", ppo.minibatches, 1, 1e5, "4", "NeMo-Aligner, OpenRLHF: 8", "updates per pass"),
+    INT("stages.ppo.rollouts", ppo.rollouts, 1, 1e6, "256", "own; InstructGPT 512",
+        "replies per step, all ranks together"),
+    INT("stages.ppo.epochs", ppo.epochs, 1, 1000, "4", "lm-human-preferences, TRL",
+        "passes over a step's rollouts"),
+    INT("stages.ppo.minibatches", ppo.minibatches, 1, 1e5, "4", "NeMo-Aligner, OpenRLHF: 8",
+        "updates per pass"),
     NUM("stages.ppo.clip", ppo.clip, 0, 100, "0.2", "Schulman et al. 2017", "of the ratio"),
-    NUM("stages.ppo.value_clip", ppo.value_clip, 0, 1e6, "0.2", "lm-human-preferences", "of the value's change"),
+    NUM("stages.ppo.value_clip", ppo.value_clip, 0, 1e6, "0.2", "lm-human-preferences",
+        "of the value's change"),
     NUM("stages.ppo.gamma", ppo.gamma, 0, 1, "1.0", "all peers", "discount"),
     NUM("stages.ppo.lambda", ppo.lambda, 0, 1, "0.95", "lm-human-preferences", "of GAE"),
-    NUM("stages.ppo.value_coef", ppo.value_coef, 0, 1e6, "1.0", "MOSS: a network of its own", "weight of the value loss"),
-    NUM("stages.ppo.kl.coef", ppo.kl_coef, 0, 1e6, "0.05", "summarize_from_feedback", "per token, inside the reward"),
-    NUM("stages.ppo.kl.target", ppo.kl_target, 0, 1e6, "0", "summarize_from_feedback: fixed", "nats per reply; 0 = fixed coefficient"),
-    NUM("stages.ppo.kl.horizon", ppo.kl_horizon, 1, 1e12, "10000", "Ziegler et al. 2019", "episodes, for an adaptive coefficient"),
-    FLAG("stages.ppo.whiten_advantages", ppo.whiten_advantages, "true", "all peers", "with moments over all ranks"),
-    FLAG("stages.ppo.whiten_rewards", ppo.whiten_rewards, "false", "summarize_from_feedback", "divide by the deviation"),
+    NUM("stages.ppo.value_coef", ppo.value_coef, 0, 1e6, "1.0", "MOSS: a network of its own",
+        "weight of the value loss"),
+    NUM("stages.ppo.kl.coef", ppo.kl_coef, 0, 1e6, "0.05", "summarize_from_feedback",
+        "per token, inside the reward"),
+    NUM("stages.ppo.kl.target", ppo.kl_target, 0, 1e6, "0", "summarize_from_feedback: fixed",
+        "nats per reply; 0 = fixed coefficient"),
+    NUM("stages.ppo.kl.horizon", ppo.kl_horizon, 1, 1e12, "10000", "Ziegler et al. 2019",
+        "episodes, for an adaptive coefficient"),
+    FLAG("stages.ppo.whiten_advantages", ppo.whiten_advantages, "true", "all peers",
+         "with moments over all ranks"),
+    FLAG("stages.ppo.whiten_rewards", ppo.whiten_rewards, "false", "summarize_from_feedback",
+         "divide by the deviation"),
     NUM("stages.ppo.reward_clip", ppo.reward_clip, 0, 1e9, "10", "OpenRLHF", "0 = not clipped"),
-    NUM("stages.ppo.no_end_reward", ppo.no_end_reward, -1e9, 1e9, "-1.0", "lm-human-preferences", "score of a reply that did not end"),
-    NUM("stages.ppo.value_lr", ppo.value_lr, 0, 1, "1e-5", "veRL; OpenRLHF 9e-6", "learning rate of the value model"),
-    SAMPLING("stages.ppo.rollout", ppo.rollout, "1.0", "1.0", "256", "InstructGPT", "less than 1 breaks the ratio"),
-    OPTIMIZER("stages.ppo", ppo.optimizer, "3e-6", "TRL, summarize_from_feedback", "0.95", "InstructGPT", "1e-5", "lm-human-preferences", "0.02", "linear", "lm-human-preferences"),
-    INT("stages.ppo.checkpoint_every", ppo.checkpoint_every, 0, 1e9, "10", "own", "steps; 0 = only at the end"),
-    NUM("stages.ppo.helpful", ppo.helpful, 0, 1, "0.49", "Bai et al. 2022 §4.2: 474,300 of 965,442", "share of helpful prompts"),
-    NUM("stages.ppo.pm_variance", ppo.pm_variance, 0, 1e6, "0", "own; Coste et al. 2023: 0.1 to 0.5", "penalty on disagreement of the ensemble"),
+    NUM("stages.ppo.no_end_reward", ppo.no_end_reward, -1e9, 1e9, "-1.0", "lm-human-preferences",
+        "score of a reply that did not end"),
+    NUM("stages.ppo.value_lr", ppo.value_lr, 0, 1, "1e-5", "veRL; OpenRLHF 9e-6",
+        "learning rate of the value model"),
+    SAMPLING("stages.ppo.rollout", ppo.rollout, "1.0", "1.0", "256", "InstructGPT",
+             "less than 1 breaks the ratio"),
+    OPTIMIZER("stages.ppo", ppo.optimizer, "3e-6", "TRL, summarize_from_feedback", "0.95",
+              "InstructGPT", "1e-5", "lm-human-preferences", "0.02", "linear",
+              "lm-human-preferences"),
+    INT("stages.ppo.checkpoint_every", ppo.checkpoint_every, 0, 1e9, "10", "own",
+        "steps; 0 = only at the end"),
+    NUM("stages.ppo.helpful", ppo.helpful, 0, 1, "0.49", "Bai et al. 2022 §4.2: 474,300 of 965,442",
+        "share of helpful prompts"),
+    NUM("stages.ppo.pm_variance", ppo.pm_variance, 0, 1e6, "0",
+        "own; Coste et al. 2023: 0.1 to 0.5", "penalty on disagreement of the ensemble"),
 
-    NUM("guards.kl_budget", guards.kl_budget, 0, 1e9, "20", "own", "nats from the reference; PPO stops there; 0 = no limit"),
-    INT("keep.checkpoints", keep.checkpoints, 1, 1000, "3", "own", "resumable states kept per task"),
+    NUM("guards.kl_budget", guards.kl_budget, 0, 1e9, "20", "own",
+        "nats from the reference; PPO stops there; 0 = no limit"),
+    INT("keep.checkpoints", keep.checkpoints, 1, 1000, "3", "own",
+        "resumable states kept per task"),
 };
 const size_t n_settings = CAI_COUNT(settings);
 _Static_assert(CAI_COUNT(settings) <= JOB_SETTINGS_MAX, "job_spec.given is too small");
@@ -181,8 +262,8 @@ void settings_default(struct job_spec *j) {
         const struct setting *s = &settings[i];
         if (!s->fallback || s->field.required)
             continue;
-        const struct yaml_node node = {.kind = YAML_TEXT, .text = s->fallback,
-                                       .n = (uint32_t)strlen(s->fallback)};
+        const struct yaml_node node = {
+            .kind = YAML_TEXT, .text = s->fallback, .n = (uint32_t)strlen(s->fallback)};
         CAI_CHECK(schema_value(&s->field, s->field.key, &node, j, &report));
     }
     j->version = JOB_VERSION;

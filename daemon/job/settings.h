@@ -11,8 +11,8 @@ enum setting_role { ROLE_PLAIN, ROLE_MODEL, ROLE_FILE, ROLE_CONSTITUTION };
 struct setting {
     struct schema_field field; /* key: the dotted path, as in --set; offset in struct job_spec */
     enum setting_role role;
-    const char *fallback;      /* the default as it is written; NULL = none */
-    const char *source;        /* where the default is from */
+    const char *fallback; /* the default as it is written; NULL = none */
+    const char *source;   /* where the default is from */
     const char *help;
 };
 extern const struct setting settings[];

@@ -126,6 +126,27 @@ static int64_t find_stop(const struct gen_request *q, const char *text, size_t f
     return first ? first - text : -1;
 }
 
+/* Appends the bytes of an id. Vocabularies are often padded with rows that no token has;
+ * a model may draw one, and it stands for nothing. */
+static bool add_piece(const struct hf_tokenizer *t, int32_t id, struct cai_buf *raw)
+{
+    if (hf_tokenizer_piece(t, id, raw) == 0)
+        return true;
+    cai_error_clear();
+    return false;
+}
+
+static int decode(const struct hf_tokenizer *t, const int32_t *ids, size_t n, struct cai_buf *ret)
+{
+    CAI_AUTO(mem) int32_t *known = cai_alloc((n + 1) * sizeof(*known));
+    CAI_AUTO(buf) struct cai_buf raw = {0};
+    size_t k = 0;
+    for (size_t i = 0; i < n; i++)
+        if (add_piece(t, ids[i], &raw))
+            known[k++] = ids[i];
+    return hf_tokenizer_decode(t, known, k, true, ret);
+}
+
 /* Adds the token's bytes and looks for a stop string that it completes. */
 static int completes_stop(struct run *r, struct slot *s, int32_t id, bool *ret)
 {
@@ -136,7 +157,7 @@ static int completes_stop(struct run *r, struct slot *s, int32_t id, bool *ret)
         return 0;
     for (size_t i = 0; i < q->n_stop; i++)
         longest = strlen(q->stop[i]) > longest ? strlen(q->stop[i]) : longest;
-    CAI_TRY(hf_tokenizer_piece(r->e->t, id, &s->raw));
+    add_piece(r->e->t, id, &s->raw);
     CAI_TRY(cai_buf_status(&s->raw));
     if (s->raw.data)
         *ret = find_stop(q, s->raw.data, old > longest ? old - longest : 0) >= 0;
@@ -150,7 +171,7 @@ static int finish_slot(struct run *r, struct slot *s, enum finish why)
     CAI_AUTO(buf) struct cai_buf text = {0};
     if (r->e->t) {
         size_t n = s->out.n - (why == FINISH_END);
-        CAI_TRY(hf_tokenizer_decode(r->e->t, s->out.data, n, true, &text));
+        CAI_TRY(decode(r->e->t, s->out.data, n, &text));
         int64_t cut = why == FINISH_STOP && text.data ? find_stop(q, text.data, 0) : -1;
         if (cut >= 0)
             text.data[text.len = (size_t)cut] = '\0';

@@ -4,42 +4,10 @@
 #include "base/check.h"
 #include "base/error.h"
 #include "base/file.h"
-#include "learn/packing.h"
-#include "learn/trainer.h"
 
 #include <jansson.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
-
-/* ---- scores ----------------------------------------------------------------------- */
-
-static int score_some(const struct model *m, const struct span *spans, size_t n, double *ret) {
-    struct micro *b = NULL;
-    CAI_TRY(micro_new(m, spans, n, &b));
-    int rc = model_outputs(m, b, 1, ret, NULL);
-    micro_free(b);
-    return rc;
-}
-
-int reward_score(const struct model *m, const int32_t *const *ids, const int64_t *lengths,
-                 size_t n, double *ret) {
-    if (m->head != MODEL_HEAD_SCALAR)
-        return cai_fail(CAI_EINPUT, "%s has no scalar head", m->dir != NULL ? m->dir : "the model");
-    CAI_AUTO(mem) struct span *spans = cai_realloc(NULL, n + 1, sizeof *spans);
-    size_t from = 0;
-    int64_t tokens = 0;
-    for (size_t i = 0; i < n; i++) {
-        spans[i] = (struct span){ids[i], lengths[i], lengths[i] - 1, lengths[i]};
-        tokens += lengths[i];
-        if (tokens >= PACK_TOKENS || i + 1 == n) {
-            CAI_TRY(score_some(m, spans + from, i + 1 - from, ret + from));
-            from = i + 1;
-            tokens = 0;
-        }
-    }
-    return 0;
-}
 
 /* ---- reward.json -------------------------------------------------------------------- */
 

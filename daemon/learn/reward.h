@@ -1,5 +1,5 @@
-/* reward.h: scalar-head models in use: scores of whole conversations, and the preference
- * model with its normalisation.
+/* reward.h: the preference model in use: its scores' normalisation, and the proof that its
+ * head is the trained one.
  *
  * A PM's folder holds reward.json beside the weights:
  *   {"format": 1, "mean", "std", "replies", "steps", "head": SHA-256 of score.weight,
@@ -12,11 +12,6 @@
 #define CAI_LEARN_REWARD_H
 
 #include "model/model.h"
-
-/* Raw scores: one per sequence, read at its last token. No gradients. Sequences are
- * packed in the given order, so equal requests give equal bits. */
-int reward_score(const struct model *m, const int32_t *const *ids, const int64_t *lengths,
-                 size_t n, double *ret);
 
 struct reward_norm {
     double mean, std;

@@ -10,7 +10,7 @@
 
 #define ITEM_KIND UINT64_C(1000000000)
 #define ITEM_RED (9 * ITEM_KIND)
-#define ITEM_ROUND UINT64_C(1000000)
+#define ITEM_ROUND ((uint64_t)DATA_RED_MAX)
 #define HELD_OUT_SHARE 0.1 /* of prompts, when the job names no file for evaluation */
 
 static const char *const kind_names[DATA_KINDS] = {"harmful", "helpful", "evaluate", "human",
@@ -188,8 +188,8 @@ int data_dialog(const struct stage_context *c, uint64_t item, struct cai_arena *
         ret->turns[0] = (struct turn){"user", cai_arena_strdup(a, text)};
         return 0;
     }
-    CAI_TRY(store_example_get(c->store, c->job_id, 0, "data", item, data_item_source(item), 0, &text,
-                              &detail));
+    CAI_TRY(store_example_get(c->store, c->job_id, 0, "data", item, data_item_source(item), 0,
+                              &text, &detail));
     json_t *o = json_loads(detail, 0, NULL);
     CAI_CHECK(o);
     ret->row = json_incref(json_object_get(o, "row"));
@@ -205,8 +205,8 @@ void data_dialog_free(struct dialog *d) {
 
 /* ---- choosing ---------------------------------------------------------------------------- */
 static bool kept_out(const struct stage_context *c, uint64_t item) {
-    if (c->job->data.evaluate)
-        return false;
+    if (c->job->data.evaluate || item > 2 * ITEM_KIND)
+        return false; /* people's pairs and the classifier's rows are no prompts to ask */
     return cai_rng_uniform(cai_key_make(c->job->seed, 0, "data/held_out", item, 0), 0) <
            HELD_OUT_SHARE;
 }

@@ -168,7 +168,7 @@ static int absorb(const struct stage_context *c, const Cai__V1__Task *task,
     return absorb_scores(c, task, result, &a);
 }
 
-/* ---- judging ----------------------------------------------------------------------------------- */
+/* ---- judging -------------------------------------------------------------------------------- */
 /* Replies of one round; round 0 is the base (to the store, 0 means any round). */
 static int load_round(const struct stage_context *c, uint32_t round, const char *kind,
                       struct cai_arena *a, struct examples *ret) {
@@ -245,7 +245,7 @@ static int plan_judging(const struct stage_context *c, bool base_is_new, size_t 
     return 0;
 }
 
-/* ---- figures ------------------------------------------------------------------------------------- */
+/* ---- figures -------------------------------------------------------------------------------- */
 struct tally {
     uint64_t n, judged, harmful, refused, evaded, cut;
 };

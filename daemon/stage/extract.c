@@ -5,12 +5,14 @@
  *   tail   remarks about the text at its end
  *   judge  empty, loop, truncated, refused, no flaw, unchanged
  *
- * A mark that the original reply has too is not peeled. Not for choices: choose.c. */
+ * A mark that the original reply has too is not peeled. Not for choices (choose.c) or for
+ * what a text says (said.c). */
 #include "stage/extract.h"
 
 #include "base/check.h"
 #include "stage/choose.h"
 #include "stage/phrase.h"
+#include "stage/said.h"
 #include <ctype.h>
 #include <jansson.h>
 #include <stdbool.h>
@@ -33,15 +35,8 @@ static const char *const foreign_turns[] = {
 static const char *const own_turns[] = {"assistant:", "ai:", "ai assistant:", "bot:",
                                         "### assistant:", "### response:", NULL};
 
-static size_t marks(struct view v) { /* markdown before a heading or label */
-    size_t i = 0;
-    while (i < v.n && strchr("*#_> \t", v.s[i]))
-        i++;
-    return i;
-}
-
 static bool line_starts(struct view v, const char *const *list) {
-    return phrase_any(v, list) || phrase_any(view_skip(v, marks(v)), list);
+    return phrase_any(v, list) || phrase_any(view_skip(v, phrase_marks(v)), list);
 }
 
 /* Whether some line of the original begins with a phrase of the list. */
@@ -67,7 +62,7 @@ static size_t line_with(struct view v, const char *const *list) {
     return v.n;
 }
 
-/* ---- headings ---------------------------------------------------------------------------------- */
+/* ---- headings ------------------------------------------------------------------------------- */
 static const char *const critique_heads[] = {
     "critique:", "critique", "my critique:", "the critique:", "assessment:", "evaluation:",
     "feedback:", "analysis:", "critic:", "review:", NULL};
@@ -92,7 +87,7 @@ static const char *const remark_heads[] = {
 
 /* A heading stands alone on its line, or ends in ':' ("**Revision:** text"). */
 static size_t heading(struct view v, const char *const *list) {
-    size_t before = marks(v), n = phrase_any(view_skip(v, before), list);
+    size_t before = phrase_marks(v), n = phrase_any(view_skip(v, before), list);
     if (n == 0)
         return 0;
     size_t i = before + n;
@@ -112,7 +107,7 @@ static size_t heading(struct view v, const char *const *list) {
     return colon || (alone && before > 0) ? i : 0;
 }
 
-/* ---- preambles -------------------------------------------------------------------------------- */
+/* ---- preambles ------------------------------------------------------------------------------ */
 static const char *const interjections[] = {
     "sure", "sure thing", "certainly", "of course", "absolutely", "okay", "ok", "alright",
     "yes", "understood", "great question", "no problem", "thank you", "thanks", "got it",
@@ -150,7 +145,8 @@ static struct view after_interjections(struct view v) {
 /* "Sure, here is the revised response: " → what follows the colon; or a first paragraph
  * that only announces ("I'll rewrite it."). 0 when there is none. */
 static size_t preamble(struct view v) {
-    struct view rest = after_interjections(v), after;
+    size_t before = phrase_marks(v);
+    struct view rest = after_interjections(view_skip(v, before)), after;
     if (!phrase_any(rest, openers))
         return 0;
     struct view line = view_line(rest);
@@ -163,7 +159,7 @@ static size_t preamble(struct view v) {
         if (!phrase_in((struct view){line.s, i}, meta_words))
             return 0;
         i++;
-        while (i < line.n && strchr("* _", line.s[i]))
+        while (before && i < line.n && strchr("*_", line.s[i]))
             i++;
         return (size_t)(line.s + i - v.s);
     }
@@ -176,7 +172,7 @@ static size_t preamble(struct view v) {
     return announces ? (size_t)(after.s - v.s) : 0;
 }
 
-/* ---- wrappings ---------------------------------------------------------------------------------- */
+/* ---- wrappings ------------------------------------------------------------------------------ */
 static const struct {
     const char *open, *close;
 } quotes[] = {{"\"", "\""}, {"\xe2\x80\x9c", "\xe2\x80\x9d"}, {"\xc2\xab", "\xc2\xbb"},
@@ -289,9 +285,9 @@ static struct view peel_once(struct work *w, struct view v) {
     n = heading(v, heads);
     if (n && !heading(w->original, heads))
         return view_trim(view_skip(v, n));
-    n = phrase_any(view_skip(v, marks(v)), own_turns);
+    n = phrase_any(view_skip(v, phrase_marks(v)), own_turns);
     if (n && !original_has(w->in->original, own_turns)) {
-        v = view_skip(v, marks(v) + n);
+        v = view_skip(v, phrase_marks(v) + n);
         while (v.n && strchr("*_", v.s[0]))
             v = view_skip(v, 1);
         return view_trim(v);
@@ -313,17 +309,17 @@ static struct view peel(struct work *w, struct view v) {
     return v;
 }
 
-/* ---- ends ------------------------------------------------------------------------------------------ */
+/* ---- ends ----------------------------------------------------------------------------------- */
 static const char *const tail_remarks[] = {
     "note: i", "note: the", "note: this", "(note:", "*note:", "i have removed", "i've removed",
     "i removed", "i have revised", "i've revised", "i revised", "i changed", "i have changed",
     "i've changed", "i rewrote", "i have rewritten", "i've rewritten", "i have replaced",
     "this revision", "this revised", "this version", "this rewrite", "the revised response",
-    "the revision", "in this revision", "in this revised", "in the revision", "i hope this revis",
-    "i hope this meets", "i hope this better", "let me know if you'd like me to revise",
+    "the revision", "in this revision", "in this revised", "in the revision", "i hope this revision",
+    "i hope this revised", "i hope this meets", "i hope this better", "let me know if you'd like me to revise",
     "let me know if you would like me to revise", "let me know if this revision",
     "let me know if you'd like any changes", "let me know if you'd like further changes",
-    "let me know if further revis", "please let me know if you'd like me to revise",
+    "let me know if further revisions", "please let me know if you'd like me to revise",
     "please let me know if this revision", "(i removed", "(this revision", "[note:", NULL};
 
 /* Remarks about the revision, and rules, at the end. */
@@ -357,7 +353,7 @@ static struct view cut_heading(struct work *w, struct view v, const char *const 
     return view_trim((struct view){v.s, at});
 }
 
-/* ---- loops and ends of sentences -------------------------------------------------------------------- */
+/* ---- loops and ends of sentences ------------------------------------------------------------ */
 /* Ends in four or more equal pieces that make up at least 48 bytes, or has one line of 12
  * bytes or more four times in a row. */
 static bool loops(struct view v) {
@@ -394,115 +390,7 @@ static bool ends_sentence(struct view v) {
     return v.n && sentence_end(v.s[v.n - 1]);
 }
 
-/* ---- what is said ------------------------------------------------------------------------------------- */
-static const char *const refusals[] = {
-    "i'm sorry, but i can't", "i'm sorry, but i cannot", "i'm sorry but i can't",
-    "i'm sorry but i cannot", "i am sorry, but i cannot", "i am sorry, but i can't",
-    "i'm sorry, i can't", "i'm sorry, i cannot", "sorry, but i can't", "sorry, but i cannot",
-    "sorry, i can't", "sorry, i cannot", "i can't", "i cannot", "i can not", "i won't",
-    "i will not", "i'm unable to", "i am unable to", "i'm not able to", "i am not able to",
-    "i must decline", "i have to decline", "i'm going to decline", "i decline to",
-    "as an ai language model, i cannot", "as an ai language model, i can't",
-    "as an ai language model i cannot", "as an ai, i cannot", "as an ai, i can't",
-    "as an ai assistant, i cannot", "as an ai assistant, i can't", "i apologize, but i can't",
-    "i apologize, but i cannot", "i apologize, but i'm unable", "i'm sorry, but i'm unable",
-    "i'm sorry, but i'm not able", "i'm sorry, but i won't", "i'm sorry, but as an ai",
-    "i'm not comfortable", "i am not comfortable", "unfortunately, i can't",
-    "unfortunately, i cannot", "unfortunately, i'm unable", "i don't feel comfortable", NULL};
-static const char *const task_words[] = {
-    "critique", "critiquing", "criticize", "criticise", "evaluate", "evaluating", "assess",
-    "review", "judge", "comment on", "analyze", "analyse", "provide feedback", "choose",
-    "revise", "revising", "revision", "rewrite", "rewriting", "rephrase", "edit this", "edit the",
-    "this task", "this request", "that request", "your request", "engage with", "engage in",
-    "assist with", "assist you", "help with that", "help with this", "help you with", "continue",
-    "fulfill", "comply", "discuss", NULL};
-static const char *const revise_words[] = {
-    "revise", "revising", "rewrite", "rewriting", "rephrase", "rephrasing", "edit the response",
-    "edit this", "edit the reply", "provide a revision", "provide a revised", "produce a revision",
-    "make a revision", "complete this revision", "complete the revision", "create a revised",
-    NULL};
-static const char *const nothing_wrong[] = {
-    "no flaw", "no flaws", "no issue", "no issues", "no problem", "no problems", "no critique",
-    "no changes needed", "no changes are needed", "no change needed", "no change is needed",
-    "no changes necessary", "no changes are necessary", "no changes required",
-    "no changes are required", "no revision needed", "no revision is needed",
-    "no revisions needed", "no revisions are needed", "no revision necessary",
-    "no revision is necessary", "no revisions are necessary", "no revision required",
-    "no revision is required", "no edits needed", "no edits are needed", "none needed",
-    "nothing to change", "nothing to critique", "nothing to revise", "nothing needs to change",
-    "nothing needs to be changed", "nothing harmful", "no harmful content",
-    "there are no flaws", "there is no flaw", "there are no issues", "there are no problems",
-    "there is no issue", "there is no problem", "there is nothing wrong", "there's nothing wrong",
-    "there is nothing harmful", "there's nothing harmful", "there is nothing to critique",
-    "there is nothing to change", "there is nothing to revise", "there is no need to revise",
-    "there is no need to change", "there's no need to revise", "there is nothing problematic",
-    "there's nothing problematic", "there are no harmful", "there is no harmful",
-    "i see no issues", "i see no issue", "i see no problem", "i see no problems", "i see no flaw",
-    "i see no flaws", "i find no flaw", "i find no flaws", "i find no issues",
-    "i don't see any issues", "i don't see any problems", "i don't see any flaws",
-    "i do not see any issues", "i do not see any problems", "i don't see anything wrong",
-    "i don't see anything harmful", "i did not find any", "i didn't find any",
-    "i can't find any", "i cannot find any", "i couldn't find any", "i could not find any",
-    "i can't see anything wrong", "i have no critique", "i have no criticism",
-    "i have no changes", "i would not change anything", "i wouldn't change anything",
-    "i would not change a thing", "the response is fine", "the reply is fine",
-    "the response is fine as it is", "the response does not need", "the response doesn't need",
-    "the reply does not need", "the reply doesn't need", "the response needs no",
-    "the reply needs no", "the response requires no", "the reply requires no",
-    "the response is already harmless", "the response is already appropriate",
-    "the response is already good", "the response is harmless", "this response is fine",
-    "this response is already", "the original response is fine", "the original response is already",
-    "the original response does not need", "the original response is good as it is",
-    "the assistant's response is fine", "the assistant's response is harmless",
-    "the assistant's last response is fine", "the assistant's last response is harmless",
-    "looks good", "n/a", "none", NULL};
-static const char *const contrasts[] = {"but", "however", "except", "although", "though", "yet",
-                                        "nevertheless", "still", "apart from", "aside from",
-                                        "other than", "unless", "that said", "besides", NULL};
-
-static struct view first_sentence(struct view v) {
-    for (size_t i = 0; i < v.n; i++)
-        if (v.s[i] == '\n' || (sentence_end(v.s[i]) && (i + 1 == v.n || isspace((unsigned char)v.s[i + 1]))))
-            return (struct view){v.s, i};
-    return v;
-}
-
-/* Says, without reservation, that nothing is to be found or done. */
-static bool finds_nothing(struct view v, const char *frame) {
-    struct view plain = view_skip(v, marks(v));
-    if (frame && *frame) {
-        struct view f = view_trim((struct view){frame, strlen(frame)});
-        while (f.n && strchr(":.,;!", f.s[f.n - 1]))
-            f.n--;
-        char phrase[256];
-        snprintf(phrase, sizeof phrase, "%.*s", (int)(f.n < 255 ? f.n : 255), f.s);
-        size_t n = phrase_at(plain, phrase);
-        /* As asked for: the frame's words, then a mark or the end. */
-        if (n && (n == plain.n || strchr(":.,;!*\n-", plain.s[n])))
-            return true;
-    }
-    return phrase_any(plain, nothing_wrong) && !phrase_in(v, contrasts);
-}
-
-bool extract_is_refusal(const char *text) {
-    struct view v = view_trim((struct view){text, strlen(text)});
-    return phrase_any(v, refusals) > 0;
-}
-
-bool extract_is_evasion(const char *text) {
-    static const char *const evasive[] = {
-        "i don't know", "i do not know", "i'm not sure", "i am not sure", "i have no idea",
-        "i'd rather not", "i would rather not", "no comment", "let's talk about something else",
-        "let's change the subject", "i can't say", "i cannot say", "ask someone else",
-        "i don't want to talk about", NULL};
-    struct view v = view_trim((struct view){text, strlen(text)});
-    size_t words = 0;
-    for (size_t i = 0; i < v.n; i++)
-        words += i == 0 || (isspace((unsigned char)v.s[i - 1]) && !isspace((unsigned char)v.s[i]));
-    return words <= 2 || phrase_any(v, evasive) > 0;
-}
-
-/* ---- the whole -------------------------------------------------------------------------------------------- */
+/* ---- the whole ------------------------------------------------------------------------------ */
 static enum extract_reason keep(struct view v, struct cai_buf *ret, enum extract_reason r) {
     cai_buf_clear(ret);
     cai_buf_append(ret, v.s, v.n);
@@ -518,16 +406,18 @@ static bool decoration(struct view v) {
 
 static enum extract_reason judge(struct work *w, struct view v, struct cai_buf *ret) {
     bool critique = w->in->kind == EXTRACT_CRITIQUE;
+    bool stopped = w->in->finish == EXTRACT_CUT && !w->cut;
     if (v.n == 0 || decoration(v))
-        return EXTRACT_EMPTY;
+        return stopped && !decoration((struct view){w->in->raw, strlen(w->in->raw)})
+                   ? EXTRACT_TRUNCATED /* an announcement and nothing more */
+                   : EXTRACT_EMPTY;
     if (loops(v))
         return EXTRACT_LOOP;
-    if (finds_nothing(v, critique ? w->in->no_flaw : NULL))
+    if (said_nothing_wrong(v, critique ? w->in->no_flaw : NULL))
         return keep(v, ret, critique ? EXTRACT_NO_FLAW : EXTRACT_UNCHANGED);
-    if (w->in->finish == EXTRACT_CUT && !w->cut && !ends_sentence(v))
+    if (stopped && !ends_sentence(v))
         return EXTRACT_TRUNCATED;
-    if (phrase_any(v, refusals) &&
-        phrase_in(first_sentence(v), critique ? task_words : revise_words))
+    if (said_no(v, !critique))
         return EXTRACT_REFUSED;
     if (!critique && w->original.n && view_equal(v, w->original))
         return keep(v, ret, EXTRACT_UNCHANGED);

@@ -26,7 +26,8 @@ enum extract_reason {
     EXTRACT_TOO_LONG,  /* the prompt did not fit: nothing was generated */
     EXTRACT_REASONS
 };
-enum extract_finish { EXTRACT_ENDED, EXTRACT_CUT, EXTRACT_NOT_RUN }; /* end or stop; length; too long */
+/* End or stop string; max_tokens; the prompt did not fit. */
+enum extract_finish { EXTRACT_ENDED, EXTRACT_CUT, EXTRACT_NOT_RUN };
 
 struct extract_input {
     enum extract_kind kind;

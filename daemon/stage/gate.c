@@ -25,7 +25,8 @@ struct question {
 
 /* A coin decides on which side the good reply stands; the pair is asked in both orders. */
 static bool good_is_a(const struct stage_context *c, uint64_t item) {
-    return cai_rng_below(cai_key_make(c->job->seed, c->round, "label/gate_side", item, 0), 0, 2) == 0;
+    struct cai_key key = cai_key_make(c->job->seed, c->round, "label/gate_side", item, 0);
+    return cai_rng_below(key, 0, 2) == 0;
 }
 
 static int ask(struct builder *b, const struct stage_context *c, const struct question *q,
@@ -70,7 +71,8 @@ static const char *garbled(struct cai_arena *a, const char *text) {
     return o;
 }
 
-/* Material: helpful prompts whose reply is given in the data. */
+/* Material: helpful prompts whose reply is given in the data, or was written by the start
+ * model for sft. */
 struct material {
     struct dialog *dialog;
     const char **reply;
@@ -80,7 +82,9 @@ struct material {
 static int load_material(const struct stage_context *c, size_t want, struct cai_arena *a,
                          struct material *ret) {
     struct items pool;
+    struct examples written;
     CAI_TRY(data_pool(c, DATA_HELPFUL, a, &pool));
+    CAI_TRY(examples_load(c, c->round, "sft", "helpful", a, &written));
     items_take(c, 0, "label/gate", want, &pool);
     ret->dialog = cai_arena_array(a, pool.n + 1, sizeof *ret->dialog);
     ret->reply = cai_arena_array(a, pool.n + 1, sizeof *ret->reply);
@@ -88,6 +92,8 @@ static int load_material(const struct stage_context *c, size_t want, struct cai_
         CAI_AUTO(dialog) struct dialog d = {0};
         CAI_TRY(data_dialog(c, pool.at[i], a, &d));
         const char *reply = json_string_value(json_object_get(d.row, "reply"));
+        const struct store_example *own = examples_find(&written, pool.at[i], 0);
+        reply = reply ? reply : own ? own->text : NULL;
         if (!reply || strlen(reply) < 8)
             continue;
         ret->dialog[ret->n] = (struct dialog){d.turns, d.n, NULL};
@@ -115,15 +121,12 @@ static int ask_spoilt(const struct stage_context *c, const struct material *m, s
     return 0;
 }
 
-int gate_plan(const struct stage_context *c, bool *ret_asked) {
+int gate_plan(const struct stage_context *c) {
     CAI_AUTO(arena) struct cai_arena a = {0};
     CAI_AUTO(builder) struct builder b = {0};
     struct material m = {0};
     struct model_ref overseer;
     size_t want = (size_t)c->job->label.gate_pairs, known = c->constitution->n_choice_examples;
-    *ret_asked = false;
-    if (want == 0)
-        return 0;
     known = known < want ? known : want;
     CAI_TRY(models_role(c, "overseer", c->round, &a, &overseer));
     build_score(&b, c, "gate", 0, &overseer);
@@ -137,7 +140,6 @@ int gate_plan(const struct stage_context *c, bool *ret_asked) {
     }
     CAI_TRY(load_material(c, want - known, &a, &m));
     CAI_TRY(ask_spoilt(c, &m, &b, known, want - known));
-    *ret_asked = known > 0 || m.n >= 2;
     return build_flush(&b);
 }
 
@@ -181,7 +183,8 @@ int gate_judge(const struct stage_context *c, bool *ret_at_chance, char *ret_rea
     CAI_TRY(rates_value(c, "gate_option_mass", choice_mass(&f)));
     CAI_TRY(rates_value(c, "gate_flipped", choice_flipped(&f)));
     CAI_TRY(rates_value(c, "gate_bias", f.n ? f.bias / (double)f.n : 0));
-    rates_wilson(right, asked.n, c->job->label.gate_confidence, &low, &high);
+    /* One-sided at gate_confidence: the lower end of the two-sided interval at 2γ − 1. */
+    rates_wilson(right, asked.n, 2 * c->job->label.gate_confidence - 1, &low, &high);
     *ret_at_chance = low <= 0.5;
     snprintf(ret_reason, size,
              "overseer at chance: accuracy %.3f on %zu pairs with a known answer, interval %.3f to "

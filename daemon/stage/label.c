@@ -117,13 +117,13 @@ static int add_human(const struct stage_context *c, uint64_t item) {
     return store_label_add(c->store, &l);
 }
 
-/* `prefer.human` of the mix, as far as there are; the same ones in every round. */
-static int plan_human(const struct stage_context *c, size_t pairs) {
+int label_people(const struct stage_context *c, size_t pairs) {
     CAI_AUTO(arena) struct cai_arena a = {0};
     struct items all;
     double share = c->job->prefer.human;
     CAI_TRY(data_pool(c, DATA_HUMAN, &a, &all));
-    size_t want = share >= 1 ? all.n : (size_t)llround(share / (1 - share) * (double)pairs);
+    bool every = share >= 1 || pairs == 0;
+    size_t want = every ? all.n : (size_t)llround(share / (1 - share) * (double)pairs);
     if (want == 0)
         all.n = 0;
     items_take(c, 0, "label/human", want, &all);
@@ -132,7 +132,7 @@ static int plan_human(const struct stage_context *c, size_t pairs) {
     return rates_value(c, "labels_human", (double)all.n);
 }
 
-/* ---- plan and results ------------------------------------------------------------------------- */
+/* ---- plan and results ----------------------------------------------------------------------- */
 /* A frozen overseer that passed in an earlier round need not be asked again. */
 static bool gate_passed_before(const struct stage_context *c) {
     double low = 0;
@@ -146,18 +146,15 @@ static bool gate_passed_before(const struct stage_context *c) {
 }
 
 static int plan(const struct stage_context *c) {
-    bool asked = false;
     size_t n;
     CAI_TRY(data_ensure(c));
     CAI_TRY(models_ensure(c));
     if (per_pair(c) == 0)
         return cai_fail(CAI_EINPUT, "constitution %s: no enabled principle has a choice; give one "
                         "that text, or switch the stage label off", c->constitution->name);
-    if (!gate_passed_before(c))
-        CAI_TRY(gate_plan(c, &asked));
-    if (asked)
-        return 0;
-    CAI_TRY(plan_human(c, (size_t)c->job->label.pairs));
+    if (c->job->label.gate_pairs > 0 && !gate_passed_before(c))
+        return gate_plan(c); /* then done() judges it, also when nothing could be asked */
+    CAI_TRY(label_people(c, (size_t)c->job->label.pairs));
     return plan_replies(c, &n);
 }
 
@@ -257,7 +254,7 @@ static int absorb(const struct stage_context *c, const Cai__V1__Task *task,
     return 0;
 }
 
-/* ---- figures and gates -------------------------------------------------------------------------- */
+/* ---- figures and gates ---------------------------------------------------------------------- */
 struct tally {
     const struct stage_context *c;
     struct choice_figures f;
@@ -356,7 +353,7 @@ static int done(const struct stage_context *c, struct stage_verdict *ret) {
         return 0;
     }
     ret->reason[0] = 0;
-    CAI_TRY(plan_human(c, (size_t)c->job->label.pairs));
+    CAI_TRY(label_people(c, (size_t)c->job->label.pairs));
     CAI_TRY(plan_replies(c, &n));
     if (n == 0)
         return judge(c, ret);

@@ -33,8 +33,13 @@ void choice_count(struct choice_figures *f, const struct choice *o, bool swap);
 double choice_mass(const struct choice_figures *f);
 double choice_flipped(const struct choice_figures *f);
 
+/* Adds people's pairs as labels of this round: `prefer.human` of a mix with `pairs` of the
+ * overseer's, as far as there are, the same ones in every round; all of them when pairs is
+ * 0. Texts and figures go to the stage "label", whoever calls. */
+int label_people(const struct stage_context *c, size_t pairs);
+
 /* The overseer's gate (gate.c): questions with a known answer. */
-int gate_plan(const struct stage_context *c, bool *ret_asked);
+int gate_plan(const struct stage_context *c);
 int gate_absorb(const struct stage_context *c, const Cai__V1__Task *task,
                 const Cai__V1__Result *result);
 /* Records the figures; true and a reason when the overseer is not above chance. */

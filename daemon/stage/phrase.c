@@ -49,6 +49,13 @@ bool phrase_in(struct view v, const char *const *list) {
     return false;
 }
 
+size_t phrase_marks(struct view v) {
+    size_t i = 0;
+    while (i < v.n && strchr("*#_> \t", v.s[i]))
+        i++;
+    return i;
+}
+
 struct view view_skip(struct view v, size_t n) { return (struct view){v.s + n, v.n - n}; }
 
 struct view view_trim(struct view v) {

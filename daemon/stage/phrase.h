@@ -18,6 +18,9 @@ size_t phrase_any(struct view v, const char *const *list);
 /* Whether one of the list stands anywhere, beginning at a word. */
 bool phrase_in(struct view v, const char *const *list);
 
+/* Markdown before a heading or label: its length. */
+size_t phrase_marks(struct view v);
+
 struct view view_trim(struct view v);
 struct view view_skip(struct view v, size_t n);
 bool view_equal(struct view a, struct view b); /* white space runs are equal */

@@ -9,7 +9,8 @@
  * Metrics: rows, rows_held_out, pm_accuracy (_low _high _n; pairs with |p − ½| > 0.1),
  *   pm_human_accuracy (_low _high _n; people's held-out pairs), pm_ece, pm_excess_loss (mean
  *   cross-entropy less the targets' own entropy), pm_bin_count, pm_bin_p, pm_bin_target
- *   (step = bin, ten of them), held_out_asked, pm_score_mean, pm_score_std; and what the trainer names. */
+ *   (step = bin, ten of them), held_out_asked, pm_score_mean, pm_score_std; and what the
+ *   trainer names. */
 #include "stage/build.h"
 #include "stage/data.h"
 #include "stage/dataset.h"
@@ -44,7 +45,8 @@ static int take_label(void *context, const struct store_label *l) {
     bool human = strcmp(l->source, "human") == 0;
     uint32_t pass = human ? 0 : l->k / o->per_pair;
     struct pair *last = o->n ? &o->at[o->n - 1] : NULL;
-    if (l->round > o->last_round)
+    /* People's pairs are the same in every round: once is enough. */
+    if (l->round > o->last_round || (human && l->round < o->last_round))
         return 0;
     if (last && last->round == l->round && last->item == l->item && last->pass == pass &&
         last->human == human) {
@@ -60,25 +62,11 @@ static int take_label(void *context, const struct store_label *l) {
     return 0;
 }
 
-/* People's pairs stand in every round's mix; one row each is enough here. */
-static void drop_repeats(struct pairs *o) {
-    size_t kept = 0;
-    for (size_t i = 0; i < o->n; i++) {
-        bool seen = false;
-        for (size_t j = 0; o->at[i].human && j < kept && !seen; j++)
-            seen = o->at[j].human && o->at[j].item == o->at[i].item;
-        if (!seen)
-            o->at[kept++] = o->at[i];
-    }
-    o->n = kept;
-}
-
 static int load_pairs(const struct stage_context *c, struct pairs *ret) {
     size_t want = c->job->label.principles > 0 ? (size_t)c->job->label.principles : 1;
     uint32_t per_pair = label_principles(c, want);
     *ret = (struct pairs){.per_pair = per_pair ? per_pair : 1, .last_round = c->round};
     CAI_TRY(store_labels_each(c->store, c->job_id, 0, take_label, ret));
-    drop_repeats(ret);
     return 0;
 }
 
@@ -116,6 +104,11 @@ static int plan(const struct stage_context *c) {
     size_t held_out = 0;
     CAI_TRY(data_ensure(c));
     CAI_TRY(models_ensure(c));
+    if (!stage_label.enabled(c->job)) { /* only people's then, all of them */
+        struct stage_context label = *c;
+        label.stage = stage_label.name;
+        CAI_TRY(label_people(&label, 0));
+    }
     int rc = load_pairs(c, &pairs);
     for (size_t i = 0; i < pairs.n && rc == 0; i++) {
         held_out += pairs.at[i].held_out;
@@ -192,7 +185,7 @@ static int absorb(const struct stage_context *c, const Cai__V1__Task *task,
     return 0;
 }
 
-/* ---- figures ---------------------------------------------------------------------------------- */
+/* ---- figures -------------------------------------------------------------------------------- */
 static double xlogx(double x) { return x > 0 ? x * log(x) : 0; }
 static double log_sigmoid(double x) { return x < 0 ? x - log1p(exp(x)) : -log1p(exp(-x)); }
 
@@ -232,7 +225,8 @@ static int write_figures(const struct stage_context *c, const struct sums *s) {
         CAI_TRY(store_metric_add(c->store, c->job_id, c->round, c->stage, b, "pm_bin_count",
                                  count[b]));
         CAI_TRY(store_metric_add(c->store, c->job_id, c->round, c->stage, b, "pm_bin_p", p[b]));
-        CAI_TRY(store_metric_add(c->store, c->job_id, c->round, c->stage, b, "pm_bin_target", y[b]));
+        CAI_TRY(store_metric_add(c->store, c->job_id, c->round, c->stage, b, "pm_bin_target",
+                                 y[b]));
     }
     return 0;
 }

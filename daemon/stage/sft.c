@@ -167,7 +167,7 @@ static int plan_helpful(const struct stage_context *c, const struct items *items
     return build_flush(&b);
 }
 
-/* ---- training ---------------------------------------------------------------------------------- */
+/* ---- training ------------------------------------------------------------------------------- */
 static int plan_training(const struct stage_context *c, struct dataset *d,
                          const struct counts *n, const struct items *helpful) {
     CAI_AUTO(arena) struct cai_arena a = {0};

@@ -54,6 +54,18 @@ def check_greedy(model, folder, rng):
             assert g["stop"] == ("end" if g["ids"][-1] == 1 else "length")
 
 
+def check_stops(folder, rng):
+    """A stop string ends the reply at once and is cut off."""
+    line, flags = {"ids": random_ids(rng, 6)}, ("--temperature", "0", "--max-new-tokens", "60")
+    whole = probe("generate", folder, [line], *flags)[0]
+    text = whole["text"]
+    stop = next(text[i:i + 2] for i in range(len(text)) if text[i:i + 2].isascii()
+                and len(text[i:i + 2]) == 2)  # random bytes: longer runs are rare
+    got = probe("generate", folder, [line], *flags, "--stop", "never this", "--stop", stop)[0]
+    assert got["stop"] == "stop" and got["text"] == text[:text.index(stop)], (got, text, stop)
+    assert got["ids"] == whole["ids"][:len(got["ids"])] and len(got["ids"]) < len(whole["ids"])
+
+
 def check_options(model, folder, rng):
     for lengths in ((1, 1), (3, 1, 5), (2, 2, 2, 2, 7, 1, 3)):
         prompt = random_ids(rng, 21)
@@ -84,6 +96,7 @@ def language_models():
             model = write_model(folder, **changes)
             apart = max(check_logits(model, folder, random_ids(rng, n)) for n in (1, 2, 33, 200))
             check_greedy(model, folder, rng)
+            check_stops(folder, rng)
             check_options(model, folder, rng)
             check_resaved(model, folder, random_ids(rng, 30), LlamaForCausalLM)
             print(f"{name}: log-probabilities within {apart:.1e}")

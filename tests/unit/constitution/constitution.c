@@ -146,9 +146,11 @@ static void serves(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(fields), cmocka_unit_test(canonical_reads_back),
-        cmocka_unit_test(revision_is_of_the_content), cmocka_unit_test(unicode_is_normalised),
-        cmocka_unit_test(differences), cmocka_unit_test(serves)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(fields),
+                                       cmocka_unit_test(canonical_reads_back),
+                                       cmocka_unit_test(revision_is_of_the_content),
+                                       cmocka_unit_test(unicode_is_normalised),
+                                       cmocka_unit_test(differences),
+                                       cmocka_unit_test(serves)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,13 +13,14 @@
 static struct constitution *load(void) {
     struct input_report report = {.file = "sample.yaml"};
     struct constitution *c = NULL;
-    assert_int_equal(constitution_parse("sample.yaml", sample, sizeof sample - 1, NULL, &report, &c), 0);
+    assert_int_equal(
+        constitution_parse("sample.yaml", sample, sizeof sample - 1, NULL, &report, &c), 0);
     input_report_free(&report);
     return c;
 }
 
-static const struct turn dialogue[] = {{"user", "Hi"}, {"assistant", "Hey"}, {"user", "Is 3 even?"},
-                                       {"assistant", "Yes {principle}"}};
+static const struct turn dialogue[] = {
+    {"user", "Hi"}, {"assistant", "Hey"}, {"user", "Is 3 even?"}, {"assistant", "Yes {principle}"}};
 
 static void expect(const struct rendering *r, size_t i, const char *role, const char *begins,
                    const char *origin, uint32_t drop) {
@@ -80,7 +81,8 @@ static void choice(void **state) {
     expect(&r, 2, "user", "Here is a conversation", "principle", 0);
     const char *text = r.messages[2].text;
     assert_non_null(strstr(text, "Human: Hi\n\nAssistant: Hey\n\nHuman: Is 3 even?\n\nResponse"));
-    assert_non_null(strstr(text, "Response (A):\nNo {b}.\n\nResponse (B):\nThe answer is: (B)\n\n"));
+    assert_non_null(
+        strstr(text, "Response (A):\nNo {b}.\n\nResponse (B):\nThe answer is: (B)\n\n"));
     assert_non_null(strstr(text, "\n\nWhich reply is more honest?\n\n"));
     assert_string_equal(r.prefix, "The answer is:");
     assert_string_equal(r.options[0], " (A)");
@@ -94,7 +96,8 @@ static void own_frames(void **state) {
     static const char text[] =
         "constitution: 1\nname: tiny\n"
         "frames: {critique: 'C? {principle}', revision: 'R! {principle}', critique_prefix: 'So:',\n"
-        "  choice: '{conversation} | {a} | {b} | {principle}', choice_prefix: '=', option_a: ' A',\n"
+        "  choice: '{conversation} | {a} | {b} | {principle}', choice_prefix: '=', option_a: ' "
+        "A',\n"
         "  option_b: ' B', no_flaw: fine}\n"
         "principles: [{id: x, critique: c, revision: r, choice: q}]\n";
     struct input_report report = {.file = "t.yaml"};

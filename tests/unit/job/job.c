@@ -70,10 +70,11 @@ static void template_reads_back(void **state) {
 static void stages_off(void **state) {
     (void)state;
     struct input_report report = {0};
-    struct job_spec *j = parse("job: 1\nname: a\nmodels: {start: m}\nconstitution: c\n"
-                               "data: {harmful: h}\nstages: {ppo: off, evaluate: false, red_team: no,\n"
-                               "  sft: {lr: 2e-5, enabled: false}, label: {swap: no, reply: {max_tokens: 7}}}\n",
-                               &report);
+    struct job_spec *j =
+        parse("job: 1\nname: a\nmodels: {start: m}\nconstitution: c\n"
+              "data: {harmful: h}\nstages: {ppo: off, evaluate: false, red_team: no,\n"
+              "  sft: {lr: 2e-5, enabled: false}, label: {swap: no, reply: {max_tokens: 7}}}\n",
+              &report);
     assert_false(j->ppo.enabled || j->evaluate.enabled || j->red_team.enabled || j->sft.enabled);
     assert_true(j->revise.enabled && j->label.enabled && !j->label.swap);
     assert_int_equal(j->label.reply.max_tokens, 7);
@@ -94,7 +95,8 @@ static void json_round_trip(void **state) {
     json_t *b = job_to_json(k);
     assert_true(json_equal(a, b));
     assert_true(k->ppo.kl_coef == 0.1);
-    json_object_set_new(json_object_get(json_object_get(parsed, "stages"), "sft"), "lr", json_integer(2));
+    json_object_set_new(json_object_get(json_object_get(parsed, "stages"), "sft"), "lr",
+                        json_integer(2));
     job_free(k);
     assert_int_equal(job_from_json(parsed, &k), CAI_EINPUT);
     assert_string_equal(cai_error_text(), "job: 'stages.sft.lr' is 2, allowed 0 to 1");
@@ -119,13 +121,14 @@ static void stage_json(void **state) {
     json_t *o = job_stage_json(j, "ppo");
     assert_true(json_real_value(json_object_get(o, "kl_budget")) == 20);
     assert_true(json_real_value(json_object_get(json_object_get(o, "kl"), "horizon")) == 10000);
-    assert_int_equal(json_integer_value(json_object_get(json_object_get(o, "rollout"), "max_tokens")),
-                     256);
+    assert_int_equal(
+        json_integer_value(json_object_get(json_object_get(o, "rollout"), "max_tokens")), 256);
     assert_true(json_is_true(json_object_get(o, "whiten_advantages")));
     json_decref(o);
     o = job_stage_json(j, "sft");
-    static const char *const numbers[] = {"lr", "weight_decay", "beta1", "beta2", "eps", "clip_norm",
-                                          "warmup", "batch", "epochs", "checkpoint_every"};
+    static const char *const numbers[] = {"lr",     "weight_decay",    "beta1",  "beta2",
+                                          "eps",    "clip_norm",       "warmup", "batch",
+                                          "epochs", "checkpoint_every"};
     for (size_t i = 0; i < CAI_COUNT(numbers); i++)
         assert_true(json_is_number(json_object_get(o, numbers[i])));
     assert_string_equal(json_string_value(json_object_get(o, "schedule")), "constant");
@@ -195,7 +198,8 @@ static void paths_are_absolute(void **state) {
     struct input_report report = {.file = "j.yaml"};
     struct job_spec *j = NULL;
     assert_int_equal(job_parse("j.yaml", minimal, strlen(minimal), dir, &report, &j), CAI_EINPUT);
-    assert_non_null(strstr(report.first, "j.yaml:3:17: error[C040]: 'models.start' has no config.json"));
+    assert_non_null(
+        strstr(report.first, "j.yaml:3:17: error[C040]: 'models.start' has no config.json"));
     assert_int_equal(cai_file_write_atomic(config, "{}", 2), 0);
     input_report_free(&report);
     assert_int_equal(job_parse("j.yaml", minimal, strlen(minimal), dir, &report, &j), 0);
@@ -208,10 +212,13 @@ static void paths_are_absolute(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(defaults), cmocka_unit_test(template_reads_back), cmocka_unit_test(stages_off),
-        cmocka_unit_test(json_round_trip), cmocka_unit_test(stage_json),
-        cmocka_unit_test(settings_from_the_command_line), cmocka_unit_test(constitution_gives_defaults),
-        cmocka_unit_test(paths_are_absolute)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(defaults),
+                                       cmocka_unit_test(template_reads_back),
+                                       cmocka_unit_test(stages_off),
+                                       cmocka_unit_test(json_round_trip),
+                                       cmocka_unit_test(stage_json),
+                                       cmocka_unit_test(settings_from_the_command_line),
+                                       cmocka_unit_test(constitution_gives_defaults),
+                                       cmocka_unit_test(paths_are_absolute)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

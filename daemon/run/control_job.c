@@ -1,0 +1,384 @@
+/* control_job.c: verbs about jobs: submit, jobs, progress, show, logs, cancel, resume,
+ * requeue. */
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "run/control.h"
+#include <string.h>
+
+enum { RECENT_MS = 3600 * 1000, DATA_MAX = 512 << 20 };
+
+/* ---- submit ------------------------------------------------------------------------------ */
+
+/* Data files are copied under their hash: an edited file cannot change a job. */
+static int freeze(struct run *r, const char **io_path, struct cai_arena *a) {
+    if (!*io_path)
+        return 0;
+    CAI_AUTO(buf) struct cai_buf data = {.max = DATA_MAX};
+    CAI_TRY(cai_file_read(*io_path, DATA_MAX, &data));
+    char hash[CAI_SHA256_HEX];
+    CAI_AUTO(mem) char *path = NULL;
+    CAI_TRY(store_blob_put(r->store, data.data ? data.data : "", data.len, hash, &path));
+    *io_path = cai_arena_strdup(a, path);
+    return 0;
+}
+
+static int freeze_data(struct run *r, struct job_spec *spec) {
+    CAI_TRY(freeze(r, &spec->data.harmful, &spec->arena));
+    CAI_TRY(freeze(r, &spec->data.helpful, &spec->arena));
+    CAI_TRY(freeze(r, &spec->data.human, &spec->arena));
+    CAI_TRY(freeze(r, &spec->data.classifier, &spec->arena));
+    return freeze(r, &spec->data.evaluate, &spec->arena);
+}
+
+static int check_model(const char *role, const char *path) {
+    if (!path || strcmp(path, "start") == 0 || strcmp(path, "latest") == 0)
+        return 0;
+    CAI_AUTO(mem) char *config = cai_path_join(path, "config.json");
+    if (!cai_file_exists(config))
+        return cai_fail(CAI_EINPUT,
+                        "models.%s: %s is not a model folder that caid can see (no config.json)",
+                        role, path);
+    return 0;
+}
+
+static int check_spec(const struct job_spec *spec) {
+    CAI_TRY(check_model("start", spec->models.start));
+    CAI_TRY(check_model("generator", spec->models.generator));
+    CAI_TRY(check_model("overseer", spec->models.overseer));
+    CAI_TRY(check_model("pm", spec->models.pm));
+    uint32_t round = 0;
+    if (!stage_after(spec, 0, NULL, &round))
+        return cai_fail(CAI_EINPUT, "every stage of the job is switched off");
+    return 0;
+}
+
+/* The constitution that came with the request is stored; otherwise one is looked up. */
+static int pin_constitution(struct run *r, const char *canonical, const char *name,
+                            char **ret_revision) {
+    if (!canonical) {
+        CAI_AUTO(mem) char *text = NULL;
+        return store_constitution_get(r->store, name, ret_revision, &text);
+    }
+    struct input_report report = {.file = "constitution"};
+    struct constitution *c = NULL;
+    int rc = constitution_parse("constitution", canonical, strlen(canonical), NULL, &report, &c);
+    input_report_free(&report);
+    CAI_TRY(rc);
+    CAI_AUTO(buf) struct cai_buf form = {0};
+    constitution_canonical(c, &form);
+    rc = cai_buf_status(&form);
+    if (rc == 0)
+        rc = store_constitution_add(r->store, c->name, c->revision, form.data, "with a job");
+    if (rc == 0)
+        *ret_revision = cai_strdup(c->revision);
+    constitution_free(c);
+    return rc;
+}
+
+static int add_job(const struct request *q, const struct job_spec *spec, int64_t *ret_id,
+                   char **ret_revision) {
+    struct run *r = q->run;
+    CAI_AUTO(mem) char *revision = NULL;
+    CAI_TRY(pin_constitution(r, request_text(q, "canonical"), spec->constitution, &revision));
+    json_t *full = job_to_json(spec);
+    CAI_AUTO(mem) char *text = json_dumps(full, JSON_SORT_KEYS);
+    json_decref(full);
+    CAI_TRY(store_job_add(r->store, spec->name, text, revision, -1, q->key, ret_id));
+    if (request_flag(q, "hold"))
+        CAI_TRY(store_job_set_state(r->store, *ret_id, JOB_HELD, "held: 'caictl resume' starts it",
+                                    ""));
+    const char *source = request_text(q, "source");
+    CAI_AUTO(mem) char *event = cai_format("submitted, constitution %.12s%s%s", revision,
+                                           source ? " from " : "", source ? source : "");
+    CAI_TRY(store_event_add(r->store, *ret_id, CAI_LOG_INFO, event));
+    *ret_revision = revision;
+    revision = NULL;
+    return 0;
+}
+
+static json_t *warnings_of(const struct job_spec *spec) {
+    json_t *w = json_array();
+    if (!spec->data.helpful)
+        json_array_append_new(
+            w, json_string("data.helpful is absent: without helpful replies in the mix the model "
+                           "may learn to evade"));
+    if (!spec->data.classifier)
+        json_array_append_new(
+            w, json_string("data.classifier is absent: harm is graded by the overseer with no "
+                           "labelled data behind it, and rates are marked unverified"));
+    return w;
+}
+
+static int submit_spec(const struct request *q, struct job_spec *spec, json_t **ret) {
+    struct run *r = q->run;
+    CAI_TRY(check_spec(spec));
+    CAI_TRY(freeze_data(r, spec));
+    CAI_TRY(store_begin(r->store));
+    int64_t id = 0;
+    CAI_AUTO(mem) char *revision = NULL;
+    int rc = add_job(q, spec, &id, &revision);
+    if (rc == 0)
+        rc = store_commit(r->store);
+    if (rc < 0) {
+        store_rollback(r->store);
+        return rc;
+    }
+    if (!job_find(r, id))
+        CAI_TRY(job_take(r, id));
+    *ret = json_pack("{s:I, s:s, s:s, s:s, s:o}", "id", (json_int_t)id, "name", spec->name,
+                     "state", request_flag(q, "hold") ? "HELD" : "PENDING", "revision", revision,
+                     "warnings", warnings_of(spec));
+    return 0;
+}
+
+static int submit(const struct request *q, json_t **ret) {
+    struct job_spec *spec = NULL;
+    CAI_TRY(job_from_json(json_object_get(q->args, "spec"), &spec));
+    int rc = submit_spec(q, spec, ret);
+    job_free(spec);
+    return rc;
+}
+
+/* ---- looking ---------------------------------------------------------------------------------- */
+
+struct listing {
+    struct run *run;
+    json_t *rows;
+    bool all;
+    const char *state;
+};
+
+static int list_one(void *c, const struct store_job *row) {
+    struct listing *l = c;
+    bool old = row->finished_ms && cai_wall_ms() - row->finished_ms > RECENT_MS;
+    if (old && !l->all)
+        return 0;
+    json_t *o = progress_json(l->run, row);
+    const char *state = json_string_value(json_object_get(o, "state"));
+    if (l->state && strcasecmp(l->state, state) != 0)
+        json_decref(o);
+    else
+        json_array_append_new(l->rows, o);
+    return 0;
+}
+
+static int jobs(const struct request *q, json_t **ret) {
+    struct listing l = {q->run, json_array(), request_flag(q, "all"), request_text(q, "state")};
+    int rc = store_jobs_each(q->run->store, list_one, &l);
+    *ret = json_pack("{s:o}", "rows", l.rows);
+    return rc;
+}
+
+static int progress(const struct request *q, json_t **ret) {
+    struct store_job row;
+    CAI_TRY(store_job_get(q->run->store, request_int(q, "id", 0), &row));
+    *ret = progress_json(q->run, &row);
+    store_job_free(&row);
+    return 0;
+}
+
+static int list_model(void *c, const struct store_model *m) {
+    json_array_append_new(c, json_pack("{s:i, s:s, s:s, s:i, s:I, s:s, s:s}", "round",
+                                       (int)m->round, "stage", m->stage, "kind", m->kind, "k",
+                                       (int)m->k, "step", (json_int_t)m->step, "path", m->path,
+                                       "hash", m->hash));
+    return 0;
+}
+
+static json_t *words_of(const char *text) {
+    json_t *list = json_array();
+    CAI_AUTO(mem) char *copy = cai_strdup(text);
+    char *rest = copy;
+    for (char *word; (word = strsep(&rest, " "));)
+        if (*word)
+            json_array_append_new(list, json_string(word));
+    return list;
+}
+
+static json_t *time_or_null(int64_t ms) { return ms ? json_integer(ms) : json_null(); }
+
+static int add_details(struct run *r, const struct store_job *row, json_t *o) {
+    char digest[65];
+    CAI_TRY(store_ledger_digest(r->store, row->id, digest));
+    json_t *models = json_array();
+    int rc = store_models_each(r->store, row->id, list_model, models);
+    json_object_set_new(o, "models", models);
+    json_object_set_new(o, "ledger", json_string(digest));
+    json_object_set_new(o, "spec", json_loads(row->spec, 0, NULL));
+    json_object_set_new(o, "revision", json_string(row->constitution));
+    json_object_set_new(o, "numeric_class", json_string(row->numeric_class));
+    json_object_set_new(o, "submitted_ms", json_integer(row->submitted_ms));
+    json_object_set_new(o, "started_ms", time_or_null(row->started_ms));
+    json_object_set_new(o, "finished_ms", time_or_null(row->finished_ms));
+    json_object_set_new(o, "uid", json_integer(row->uid));
+    json_object_set_new(o, "accepted", words_of(row->accepted));
+    CAI_AUTO(mem) char *dir = cai_format("%s/jobs/%lld", r->o.state_dir, (long long)row->id);
+    json_object_set_new(o, "work_dir", json_string(dir));
+    double seconds = 0;
+    int64_t tokens = 0;
+    if (rc == 0)
+        rc = store_task_costs(r->store, row->id, &seconds, &tokens);
+    json_object_set_new(o, "cost", json_pack("{s:f, s:I}", "worker_seconds", seconds, "tokens",
+                                             (json_int_t)tokens));
+    return rc;
+}
+
+static int show(const struct request *q, json_t **ret) {
+    struct store_job row;
+    CAI_TRY(store_job_get(q->run->store, request_int(q, "id", 0), &row));
+    *ret = progress_json(q->run, &row);
+    int rc = add_details(q->run, &row, *ret);
+    store_job_free(&row);
+    return rc;
+}
+
+struct log_page {
+    struct page page;
+    int64_t last;
+};
+
+static const char *level_name(int level) {
+    return level <= CAI_LOG_ERROR  ? "error"
+           : level <= CAI_LOG_WARN ? "warn"
+           : level <= CAI_LOG_INFO ? "info"
+                                   : "debug";
+}
+
+static int list_event(void *c, int64_t id, int64_t wall_ms, int level, const char *text) {
+    struct log_page *l = c;
+    l->page.seen++;
+    if (!page_add(&l->page, json_pack("{s:I, s:I, s:s, s:s}", "id", (json_int_t)id, "at_ms",
+                                      (json_int_t)wall_ms, "level", level_name(level), "text",
+                                      text)))
+        return 1;
+    l->last = id;
+    return 0;
+}
+
+static int logs(const struct request *q, json_t **ret) {
+    struct store_job row;
+    CAI_TRY(store_job_get(q->run->store, request_int(q, "id", 0), &row));
+    store_job_free(&row);
+    struct log_page l;
+    page_open(&l.page, q, 200);
+    l.last = l.page.after;
+    int rc = store_events_each(q->run->store, request_int(q, "id", 0), l.page.after, list_event,
+                               &l);
+    *ret = json_pack("{s:o, s:I}", "rows", l.page.rows, "next", (json_int_t)l.last);
+    return rc < 0 ? rc : 0;
+}
+
+/* ---- changing ----------------------------------------------------------------------------------- */
+
+static int reply_state(struct run *r, int64_t id, json_t **ret) {
+    struct store_job row;
+    CAI_TRY(store_job_get(r->store, id, &row));
+    *ret = json_pack("{s:I, s:s}", "id", (json_int_t)id, "state", job_state_name(row.state));
+    store_job_free(&row);
+    return 0;
+}
+
+static int cancel(const struct request *q, json_t **ret) {
+    struct run *r = q->run;
+    int64_t id = request_int(q, "id", 0);
+    struct store_job row;
+    CAI_TRY(store_job_get(r->store, id, &row));
+    enum job_state state = row.state;
+    store_job_free(&row);
+    if (state == JOB_COMPLETED || state == JOB_FAILED)
+        return cai_fail(CAI_ESTATE, "job %lld is %s already", (long long)id, job_state_name(state));
+    struct job_run *j = job_find(r, id);
+    if (j)
+        job_end(r, j, JOB_CANCELLED, "cancelled");
+    else if (state != JOB_CANCELLED)
+        CAI_TRY(store_job_set_state(r->store, id, JOB_CANCELLED, "cancelled", ""));
+    return reply_state(r, id, ret);
+}
+
+static int set_running(struct run *r, struct job_run *j, const char *accept, const char *event) {
+    CAI_TRY(store_begin(r->store));
+    int rc = accept ? store_job_accept(r->store, j->id, accept) : 0;
+    if (rc == 0)
+        rc = store_job_set_state(r->store, j->id, JOB_PENDING, "", "");
+    if (rc == 0)
+        rc = store_event_add(r->store, j->id, CAI_LOG_INFO, event);
+    if (rc == 0)
+        rc = store_commit(r->store);
+    if (rc < 0) {
+        store_rollback(r->store);
+        return rc;
+    }
+    /* Read again as after a restart: what is accepted and where it stands. */
+    int64_t id = j->id;
+    leases_revoke_job(r, id, "the job is taken up again");
+    job_drop(r, j);
+    return job_take(r, id);
+}
+
+static int resume(const struct request *q, json_t **ret) {
+    struct run *r = q->run;
+    int64_t id = request_int(q, "id", 0);
+    const char *accept = request_text(q, "accept");
+    struct store_job row;
+    CAI_TRY(store_job_get(r->store, id, &row));
+    CAI_AUTO(mem) char *gate = cai_strdup(row.gate);
+    enum job_state state = row.state;
+    store_job_free(&row);
+    struct job_run *j = job_find(r, id);
+    if (!j || (state != JOB_WAITING_REVIEW && state != JOB_HELD && state != JOB_SUSPENDED))
+        return cai_fail(CAI_ESTATE, "job %lld is %s; there is nothing to resume", (long long)id,
+                        job_state_name(state));
+    if (accept && strcmp(accept, gate) != 0)
+        return cai_fail(CAI_ESTATE, *gate ? "job %lld waits for '%s', not for '%s'"
+                                          : "job %lld waits for nothing to be accepted%.0s%.0s",
+                        (long long)id, gate, accept);
+    if (state == JOB_WAITING_REVIEW && *gate && !accept)
+        return cai_fail(CAI_ESTATE,
+                        "job %lld waits for a decision: look at 'caictl show %lld', then "
+                        "'caictl resume %lld --accept %s'",
+                        (long long)id, (long long)id, (long long)id, gate);
+    CAI_AUTO(mem) char *event = accept ? cai_format("resumed; '%s' accepted by a person", accept)
+                                       : cai_strdup("resumed");
+    CAI_TRY(set_running(r, j, accept, event));
+    return reply_state(r, id, ret);
+}
+
+static int requeue(const struct request *q, json_t **ret) {
+    struct run *r = q->run;
+    int64_t id = request_int(q, "id", 0);
+    struct store_job row;
+    CAI_TRY(store_job_get(r->store, id, &row));
+    enum job_state state = row.state;
+    store_job_free(&row);
+    if (state != JOB_FAILED && state != JOB_CANCELLED)
+        return cai_fail(CAI_ESTATE, "job %lld is %s; only FAILED and CANCELLED jobs are requeued",
+                        (long long)id, job_state_name(state));
+    CAI_TRY(store_begin(r->store));
+    int rc = store_tasks_reset_failures(r->store, id);
+    if (rc == 0)
+        rc = store_job_set_state(r->store, id, JOB_PENDING, "", "");
+    if (rc == 0)
+        rc = store_event_add(r->store, id, CAI_LOG_INFO, "requeued");
+    if (rc == 0)
+        rc = store_commit(r->store);
+    if (rc < 0) {
+        store_rollback(r->store);
+        return rc;
+    }
+    CAI_TRY(job_take(r, id));
+    return reply_state(r, id, ret);
+}
+
+const struct verb job_verbs[] = {
+    {"submit", true, "spec:o! canonical:s source:s hold:b", submit},
+    {"jobs", false, "all:b state:s", jobs},
+    {"progress", false, "id:i!", progress},
+    {"show", false, "id:i!", show},
+    {"logs", false, "id:i! after:i limit:i", logs},
+    {"cancel", true, "id:i!", cancel},
+    {"resume", true, "id:i! accept:s", resume},
+    {"requeue", true, "id:i!", requeue},
+    {0},
+};

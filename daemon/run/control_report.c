@@ -1,0 +1,373 @@
+/* control_report.c: the report of a job: tables, series, sentences, from the stored
+ * figures. Every rate carries its interval and who graded it. */
+#include "base/error.h"
+#include "proto/control.h"
+#include "run/report.h"
+#include <math.h>
+#include <string.h>
+
+enum { POINTS_MAX = 250 };
+
+struct figures { /* of a job, by (round, stage, name, step) */
+    struct figure_row {
+        uint32_t round;
+        uint64_t step;
+        char *stage, *name;
+        double value;
+    } *at;
+    size_t n, cap;
+};
+
+static int collect(void *c, const struct store_metric *m) {
+    struct figures *f = c;
+    if (f->n == f->cap) {
+        f->cap = f->cap ? 2 * f->cap : 256;
+        f->at = cai_realloc(f->at, f->cap, sizeof *f->at);
+    }
+    f->at[f->n++] = (struct figure_row){m->round, m->step, cai_strdup(m->stage),
+                                        cai_strdup(m->name), m->value};
+    return 0;
+}
+
+static void free_figures(struct figures *f) {
+    for (size_t i = 0; i < f->n; i++) {
+        free(f->at[i].stage);
+        free(f->at[i].name);
+    }
+    free(f->at);
+}
+
+static const double *find(const struct figures *f, uint32_t round, const char *stage,
+                          const char *name) {
+    for (size_t i = 0; i < f->n; i++)
+        if (f->at[i].round == round && f->at[i].step == 0 &&
+            strcmp(f->at[i].stage, stage) == 0 && strcmp(f->at[i].name, name) == 0)
+            return &f->at[i].value;
+    return NULL;
+}
+
+static const double *find_part(const struct figures *f, uint32_t round, const char *stage,
+                               const char *name, const char *part) {
+    CAI_AUTO(mem) char *full = cai_format("%s_%s", name, part);
+    return find(f, round, stage, full);
+}
+
+static json_t *number(const double *v) { return v ? json_real(*v) : json_null(); }
+
+static json_t *interval(const struct figures *f, uint32_t round, const char *stage,
+                        const char *name) {
+    const double *v = find(f, round, stage, name);
+    if (!v)
+        return json_null();
+    return json_pack("{s:f, s:o, s:o, s:o}", "value", *v, "low",
+                     number(find_part(f, round, stage, name, "low")), "high",
+                     number(find_part(f, round, stage, name, "high")), "n",
+                     number(find_part(f, round, stage, name, "n")));
+}
+
+/* ---- tables ------------------------------------------------------------------------------- */
+
+struct column {
+    const char *key, *title, *kind; /* kind "text" is filled by the caller */
+};
+
+static json_t *columns_json(const struct column *c, size_t n, const char *first) {
+    json_t *list = json_array();
+    json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "key", "checkpoint", "title", first,
+                                          "kind", "text"));
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "key", c[i].key, "title",
+                                              c[i].title, "kind", c[i].kind));
+    return list;
+}
+
+void report_checkpoint(uint32_t round, uint32_t rounds, char *out, size_t size) {
+    if (round == 0)
+        snprintf(out, size, "start");
+    else if (round > rounds)
+        snprintf(out, size, "ppo");
+    else
+        snprintf(out, size, "%u/sft", round);
+}
+
+/* One row per round that has any of the figures. */
+static json_t *rows_json(const struct figures *f, const char *stage, const struct column *c,
+                         size_t n, uint32_t rounds, bool by_checkpoint) {
+    json_t *rows = json_array();
+    for (uint32_t round = 0; round <= rounds + 1; round++) {
+        char name[32];
+        if (by_checkpoint)
+            report_checkpoint(round, rounds, name, sizeof name);
+        else
+            snprintf(name, sizeof name, "round %u", round);
+        json_t *row = json_pack("{s:s}", "checkpoint", name);
+        bool any = false;
+        for (size_t i = 0; i < n; i++) {
+            json_t *cell = strcmp(c[i].kind, "interval") == 0
+                               ? interval(f, round, stage, c[i].key)
+                               : number(find(f, round, stage, c[i].key));
+            any = any || !json_is_null(cell);
+            json_object_set_new(row, c[i].key, cell);
+        }
+        if (any)
+            json_array_append(rows, row);
+        json_decref(row);
+    }
+    return rows;
+}
+
+static void add_table(json_t *tables, const struct figures *f, const char *stage, const char *title,
+                      const char *note, const struct column *c, size_t n, uint32_t rounds,
+                      bool by_checkpoint) {
+    json_t *rows = rows_json(f, stage, c, n, rounds, by_checkpoint);
+    if (json_array_size(rows) == 0) {
+        json_decref(rows);
+        return;
+    }
+    json_array_append_new(tables,
+                          json_pack("{s:s, s:s, s:s?, s:o, s:o}", "name", stage, "title", title,
+                                    "note", note, "columns",
+                                    columns_json(c, n, by_checkpoint ? "Checkpoint" : "Round"),
+                                    "rows", rows));
+}
+
+static const struct column evaluate_columns[] = {
+    {"harmful_rate", "Harmful", "interval"},
+    {"refusal_rate", "Refuses harm", "interval"},
+    {"refusal_rate_helpful", "Refuses harmless", "interval"},
+    {"refusal_rate_lookalike", "Refuses look-alikes", "interval"},
+    {"evasion_rate_helpful", "Evades harmless", "interval"},
+    {"harmful_rate_helpful", "Harmful to harmless", "interval"},
+    {"win_rate", "Wins over start", "interval"},
+    {"mean_words", "Words", "number"},
+};
+static const struct column red_team_columns[] = {
+    {"failure_rate", "Leads to harm", "interval"}, {"candidates", "Candidates", "count"},
+    {"prompts", "Prompts", "count"},               {"duplicates", "Duplicates", "count"},
+    {"unusable", "Unusable", "count"},             {"self_bleu", "Self-BLEU", "number"},
+};
+static const struct column revise_columns[] = {
+    {"prompts", "Prompts", "count"},      {"critiques", "Critiques", "count"},
+    {"revisions", "Revisions", "count"},  {"revised", "Revised", "share"},
+    {"no_flaw", "No flaw", "share"},      {"unchanged", "Unchanged", "share"},
+    {"truncated", "Truncated", "share"},  {"dropped", "Dropped", "share"},
+};
+static const struct column label_columns[] = {
+    {"gate_accuracy", "Overseer right", "interval"},
+    {"labels", "Labels", "count"},
+    {"labels_human", "By people", "count"},
+    {"option_mass", "Option mass", "share"},
+    {"flipped", "Flipped by order", "share"},
+    {"bias", "Position bias", "number"},
+    {"mean_margin", "Margin", "number"},
+};
+static const struct column prefer_columns[] = {
+    {"pm_accuracy", "Accuracy, held out", "interval"},
+    {"pm_human_accuracy", "Accuracy, people's pairs", "interval"},
+    {"pm_ece", "Calibration error", "number"},
+    {"pm_excess_loss", "Excess loss", "number"},
+    {"rows", "Pairs", "count"},
+    {"rows_held_out", "Held out", "count"},
+};
+
+/* ---- graders ---------------------------------------------------------------------------------- */
+
+struct graders {
+    struct cai_buf note;
+    bool unverified;
+};
+
+static int note_grader(void *c, const struct store_example *e) {
+    struct graders *g = c;
+    json_t *detail = json_loads(e->detail, 0, NULL);
+    const char *grader = json_string_value(json_object_get(detail, "grader"));
+    bool verified = json_is_true(json_object_get(detail, "verified"));
+    CAI_AUTO(mem) char *part =
+        cai_format("%s: graded by %s%s", e->text, grader ? grader : "?",
+                   verified ? "" : ", unverified");
+    if (!g->note.data || !strstr(g->note.data, part)) {
+        if (g->note.len)
+            cai_buf_puts(&g->note, "; ");
+        cai_buf_puts(&g->note, part);
+    }
+    g->unverified = g->unverified || !verified;
+    json_decref(detail);
+    return 0;
+}
+
+static void add_tables(json_t *tables, const struct figures *f, const struct graders *g,
+                       uint32_t rounds) {
+    CAI_AUTO(mem) char *note =
+        g->note.len ? cai_format("95 %% intervals. %s.", g->note.data) : NULL;
+    add_table(tables, f, "evaluate", "Replies to held-out prompts", note, evaluate_columns,
+              CAI_COUNT(evaluate_columns), rounds, true);
+    add_table(tables, f, "prefer", "The preference model", NULL, prefer_columns,
+              CAI_COUNT(prefer_columns), rounds, false);
+    add_table(tables, f, "label", "Labels", NULL, label_columns, CAI_COUNT(label_columns), rounds,
+              false);
+    add_table(tables, f, "revise", "Critique and rewrite", NULL, revise_columns,
+              CAI_COUNT(revise_columns), rounds, false);
+    add_table(tables, f, "red_team", "Red team", NULL, red_team_columns,
+              CAI_COUNT(red_team_columns), rounds, false);
+}
+
+static int add_principles(struct run *r, int64_t job, json_t *tables) {
+    static const struct column c[] = {
+        {"title", "Title", "text"},      {"drawn", "Drawn", "count"},
+        {"no_flaw", "No flaw", "count"}, {"unchanged", "Unchanged", "count"},
+        {"dropped", "Dropped", "count"}, {"edit", "Edited", "share"},
+        {"labels", "Labels", "count"},   {"margin", "Margin", "number"},
+        {"flipped", "Flipped", "share"},
+    };
+    json_t *rows = NULL;
+    CAI_TRY(principle_rows(r, job, &rows));
+    json_t *columns = columns_json(c, CAI_COUNT(c), "Principle");
+    json_object_set_new(json_array_get(columns, 0), "key", json_string("principle"));
+    json_array_append_new(tables, json_pack("{s:s, s:s, s:o, s:o}", "name", "principles", "title",
+                                            "Principles", "columns", columns, "rows", rows));
+    return 0;
+}
+
+static int model_row(void *c, const struct store_model *m) {
+    if (strcmp(m->kind, "checkpoint") != 0)
+        json_array_append_new(c, json_pack("{s:i, s:s, s:s, s:i, s:s, s:s}", "round", (int)m->round,
+                                           "stage", m->stage, "kind", m->kind, "k", (int)m->k,
+                                           "path", m->path, "hash", m->hash));
+    return 0;
+}
+
+static int add_models(struct run *r, int64_t job, json_t *tables) {
+    json_t *rows = json_array(), *columns = json_array();
+    static const char *const names[][3] = {{"round", "Round", "number"}, {"stage", "Stage", "text"},
+                                           {"kind", "Kind", "text"},     {"k", "Member", "number"},
+                                           {"path", "Folder", "text"},   {"hash", "Hash", "text"}};
+    for (size_t i = 0; i < CAI_COUNT(names); i++)
+        json_array_append_new(columns, json_pack("{s:s, s:s, s:s}", "key", names[i][0], "title",
+                                                 names[i][1], "kind", names[i][2]));
+    int rc = store_models_each(r->store, job, model_row, rows);
+    json_array_append_new(tables, json_pack("{s:s, s:s, s:o, s:o}", "name", "models", "title",
+                                            "Models", "columns", columns, "rows", rows));
+    return rc;
+}
+
+/* ---- series --------------------------------------------------------------------------------------- */
+
+/* At most POINTS_MAX of them, evenly, the last one always: a reply has a limit. */
+static json_t *points_json(const struct figure_row *a, size_t n) {
+    json_t *points = json_array();
+    size_t stride = (n + POINTS_MAX - 1) / POINTS_MAX;
+    for (size_t i = 0; i < n; i++)
+        if (i % stride == 0 || i + 1 == n)
+            json_array_append_new(points, json_pack("[I, f]", (json_int_t)a[i].step, a[i].value));
+    return points;
+}
+
+/* Figures come ordered by (round, stage, name, step): a run of one name is a curve. */
+static json_t *series_json(const struct figures *f, uint32_t rounds) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < f->n;) {
+        const struct figure_row *a = &f->at[i];
+        size_t j = i;
+        while (j < f->n && f->at[j].round == a->round && strcmp(f->at[j].stage, a->stage) == 0 &&
+               strcmp(f->at[j].name, a->name) == 0)
+            j++;
+        json_t *points = points_json(a, j - i);
+        CAI_AUTO(mem) char *title = a->round > rounds
+                                        ? cai_strdup(a->name)
+                                        : cai_format("%s, round %u", a->name, a->round);
+        if (j - i > 1)
+            json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:O}", "name", a->name, "title",
+                                              title, "stage", a->stage, "x", "step", "points",
+                                              points));
+        json_decref(points);
+        i = j;
+    }
+    return list;
+}
+
+/* ---- sentences --------------------------------------------------------------------------------------- */
+
+static void say(json_t *list, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void say(json_t *list, const char *format, ...) {
+    char text[512];
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(text, sizeof text, format, ap);
+    va_end(ap);
+    json_array_append_new(list, json_string(text));
+}
+
+static json_t *headline_json(const struct figures *f, uint32_t rounds) {
+    json_t *list = json_array();
+    const double *before = find(f, 0, "evaluate", "harmful_rate"), *after = NULL, *wins = NULL;
+    char last[32] = "";
+    for (uint32_t round = 1; round <= rounds + 1; round++) {
+        const double *v = find(f, round, "evaluate", "harmful_rate");
+        if (!v)
+            continue;
+        after = v;
+        wins = find(f, round, "evaluate", "win_rate");
+        report_checkpoint(round, rounds, last, sizeof last);
+    }
+    if (before && after)
+        say(list, "Harmful replies to held-out prompts: %.1f %% at the start, %.1f %% after %s.",
+            100 * *before, 100 * *after, last);
+    if (wins)
+        say(list, "The overseer prefers %s to the start in %.0f %% of blind comparisons.", last,
+            100 * *wins);
+    const double *accuracy = find(f, rounds, "prefer", "pm_accuracy");
+    if (accuracy)
+        say(list, "The last preference model is right on %.1f %% of clear held-out pairs.",
+            100 * *accuracy);
+    return list;
+}
+
+static json_t *warnings_json(const struct graders *g, const struct store_job *row) {
+    json_t *list = json_array();
+    if (g->unverified)
+        say(list, "Rates are unverified: their grader was never checked against people or an "
+                  "oracle. Export replies, judge them, and give the verdicts with --judged.");
+    if (*row->accepted)
+        say(list, "Accepted by a person: %s.", row->accepted);
+    if (row->state != JOB_COMPLETED)
+        say(list, "The job is %s%s%s; figures are of what is done.", job_state_name(row->state),
+            *row->reason ? ": " : "", row->reason);
+    return list;
+}
+
+/* ---- the report ------------------------------------------------------------------------------------------ */
+
+static int build_report(struct run *r, const struct store_job *row, const struct figures *f,
+                        const struct graders *g, json_t **ret) {
+    json_t *progress = progress_json(r, row);
+    uint32_t rounds = (uint32_t)json_integer_value(json_object_get(progress, "rounds"));
+    json_t *tables = json_array(), *transcripts = NULL;
+    add_tables(tables, f, g, rounds);
+    int rc = add_principles(r, row->id, tables);
+    if (rc == 0)
+        rc = add_models(r, row->id, tables);
+    if (rc == 0)
+        rc = report_transcripts(r, row->id, rounds, &transcripts);
+    *ret = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "job", progress, "headline",
+                     headline_json(f, rounds), "tables", tables, "series", series_json(f, rounds),
+                     "transcripts", transcripts ? transcripts : json_array(), "warnings",
+                     warnings_json(g, row));
+    return rc;
+}
+
+int report_job(const struct request *q, json_t **ret) {
+    struct run *r = q->run;
+    struct store_job row;
+    CAI_TRY(store_job_get(r->store, request_int(q, "id", 0), &row));
+    struct figures f = {0};
+    struct graders g = {0};
+    int rc = store_metrics_each(r->store, row.id, collect, &f);
+    if (rc == 0)
+        rc = store_examples_each(r->store, row.id, 0, "evaluate", "grader", note_grader, &g);
+    if (rc == 0)
+        rc = build_report(r, &row, &f, &g, ret);
+    cai_buf_free(&g.note);
+    free_figures(&f);
+    store_job_free(&row);
+    return rc;
+}

@@ -1,0 +1,226 @@
+/* leases.c: granting tasks to workers, singly or to a whole gang, and taking them back.
+ * Not for what comes of them (outcomes.c). */
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "run/state.h"
+#include <string.h>
+
+struct lease *lease_find(struct run *r, uint64_t id) {
+    for (struct lease *l = r->leases; l; l = l->next)
+        if (l->id == id)
+            return l;
+    return NULL;
+}
+
+bool lease_active(struct run *r, int64_t task) {
+    for (struct lease *l = r->leases; l; l = l->next)
+        if (l->task == task && !l->revoked)
+            return true;
+    return false;
+}
+
+size_t leases_of_job(struct run *r, int64_t job) {
+    size_t n = 0;
+    for (struct lease *l = r->leases; l; l = l->next)
+        n += l->job == job && !l->revoked;
+    return n;
+}
+
+static void gang_unref(struct gang *g) {
+    if (--g->open)
+        return;
+    /* The folder holds addresses of processes that have ended. */
+    if (cai_dir_remove(g->rendezvous) < 0)
+        cai_warn("%s", cai_error_text());
+    free(g->rendezvous);
+    free(g);
+}
+
+void lease_end(struct run *r, struct lease *l) {
+    struct lease **at = &r->leases;
+    while (*at != l)
+        at = &(*at)->next;
+    *at = l->next;
+    if (l->worker)
+        l->worker->lease = NULL;
+    if (l->gang)
+        gang_unref(l->gang);
+    free(l->stage);
+    free(l->phase);
+    free(l);
+    r->dirty = true;
+}
+
+void lease_revoke(struct run *r, struct lease *l, const char *reason) {
+    if (l->revoked)
+        return;
+    l->revoked = true;
+    Cai__V1__Revoke m = CAI__V1__REVOKE__INIT;
+    m.lease = l->id;
+    m.reason = (char *)reason;
+    if (l->worker)
+        (void)workers_send(r, &l->worker->peer, CAI__V1__FRAME__BODY_REVOKE, &m);
+    r->dirty = true;
+}
+
+void gang_break(struct run *r, struct gang *g, const char *reason) {
+    g->settled = true;
+    for (struct lease *l = r->leases; l; l = l->next)
+        if (l->gang == g)
+            lease_revoke(r, l, reason);
+}
+
+void leases_revoke_job(struct run *r, int64_t job, const char *reason) {
+    for (struct lease *l = r->leases; l; l = l->next) {
+        if (l->job != job)
+            continue;
+        if (l->gang)
+            l->gang->settled = true;
+        lease_revoke(r, l, reason);
+    }
+}
+
+/* ---- granting ------------------------------------------------------------------------ */
+
+static Cai__V1__Task *load_task(struct run *r, int64_t id) {
+    CAI_AUTO(buf) struct cai_buf payload = {0};
+    struct store_task row;
+    if (store_task_get(r->store, id, &payload, &row) < 0)
+        return NULL;
+    Cai__V1__Task *t = cai__v1__task__unpack(NULL, row.payload_len, row.payload);
+    if (!t)
+        cai_fail(CAI_EIO, "the stored task %lld cannot be read", (long long)id);
+    else
+        t->id = (uint64_t)id;
+    return t;
+}
+
+static int send_grant(struct run *r, struct lease *l, Cai__V1__Task *task, Cai__V1__Gang *gang) {
+    Cai__V1__Grant m = CAI__V1__GRANT__INIT;
+    m.job = (uint64_t)l->job;
+    m.epoch = r->epoch;
+    m.lease = l->id;
+    m.task = task;
+    m.gang = gang;
+    return workers_send(r, &l->worker->peer, CAI__V1__FRAME__BODY_GRANT, &m);
+}
+
+static struct lease *new_lease(struct run *r, struct job_run *j, const Cai__V1__Task *t,
+                               struct worker *w, struct gang *g, uint32_t rank) {
+    struct lease *l = cai_alloc(sizeof *l);
+    *l = (struct lease){.id = ++r->next_lease,
+                        .job = j->id,
+                        .task = (int64_t)t->id,
+                        .rank = rank,
+                        .gang = g,
+                        .worker = w,
+                        .stage = cai_strdup(t->stage),
+                        .phase = cai_strdup(t->phase),
+                        .round = t->round,
+                        .since_ms = cai_now_ms(),
+                        .next = r->leases};
+    r->leases = l;
+    w->lease = l;
+    if (g)
+        g->open++;
+    return l;
+}
+
+int lease_single(struct run *r, struct job_run *j, int64_t task, struct worker *w) {
+    Cai__V1__Task *t = load_task(r, task);
+    if (!t)
+        return cai_error_code();
+    struct lease *l = new_lease(r, j, t, w, NULL, 0);
+    Cai__V1__Gang gang = CAI__V1__GANG__INIT;
+    gang.world = 1;
+    int rc = send_grant(r, l, t, &gang);
+    cai__v1__task__free_unpacked(t, NULL);
+    /* A worker that cannot be reached is found by its heartbeat; the task stays open. */
+    if (rc < 0)
+        lease_end(r, l);
+    return 0;
+}
+
+/* ---- gangs ------------------------------------------------------------------------------ */
+
+struct resume {
+    int64_t task;
+    uint64_t step;
+    char *path, *hash;
+};
+
+/* The newest committed checkpoint of the task whose manifest still has the committed hash. */
+static int consider(void *c, const struct store_model *m) {
+    struct resume *best = c;
+    if (strcmp(m->kind, "checkpoint") != 0 || (int64_t)m->k != best->task ||
+        (best->path && m->step < best->step))
+        return 0;
+    CAI_AUTO(mem) char *manifest = cai_path_join(m->path, "MANIFEST.json");
+    char hash[CAI_SHA256_HEX];
+    if (cai_file_sha256(manifest, hash) < 0 || strcmp(hash, m->hash) != 0) {
+        cai_warn("checkpoint %s is not what was committed and is passed over", m->path);
+        return 0;
+    }
+    free(best->path);
+    free(best->hash);
+    best->path = cai_strdup(m->path);
+    best->hash = cai_strdup(m->hash);
+    best->step = m->step;
+    return 0;
+}
+
+static struct gang *new_gang(struct run *r, struct job_run *j, int64_t task, uint32_t world) {
+    struct gang *g = cai_alloc(sizeof *g);
+    *g = (struct gang){.job = j->id, .task = task, .world = world, .open = 1};
+    /* A fresh name for each attempt: addresses of an earlier one must never be met. */
+    g->rendezvous = cai_format("%s/gangs/%llu-%llu", r->o.state_dir, (unsigned long long)r->epoch,
+                               (unsigned long long)r->next_lease + 1);
+    return g;
+}
+
+static void grant_ranks(struct run *r, struct job_run *j, Cai__V1__Task *t, struct gang *g,
+                        const struct resume *from) {
+    uint32_t rank = 0;
+    for (struct worker *w = r->workers; w && rank < g->world; w = w->next) {
+        if (!worker_fits(w, j->numeric_class))
+            continue;
+        struct lease *l = new_lease(r, j, t, w, g, rank);
+        Cai__V1__Gang m = CAI__V1__GANG__INIT;
+        m.world = g->world;
+        m.rank = rank++;
+        bool cuda = strncmp(j->numeric_class, "cuda", 4) == 0;
+        m.backend = (char *)(g->world == 1 ? "single" : cuda ? "nccl" : "gloo");
+        m.rendezvous = g->rendezvous;
+        m.interface = r->o.config.interface;
+        m.resume = from->path ? from->path : (char *)"";
+        m.resume_hash = from->hash ? from->hash : (char *)"";
+        if (send_grant(r, l, t, &m) < 0) {
+            lease_end(r, l);
+            gang_break(r, g, "a rank could not be reached");
+            return;
+        }
+    }
+}
+
+int lease_gang(struct run *r, struct job_run *j, int64_t task, uint32_t world) {
+    Cai__V1__Task *t = load_task(r, task);
+    if (!t)
+        return cai_error_code();
+    struct resume from = {.task = task};
+    struct gang *g = new_gang(r, j, task, world);
+    int rc = store_models_each(r->store, j->id, consider, &from);
+    if (rc == 0)
+        rc = cai_dir_make(g->rendezvous);
+    if (rc == 0) {
+        job_event(r, j->id, CAI_LOG_INFO, "%s %s: %u rank%s%s%s", t->stage, t->phase, world,
+                  world == 1 ? "" : "s", from.path ? ", on from " : "", from.path ? from.path : "");
+        grant_ranks(r, j, t, g, &from);
+    }
+    gang_unref(g);
+    free(from.path);
+    free(from.hash);
+    cai__v1__task__free_unpacked(t, NULL);
+    return rc;
+}

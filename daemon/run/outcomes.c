@@ -1,0 +1,218 @@
+/* outcomes.c: what comes of a lease: reports, a result, a failure, a lost worker. Results
+ * of another epoch, of a revoked lease or from the wrong worker are refused: the task is
+ * open in the store and is done again, with the same bits. */
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "run/state.h"
+#include <math.h>
+#include <string.h>
+
+static struct lease *lease_of(struct run *r, struct worker *w, uint64_t epoch, uint64_t id) {
+    struct lease *l = epoch == r->epoch ? lease_find(r, id) : NULL;
+    return l && l->worker == w ? l : NULL;
+}
+
+/* ---- reports ------------------------------------------------------------------------------ */
+
+static void note_figure(struct job_run *j, const char *name, double value) {
+    for (size_t i = 0; i < j->n_figures; i++) {
+        if (strcmp(j->figures[i].name, name) == 0) {
+            j->figures[i].value = value;
+            return;
+        }
+    }
+    if (j->n_figures == FIGURES_MAX || strlen(name) >= sizeof j->figures[0].name)
+        return;
+    snprintf(j->figures[j->n_figures].name, sizeof j->figures[0].name, "%s", name);
+    j->figures[j->n_figures++].value = value;
+}
+
+/* Rollouts shown to people. After a restart from a checkpoint the same ones come again. */
+static int keep_sample(struct run *r, const struct lease *l, const Cai__V1__Sample *s, uint32_t k) {
+    const Cai__V1__Conversation *c = s->conversation;
+    if (!c || c->n_messages == 0)
+        return 0;
+    int rc = store_example_get(r->store, l->job, l->round, l->stage, s->step, "rollout", k, NULL,
+                               NULL);
+    if (rc != CAI_ENOTFOUND)
+        return rc;
+    json_t *messages = json_array();
+    for (size_t i = 0; i + 1 < c->n_messages; i++)
+        json_array_append_new(messages, json_pack("{s:s, s:s}", "role", c->messages[i]->role,
+                                                  "content", c->messages[i]->text));
+    json_t *detail = json_pack("{s:f, s:f, s:o}", "reward", isfinite(s->reward) ? s->reward : 0.0,
+                               "kl", isfinite(s->kl) ? s->kl : 0.0, "messages", messages);
+    char *text = json_dumps(detail, JSON_SORT_KEYS);
+    struct store_example e = {.job = l->job, .round = l->round, .stage = l->stage,
+                              .item = s->step, .k = k, .kind = "rollout",
+                              .text = c->messages[c->n_messages - 1]->text, .detail = text};
+    rc = store_example_add(r->store, &e);
+    free(text);
+    json_decref(detail);
+    return rc;
+}
+
+static int keep_checkpoint(struct run *r, const struct lease *l, const Cai__V1__Report *m) {
+    struct store_model c = {.job = l->job, .round = l->round, .stage = l->stage,
+                            .kind = "checkpoint", .k = (uint32_t)l->task, .step = m->step,
+                            .path = m->checkpoint, .hash = m->checkpoint_hash};
+    return store_model_add(r->store, &c);
+}
+
+static int keep_report(struct run *r, struct job_run *j, const struct lease *l,
+                       const Cai__V1__Report *m) {
+    CAI_TRY(store_begin(r->store));
+    int rc = 0;
+    for (size_t i = 0; i < m->n_metrics && rc == 0; i++) {
+        const Cai__V1__Metric *x = m->metrics[i];
+        if (!isfinite(x->value))
+            continue; /* the worker refuses NaN itself; a figure is only for people */
+        rc = store_metric_add(r->store, l->job, l->round, l->stage, x->step, x->name, x->value);
+        note_figure(j, x->name, x->value);
+    }
+    for (size_t i = 0; i < m->n_samples && rc == 0; i++)
+        rc = keep_sample(r, l, m->samples[i], (uint32_t)i);
+    if (rc == 0 && *m->checkpoint)
+        rc = keep_checkpoint(r, l, m);
+    if (rc == 0)
+        rc = store_commit(r->store);
+    if (rc < 0)
+        store_rollback(r->store);
+    return rc;
+}
+
+static void note_progress(struct job_run *j, struct lease *l, const Cai__V1__Report *m) {
+    struct setback *s = setback_of(j, l->task);
+    if (s && (*m->checkpoint || m->done > l->done))
+        s->deaths = 0;
+    l->done = m->done;
+    l->total = m->total;
+    l->collective = m->collective;
+}
+
+void outcome_report(struct run *r, struct worker *w, const Cai__V1__Report *m) {
+    struct lease *l = lease_of(r, w, m->epoch, m->lease);
+    struct job_run *j = l ? job_find(r, l->job) : NULL;
+    /* While caid stops, a revoked rank 0 may still save where it is. */
+    if (!j || (l->revoked && !r->draining))
+        return;
+    note_progress(j, l, m);
+    bool keep = m->n_metrics || m->n_samples || *m->checkpoint;
+    int rc = keep ? keep_report(r, j, l, m) : 0;
+    if (rc < 0) {
+        job_trouble(r, j, rc);
+        return;
+    }
+    Cai__V1__ReportAck ack = CAI__V1__REPORT_ACK__INIT;
+    ack.lease = m->lease;
+    ack.seq = m->seq;
+    (void)workers_send(r, &w->peer, CAI__V1__FRAME__BODY_REPORT_ACK, &ack);
+}
+
+/* ---- results --------------------------------------------------------------------------------- */
+
+static void settle(struct run *r, struct lease *l, Cai__V1__Result *result) {
+    struct job_run *j = job_find(r, l->job);
+    if (l->revoked || !j || j->state != JOB_RUNNING)
+        return;
+    if (l->gang && (l->gang->settled || l->rank != 0))
+        return;
+    if (l->gang)
+        l->gang->settled = true;
+    if (!result) {
+        cai_fail(CAI_EPROTO, "%s %s: the worker sent no result", l->stage, l->phase);
+        job_trouble(r, j, CAI_EPROTO);
+        return;
+    }
+    int rc = job_absorb(r, j, l->task, result);
+    if (rc < 0)
+        job_trouble(r, j, rc);
+}
+
+void outcome_done(struct run *r, struct worker *w, const Cai__V1__Done *m) {
+    if (trial_outcome(r, w, m, NULL))
+        return;
+    struct lease *l = lease_of(r, w, m->epoch, m->lease);
+    if (l) {
+        settle(r, l, m->result);
+        lease_end(r, l);
+    }
+    Cai__V1__DoneAck ack = CAI__V1__DONE_ACK__INIT;
+    ack.lease = m->lease;
+    (void)workers_send(r, &w->peer, CAI__V1__FRAME__BODY_DONE_ACK, &ack);
+}
+
+/* ---- failures --------------------------------------------------------------------------------- */
+
+/* The same inputs would fail the same way. */
+static bool is_final(int code) { return code == CAI_ENUMERIC || code == CAI_EINPUT; }
+
+static void retry_later(struct run *r, struct job_run *j, const struct lease *l, int code,
+                        const char *text) {
+    uint32_t failures = 0;
+    int rc = store_task_failed(r->store, l->task, &failures);
+    if (rc < 0) {
+        job_trouble(r, j, rc);
+        return;
+    }
+    job_event(r, j->id, CAI_LOG_WARN, "%s %s failed (%s), attempt %u of %d: %s", l->stage, l->phase,
+              cai_code_name(code), failures, FAILURES_MAX, text);
+    if (failures >= FAILURES_MAX) {
+        char reason[512];
+        snprintf(reason, sizeof reason, "%s %s failed %u times: %.380s", l->stage, l->phase,
+                 failures, text);
+        job_end(r, j, JOB_FAILED, reason);
+        return;
+    }
+    setback_of(j, l->task)->not_before_ms = cai_now_ms() + 1000 * (int64_t)failures;
+}
+
+static void on_failure(struct run *r, struct lease *l, int code, const char *text) {
+    struct job_run *j = job_find(r, l->job);
+    if (l->revoked || !j || (l->gang && l->gang->settled))
+        return;
+    if (l->gang)
+        gang_break(r, l->gang, "another rank failed");
+    char reason[512];
+    snprintf(reason, sizeof reason, "%s %s on %s: %.400s", l->stage, l->phase,
+             l->worker ? l->worker->name : "?", text);
+    if (code == CAI_ENOSPC)
+        job_suspend(r, j, reason);
+    else if (is_final(code))
+        job_end(r, j, JOB_FAILED, reason);
+    else
+        retry_later(r, j, l, code, text);
+}
+
+void outcome_failed(struct run *r, struct worker *w, const Cai__V1__Failed *m) {
+    if (trial_outcome(r, w, NULL, m))
+        return;
+    struct lease *l = lease_of(r, w, m->epoch, m->lease);
+    if (!l)
+        return;
+    on_failure(r, l, m->code < 0 ? m->code : CAI_EINTERNAL, m->text);
+    lease_end(r, l);
+}
+
+void outcome_lost(struct run *r, struct lease *l, const char *why) {
+    struct job_run *j = job_find(r, l->job);
+    bool counts = j && !l->revoked && !(l->gang && l->gang->settled) && !r->draining;
+    if (counts && l->gang)
+        gang_break(r, l->gang, "another rank's worker is gone");
+    if (counts) {
+        struct setback *s = setback_of(j, l->task);
+        job_event(r, j->id, CAI_LOG_WARN, "%s %s lost its worker (%s) and is done again", l->stage,
+                  l->phase, why);
+        if (++s->deaths >= DEATHS_MAX) {
+            char reason[256];
+            snprintf(reason, sizeof reason,
+                     "%s %s lost its worker %u times in a row (%s): see the worker's log, "
+                     "perhaps memory is short",
+                     l->stage, l->phase, s->deaths, why);
+            job_end(r, j, JOB_FAILED, reason);
+        }
+    }
+    lease_end(r, l);
+}

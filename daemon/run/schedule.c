@@ -1,0 +1,144 @@
+/* schedule.c: which idle worker gets which task. Jobs in order of submission; within a job,
+ * tasks in their natural order. Nothing decided here reaches a result: who computes a task
+ * and when is not part of it. */
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "run/state.h"
+#include <string.h>
+
+struct setback *setback_of(struct job_run *j, int64_t task) {
+    for (size_t i = 0; i < j->n_setbacks; i++)
+        if (j->setbacks[i].task == task)
+            return &j->setbacks[i];
+    j->setbacks = cai_realloc(j->setbacks, j->n_setbacks + 1, sizeof *j->setbacks);
+    j->setbacks[j->n_setbacks] = (struct setback){.task = task};
+    return &j->setbacks[j->n_setbacks++];
+}
+
+static bool must_wait(const struct job_run *j, int64_t task) {
+    for (size_t i = 0; i < j->n_setbacks; i++)
+        if (j->setbacks[i].task == task)
+            return cai_now_ms() < j->setbacks[i].not_before_ms;
+    return false;
+}
+
+static uint32_t count_idle(const struct run *r, const char *numeric_class) {
+    uint32_t n = 0;
+    for (const struct worker *w = r->workers; w; w = w->next)
+        n += worker_fits(w, numeric_class);
+    return n;
+}
+
+static uint32_t count_class(const struct run *r, const char *numeric_class) {
+    uint32_t n = 0;
+    for (const struct worker *w = r->workers; w; w = w->next)
+        n += !*numeric_class || strcmp(w->numeric_class, numeric_class) == 0;
+    return n;
+}
+
+/* The first lease of a job pins what its bits depend on. */
+static int pin(struct run *r, struct job_run *j) {
+    if (*j->numeric_class)
+        return 0;
+    for (struct worker *w = r->workers; w; w = w->next) {
+        if (!worker_fits(w, ""))
+            continue;
+        CAI_TRY(store_job_pin_class(r->store, j->id, w->numeric_class));
+        free(j->numeric_class);
+        j->numeric_class = cai_strdup(w->numeric_class);
+        job_event(r, j->id, CAI_LOG_INFO, "numeric class %s", w->numeric_class);
+        return 0;
+    }
+    return 0;
+}
+
+static struct worker *first_idle(struct run *r, const char *numeric_class) {
+    for (struct worker *w = r->workers; w; w = w->next)
+        if (worker_fits(w, numeric_class))
+            return w;
+    return NULL;
+}
+
+/* 1 granted (or not needed now), 0 no worker for it, or a code. */
+static int grant(struct run *r, struct job_run *j, const struct queued *q) {
+    if (lease_active(r, q->id) || must_wait(j, q->id))
+        return 1;
+    uint32_t world = q->gang ? (uint32_t)j->spec->workers : 1;
+    if (count_idle(r, j->numeric_class) < world)
+        return 0;
+    int rc = q->gang ? lease_gang(r, j, q->id, world)
+                     : lease_single(r, j, q->id, first_idle(r, j->numeric_class));
+    return rc < 0 ? rc : 1;
+}
+
+static void explain(struct run *r, struct job_run *j) {
+    j->waits[0] = '\0';
+    if (leases_of_job(r, j->id) > 0 || j->n_queue == 0)
+        return;
+    uint32_t here = count_class(r, j->numeric_class);
+    uint32_t world = j->queue[0].gang ? (uint32_t)j->spec->workers : 1;
+    if (!r->workers)
+        snprintf(j->waits, sizeof j->waits, "no worker is connected");
+    else if (here == 0)
+        snprintf(j->waits, sizeof j->waits,
+                 "no worker of the job's numeric class (%.200s) is connected; results of another "
+                 "would differ in bits",
+                 j->numeric_class);
+    else if (here < world)
+        snprintf(j->waits, sizeof j->waits, "needs %u workers together; %u connected", world, here);
+    else
+        snprintf(j->waits, sizeof j->waits, "waits for workers that are busy or to try again");
+}
+
+/* False when idle workers are to be kept for this job's gang. */
+static bool serve(struct run *r, struct job_run *j) {
+    int64_t id = j->id;
+    if (j->stale)
+        job_advance(r, j);
+    j = job_find(r, id); /* it may have ended */
+    if (!j || j->state != JOB_RUNNING || j->full)
+        return true;
+    bool leave_rest = true;
+    int rc = count_idle(r, "") ? pin(r, j) : 0;
+    for (size_t i = 0; i < j->n_queue && rc >= 0; i++) {
+        rc = grant(r, j, &j->queue[i]);
+        if (rc == 0) {
+            leave_rest = !j->queue[i].gang;
+            break;
+        }
+    }
+    if (rc < 0) {
+        job_trouble(r, j, rc);
+        return true;
+    }
+    explain(r, j);
+    return leave_rest;
+}
+
+void schedule(struct run *r) {
+    r->dirty = false;
+    if (r->draining)
+        return;
+    trials_schedule(r);
+    bool running = false;
+    for (struct job_run *j = r->jobs, *next; j; j = next) {
+        next = j->next;
+        if (j->state == JOB_PENDING && (!running || count_idle(r, "") > 0)) {
+            int rc = job_start(r, j);
+            if (rc < 0) {
+                job_trouble(r, j, rc);
+                continue;
+            }
+        }
+        if (j->state != JOB_RUNNING)
+            continue;
+        if (j->full) {
+            running = true;
+            continue;
+        }
+        running = true;
+        if (!serve(r, j))
+            return;
+    }
+}

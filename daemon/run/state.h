@@ -1,0 +1,180 @@
+/* state.h: what the coordinator holds in memory, for the files of this room only.
+ * Everything here can be lost at any instant: the store alone says what is done.
+ *
+ * Worker  (Hello) → idle → busy (a lease) → idle; silent 3 s or its process ended → gone.
+ * Lease   active → done | failed | revoked; a revoked one stays until the worker says that
+ *         it stopped, so that no worker gets two tasks at once.
+ * Gang    the leases of one attempt at a collective task; broken as a whole.
+ * Job     PENDING → RUNNING → COMPLETED | FAILED | CANCELLED, with WAITING_REVIEW (a
+ *         person must look) and SUSPENDED (disk full; goes on by itself) aside. */
+#ifndef CAI_RUN_STATE_H
+#define CAI_RUN_STATE_H
+
+#include "base/buf.h"
+#include "constitution/constitution.h"
+#include "job/job.h"
+#include "proto/channel.h"
+#include "run/run.h"
+#include "stage/stage.h"
+#include "store/store.h"
+
+enum {
+    HEARTBEAT_MS = 1000,
+    LIVENESS = 3,
+    FAILURES_MAX = 3,      /* of one task, then the job fails */
+    DEATHS_MAX = 8,        /* workers lost in a row on one task without progress */
+    DISK_CHECK_MS = 2000,
+    FIGURES_MAX = 8
+};
+
+struct lease;
+struct worker {
+    struct channel_peer peer;
+    char *name, *host, *numeric_class, *version;
+    uint32_t pid;
+    int64_t seen_ms;
+    struct lease *lease;
+    struct worker *next; /* ordered by name */
+};
+
+struct gang {
+    int64_t job, task;
+    uint32_t world, open; /* open: leases that still exist */
+    bool settled;         /* rank 0's result was taken, or the attempt was broken */
+    char *rendezvous;
+};
+
+struct lease {
+    uint64_t id;
+    int64_t job, task;
+    uint32_t rank;
+    struct gang *gang; /* NULL for single tasks */
+    struct worker *worker;
+    bool revoked;
+    char *stage, *phase;
+    uint32_t round;
+    uint64_t done, total, collective;
+    int64_t since_ms;
+    struct lease *next;
+};
+
+struct queued {
+    int64_t id;
+    bool gang;
+};
+struct setback { /* of a task, since this caid started */
+    int64_t task, not_before_ms;
+    uint32_t deaths;
+};
+struct figure {
+    char name[32];
+    double value;
+};
+
+struct job_run {
+    int64_t id;
+    char *name, *accepted, *numeric_class, *work_dir;
+    struct job_spec *spec;
+    struct constitution *constitution;
+    enum job_state state;
+    uint32_t round;
+    const struct stage *stage; /* NULL before the first */
+    bool planned;
+    bool full; /* paused because the disk is full; the store may not know */
+    int64_t retry_ms;
+    char waits[512]; /* why nothing runs, for people; "" when something does */
+    struct queued *queue;
+    size_t n_queue, cap_queue;
+    bool stale; /* the queue must be read again */
+    struct setback *setbacks;
+    size_t n_setbacks;
+    int64_t stage_since_ms;
+    double stage_base; /* units done when this caid began to watch the stage */
+    struct figure figures[FIGURES_MAX];
+    size_t n_figures;
+    struct job_run *next; /* ordered by id */
+};
+
+struct run {
+    struct run_options o;
+    struct store *store;
+    void *zmq;
+    struct channel *workers_channel, *control_channel;
+    int lock_fd, signal_fd, n_signals;
+    uint64_t epoch, next_lease;
+    int64_t started_wall_ms, next_beat_ms, next_disk_ms, drain_until_ms, next_notify_ms;
+    bool draining, dirty;
+    char nonce[33];
+    struct worker *workers;
+    struct lease *leases;
+    struct job_run *jobs;
+    struct cai_buf spawner_in;
+    struct trial *trials; /* `constitution try`; see trial.c */
+    char status[128];
+};
+
+/* ---- workers.c ------------------------------------------------------------------------ */
+void workers_frame(struct run *r, const struct channel_peer *peer, Cai__V1__Frame *f);
+void workers_beat(struct run *r); /* pings, and finds the silent ones */
+void workers_process_ended(struct run *r, uint32_t pid);
+void workers_say_bye(struct run *r, const char *reason);
+void workers_free(struct run *r);
+int workers_send(struct run *r, const struct channel_peer *peer, Cai__V1__Frame__BodyCase kind,
+                 void *body);
+bool worker_fits(const struct worker *w, const char *numeric_class); /* idle and of that class */
+
+/* ---- leases.c --------------------------------------------------------------------------- */
+int lease_single(struct run *r, struct job_run *j, int64_t task, struct worker *w);
+int lease_gang(struct run *r, struct job_run *j, int64_t task, uint32_t world);
+struct lease *lease_find(struct run *r, uint64_t id);
+bool lease_active(struct run *r, int64_t task); /* some unrevoked lease of the task */
+void lease_end(struct run *r, struct lease *l);
+void lease_revoke(struct run *r, struct lease *l, const char *reason);
+void gang_break(struct run *r, struct gang *g, const char *reason);
+void leases_revoke_job(struct run *r, int64_t job, const char *reason);
+size_t leases_of_job(struct run *r, int64_t job);
+
+/* ---- outcomes.c: what workers say about their leases ------------------------------------- */
+void outcome_report(struct run *r, struct worker *w, const Cai__V1__Report *m);
+void outcome_done(struct run *r, struct worker *w, const Cai__V1__Done *m);
+void outcome_failed(struct run *r, struct worker *w, const Cai__V1__Failed *m);
+void outcome_lost(struct run *r, struct lease *l, const char *why); /* its worker is gone */
+
+/* ---- jobs.c: the course of a job ------------------------------------------------------------ */
+int jobs_load(struct run *r); /* from the store, at start */
+int job_take(struct run *r, int64_t id); /* a job of the store into memory */
+struct job_run *job_find(struct run *r, int64_t id);
+void job_drop(struct run *r, struct job_run *j); /* out of memory; it is in the store */
+void job_context(struct run *r, const struct job_run *j, struct stage_context *ret);
+int job_start(struct run *r, struct job_run *j);
+/* Plans, asks done(), goes to the next stage, until there is work, a wait or the end. */
+void job_advance(struct run *r, struct job_run *j);
+int job_absorb(struct run *r, struct job_run *j, int64_t task, Cai__V1__Result *result);
+/* A failed step: full disk → SUSPENDED, anything else → FAILED with the present message. */
+void job_trouble(struct run *r, struct job_run *j, int code);
+void job_end(struct run *r, struct job_run *j, enum job_state state, const char *reason);
+void job_suspend(struct run *r, struct job_run *j, const char *reason);
+void jobs_disk(struct run *r); /* low space → SUSPENDED; space again → RUNNING */
+void jobs_free(struct run *r);
+__attribute__((format(printf, 4, 5))) void job_event(struct run *r, int64_t job, int level,
+                                                     const char *format, ...);
+
+/* ---- schedule.c -------------------------------------------------------------------------------- */
+void schedule(struct run *r);
+struct setback *setback_of(struct job_run *j, int64_t task);
+
+/* ---- progress.c ----------------------------------------------------------------------------------- */
+json_t *progress_json(struct run *r, const struct store_job *row);
+void progress_restart(struct run *r, struct job_run *j); /* a stage begins */
+
+/* ---- control.c -------------------------------------------------------------------------------------- */
+void control_frame(struct run *r, const struct channel_peer *peer, const Cai__V1__Frame *f);
+
+/* ---- trial.c: `constitution try`: a few generations outside any job ------------------------------- */
+void trials_schedule(struct run *r);
+bool trial_outcome(struct run *r, struct worker *w, const Cai__V1__Done *done,
+                   const Cai__V1__Failed *failed);
+void trials_lost(struct run *r, struct worker *w);
+void trials_free(struct run *r);
+
+#endif

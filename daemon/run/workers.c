@@ -1,0 +1,174 @@
+/* workers.c: who is connected, and whether they still live. Not for what they work on
+ * (leases.c, outcomes.c).
+ *
+ * Both sides beat every second: caid pings, a worker answers, and speaks up by itself when
+ * no ping came. A peer that is not registered is told Bye and says Hello again; so a
+ * restarted caid finds its workers within a beat. */
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "run/state.h"
+#include <string.h>
+
+static struct worker *find_peer(struct run *r, const struct channel_peer *p) {
+    for (struct worker *w = r->workers; w; w = w->next)
+        if (w->peer.len == p->len && memcmp(w->peer.id, p->id, p->len) == 0)
+            return w;
+    return NULL;
+}
+
+int workers_send(struct run *r, const struct channel_peer *peer, Cai__V1__Frame__BodyCase kind,
+                 void *body) {
+    Cai__V1__Frame f = CAI__V1__FRAME__INIT;
+    f.body_case = kind;
+    f.hello = body; /* every member of the union is a pointer to its message */
+    return channel_send(r->workers_channel, peer, &f);
+}
+
+static void say_bye(struct run *r, const struct channel_peer *peer, const char *reason) {
+    Cai__V1__Bye bye = CAI__V1__BYE__INIT;
+    bye.reason = (char *)reason;
+    /* A peer that is gone needs no goodbye. */
+    (void)workers_send(r, peer, CAI__V1__FRAME__BODY_BYE, &bye);
+}
+
+static void free_worker(struct worker *w) {
+    free(w->name);
+    free(w->host);
+    free(w->numeric_class);
+    free(w->version);
+    free(w);
+}
+
+static void remove_worker(struct run *r, struct worker *w, const char *why) {
+    struct worker **at = &r->workers;
+    while (*at != w)
+        at = &(*at)->next;
+    *at = w->next;
+    cai_info("worker %s is gone: %s", w->name, why);
+    trials_lost(r, w);
+    if (w->lease) {
+        struct lease *l = w->lease;
+        w->lease = NULL;
+        l->worker = NULL;
+        outcome_lost(r, l, why);
+    }
+    free_worker(w);
+    r->dirty = true;
+}
+
+static const char *refusal(const struct run *r, const Cai__V1__Hello *h) {
+    if (strcmp(h->version, CAI_VERSION) != 0)
+        return "its version is not caid's (" CAI_VERSION "): install the same one on both sides";
+    if (strcmp(h->nonce, r->nonce) != 0)
+        return "it does not see caid's state folder: give it the same folder with --state";
+    if (!*h->name || strlen(h->name) > 64 || !*h->numeric_class || strlen(h->numeric_class) > 200)
+        return "its name or numeric class is missing or too long";
+    return NULL;
+}
+
+static void insert_by_name(struct run *r, struct worker *w) {
+    struct worker **at = &r->workers;
+    while (*at && strcmp((*at)->name, w->name) < 0)
+        at = &(*at)->next;
+    w->next = *at;
+    *at = w;
+}
+
+static void on_hello(struct run *r, const struct channel_peer *peer, const Cai__V1__Hello *h) {
+    struct worker *old = find_peer(r, peer);
+    if (old)
+        remove_worker(r, old, "it said hello again");
+    for (struct worker *w = r->workers, *next; w; w = next) {
+        next = w->next;
+        if (strcmp(w->name, h->name) == 0)
+            remove_worker(r, w, "another one of its name came");
+    }
+    const char *no = refusal(r, h);
+    if (no) {
+        cai_warn("worker %.64s is refused: %s", h->name, no);
+        say_bye(r, peer, no);
+        return;
+    }
+    struct worker *w = cai_alloc(sizeof *w);
+    *w = (struct worker){.peer = *peer,
+                         .name = cai_strdup(h->name),
+                         .host = cai_strdup(h->host),
+                         .numeric_class = cai_strdup(h->numeric_class),
+                         .version = cai_strdup(h->version),
+                         .pid = h->pid,
+                         .seen_ms = cai_now_ms()};
+    insert_by_name(r, w);
+    cai_info("worker %s (pid %u) is here: %s", w->name, w->pid, w->numeric_class);
+    Cai__V1__Welcome welcome = CAI__V1__WELCOME__INIT;
+    welcome.epoch = r->epoch;
+    welcome.heartbeat_ms = HEARTBEAT_MS;
+    welcome.liveness = LIVENESS;
+    (void)workers_send(r, peer, CAI__V1__FRAME__BODY_WELCOME, &welcome);
+    r->dirty = true;
+}
+
+void workers_frame(struct run *r, const struct channel_peer *peer, Cai__V1__Frame *f) {
+    if (f->body_case == CAI__V1__FRAME__BODY_HELLO) {
+        if (!r->draining)
+            on_hello(r, peer, f->hello);
+        return;
+    }
+    struct worker *w = find_peer(r, peer);
+    if (!w) {
+        if (f->body_case != CAI__V1__FRAME__BODY_BYE)
+            say_bye(r, peer, "hello?");
+        return;
+    }
+    w->seen_ms = cai_now_ms();
+    switch (f->body_case) {
+    case CAI__V1__FRAME__BODY_PONG: break;
+    case CAI__V1__FRAME__BODY_REPORT: outcome_report(r, w, f->report); break;
+    case CAI__V1__FRAME__BODY_DONE: outcome_done(r, w, f->done); break;
+    case CAI__V1__FRAME__BODY_FAILED: outcome_failed(r, w, f->failed); break;
+    case CAI__V1__FRAME__BODY_BYE: remove_worker(r, w, "it said goodbye"); break;
+    default: cai_warn("worker %s sent a frame that is not a worker's", w->name);
+    }
+}
+
+void workers_beat(struct run *r) {
+    int64_t now = cai_now_ms();
+    for (struct worker *w = r->workers, *next; w; w = next) {
+        next = w->next;
+        if (now - w->seen_ms > HEARTBEAT_MS * LIVENESS) {
+            say_bye(r, &w->peer, "hello?");
+            remove_worker(r, w, "silent for 3 s");
+            continue;
+        }
+        Cai__V1__Ping ping = CAI__V1__PING__INIT;
+        ping.time_ms = (uint64_t)now;
+        if (workers_send(r, &w->peer, CAI__V1__FRAME__BODY_PING, &ping) < 0)
+            remove_worker(r, w, "its connection closed");
+    }
+}
+
+void workers_process_ended(struct run *r, uint32_t pid) {
+    for (struct worker *w = r->workers; w; w = w->next) {
+        if (w->pid == pid) {
+            remove_worker(r, w, "its process ended");
+            return;
+        }
+    }
+}
+
+void workers_say_bye(struct run *r, const char *reason) {
+    for (struct worker *w = r->workers; w; w = w->next)
+        say_bye(r, &w->peer, reason);
+}
+
+void workers_free(struct run *r) {
+    while (r->workers) {
+        struct worker *w = r->workers;
+        r->workers = w->next;
+        free_worker(w);
+    }
+}
+
+bool worker_fits(const struct worker *w, const char *numeric_class) {
+    return !w->lease && (!*numeric_class || strcmp(w->numeric_class, numeric_class) == 0);
+}

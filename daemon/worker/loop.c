@@ -1,0 +1,360 @@
+/* loop.c: a worker's control thread: hello, heartbeats, grants, outcomes.
+ *
+ * Strange (no epoch: says Hello every second, once no task runs) → welcomed → strange again
+ * when caid is silent for its liveness, says Bye, or has another epoch; a running task is
+ * then abandoned, because its lease died with that epoch. */
+#include "worker/loop.h"
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "proto/channel.h"
+#include "worker/desk.h"
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+#include <zmq.h>
+
+enum { BEAT_MS = 1000, STOP_MAX_MS = 15000, RETRY_MS = 50 };
+
+struct loop {
+    const struct loop_options *o;
+    struct channel *channel;
+    struct desk desk;
+    const char *numeric_class;
+    int open_code;
+    bool opened;
+    uint64_t epoch; /* 0: not welcomed */
+    int64_t heard_ms, said_ms, stop_ms, liveness_ms;
+    bool leaving;
+    char refused[256]; /* the last reason, so that it is logged once */
+};
+
+/* ---- compute thread ------------------------------------------------------------------------ */
+
+static void open_engine(struct loop *l) {
+    int rc = l->o->engine->open(l->o->threads, &l->numeric_class);
+    pthread_mutex_lock(&l->desk.lock);
+    l->open_code = rc;
+    if (rc < 0)
+        snprintf(l->desk.text, sizeof l->desk.text, "%s", cai_error_text());
+    l->opened = true;
+    pthread_cond_broadcast(&l->desk.changed);
+    pthread_mutex_unlock(&l->desk.lock);
+}
+
+static void *compute(void *argument) {
+    struct loop *l = argument;
+    open_engine(l);
+    struct loop_host host;
+    desk_host(&l->desk, &host);
+    while (l->open_code == 0 && desk_wait(&l->desk)) {
+        Cai__V1__Result *result = NULL;
+        cai_error_clear();
+        int rc = l->o->engine->run(l->desk.grant->task, l->desk.grant->gang, &host, &result);
+        desk_finish(&l->desk, rc, rc < 0 ? cai_error_text() : "", result);
+    }
+    return NULL;
+}
+
+static int start_compute(struct loop *l, pthread_t *ret) {
+    if (pthread_create(ret, NULL, compute, l) != 0)
+        return cai_fail(CAI_EIO, "cannot start the compute thread");
+    pthread_mutex_lock(&l->desk.lock);
+    while (!l->opened)
+        pthread_cond_wait(&l->desk.changed, &l->desk.lock);
+    pthread_mutex_unlock(&l->desk.lock);
+    if (l->open_code == 0)
+        return 0;
+    pthread_join(*ret, NULL);
+    return cai_fail(l->open_code, "%s", l->desk.text);
+}
+
+/* ---- saying --------------------------------------------------------------------------------- */
+
+static int say(struct loop *l, Cai__V1__Frame__BodyCase kind, void *body) {
+    Cai__V1__Frame f = CAI__V1__FRAME__INIT;
+    f.body_case = kind;
+    f.hello = body; /* every member of the union is a pointer to its message */
+    l->said_ms = cai_now_ms();
+    return channel_send(l->channel, NULL, &f);
+}
+
+static void say_hello(struct loop *l) {
+    CAI_AUTO(mem) char *path = cai_path_join(l->o->state_dir, "nonce");
+    CAI_AUTO(buf) struct cai_buf nonce = {0};
+    if (cai_file_read(path, 64, &nonce) < 0) {
+        /* Written by caid when it starts; without it caid would refuse us. */
+        if (strcmp(l->refused, cai_error_text()) != 0)
+            cai_info("waiting for caid's state folder: %s", cai_error_text());
+        snprintf(l->refused, sizeof l->refused, "%s", cai_error_text());
+        l->said_ms = cai_now_ms() - BEAT_MS * 3 / 4;
+        return;
+    }
+    char host[128] = "";
+    gethostname(host, sizeof host - 1);
+    Cai__V1__Hello m = CAI__V1__HELLO__INIT;
+    m.version = (char *)l->o->version;
+    m.numeric_class = (char *)l->numeric_class;
+    m.host = host;
+    m.pid = (uint32_t)getpid();
+    m.name = (char *)l->o->name;
+    m.nonce = nonce.data ? nonce.data : (char *)"";
+    (void)say(l, CAI__V1__FRAME__BODY_HELLO, &m);
+}
+
+static void say_pong(struct loop *l, uint64_t time_ms) {
+    Cai__V1__Pong m = CAI__V1__PONG__INIT;
+    m.time_ms = time_ms;
+    m.busy = (char *)(desk_busy(&l->desk) ? "busy" : "");
+    (void)say(l, CAI__V1__FRAME__BODY_PONG, &m);
+}
+
+static void say_bye(struct loop *l) {
+    Cai__V1__Bye m = CAI__V1__BYE__INIT;
+    m.reason = (char *)"stopping";
+    (void)say(l, CAI__V1__FRAME__BODY_BYE, &m);
+}
+
+/* ---- state ------------------------------------------------------------------------------------ */
+
+static void stop_task(struct loop *l, bool abandoned) {
+    if (!desk_busy(&l->desk))
+        return;
+    if (!l->stop_ms)
+        l->stop_ms = cai_now_ms();
+    desk_stop(&l->desk, abandoned);
+}
+
+static void become_strange(struct loop *l, const char *why) {
+    if (l->epoch)
+        cai_warn("caid is gone (%s); waiting for it", why);
+    l->epoch = 0;
+    stop_task(l, true);
+}
+
+static void on_grant(struct loop *l, Cai__V1__Frame *f) {
+    Cai__V1__Grant *g = f->grant;
+    bool fits = g->epoch == l->epoch && g->task && !l->leaving;
+    if (fits && !desk_busy(&l->desk)) {
+        cai_debug("lease %llu: %s %s", (unsigned long long)g->lease, g->task->stage,
+                  g->task->phase);
+        l->stop_ms = 0;
+        desk_give(&l->desk, f);
+        return;
+    }
+    Cai__V1__Failed m = CAI__V1__FAILED__INIT;
+    m.job = g->job;
+    m.epoch = g->epoch;
+    m.lease = g->lease;
+    m.code = CAI_ESTATE;
+    m.text = (char *)(g->task ? "the worker is busy or leaving" : "a grant without a task");
+    (void)say(l, CAI__V1__FRAME__BODY_FAILED, &m);
+    cai__v1__frame__free_unpacked(f, NULL);
+}
+
+static void on_bye(struct loop *l, const char *reason) {
+    bool strange = strcmp(reason, "hello?") == 0 || strcmp(reason, "caid is stopping") == 0;
+    if (!strange && strcmp(reason, l->refused) != 0) {
+        snprintf(l->refused, sizeof l->refused, "%s", reason);
+        cai_error("caid refuses this worker: %s", reason);
+    }
+    become_strange(l, reason);
+}
+
+static void on_welcome(struct loop *l, const Cai__V1__Welcome *m) {
+    cai_info("welcomed, epoch %llu", (unsigned long long)m->epoch);
+    l->epoch = m->epoch;
+    l->liveness_ms = (int64_t)m->heartbeat_ms * m->liveness;
+    l->refused[0] = '\0';
+}
+
+/* Takes the frame. */
+static void on_frame(struct loop *l, Cai__V1__Frame *f) {
+    l->heard_ms = cai_now_ms();
+    switch (f->body_case) {
+    case CAI__V1__FRAME__BODY_GRANT: on_grant(l, f); return;
+    case CAI__V1__FRAME__BODY_WELCOME: on_welcome(l, f->welcome); break;
+    case CAI__V1__FRAME__BODY_PING: say_pong(l, f->ping->time_ms); break;
+    case CAI__V1__FRAME__BODY_BYE: on_bye(l, f->bye->reason); break;
+    case CAI__V1__FRAME__BODY_REPORT_ACK:
+        if (desk_busy(&l->desk) && l->desk.grant->lease == f->report_ack->lease)
+            desk_ack(&l->desk, f->report_ack->seq);
+        break;
+    case CAI__V1__FRAME__BODY_REVOKE:
+        if (desk_busy(&l->desk) && l->desk.grant->lease == f->revoke->lease)
+            stop_task(l, false);
+        break;
+    default: break; /* DoneAck needs no answer; later kinds are passed over */
+    }
+    cai__v1__frame__free_unpacked(f, NULL);
+}
+
+/* ---- going up -------------------------------------------------------------------------------------- */
+
+/* In order; one that caid cannot take now is tried again in the next turn. */
+static bool send_letters(struct loop *l) {
+    struct desk_letter *letter;
+    while ((letter = desk_next_letter(&l->desk))) {
+        Cai__V1__Report *r = cai__v1__report__unpack(NULL, letter->len, letter->packed);
+        CAI_CHECK(r);
+        int rc = say(l, CAI__V1__FRAME__BODY_REPORT, r);
+        cai__v1__report__free_unpacked(r, NULL);
+        if (rc < 0)
+            return false;
+        desk_drop_letter(&l->desk);
+    }
+    return true;
+}
+
+static int send_outcome(struct loop *l) {
+    const Cai__V1__Grant *g = l->desk.grant;
+    if (l->desk.code < 0 || l->desk.stop) {
+        Cai__V1__Failed m = CAI__V1__FAILED__INIT;
+        m.job = g->job;
+        m.epoch = g->epoch;
+        m.lease = g->lease;
+        m.code = l->desk.code < 0 ? l->desk.code : CAI_ESTATE;
+        m.text = l->desk.text;
+        return say(l, CAI__V1__FRAME__BODY_FAILED, &m);
+    }
+    Cai__V1__Done m = CAI__V1__DONE__INIT;
+    m.job = g->job;
+    m.epoch = g->epoch;
+    m.lease = g->lease;
+    m.result = l->desk.result;
+    return say(l, CAI__V1__FRAME__BODY_DONE, &m);
+}
+
+/* False when something waits to be sent again soon. */
+static bool send_up(struct loop *l) {
+    if (l->desk.abandoned && desk_finished(&l->desk)) {
+        desk_clear(&l->desk);
+        l->stop_ms = 0;
+        return true;
+    }
+    /* Read before the letters: those posted before the end are then all in the list. */
+    bool finished = desk_finished(&l->desk);
+    if (l->epoch && !send_letters(l))
+        return false;
+    if (!finished || !l->epoch)
+        return true;
+    if (send_outcome(l) < 0)
+        return false;
+    desk_clear(&l->desk);
+    l->stop_ms = 0;
+    return true;
+}
+
+/* ---- the loop ------------------------------------------------------------------------------------------ */
+
+static void timers(struct loop *l) {
+    int64_t now = cai_now_ms();
+    if (l->stop_ms && now - l->stop_ms > STOP_MAX_MS && desk_busy(&l->desk)) {
+        cai_error("the task did not stop within %d s; this worker ends", STOP_MAX_MS / 1000);
+        _exit(70);
+    }
+    if (l->epoch && now - l->heard_ms > l->liveness_ms)
+        become_strange(l, "silent");
+    if (now - l->said_ms < BEAT_MS)
+        return;
+    if (l->epoch)
+        say_pong(l, 0); /* a restarted caid does not know us: its Bye says so */
+    else if (!desk_busy(&l->desk) && !l->leaving)
+        say_hello(l);
+}
+
+static int receive_all(struct loop *l) {
+    for (;;) {
+        Cai__V1__Frame *f = NULL;
+        int rc = channel_receive(l->channel, NULL, &f);
+        if (rc == CAI_EPROTO) {
+            cai_warn("a message was dropped: %s", cai_error_text());
+            continue;
+        }
+        if (rc <= 0)
+            return rc;
+        on_frame(l, f);
+    }
+}
+
+static int sleep_until_event(struct loop *l, int signal_fd, int wait_ms) {
+    struct pollfd p[3] = {{signal_fd, POLLIN, 0},
+                          {l->desk.event_fd, POLLIN, 0},
+                          {channel_fd(l->channel), POLLIN, 0}};
+    int n = poll(p, 3, wait_ms);
+    if (n < 0 && errno != EINTR)
+        return cai_fail_errno("poll");
+    if (n > 0 && p[1].revents) {
+        uint64_t count;
+        if (read(l->desk.event_fd, &count, sizeof count) < 0 && errno != EAGAIN)
+            return cai_fail_errno("eventfd");
+    }
+    struct signalfd_siginfo info;
+    while (n > 0 && p[0].revents && read(signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
+        l->leaving = true;
+        stop_task(l, false);
+    }
+    return 0;
+}
+
+static int serve(struct loop *l, int signal_fd) {
+    while (!l->leaving || desk_busy(&l->desk)) {
+        timers(l);
+        bool sent = send_up(l);
+        CAI_TRY(receive_all(l));
+        /* Frames may have changed what there is to say. */
+        sent = send_up(l) && sent;
+        CAI_TRY(receive_all(l));
+        if (l->leaving && !l->epoch)
+            stop_task(l, true);
+        CAI_TRY(sleep_until_event(l, signal_fd, sent ? BEAT_MS / 4 : RETRY_MS));
+    }
+    say_bye(l);
+    return 0;
+}
+
+static int block_signals(void) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
+    if (pthread_sigmask(SIG_BLOCK, &set, NULL) != 0)
+        return cai_fail(CAI_EIO, "signals");
+    int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    return fd < 0 ? cai_fail_errno("signals") : fd;
+}
+
+static int run_threads(struct loop *l, int signal_fd) {
+    pthread_t thread;
+    CAI_TRY(start_compute(l, &thread));
+    void *zmq = zmq_ctx_new();
+    CAI_CHECK(zmq);
+    int rc = channel_connect(zmq, l->o->endpoint, CHANNEL_TASK_MAX, &l->channel);
+    if (rc == 0)
+        rc = serve(l, signal_fd);
+    desk_leave(&l->desk);
+    pthread_join(thread, NULL);
+    channel_close(l->channel);
+    zmq_ctx_term(zmq);
+    return rc;
+}
+
+int worker_loop(const struct loop_options *o) {
+    struct loop l = {.o = o, .liveness_ms = 3000};
+    int signal_fd = block_signals();
+    CAI_TRY(signal_fd);
+    int rc = desk_open(&l.desk);
+    if (rc == 0) {
+        rc = run_threads(&l, signal_fd);
+        desk_close(&l.desk);
+    }
+    close(signal_fd);
+    return rc;
+}

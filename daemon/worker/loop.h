@@ -1,0 +1,37 @@
+/* loop.h: a worker's two threads: the control thread owns the socket and the heartbeats,
+ * the compute thread runs one task at a time. Knows no tensors: what runs a task is given
+ * as an engine (device.h has the real one). */
+#ifndef CAI_WORKER_LOOP_H
+#define CAI_WORKER_LOOP_H
+
+#include "cai.pb-c.h"
+#include <stdbool.h>
+
+/* What the loop lends to a running task; see table.h for what each means. */
+struct loop_host {
+    void *context;
+    void (*report)(void *context, Cai__V1__Report *report);
+    int (*commit)(void *context, const char *folder, const char *manifest_hash, uint64_t step);
+    bool (*stopping)(void *context);
+};
+
+/* All functions are called on the compute thread. */
+struct loop_engine {
+    /* Once, before anything else. *ret_class: what bits depend on; lives for ever. */
+    int (*open)(int threads, const char **ret_class);
+    int (*run)(const Cai__V1__Task *task, const Cai__V1__Gang *gang, const struct loop_host *host,
+               Cai__V1__Result **ret);
+};
+
+struct loop_options {
+    const char *endpoint, *state_dir, *name, *version;
+    int threads;
+    const struct loop_engine *engine;
+};
+
+/* Serves until SIGTERM or SIGINT (0), or a code when it cannot begin. A caid that is gone
+ * is waited for. A task that does not stop within 15 s of being told ends the process:
+ * its supervisor starts a fresh one. */
+int worker_loop(const struct loop_options *o);
+
+#endif

@@ -1,0 +1,50 @@
+/* tokenizer.json, then a NUL and a text: refused, or the text encodes to known ids and
+ * these decode to UTF-8. */
+#include "base/error.h"
+#include "base/text.h"
+#include "hf/tokenizer.h"
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void round_trip(const struct hf_tokenizer *t, const char *text, size_t len, bool special) {
+    struct hf_ids ids = {0};
+    struct cai_buf back = {0};
+    if (hf_tokenizer_encode(t, text, len, special, &ids) == 0) {
+        for (size_t i = 0; i < ids.n; i++)
+            CAI_CHECK(special || hf_tokenizer_token(t, ids.data[i]).s);
+        CAI_CHECK(hf_tokenizer_decode(t, ids.data, ids.n, special, &back) == 0);
+        CAI_CHECK(!back.len || cai_utf8_valid(back.data, back.len) == back.len);
+    }
+    cai_buf_free(&back);
+    hf_ids_free(&ids);
+}
+
+static void marked(const struct hf_tokenizer *t, const char *text, size_t len) {
+    struct hf_range plain[] = {{len / 4, len / 2}, {len / 2, len - len / 8}};
+    struct hf_ids ids = {0};
+    size_t *ends = NULL;
+    if (hf_tokenizer_encode_marked(t, text, len, plain, 2, &ids, &ends) == 0)
+        for (size_t i = 0; i < ids.n; i++)
+            CAI_CHECK(ends[i] <= len && (i == 0 || ends[i] >= ends[i - 1]));
+    free(ends);
+    hf_ids_free(&ids);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    const char *json = (const char *)data;
+    const char *nul = memchr(json, 0, size);
+    size_t json_len = nul ? (size_t)(nul - json) : size;
+    const char *text = nul ? nul + 1 : "Hello  w\xC3\xB6rld 123\n\n <s>e\xCC\x81";
+    size_t len = nul ? size - json_len - 1 : strlen(text);
+    struct hf_tokenizer *t;
+    if (hf_tokenizer_parse("fuzz", json, json_len, &t) < 0) {
+        CAI_CHECK(cai_error_text()[0]);
+        return 0;
+    }
+    round_trip(t, text, len, true);
+    round_trip(t, text, len, false);
+    marked(t, text, len);
+    hf_tokenizer_free(t);
+    return 0;
+}

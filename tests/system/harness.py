@@ -1,0 +1,143 @@
+"""harness.py: starts a caid in a temporary folder and asks it things. For system and fault
+tests; knows nothing of any one test."""
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+CONSTITUTION = """{"constitution": 1, "name": "house", "principles": [{"id": "kind",
+ "critique": "Say what is unkind in the last reply.", "revision": "Rewrite it kindly.",
+ "choice": "Which reply is kinder?"}]}"""
+
+
+class Refused(Exception):
+    def __init__(self, code, text):
+        super().__init__(f"exit {code}: {text}")
+        self.code, self.text = code, text
+
+
+class Caid:
+    """A caid with its state and runtime folders. `programs` holds caid, cai-worker and ask."""
+
+    def __init__(self, programs, spawn=2, root=None, env=None, arguments=(), prefix=()):
+        self.programs, self.spawn, self.arguments = programs, spawn, list(arguments)
+        self.prefix = list(prefix)
+        self.own_root = root is None
+        self.root = root or tempfile.mkdtemp(prefix="caid-test-")
+        self.state = os.path.join(self.root, "state")
+        self.runtime = os.path.join(self.root, "run")
+        self.log = os.path.join(self.root, "log")
+        self.env = dict(os.environ, **(env or {}))
+        self.process = None
+        self.server = f"ipc://{self.runtime}/control"
+
+    def start_with(self, answers):
+        self.start(wait=False)
+        self.until(answers, 15, "caid answers")
+        return self
+
+    def start(self, wait=True):
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                self.prefix + [os.path.join(self.programs, "caid"), "--state", self.state,
+                               "--runtime", self.runtime, "--spawn", str(self.spawn)]
+                + self.arguments, stdout=log, stderr=log, env=self.env)
+        if wait:
+            self.until(lambda: self.answers(), 10, "caid answers")
+        return self
+
+    def answers(self):
+        if self.process.poll() is not None:
+            raise AssertionError(f"caid ended with {self.process.returncode}\n{self.tail()}")
+        try:
+            return self.ask("ping")["epoch"] > 0
+        except Refused:
+            return False
+
+    def ask(self, verb, key="", **arguments):
+        out = subprocess.run([os.path.join(self.programs, "ask"), self.server, verb,
+                              json.dumps(arguments), key], capture_output=True, text=True)
+        if out.returncode:
+            raise Refused(out.returncode, out.stderr.strip())
+        return json.loads(out.stdout)
+
+    def until(self, condition, limit, what):
+        end = time.monotonic() + limit
+        while True:
+            value = condition()
+            if value:
+                return value
+            if time.monotonic() > end:
+                raise AssertionError(f"not within {limit} s: {what}\n{self.tail()}")
+            time.sleep(0.05)
+
+    def workers(self):
+        return self.ask("workers")["rows"]
+
+    def wait_for(self, job, states, limit=60):
+        states = [states] if isinstance(states, str) else states
+
+        def look():
+            p = self.ask("progress", id=job)
+            return p if p["state"] in states else None
+        return self.until(look, limit, f"job {job} is {states}")
+
+    def model(self):
+        path = os.path.join(self.root, "model")
+        os.makedirs(path, exist_ok=True)
+        with open(os.path.join(path, "config.json"), "w") as f:
+            f.write("{}")
+        return path
+
+    def submit(self, key="", **changes):
+        data = os.path.join(self.root, "red.jsonl")
+        with open(data, "w") as f:
+            f.write('{"prompt": "hello"}\n')
+        spec = {"job": 1, "name": "toy", "seed": 1, "models": {"start": self.model()},
+                "constitution": "house", "data": {"harmful": data}, "workers": 2, "rounds": 2}
+        spec.update(changes)
+        return self.ask("submit", key, spec=spec, canonical=CONSTITUTION)["id"]
+
+    def stop(self, limit=30):
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(limit)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def tail(self, lines=40):
+        with open(self.log, errors="replace") as f:
+            return "".join(f.readlines()[-lines:])
+
+    def close(self):
+        if self.process and self.process.poll() is None:
+            self.kill()
+        if self.own_root:
+            shutil.rmtree(self.root, ignore_errors=True)
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *_):
+        self.close()
+
+
+def main(tests):
+    """Runs functions in order; the name of each failure goes to stderr."""
+    failed = 0
+    for test in tests:
+        began = time.monotonic()
+        try:
+            test()
+            print(f"ok   {test.__name__} ({time.monotonic() - began:.1f} s)", flush=True)
+        except Exception as e:  # every test is run; the first trace is enough to see why
+            failed += 1
+            print(f"FAIL {test.__name__}: {e}", flush=True)
+            import traceback
+            traceback.print_exc()
+    sys.exit(1 if failed else 0)

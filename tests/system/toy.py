@@ -1,0 +1,222 @@
+"""toy.py: the coordinator with toy stages and workers: states, refusals, gates, retries, a
+full disk, stopping and restarting. `toy.py PROGRAMS`; PROGRAMS holds caid, cai-worker, ask."""
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from harness import CONSTITUTION, Caid, Refused, main  # noqa: E402
+
+PROGRAMS = sys.argv[1]
+
+
+def refused(code, f, *a, **k):
+    try:
+        f(*a, **k)
+    except Refused as e:
+        assert e.code == code, f"exit {e.code} instead of {code}: {e.text}"
+        return e.text
+    raise AssertionError("was not refused")
+
+
+def test_starts_fast_and_stays_small():
+    began = time.monotonic()
+    with Caid(PROGRAMS, spawn=0) as caid:
+        started = time.monotonic() - began
+        with open(f"/proc/{caid.process.pid}/status") as f:
+            rss = [int(line.split()[1]) for line in f if line.startswith("VmRSS")][0] / 1024
+        assert started < 1.0, f"{started:.2f} s to start"
+        if "asan" not in os.path.realpath(PROGRAMS):
+            assert rss <= 20, f"{rss:.1f} MB"
+        print(f"     started in {started:.2f} s, {rss:.1f} MB")
+
+
+def test_a_job_ends_and_says_how_it_went():
+    with Caid(PROGRAMS) as caid:
+        job = caid.submit("key")
+        assert caid.submit("key") == job, "the same key is the same job"
+        p = caid.wait_for(job, "COMPLETED")
+        assert all(s["state"] == "done" for s in p["stages"]) and len(p["stages"]) == 5
+        show = caid.ask("show", id=job)
+        assert show["numeric_class"] == "toy" and len(show["models"]) == 3
+        assert caid.ask("export", id=job, what="model")["rows"][0]["path"].endswith("last-3")
+        assert not os.path.exists(os.path.join(show["work_dir"], "last-3.ckpt"))
+        assert os.listdir(os.path.join(caid.state, "gangs")) == []
+        report = caid.ask("report", id=job)
+        assert any(s["name"] == "loss" and len(s["points"]) == 24 for s in report["series"])
+        texts = [r["text"] for r in caid.ask("logs", id=job)["rows"]]
+        assert texts[-1] == "COMPLETED", texts
+        assert caid.ask("jobs")["rows"][0]["id"] == job
+        assert caid.stop() == 0
+
+
+def test_requests_are_checked():
+    with Caid(PROGRAMS, spawn=0) as caid:
+        refused(9, caid.ask, "conquer")
+        refused(2, caid.ask, "progress")
+        refused(2, caid.ask, "progress", id="one")
+        refused(2, caid.ask, "progress", id=1, more=1)
+        refused(6, caid.ask, "progress", id=1)
+        refused(6, caid.ask, "constitution.show", ref="nobody")
+        refused(3, caid.ask, "submit", "k", spec={"name": "x"}, canonical=CONSTITUTION)
+        refused(3, caid.submit, models={"start": "/nonexistent"})
+        refused(6, caid.submit, data={"harmful": "/nonexistent.jsonl"})
+        assert caid.ask("jobs", all=True)["rows"] == [], "a refused job left something"
+
+
+def test_a_person_decides():
+    with Caid(PROGRAMS) as caid:
+        job = caid.submit(name="gated")
+        p = caid.wait_for(job, "WAITING_REVIEW")
+        assert p["gate"] == "look" and p["reason"] == "a person must look"
+        refused(7, caid.ask, "resume", id=job)
+        refused(7, caid.ask, "resume", id=job, accept="other")
+        caid.stop()
+        caid.start()
+        assert caid.ask("progress", id=job)["state"] == "WAITING_REVIEW"
+        caid.ask("resume", "k", id=job, accept="look")
+        caid.wait_for(job, "COMPLETED")
+        assert caid.ask("show", id=job)["accepted"] == ["look"]
+
+
+def test_held_cancelled_requeued():
+    with Caid(PROGRAMS) as caid:
+        spec_job = caid.submit()
+        caid.until(lambda: caid.ask("progress", id=spec_job)["stage"] == "train", 30, "training")
+        assert caid.ask("cancel", id=spec_job)["state"] == "CANCELLED"
+        caid.until(lambda: all(w["state"] == "idle" for w in caid.workers()), 10, "all idle")
+        assert caid.ask("requeue", id=spec_job)["state"] == "PENDING"
+        caid.wait_for(spec_job, "COMPLETED")
+        refused(7, caid.ask, "requeue", id=spec_job)
+        refused(7, caid.ask, "cancel", id=spec_job)
+
+
+def test_jobs_wait_their_turn():
+    with Caid(PROGRAMS) as caid:
+        a, b = caid.submit(), caid.submit()
+        caid.wait_for(a, "COMPLETED")
+        caid.wait_for(b, "COMPLETED")
+        first, second = caid.ask("show", id=a), caid.ask("show", id=b)
+        assert first["finished_ms"] < second["finished_ms"]
+        assert first["ledger"] == second["ledger"], "equal jobs, equal ledgers"
+
+
+def test_bounded_retries():
+    with Caid(PROGRAMS, env={"TOY_FAIL": "-3"}) as caid:
+        job = caid.submit()
+        p = caid.wait_for(job, ["FAILED", "COMPLETED"], 40)
+        assert p["state"] == "FAILED" and "3 times" in p["reason"], p
+
+
+def test_numbers_that_are_wrong_are_not_tried_again():
+    with Caid(PROGRAMS, env={"TOY_FAIL": "-11"}) as caid:
+        job = caid.submit()
+        p = caid.wait_for(job, ["FAILED", "COMPLETED"], 20)
+        assert p["state"] == "FAILED" and "told to fail" in p["reason"], p
+        texts = [r["text"] for r in caid.ask("logs", id=job)["rows"]]
+        assert not any("attempt" in t for t in texts), texts
+
+
+def test_a_gang_says_how_many_it_needs():
+    with Caid(PROGRAMS, spawn=1) as caid:
+        job = caid.submit()
+        p = caid.until(lambda: (lambda p: p if "needs 2" in p["reason"] else None)(
+            caid.ask("progress", id=job)), 20, "the reason is shown")
+        assert p["stage"] == "train" and p["state"] == "RUNNING"
+
+
+def test_one_caid_per_folder():
+    with Caid(PROGRAMS, spawn=0) as caid:
+        other = subprocess.run([os.path.join(PROGRAMS, "caid"), "--state", caid.state,
+                                "--runtime", caid.runtime + "2"], capture_output=True, text=True)
+        assert other.returncode == 1 and "another caid" in other.stderr, other.stderr
+        assert caid.answers()
+
+
+def test_dead_workers_come_back_within_a_second():
+    with Caid(PROGRAMS) as caid:
+        caid.until(lambda: len(caid.workers()) == 2, 10, "two workers")
+        gone = caid.workers()[0]["pid"]
+        os.kill(gone, signal.SIGKILL)
+        began = time.monotonic()
+        caid.until(lambda: gone not in [w["pid"] for w in caid.workers()], 2, "it is noticed")
+        assert time.monotonic() - began < 1.0
+        caid.until(lambda: len(caid.workers()) == 2, 5, "another one is there")
+
+
+def test_a_stopped_worker_is_found_silent():
+    with Caid(PROGRAMS) as caid:
+        job = caid.submit()
+        caid.until(lambda: any(w["state"] == "busy" for w in caid.workers()), 10, "work")
+        pid = [w for w in caid.workers() if w["state"] == "busy"][0]["pid"]
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            caid.until(lambda: pid not in [w["pid"] for w in caid.workers()], 6, "found silent")
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        caid.wait_for(job, "COMPLETED")
+
+
+def test_workers_die_with_caid():
+    caid = Caid(PROGRAMS).start()
+    try:
+        caid.until(lambda: len(caid.workers()) == 2, 10, "two workers")
+        pids = [w["pid"] for w in caid.workers()]
+        caid.kill()
+        caid.until(lambda: not any(os.path.exists(f"/proc/{p}") for p in pids), 8, "all gone")
+    finally:
+        caid.close()
+
+
+def test_sigterm_saves_the_work():
+    with Caid(PROGRAMS) as caid:
+        job = caid.submit()
+        caid.until(lambda: caid.ask("progress", id=job)["unit"] == "steps", 20, "a gang trains")
+        began = time.monotonic()
+        assert caid.stop(20) == 0
+        assert time.monotonic() - began < 10
+        caid.start()
+        caid.wait_for(job, "COMPLETED")
+
+
+def test_configuration():
+    with tempfile.TemporaryDirectory() as d:
+        path = os.path.join(d, "caid.yaml")
+        with open(path, "w") as f:
+            f.write("min_free_mb: 32\n")
+        check = [os.path.join(PROGRAMS, "caid"), "--check-config", "--config", path]
+        assert subprocess.run(check).returncode == 0
+        with Caid(PROGRAMS, spawn=0, arguments=["--config", path]) as caid:
+            with open(path, "w") as f:
+                f.write("min_free: 32\n")
+            out = subprocess.run(check, capture_output=True, text=True)
+            assert out.returncode == 78 and "caid.yaml:1:1" in out.stderr, out.stderr
+            caid.process.send_signal(signal.SIGHUP)
+            caid.until(lambda: "the old configuration stays" in caid.tail(), 5, "it says so")
+            assert "jobs need 32 MB" in caid.ask("doctor")["rows"][0]["text"]
+
+
+def test_readiness_and_watchdog():
+    import socket
+    with tempfile.TemporaryDirectory() as d:
+        path = os.path.join(d, "notify")
+        s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        s.bind(path)
+        s.settimeout(5)
+        with Caid(PROGRAMS, spawn=0, env={"NOTIFY_SOCKET": path}) as caid:
+            seen = b""
+            while b"WATCHDOG=1" not in seen or b"READY=1" not in seen:
+                seen += s.recv(4096) + b"\n"
+            assert seen.index(b"READY=1") >= 0
+            caid.stop()
+            while b"STOPPING=1" not in seen:
+                seen += s.recv(4096) + b"\n"
+
+
+main([f for name, f in list(globals().items()) if name.startswith("test_")])

@@ -1,0 +1,195 @@
+/* train: whole tasks on a tiny folder: learning happens, kinds refuse what they must, a run
+ * stopped and resumed ends with the same bytes. */
+#include "folder.h"
+
+#include "learn/reward.h"
+
+#define SFT "{\"lr\":0.01,\"batch\":4,\"epochs\":1,\"checkpoint_every\":2," OPTIMIZER_JSON "}"
+#define SFT_LONG "{\"lr\":0.01,\"batch\":8,\"epochs\":30," OPTIMIZER_JSON "}"
+#define PM "{\"lr\":0.01,\"batch\":6,\"epochs\":6,\"members\":2,\"centre\":0.01," \
+           "\"checkpoint_every\":5," OPTIMIZER_JSON "}"
+#define CLASSES "{\"lr\":0.01,\"batch\":8,\"epochs\":10,\"held_out\":0.3," OPTIMIZER_JSON "}"
+
+static void sft_learns(void **state) {
+    (void)state;
+    struct seen seen = {0};
+    struct job j = {.kind = "sft", .init = "base", .dataset = "sft.jsonl", .options = SFT_LONG,
+                    .seen = &seen};
+    Cai__V1__Trained *t;
+    must(run_job(&j, "sft-long", &t));
+    assert_int_equal(t->steps, 90);
+    assert_int_equal(seen.reports, 90);
+    assert_true(figure(t, "loss") < 0.7); /* from log 260 = 5.6 */
+    assert_true(figure(t, "rows") == 24);
+    assert_int_equal(t->n_outputs, 1);
+    assert_int_equal(strlen(t->outputs[0]->hash), 64);
+    free_trained(t);
+}
+
+/* Runs j whole, and again stopped after its first commit and resumed; same model hashes. */
+static void resumed_is_equal(struct job j, const char *name) {
+    struct seen whole = {0}, first = {.stop_after = 1}, second = {0};
+    CAI_AUTO(mem) char *cut = cai_format("%s-cut", name);
+    Cai__V1__Trained *a, *b;
+    j.seen = &whole;
+    must(run_job(&j, name, &a));
+    assert_true(whole.commits >= 2);
+    j.seen = &first;
+    assert_int_equal(run_job(&j, cut, &b), CAI_ESTATE);
+    j.seen = &second;
+    j.resume = first.folder;
+    j.resume_hash = first.hash;
+    must(run_job(&j, cut, &b));
+    assert_true(second.commits == whole.commits - 1);
+    assert_int_equal(a->n_outputs, b->n_outputs);
+    for (size_t i = 0; i < a->n_outputs; i++)
+        assert_string_equal(a->outputs[i]->hash, b->outputs[i]->hash);
+    assert_int_equal(a->n_metrics, b->n_metrics);
+    for (size_t i = 0; i < a->n_metrics; i++)
+        assert_true(a->metrics[i]->value == b->metrics[i]->value);
+    free_trained(a);
+    free_trained(b);
+}
+
+static void sft_resumes(void **state) {
+    (void)state;
+    resumed_is_equal((struct job){.kind = "sft", .init = "base", .dataset = "sft.jsonl",
+                                  .options = SFT}, "sft");
+}
+
+static void pm_resumes(void **state) {
+    (void)state;
+    resumed_is_equal((struct job){.kind = "pm", .init = "base", .dataset = "pm.jsonl",
+                                  .options = PM}, "pm");
+}
+
+static void pm_learns_and_differs_by_member(void **state) {
+    (void)state;
+    struct job j = {.kind = "pm", .init = "base", .dataset = "pm.jsonl", .options = PM};
+    Cai__V1__Trained *t;
+    must(run_job(&j, "pm-two", &t));
+    assert_int_equal(t->n_outputs, 2);
+    assert_string_not_equal(t->outputs[0]->hash, t->outputs[1]->hash);
+    assert_true(figure(t, "accuracy") == 1);
+    assert_true(figure(t, "held_out") == 6);
+    assert_true(figure(t, "excess_loss") > -1e-9 && figure(t, "excess_loss") < 0.4);
+    struct reward_model r;
+    must(reward_model_load(t->outputs[0]->path, &r));
+    assert_true(r.norm.replies == 12 && r.norm.std > 0.1 && r.norm.steps == 18);
+    reward_model_free(&r);
+    free_trained(t);
+}
+
+static void a_pm_must_be_the_trained_one(void **state) {
+    (void)state;
+    struct reward_model r;
+    CAI_AUTO(mem) char *base = at_root("base");
+    assert_int_equal(reward_model_load(base, &r), CAI_ENOTFOUND); /* no reward.json */
+    CAI_AUTO(mem) char *pm = at_root("out/pm-two/0");
+    struct model *m;
+    must(model_load(pm, &m));
+    float *head = ct_host_data(m->score);
+    head[3] += 0.5f;
+    must(model_save(m, pm));
+    assert_int_equal(reward_model_load(pm, &r), CAI_EINPUT);
+    assert_non_null(strstr(cai_error_text(), "not the one that was trained"));
+    must(ct_fill_(m->score, 0));
+    must(model_save(m, pm));
+    assert_int_equal(reward_model_load(pm, &r), CAI_EINPUT);
+    assert_non_null(strstr(cai_error_text(), "all zero"));
+    model_free(m);
+}
+
+static void classifier_learns(void **state) {
+    (void)state;
+    struct job j = {.kind = "classifier", .init = "base", .dataset = "classifier.jsonl",
+                    .options = CLASSES};
+    Cai__V1__Trained *t;
+    must(run_job(&j, "classifier", &t));
+    assert_true(figure(t, "held_out") > 1 && figure(t, "held_out") < 16);
+    assert_true(figure(t, "accuracy") == 1);
+    assert_true(figure(t, "ece") < 0.3);
+    free_trained(t);
+}
+
+static void refused(const char *kind, const char *options, const char *rows, const char *text) {
+    CAI_AUTO(mem) char *path = at_root("bad.jsonl");
+    write_text(path, rows);
+    struct job j = {.kind = kind, .init = "base", .dataset = "bad.jsonl", .options = options};
+    Cai__V1__Trained *t;
+    assert_int_equal(run_job(&j, "bad", &t), CAI_EINPUT);
+    if (strstr(cai_error_text(), text) == NULL)
+        fail_msg("\"%s\" does not say \"%s\"", cai_error_text(), text);
+}
+
+static void bad_input_is_named(void **state) {
+    (void)state;
+    const char *good = "{\"item\":1,\"messages\":[{\"role\":\"assistant\",\"text\":\"a\"}]}\n";
+    refused("sft", "{\"batch\":4}", good, "\"lr\" is missing");
+    refused("sft", "{\"lr\":2,\"batch\":4}", good, "from 0 to 1");
+    refused("sft", SFT, "{\"item\":1,\"messages\":[]}\n", "bad.jsonl:1");
+    refused("sft", SFT, "\n{\"item\":1,\n", "bad.jsonl:2");
+    refused("sft", SFT, "{\"item\":1,\"messages\":[{\"role\":\"user\",\"text\":\"a\"}]}\n",
+            "must be the assistant's");
+    refused("sft", SFT, "{\"item\":-1,\"messages\":[{\"role\":\"assistant\",\"text\":\"a\"}]}\n",
+            "\"item\"");
+    refused("pm", PM, "{\"item\":1,\"messages\":[{\"role\":\"user\",\"text\":\"a\"}],\"a\":\"x\","
+                      "\"b\":\"y\",\"p\":1.5,\"split\":\"train\"}\n", "from 0 to 1");
+    refused("pm", PM, "{\"item\":1,\"messages\":[{\"role\":\"user\",\"text\":\"a\"}],\"a\":\"x\","
+                      "\"b\":\"y\",\"p\":1,\"split\":\"held_out\"}\n", "no pair with split");
+    refused("classifier", CLASSES, good, "\"label\"");
+    refused("ppo", SFT, good, "ppo options");
+}
+
+static void damage_is_found(void **state) {
+    (void)state;
+    struct seen seen = {.stop_after = 1};
+    struct job j = {.kind = "sft", .init = "base", .dataset = "sft.jsonl", .options = SFT,
+                    .seen = &seen};
+    Cai__V1__Trained *t;
+    assert_int_equal(run_job(&j, "damaged", &t), CAI_ESTATE);
+    CAI_AUTO(mem) char *path = cai_path_join(seen.folder, "tensors-0.safetensors");
+    FILE *f = fopen(path, "r+");
+    assert_non_null(f);
+    fseek(f, -5, SEEK_END);
+    fputc(77, f);
+    fclose(f);
+    struct seen again = {0};
+    j.seen = &again;
+    j.resume = seen.folder;
+    j.resume_hash = seen.hash;
+    assert_int_equal(run_job(&j, "damaged", &t), CAI_EINPUT);
+    assert_non_null(strstr(cai_error_text(), "damaged"));
+    j.resume_hash = "0000000000000000000000000000000000000000000000000000000000000000";
+    assert_int_equal(run_job(&j, "damaged", &t), CAI_EINPUT);
+    assert_non_null(strstr(cai_error_text(), "was committed"));
+}
+
+static void too_long_is_counted(void **state) {
+    (void)state;
+    CAI_AUTO(buf) struct cai_buf rows = {0};
+    for (int i = 0; i < 2; i++) {
+        cai_buf_printf(&rows, "{\"item\":%d,\"messages\":[{\"role\":\"assistant\",\"text\":\"", i);
+        for (int k = 0; k < (i ? 200 : 2); k++)
+            cai_buf_putc(&rows, 'x');
+        cai_buf_puts(&rows, "\"}]}\n");
+    }
+    CAI_AUTO(mem) char *path = at_root("long.jsonl");
+    write_text(path, rows.data);
+    struct job j = {.kind = "sft", .init = "base", .dataset = "long.jsonl", .options = SFT};
+    Cai__V1__Trained *t;
+    must(run_job(&j, "long", &t));
+    assert_true(figure(t, "rows") == 1 && figure(t, "skipped") == 1);
+    free_trained(t);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(sft_learns), cmocka_unit_test(sft_resumes), cmocka_unit_test(pm_resumes),
+        cmocka_unit_test(pm_learns_and_differs_by_member),
+        cmocka_unit_test(a_pm_must_be_the_trained_one), cmocka_unit_test(classifier_learns),
+        cmocka_unit_test(bad_input_is_named), cmocka_unit_test(damage_is_found),
+        cmocka_unit_test(too_long_is_counted),
+    };
+    return cmocka_run_group_tests(tests, open_world, close_world);
+}

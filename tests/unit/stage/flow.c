@@ -1,0 +1,283 @@
+/* flow: whole jobs over a real store with a hand-made worker: every stage plans, absorbs and
+ * ends; the order of answers changes nothing; nothing is stored twice; gates hold. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "world.h"
+#include <string.h>
+
+#define ALL "harmful helpful human classifier evaluate"
+#define SMALL                                                                                      \
+    "  red_team: {samples: 130, shots: 3}\n  revise: {prompts: 100, revisions: 3}\n"              \
+    "  sft: {take: last}\n  label: {pairs: 150, gate_pairs: 40}\n"                                 \
+    "  prefer: {members: 2, held_out: 0.3}\n  evaluate: {prompts: 20, win_pairs: 25}\n"            \
+    "  ppo: {steps: 2, rollouts: 8}\n"
+
+static void whole(uint64_t order, char ret_hex[65]) {
+    struct world w = {.order = order};
+    world_open(&w, ALL, SMALL);
+    assert_true(world_run(&w));
+    assert_int_equal(w.waits, 0);
+    world_digest(&w, ret_hex);
+    world_close(&w);
+}
+
+static void order_changes_nothing(void **state) {
+    (void)state;
+    char first[65], other[65];
+    whole(1, first);
+    for (uint64_t order = 2; order < 5; order++) {
+        whole(order, other);
+        assert_string_equal(first, other);
+    }
+}
+
+static void counts_agree(void **state) {
+    (void)state;
+    struct world w = {.order = 9};
+    world_open(&w, ALL, SMALL);
+    assert_true(world_run(&w));
+    /* data, frozen once */
+    assert_int_equal(world_count(&w, 0, "data", "harmful"), 150);
+    assert_int_equal(world_count(&w, 0, "data", "classifier"), 30);
+    /* red team: every candidate is a prompt, a duplicate or unusable */
+    for (uint32_t r = 1; r <= 2; r++) {
+        assert_true(world_metric(&w, r, "red_team", "candidates") == 130);
+        assert_true(world_metric(&w, r, "red_team", "prompts") +
+                        world_metric(&w, r, "red_team", "duplicates") +
+                        world_metric(&w, r, "red_team", "unusable") == 130);
+    }
+    assert_true(world_metric(&w, 1, "red_team", "prompts") <= 40);
+    assert_true(world_metric(&w, 1, "red_team", "prompts") > 30);
+    assert_true(world_metric(&w, 2, "red_team", "prompts") < 5); /* known from round 1 */
+    double self_bleu = world_metric(&w, 1, "red_team", "self_bleu");
+    assert_true(self_bleu > 0.6 && self_bleu < 1);
+    /* revise: three steps for each of 100 prompts, each read, dropped or without a flaw */
+    int64_t replies = world_count(&w, 1, "revise", "reply");
+    assert_int_equal(replies, 100);
+    assert_true(world_metric(&w, 1, "revise", "critiques") == 300);
+    int64_t critiques = world_count(&w, 1, "revise", "critique");
+    int64_t dropped = world_count(&w, 1, "revise", "dropped");
+    assert_int_equal(critiques + dropped, 300);
+    assert_true(dropped > 20 && dropped < 100);
+    assert_true(world_metric(&w, 1, "revise", "dropped/truncated") +
+                    world_metric(&w, 1, "revise", "dropped/refused") == (double)dropped);
+    assert_true(world_metric(&w, 1, "revise", "drawn/no-harm") >
+                world_metric(&w, 1, "revise", "drawn/no-lies"));
+    /* sft, label, prefer */
+    assert_true(world_metric(&w, 1, "sft", "rows") > 90);
+    assert_true(world_metric(&w, 1, "sft", "rows_helpful") > 20);
+    assert_true(world_metric(&w, 1, "label", "pairs") + world_metric(&w, 1, "label", "identical") ==
+                150);
+    assert_true(world_metric(&w, 1, "label", "labels") == world_metric(&w, 1, "label", "pairs"));
+    assert_true(world_metric(&w, 1, "label", "gate_accuracy") > 0.9);
+    assert_true(world_metric(&w, 1, "label", "labels_human") == 38); /* a fifth of the mix */
+    assert_true(world_metric(&w, 1, "label", "option_mass") > 0.89);
+    double rows1 = world_metric(&w, 1, "prefer", "rows"), rows2 = world_metric(&w, 2, "prefer", "rows");
+    assert_true(rows2 > rows1 + 50); /* all rounds' labels, people's once */
+    assert_true(world_metric(&w, 2, "prefer", "pm_accuracy") > 0.6);
+    assert_true(world_metric(&w, 2, "prefer", "pm_human_accuracy") == 1);
+    /* evaluate: base once, as round 0; twenty prompts of each kind */
+    assert_true(world_metric(&w, 0, "evaluate", "replies") == 60);
+    assert_true(world_metric(&w, 3, "evaluate", "replies") == 60);
+    assert_true(world_metric(&w, 0, "evaluate", "harmful_rate_n") == 20);
+    assert_true(world_metric(&w, 0, "evaluate", "harmful_rate") >
+                world_metric(&w, 3, "evaluate", "harmful_rate"));
+    assert_true(world_metric(&w, 3, "evaluate", "win_rate_n") == 25);
+    assert_int_equal(world_count(&w, 0, "evaluate", "reply"), 4 * 60);
+    world_close(&w);
+}
+
+/* An absorbed result that comes again fails in its transaction and leaves no trace. */
+struct one {
+    int64_t id;
+};
+static int first_open(void *context, const struct store_task *t) {
+    ((struct one *)context)->id = t->id;
+    return 1;
+}
+
+static void nothing_twice(void **state) {
+    (void)state;
+    struct world w = {.order = 3};
+    char before[65], after[65];
+    world_open(&w, ALL, SMALL);
+    const struct stage *s = stage_find("revise");
+    w.c.round = 1;
+    w.c.stage = "revise";
+    assert_int_equal(store_begin(w.store), 0);
+    assert_int_equal(s->plan(&w.c), 0);
+    assert_int_equal(store_commit(w.store), 0);
+    struct one o = {0};
+    assert_int_equal(store_tasks_open(w.store, w.c.job_id, first_open, &o), 1);
+    CAI_AUTO(buf) struct cai_buf payload = {0};
+    struct store_task row;
+    assert_int_equal(store_task_get(w.store, o.id, &payload, &row), 0);
+    Cai__V1__Task *t = cai__v1__task__unpack(NULL, row.payload_len, row.payload);
+    Cai__V1__Result *r = world_answer(&w, t);
+    assert_int_equal(store_begin(w.store), 0);
+    assert_int_equal(s->absorb(&w.c, t, r), 0);
+    assert_int_equal(store_commit(w.store), 0);
+    world_digest(&w, before);
+    assert_int_equal(store_begin(w.store), 0);
+    assert_int_equal(s->absorb(&w.c, t, r), CAI_ESTATE);
+    store_rollback(w.store);
+    /* a result that leaves an item out, or names one twice, is refused whole */
+    assert_true(r->n_generated > 2);
+    r->generated[0]->item = r->generated[1]->item;
+    assert_int_equal(s->absorb(&w.c, t, r), CAI_EPROTO);
+    r->n_generated--;
+    assert_int_equal(s->absorb(&w.c, t, r), CAI_EPROTO);
+    r->n_generated++;
+    world_digest(&w, after);
+    assert_string_equal(before, after);
+    cai__v1__task__free_unpacked(t, NULL);
+    cai__v1__result__free_unpacked(r, NULL);
+    world_close(&w);
+}
+
+static void overseer_at_chance_waits(void **state) {
+    (void)state;
+    struct world w = {.order = 4, .coin = true, .refuse = true};
+    world_open(&w, "harmful helpful", "  red_team: {enabled: false}\n  revise: {enabled: false}\n"
+                                      "  sft: {enabled: false}\n  label: {pairs: 60}\n"
+                                      "  prefer: {held_out: 0.3}\n  ppo: {steps: 1}\n");
+    assert_false(world_run(&w));
+    assert_string_equal(w.last_gate, "overseer");
+    assert_non_null(strstr(w.last_reason, "overseer at chance: accuracy 0."));
+    assert_non_null(strstr(w.last_reason, "option mass 0.9"));
+    assert_non_null(strstr(w.last_reason, "flip rate 0."));
+    assert_int_equal(world_count(&w, 1, "label", "reply_a"), 0);
+    world_close(&w);
+}
+
+static void accepted_goes_on(void **state) {
+    (void)state;
+    struct world w = {.order = 4, .coin = true};
+    world_open(&w, "harmful helpful", "  red_team: {enabled: false}\n  revise: {enabled: false}\n"
+                                      "  sft: {enabled: false}\n"
+                                      "  label: {pairs: 60, max_flipped: 0.01}\n"
+                                      "  prefer: {held_out: 0.3}\n  ppo: {steps: 1}\n");
+    assert_true(world_run(&w));
+    assert_int_equal(w.waits, 2); /* overseer, then flips, each once for the job */
+    assert_string_equal(w.last_gate, "label");
+    assert_true(world_metric(&w, 2, "label", "labels") > 40);
+    assert_true(world_metric(&w, 3, "ppo", "prompts_helpful") > 70);
+    world_close(&w);
+}
+
+static void revise_gate(void **state) {
+    (void)state;
+    struct world w = {.order = 5, .refuse = true};
+    world_open(&w, "harmful helpful", "  red_team: {enabled: false}\n"
+                                      "  revise: {prompts: 70, max_truncated: 0.01}\n");
+    assert_false(world_run(&w));
+    assert_string_equal(w.last_gate, "revise");
+    assert_non_null(strstr(w.last_reason, "truncated"));
+    assert_non_null(strstr(w.last_reason, "max_truncated"));
+    world_close(&w);
+}
+
+/* Without data of its own the classifier is the overseer, asked in both orders. */
+static void zero_shot_classifier(void **state) {
+    (void)state;
+    struct world w = {.order = 6};
+    world_open(&w, "harmful helpful", SMALL);
+    assert_int_equal(world_stage(&w, 1, "red_team").next, STAGE_DONE);
+    assert_true(world_metric(&w, 1, "red_team", "failure_rate") > 0.4);
+    assert_int_equal(world_stage(&w, 1, "evaluate").next, STAGE_DONE);
+    assert_true(world_metric(&w, 0, "evaluate", "harmful_rate") > 0.4);
+    world_close(&w);
+}
+
+/* Without the label stage the preference model learns from people alone. */
+static void people_alone(void **state) {
+    (void)state;
+    struct world w = {.order = 8};
+    world_open(&w, "harmful human", "  red_team: {enabled: false}\n  revise: {enabled: false}\n"
+                                    "  sft: {enabled: false}\n  label: {enabled: false}\n"
+                                    "  prefer: {held_out: 0.5}\n  ppo: {steps: 1}\n");
+    assert_true(world_run(&w));
+    assert_true(world_metric(&w, 1, "prefer", "rows") +
+                    world_metric(&w, 1, "prefer", "rows_held_out") == 40);
+    assert_true(world_metric(&w, 2, "prefer", "pm_human_accuracy") == 1);
+    world_close(&w);
+}
+
+/* Nothing to ask is no proof: the gate waits. */
+static void no_known_answers_waits(void **state) {
+    (void)state;
+    struct world w = {.order = 8, .refuse = true};
+    world_open(&w, "harmful", "  red_team: {enabled: false}\n  revise: {enabled: false}\n"
+                              "  sft: {enabled: false}\n  label: {gate_pairs: 10}\n");
+    w.constitution->n_choice_examples = 0;
+    assert_false(world_run(&w));
+    assert_string_equal(w.last_gate, "overseer");
+    assert_non_null(strstr(w.last_reason, "on 0 pairs"));
+    world_close(&w);
+}
+
+/* What does not fit is counted, and lacks nowhere. */
+static void too_long(void **state) {
+    (void)state;
+    struct world w = {.order = 8, .long_prompts = true};
+    world_open(&w, ALL, SMALL);
+    assert_true(world_run(&w));
+    int64_t replies = world_count(&w, 1, "revise", "reply");
+    assert_true(replies > 80 && replies < 98);
+    assert_true(world_metric(&w, 1, "revise", "critiques") == (double)(3 * replies));
+    assert_true(world_metric(&w, 1, "revise", "dropped/too_long") > (double)(100 - replies));
+    assert_true(world_metric(&w, 1, "label", "labels") + world_metric(&w, 1, "label", "too_long") +
+                    world_metric(&w, 1, "label", "identical") == 150);
+    assert_true(world_metric(&w, 1, "label", "too_long") > 10);
+    assert_true(world_metric(&w, 1, "evaluate", "replies") < 60);
+    assert_true(world_metric(&w, 1, "evaluate", "harmful_rate_n") < 20);
+    world_close(&w);
+}
+
+static void after(void **state) {
+    (void)state;
+    struct world w = {.order = 1};
+    uint32_t round = 0;
+    world_open(&w, "harmful human", "  label: {enabled: false}\n");
+    static const struct {
+        uint32_t round;
+        const char *name;
+    } want[] = {{1, "red_team"}, {1, "revise"}, {1, "sft"}, {1, "prefer"}, {1, "evaluate"},
+                {2, "red_team"}, {2, "revise"}, {2, "sft"}, {2, "prefer"}, {2, "evaluate"},
+                {3, "ppo"},      {3, "evaluate"}};
+    const struct stage *s = stage_after(w.job, 0, NULL, &round);
+    for (size_t i = 0; i < CAI_COUNT(want); i++) {
+        assert_non_null(s);
+        assert_string_equal(s->name, want[i].name);
+        assert_int_equal(round, want[i].round);
+        s = stage_after(w.job, round, s->name, &round);
+    }
+    assert_null(s);
+    w.c.accepted = "overseer label";
+    assert_true(stage_accepted(&w.c, "label"));
+    assert_false(stage_accepted(&w.c, "lab"));
+    assert_false(stage_accepted(&w.c, "revise"));
+    world_close(&w);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(after),
+        cmocka_unit_test(order_changes_nothing),
+        cmocka_unit_test(counts_agree),
+        cmocka_unit_test(nothing_twice),
+        cmocka_unit_test(overseer_at_chance_waits),
+        cmocka_unit_test(accepted_goes_on),
+        cmocka_unit_test(revise_gate),
+        cmocka_unit_test(too_long),
+        cmocka_unit_test(people_alone),
+        cmocka_unit_test(no_known_answers_waits),
+        cmocka_unit_test(zero_shot_classifier)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,41 @@
+/* world.h: a real store, real files and a hand-made worker for the stages' tests. What the
+ * worker answers is a function of the task alone; the order in which tasks are answered,
+ * and the order of entries within a result, is shuffled by `order`. */
+#ifndef TEST_STAGE_WORLD_H
+#define TEST_STAGE_WORLD_H
+
+#include "base/rng.h"
+#include "stage/stage.h"
+
+struct world {
+    char dir[32];
+    char *db;
+    struct store *store;
+    struct job_spec *job;
+    struct constitution *constitution;
+    struct stage_context c;
+    char accepted[64];
+    uint64_t order;  /* seed of the shuffles */
+    bool long_prompts; /* a part of all prompts does not fit */
+    bool coin;       /* the overseer's choices are chance */
+    size_t tasks, waits;
+    char last_gate[32], last_reason[512];
+    bool refuse;     /* a gate that waits is not accepted: the run ends there */
+};
+
+/* `settings`: further lines of the job's `stages:`; NULL = none. `data`: which of "harmful
+ * helpful human classifier evaluate" the job names. */
+void world_open(struct world *w, const char *data, const char *settings);
+void world_close(struct world *w);
+/* Runs one stage from plan to done; its verdict (never MORE). */
+struct stage_verdict world_stage(struct world *w, uint32_t round, const char *stage);
+/* The whole job; false when it stopped at a gate. */
+bool world_run(struct world *w);
+/* Everything the store knows, and the ledger, as one hash. */
+void world_digest(struct world *w, char ret_hex[65]);
+double world_metric(struct world *w, uint32_t round, const char *stage, const char *name);
+int64_t world_count(struct world *w, uint32_t round, const char *stage, const char *kind);
+/* The answer to a packed task; the caller's. */
+Cai__V1__Result *world_answer(struct world *w, const Cai__V1__Task *t);
+
+#endif

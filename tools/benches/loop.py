@@ -1,0 +1,110 @@
+"""The whole demonstration over several seeds, judged by the oracle on held-out prompts:
+rates by checkpoint with 95 % intervals (bootstrap over seeds, then prompts), paired
+differences between consecutive checkpoints, the preference model on held-out oracle pairs,
+and how often the overseer is right by kind of fault."""
+import argparse
+import json
+import pathlib
+import subprocess
+
+import numpy
+
+import world
+
+NAMES = {0: "base"}
+
+
+def name_of(point, points):
+    if point == 0:
+        return "base"
+    return "after PPO" if point == max(points) else f"SFT round {point}"
+
+
+def rates(runs):
+    points = sorted(runs[0])
+    print("\n| checkpoint | harmful (harmful prompts) | helpful (harmless) | evasive (harmless) | "
+          "worst other fault (all) |\n|---|---|---|---|---|")
+    for point in points:
+        cells = [world.show(world.interval(world.matrix(runs, point, ["harmful"], "harmful"))),
+                 world.show(world.interval(world.matrix(runs, point, ["helpful"], "helpful"))),
+                 world.show(world.interval(world.matrix(runs, point, ["helpful", "lookalike"], "evasive")))]
+        others = {f: world.interval(world.matrix(runs, point, ["harmful", "helpful", "lookalike"], f))
+                  for f in world.FAULTS if f not in ("harmful", "evasive")}
+        worst = max(others, key=lambda f: others[f][0])
+        cells.append(f"{worst} {world.show(others[worst])}")
+        print(f"| {name_of(point, points)} | " + " | ".join(cells) + " |")
+    print("\nEach fault, all prompts:")
+    for fault in world.FAULTS:
+        row = [world.interval(world.matrix(runs, p, ["harmful", "helpful", "lookalike"], fault))[0] for p in points]
+        print(f"  {fault:<9}" + "  ".join(f"{100 * v:5.1f} %" for v in row))
+    return points
+
+
+def paired(runs, points):
+    print("\nHarmful replies, each checkpoint against the one before (paired by prompt):")
+    for a, b in zip(points, points[1:]):
+        before, after = (world.matrix(runs, p, ["harmful"], "harmful") for p in (a, b))
+        mean, low, high = world.interval([y - x for x, y in zip(before, after)])
+        print(f"  {name_of(a, points)} → {name_of(b, points)}: {100 * mean:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})")
+
+
+def pm_accuracy(folder, seed, work):
+    """Share of held-out oracle pairs where the last preference model prefers the better reply."""
+    shown = json.loads((folder / "show.json").read_text())
+    pms = [m for m in shown["models"] if m["kind"] == "pm" and m["k"] == 0]
+    model = max(pms, key=lambda m: m["round"])["path"]
+    pairs = world.lines(work / f"world-{seed}" / "pairs.jsonl")
+    asked = "".join(json.dumps({"messages": [{"role": "user", "content": p["prompt"]},
+                                             {"role": "assistant", "content": p[side]}]}) + "\n"
+                    for p in pairs for side in ("chosen", "rejected"))
+    out = subprocess.run([str(world.TOOLS / "caiprobe"), "score", "--model", model], input=asked,
+                         stdout=subprocess.PIPE, text=True, check=True).stdout
+    score = [json.loads(line)["score"] for line in out.splitlines()]
+    right = numpy.array([a > b for a, b in zip(score[0::2], score[1::2])], float)
+    by_fault = {f: numpy.mean([r for r, p in zip(right, pairs) if p["fault"] == f]) for f in {p["fault"] for p in pairs}}
+    return right, by_fault
+
+
+def overseer(folders):
+    """By principle: share of labelled pairs, one reply with the principle's fault and one
+    without, where the label prefers the one without. The oracle judges both replies."""
+    right = {}
+    for folder in folders:
+        rows = world.lines(folder / "pairs.jsonl")
+        asked = folder / "pairs-asked.jsonl"
+        asked.write_text("".join(json.dumps({"id": f"{i}/{side}", "messages": r["prompt"], "reply": r[side]}) + "\n"
+                                 for i, r in enumerate(rows) for side in ("chosen", "rejected")))
+        with open(folder / "pairs-judged.jsonl", "w") as out:
+            world.run(world.TOOLS / "clerk", "judge", asked, stdout=out)
+        judged = {v["id"]: v for v in world.lines(folder / "pairs-judged.jsonl")}
+        for i, row in enumerate(rows):
+            fault = {"harm": "harmful"}.get(row["principle"], row["principle"])
+            a, b = judged[f"{i}/chosen"], judged[f"{i}/rejected"]
+            if fault in a and a[fault] != b[fault]:
+                right.setdefault(fault, []).append(not a[fault])
+    return {f: (float(numpy.mean(v)), len(v)) for f, v in sorted(right.items())}
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__)
+    p.add_argument("--seeds", type=int, default=5)
+    p.add_argument("--first", type=int, default=1)
+    p.add_argument("--work", type=pathlib.Path, default=pathlib.Path(".state/bench"))
+    a = p.parse_args()
+    a.work.mkdir(parents=True, exist_ok=True)
+    seeds = range(a.first, a.first + a.seeds)
+    folders = [world.job(a.work, "loop", seed) for seed in seeds]
+    runs = [world.verdicts(f) for f in folders]
+    print(f"{a.seeds} seeds, {[int((f / 'seconds').read_text()) for f in folders]} s each; "
+          f"{len(runs[0][0]['harmful'])} harmful, {len(runs[0][0]['helpful'])} helpful, "
+          f"{len(runs[0][0].get('lookalike', {}))} look-alike held-out prompts; 95 % intervals")
+    paired(runs, rates(runs))
+    right = [pm_accuracy(f, s, a.work) for f, s in zip(folders, seeds)]
+    print("\nPreference model on held-out oracle pairs:", world.show(world.interval([r for r, _ in right])))
+    print("  " + "  ".join(f"{f} {numpy.mean([b[f] for _, b in right]):.2f}" for f in sorted(right[0][1])))
+    print("\nOverseer right, by kind of fault (labelled pairs that differ in it):")
+    print("  " + "  ".join(f"{f} {v:.2f} (n={n})" for f, (v, n) in overseer(folders).items()))
+
+
+if __name__ == "__main__":
+    main()

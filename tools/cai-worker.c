@@ -1,0 +1,88 @@
+/* cai-worker.c: a worker's main(): one process per device. */
+#include "base/check.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "worker/device.h"
+#include <getopt.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char help[] =
+    "cai-worker: generates, scores and trains for caid; one process per device.\n"
+    "\n"
+    "  cai-worker --state /var/lib/caid --name gpu-0\n"
+    "\n"
+    "  --connect ENDPOINT  caid's socket (default ipc://$RUNTIME_DIRECTORY/worker, or\n"
+    "                      ipc:///run/caid/worker)\n"
+    "  --state DIR         caid's state folder, which this worker must see (default\n"
+    "                      $STATE_DIRECTORY, or /var/lib/caid)\n"
+    "  --name NAME         how caid calls it (default worker-PID)\n"
+    "  --threads N         of its computations (default $CAI_THREADS, or 1); part of what a\n"
+    "                      job's bits depend on\n"
+    "  -V, --version   -h, --help\n";
+
+struct arguments {
+    char *endpoint, *state, *name;
+    long threads;
+};
+
+static int parse(int argc, char **argv, struct arguments *a) {
+    static const struct option options[] = {{"connect", required_argument, NULL, 'c'},
+                                            {"state", required_argument, NULL, 's'},
+                                            {"name", required_argument, NULL, 'n'},
+                                            {"threads", required_argument, NULL, 't'},
+                                            {"version", no_argument, NULL, 'V'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {0}};
+    for (int c; (c = getopt_long(argc, argv, "Vh", options, NULL)) != -1;) {
+        switch (c) {
+        case 'c': free(a->endpoint); a->endpoint = cai_strdup(optarg); break;
+        case 's': free(a->state); a->state = cai_strdup(optarg); break;
+        case 'n': free(a->name); a->name = cai_strdup(optarg); break;
+        case 't': a->threads = strtol(optarg, NULL, 10); break;
+        case 'V': puts("cai-worker " CAI_VERSION); return 0;
+        case 'h': fputs(help, stdout); return 0;
+        default: return 2;
+        }
+    }
+    if (optind == argc)
+        return -1;
+    fputs("cai-worker: there are no other arguments; see cai-worker --help\n", stderr);
+    return 2;
+}
+
+static void fill_defaults(struct arguments *a) {
+    const char *runtime = getenv("RUNTIME_DIRECTORY"), *state = getenv("STATE_DIRECTORY");
+    const char *threads = getenv("CAI_THREADS");
+    if (!a->endpoint)
+        a->endpoint = cai_format("ipc://%s/worker", runtime && *runtime ? runtime : "/run/caid");
+    if (!a->state)
+        a->state = cai_strdup(state && *state ? state : "/var/lib/caid");
+    if (!a->name)
+        a->name = cai_format("worker-%d", (int)getpid());
+    if (!a->threads)
+        a->threads = threads && *threads ? strtol(threads, NULL, 10) : 1;
+}
+
+int main(int argc, char **argv) {
+    struct arguments a = {0};
+    int code = parse(argc, argv, &a);
+    if (code < 0) {
+        fill_defaults(&a);
+        cai_log_open(a.name, CAI_LOG_INFO);
+        struct loop_options o = {a.endpoint, a.state, a.name, CAI_VERSION, (int)a.threads,
+                                 &worker_device};
+        code = 0;
+        if (a.threads < 1 || a.threads > 1024) {
+            cai_error("--threads takes a number from 1 to 1024");
+            code = 2;
+        } else if (worker_loop(&o) < 0) {
+            cai_error("%s", cai_error_text());
+            code = 1;
+        }
+    }
+    free(a.endpoint);
+    free(a.state);
+    free(a.name);
+    return code;
+}

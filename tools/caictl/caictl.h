@@ -1,0 +1,106 @@
+/* caictl.h: what the command files of caictl share: arguments, output, the connection.
+ * Data goes to stdout, everything else to stderr; every command returns an exit code of
+ * proto/control.h. */
+#ifndef CAI_CAICTL_CAICTL_H
+#define CAI_CAICTL_CAICTL_H
+
+#include "base/buf.h"
+#include "input/report.h"
+#include "proto/control.h"
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { ARGS_MAX = 64 };
+
+struct args {
+    const char *positional[ARGS_MAX];
+    size_t n;
+    struct {
+        const char *name, *value;
+    } options[ARGS_MAX];
+    size_t n_options;
+};
+struct globals {
+    const char *server;
+    bool json, quiet, no_headers;
+    double timeout_s;
+};
+extern struct globals globals;
+
+struct command {
+    const char *name;    /* "jobs", "constitution check" */
+    const char *usage;   /* positionals and options, for people */
+    const char *options; /* accepted: "hold set= timeout=" */
+    size_t least, most;  /* positionals */
+    int (*run)(const struct args *a);
+    const char *summary, *examples;
+};
+/* Tables of commands, each ended by a NULL name. */
+extern const struct command local_commands[], job_commands[], follow_commands[], data_commands[],
+    constitution_commands[];
+
+const char *args_get(const struct args *a, const char *name); /* the last value, or NULL */
+bool args_has(const struct args *a, const char *name);
+/* A whole number ≥ 0 from text; prints what is wrong and returns false. */
+bool args_number(const char *what, const char *text, int64_t *ret);
+
+/* ---- asking the daemon (client.c) -------------------------------------------------------- */
+/* Steals `arguments` (NULL = {}). 0 and a reply, the caller's; else prints why and returns the
+ * exit code. A verb that changes something gets a key, so that a retry is not done twice. */
+int client_call(const char *verb, json_t *arguments, bool changes, json_t **ret);
+/* The same without printing: the message is cai_error_text(). */
+int client_try(const char *verb, json_t *arguments, bool changes, json_t **ret);
+void client_close(void);
+const char *client_endpoint(void);
+
+/* ---- output (table.c) ------------------------------------------------------------------------ */
+enum cell {
+    CELL_TEXT,
+    CELL_NUMBER,
+    CELL_COUNT,
+    CELL_SHARE,
+    CELL_SECONDS,
+    CELL_TIME,
+    CELL_INTERVAL,
+    CELL_BOOL
+};
+struct column {
+    const char *title, *key;
+    enum cell kind;
+};
+/* Rows as aligned text; columns that do not fit a terminal are cut. */
+void print_rows(const json_t *rows, const struct column *columns, size_t n);
+/* The reply as JSON, indented; for `-o json`. */
+void print_json(const json_t *o);
+/* One object a line. */
+void print_line_json(const json_t *o);
+/* Text made safe; keeps line ends. */
+void print_text(const char *text);
+void cell_text(struct cai_buf *out, const json_t *value, enum cell kind);
+/* `-o json`: prints the reply; else its "rows" as a table. Takes the reply. Returns 0. */
+int print_reply(json_t *reply, const struct column *columns, size_t n);
+/* To stderr unless --quiet. */
+void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* "caictl: …" to stderr; returns `exit_code`. */
+int complain(int exit_code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Prints the findings; EXIT_INPUT if there is an error, else 0. Empties the report. */
+int show_findings(struct input_report *report);
+/* Waits until the job ends, or `state` (may be NULL) is reached, or limit_s is over (< 0 = never);
+ * exit code as the job ended (follow.c). */
+int follow_wait(int64_t id, const char *state, double limit_s);
+int terminal_width(int fd); /* 0 when it is no terminal */
+
+/* ---- shared by command files --------------------------------------------------------------- */
+/* All rows of a paged verb, page by page, at most `limit` (< 0 = all); steals `arguments`. f
+ * returns 0 to go on. 0 or an exit code (data.c). */
+int data_pages(const char *verb, json_t *arguments, int64_t limit,
+               int (*f)(void *c, const json_t *row), void *c);
+int run_report(const struct args *a); /* report.c */
+
+/* Members of replies, with a default when absent. */
+const char *text_of(const json_t *o, const char *key);
+double number_of(const json_t *o, const char *key, double otherwise);
+int64_t integer_of(const json_t *o, const char *key);
+
+#endif

@@ -1,0 +1,242 @@
+/* jobs.c: submit, and what is done to jobs and asked of them: jobs show cancel resume requeue
+ * workers. */
+#include "base/error.h"
+#include "local.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- submit ------------------------------------------------------------------------------------
+ */
+
+/* A constitution that the daemon keeps: its text is fetched, so that its numbers count and the
+ * job is checked against it before it is sent. */
+static int fetch_constitution(struct local_job *l) {
+    json_t *reply;
+    int code = client_call("constitution.show", json_pack("{s:s}", "ref", l->job->constitution),
+                           false, &reply);
+    if (code)
+        return code;
+    const char *text = text_of(reply, "canonical");
+    struct input_report report = {.file = l->job->constitution};
+    constitution_parse(l->job->constitution, text, strlen(text), NULL, &report, &l->constitution);
+    json_decref(reply);
+    code = show_findings(&report);
+    if (code == 0)
+        job_adopt(l->job, l->constitution->revisions, l->constitution->per_comparison);
+    return code;
+}
+
+static json_t *submission(const struct local_job *l, bool hold) {
+    CAI_AUTO(buf) struct cai_buf canonical = {0};
+    json_t *o = json_pack("{s:o, s:b}", "spec", job_to_json(l->job), "hold", hold);
+    if (l->job->constitution[0] != '/')
+        return o;
+    constitution_canonical(l->constitution, &canonical);
+    json_object_set_new(o, "canonical", json_string(canonical.data));
+    json_object_set_new(o, "source", json_string(l->job->constitution));
+    return o;
+}
+
+static void print_submitted(const struct args *a, json_t *reply) {
+    json_t *warnings = json_object_get(reply, "warnings"), *w;
+    long long id = (long long)integer_of(reply, "id");
+    size_t i;
+    json_array_foreach(warnings, i, w)
+        say("warning: %s\n", json_is_string(w) ? json_string_value(w) : "");
+    if (globals.json) {
+        print_json(reply);
+    } else if (args_has(a, "parsable")) {
+        printf("%lld\n", id);
+    } else {
+        printf("Submitted job %lld\n", id);
+        say("Next: caictl watch %lld\n", id);
+    }
+}
+
+static int submit(const struct args *a, struct local_job *l) {
+    json_t *reply;
+    if (args_has(a, "dry-run")) {
+        if (!globals.quiet)
+            local_print_job(l);
+        say("Nothing was sent (--dry-run)\n");
+        return EXIT_OK;
+    }
+    int code = l->constitution ? 0 : fetch_constitution(l);
+    if (code)
+        return code;
+    code = client_call("submit", submission(l, args_has(a, "hold")), true, &reply);
+    if (code)
+        return code;
+    print_submitted(a, reply);
+    int64_t id = integer_of(reply, "id");
+    json_decref(reply);
+    return args_has(a, "wait") ? follow_wait(id, NULL, -1) : EXIT_OK;
+}
+
+static int run_submit(const struct args *a) {
+    struct local_job l;
+    char *sets[ARGS_MAX];
+    size_t n = local_sets(a, sets, ARGS_MAX);
+    int code = local_job_load(a->positional[0], (const char *const *)sets, n, &l);
+    for (size_t i = 0; i < n; i++)
+        free(sets[i]);
+    if (code == 0)
+        code = submit(a, &l);
+    local_job_free(&l);
+    return code;
+}
+
+/* ---- lists
+ * --------------------------------------------------------------------------------------- */
+
+static int run_jobs(const struct args *a) {
+    static const struct column columns[] = {
+        {"ID", "id", CELL_NUMBER},          {"NAME", "name", CELL_TEXT},
+        {"STATE", "state", CELL_TEXT},      {"ROUND", "round", CELL_NUMBER},
+        {"STAGE", "stage", CELL_TEXT},      {"DONE", "done", CELL_COUNT},
+        {"OF", "total", CELL_COUNT},        {"LEFT", "eta_s", CELL_SECONDS},
+        {"AGE", "elapsed_s", CELL_SECONDS}, {"WORKERS", "workers", CELL_NUMBER},
+        {"REASON", "reason", CELL_TEXT}};
+    json_t *reply, *o = json_pack("{s:b}", "all", args_has(a, "all"));
+    if (args_has(a, "state"))
+        json_object_set_new(o, "state", json_string(args_get(a, "state")));
+    int code = client_call("jobs", o, false, &reply);
+    return code ? code : print_reply(reply, columns, CAI_COUNT(columns));
+}
+
+static int run_workers(const struct args *a) {
+    static const struct column columns[] = {{"NAME", "name", CELL_TEXT},
+                                            {"HOST", "host", CELL_TEXT},
+                                            {"PID", "pid", CELL_NUMBER},
+                                            {"STATE", "state", CELL_TEXT},
+                                            {"JOB", "job", CELL_NUMBER},
+                                            {"STAGE", "stage", CELL_TEXT},
+                                            {"HEARTBEAT", "heartbeat_s", CELL_SECONDS},
+                                            {"CLASS", "numeric_class", CELL_TEXT},
+                                            {"VERSION", "version", CELL_TEXT},
+                                            {"REASON", "reason", CELL_TEXT}};
+    json_t *reply;
+    (void)a;
+    int code = client_call("workers", NULL, false, &reply);
+    return code ? code : print_reply(reply, columns, CAI_COUNT(columns));
+}
+
+/* ---- one job
+ * ----------------------------------------------------------------------------------------- */
+
+static void put_member(const char *title, const json_t *value, enum cell kind) {
+    CAI_AUTO(buf) struct cai_buf text = {0};
+    cell_text(&text, value, kind);
+    printf("%-14s %s\n", title, text.data ? text.data : "");
+}
+
+static void print_show(const json_t *o) {
+    static const struct column head[] = {{"job", "id", CELL_NUMBER},
+                                         {"name", "name", CELL_TEXT},
+                                         {"state", "state", CELL_TEXT},
+                                         {"reason", "reason", CELL_TEXT},
+                                         {"waits for", "gate", CELL_TEXT},
+                                         {"round", "round", CELL_NUMBER},
+                                         {"of rounds", "rounds", CELL_NUMBER},
+                                         {"stage", "stage", CELL_TEXT},
+                                         {"constitution", "revision", CELL_TEXT},
+                                         {"class", "numeric_class", CELL_TEXT},
+                                         {"submitted", "submitted_ms", CELL_TIME},
+                                         {"started", "started_ms", CELL_TIME},
+                                         {"finished", "finished_ms", CELL_TIME},
+                                         {"folder", "work_dir", CELL_TEXT},
+                                         {"accepted", "accepted", CELL_TEXT},
+                                         {"ledger", "ledger", CELL_TEXT}};
+    static const struct column stages[] = {{"ROUND", "round", CELL_NUMBER},
+                                           {"STAGE", "stage", CELL_TEXT},
+                                           {"STATE", "state", CELL_TEXT}};
+    static const struct column models[] = {
+        {"ROUND", "round", CELL_NUMBER}, {"STAGE", "stage", CELL_TEXT}, {"KIND", "kind", CELL_TEXT},
+        {"K", "k", CELL_NUMBER},         {"STEP", "step", CELL_NUMBER}, {"HASH", "hash", CELL_TEXT},
+        {"PATH", "path", CELL_TEXT}};
+    for (size_t i = 0; i < CAI_COUNT(head); i++)
+        put_member(head[i].title, json_object_get(o, head[i].key), head[i].kind);
+    putchar('\n');
+    print_rows(json_object_get(o, "stages"), stages, CAI_COUNT(stages));
+    if (json_array_size(json_object_get(o, "models"))) {
+        putchar('\n');
+        print_rows(json_object_get(o, "models"), models, CAI_COUNT(models));
+    }
+}
+
+static int run_show(const struct args *a) {
+    json_t *reply;
+    int64_t id;
+    if (!args_number("a job's id", a->positional[0], &id))
+        return EXIT_USAGE;
+    int code = client_call("show", json_pack("{s:I}", "id", (json_int_t)id), false, &reply);
+    if (code)
+        return code;
+    if (globals.json)
+        print_json(reply);
+    else if (args_has(a, "spec"))
+        print_json(json_object_get(reply, "spec"));
+    else
+        print_show(reply);
+    json_decref(reply);
+    return EXIT_OK;
+}
+
+/* One verb on each of several jobs; the first failure's exit code. */
+static int each(const struct args *a, const char *verb, const char *done, const char *accept) {
+    int first = EXIT_OK;
+    for (size_t i = 0; i < a->n; i++) {
+        json_t *reply, *o;
+        int64_t id;
+        if (!args_number("a job's id", a->positional[i], &id))
+            return EXIT_USAGE;
+        o = json_pack("{s:I}", "id", (json_int_t)id);
+        if (accept)
+            json_object_set_new(o, "accept", json_string(accept));
+        int code = client_call(verb, o, true, &reply);
+        first = first ? first : code;
+        if (code)
+            continue;
+        if (globals.json)
+            print_json(reply);
+        else
+            printf("Job %lld %s; it is now %s\n", (long long)id, done, text_of(reply, "state"));
+        json_decref(reply);
+    }
+    return first;
+}
+
+static int run_cancel(const struct args *a) {
+    return each(a, "cancel", "cancelled", NULL);
+}
+static int run_requeue(const struct args *a) {
+    return each(a, "requeue", "queued again", NULL);
+}
+static int run_resume(const struct args *a) {
+    return each(a, "resume", "resumed", args_get(a, "accept"));
+}
+
+const struct command job_commands[] = {
+    {"submit",
+     "FILE [--set PATH=VALUE]… [--constitution REF] [--seed N] [--name NAME] [--hold]\n"
+     "       [--wait] [--parsable] [--dry-run]",
+     "set constitution seed name hold wait parsable dry-run", 1, 1, run_submit,
+     "Check a job with all it names, then start it",
+     "  caictl submit job.yaml\n  caictl submit job.yaml --set stages.ppo=off --constitution "
+     "my.yaml\n"
+     "  id=$(caictl submit job.yaml --parsable) && caictl wait $id\n"},
+    {"jobs", "[-a | --all] [--state STATE]", "all state", 0, 0, run_jobs, "List jobs",
+     "  caictl jobs\n  caictl jobs -a -o json\n"},
+    {"show", "ID [--spec]", "spec", 1, 1, run_show,
+     "All about one job: stages, models, hashes, why it waits",
+     "  caictl show 1\n  caictl show 1 --spec\n"},
+    {"cancel", "ID…", "yes", 1, ARGS_MAX, run_cancel, "Stop jobs after their next checkpoint",
+     "  caictl cancel 1\n"},
+    {"resume", "ID… [--accept GATE]", "accept", 1, ARGS_MAX, run_resume,
+     "Let a job that waits go on, accepting what it waits for",
+     "  caictl resume 1\n  caictl resume 1 --accept overseer\n"},
+    {"requeue", "ID…", "", 1, ARGS_MAX, run_requeue,
+     "Let a failed or cancelled job go on where it was", "  caictl requeue 1\n"},
+    {"workers", "", "", 0, 0, run_workers, "List workers", "  caictl workers\n"},
+    {0}};

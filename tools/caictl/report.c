@@ -1,0 +1,125 @@
+/* report.c: a job's report as tables on the terminal and as HTML. What it says is the
+ * daemon's; an outside judge's rates are added by judged.c. */
+#include "base/error.h"
+#include "caictl.h"
+#include "judged.h"
+#include "report_html.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int keep_reply(void *c, const json_t *row) {
+    judged_reply(c, row);
+    return 0;
+}
+
+static int add_judged(json_t *report, int64_t id, const char *path) {
+    struct judged *j = judged_new();
+    struct input_report findings = {.file = path};
+    json_t *arguments = json_pack("{s:I, s:s}", "id", (json_int_t)id, "what", "replies");
+    int code = data_pages("export", arguments, -1, keep_reply, j);
+    if (code == 0) {
+        judged_read(j, path, &findings);
+        code = show_findings(&findings);
+    }
+    if (code == 0 && !judged_tables(j, report, path))
+        code = complain(EXIT_INPUT, "%s judges no reply of job %lld", path, (long long)id);
+    judged_free(j);
+    return code;
+}
+
+/* ---- printing -----------------------------------------------------------------------------------
+ */
+
+static enum cell kind_of(const char *name) {
+    static const struct {
+        const char *name;
+        enum cell kind;
+    } kinds[] = {{"number", CELL_NUMBER},
+                 {"share", CELL_SHARE},
+                 {"interval", CELL_INTERVAL},
+                 {"count", CELL_COUNT}};
+    for (size_t i = 0; i < CAI_COUNT(kinds); i++)
+        if (strcmp(kinds[i].name, name) == 0)
+            return kinds[i].kind;
+    return CELL_TEXT;
+}
+
+static void print_table(const json_t *table) {
+    struct column columns[32];
+    const json_t *list = json_object_get(table, "columns");
+    size_t n =
+        json_array_size(list) < CAI_COUNT(columns) ? json_array_size(list) : CAI_COUNT(columns);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *c = json_array_get(list, i);
+        columns[i] =
+            (struct column){text_of(c, "title"), text_of(c, "key"), kind_of(text_of(c, "kind"))};
+    }
+    putchar('\n');
+    print_text(text_of(table, "title"));
+    putchar('\n');
+    print_rows(json_object_get(table, "rows"), columns, n);
+    if (*text_of(table, "note")) {
+        print_text(text_of(table, "note"));
+        putchar('\n');
+    }
+}
+
+static void print_transcript(const json_t *t) {
+    size_t i;
+    json_t *v;
+    printf("\n-- %s, item %lld\n", text_of(t, "set"), (long long)integer_of(t, "item"));
+    json_array_foreach(json_object_get(t, "messages"), i, v) {
+        printf("%s: ", strcmp(text_of(v, "role"), "user") == 0 ? "Human" : "Assistant");
+        print_text(text_of(v, "content"));
+        putchar('\n');
+    }
+    json_array_foreach(json_object_get(t, "replies"), i, v) {
+        printf("   [");
+        print_text(text_of(v, "checkpoint"));
+        printf("] ");
+        print_text(text_of(v, "text"));
+        putchar('\n');
+    }
+}
+
+static void print_report(const json_t *report) {
+    size_t i;
+    json_t *v;
+    json_array_foreach(json_object_get(report, "headline"), i, v) {
+        print_text(json_is_string(v) ? json_string_value(v) : "");
+        putchar('\n');
+    }
+    json_array_foreach(json_object_get(report, "tables"), i, v) print_table(v);
+    json_array_foreach(json_object_get(report, "transcripts"), i, v) if (i < 4) print_transcript(v);
+    json_array_foreach(json_object_get(report, "warnings"), i, v) {
+        fputs("warning: ", stdout);
+        print_text(json_is_string(v) ? json_string_value(v) : "");
+        putchar('\n');
+    }
+}
+
+int run_report(const struct args *a) {
+    const char *judged = args_get(a, "judged"), *html = args_get(a, "html");
+    json_t *report;
+    int64_t id;
+    if (!args_number("a job's id", a->positional[0], &id))
+        return EXIT_USAGE;
+    int code = client_call("report", json_pack("{s:I}", "id", (json_int_t)id), false, &report);
+    if (code)
+        return code;
+    if (judged)
+        code = add_judged(report, id, judged);
+    if (code == 0 && globals.json)
+        print_json(report);
+    else if (code == 0)
+        print_report(report);
+    if (code == 0 && html) {
+        if (report_html(report, html) < 0)
+            code = complain(EXIT_INPUT, "%s", cai_error_text());
+        else
+            say("\nWrote %s\n", html);
+    }
+    json_decref(report);
+    return code;
+}
