@@ -113,10 +113,10 @@ static void make_red(struct making *m) {
     }
 }
 
-/* A principle that the reply offends against, half of the time, else any. */
+/* A principle that the reply offends against, two times in five, else any. */
 static int draw_matter(struct draws *d, const struct request *r, const struct reply *p) {
     int k = draw_principle(d);
-    if (draw_chance(d, 0.5))
+    if (draw_chance(d, 0.6))
         return k;
     for (int tries = 0; tries < 8; tries++) {
         int other = draw_principle(d);
