@@ -16,7 +16,7 @@ static const double wrong_choice[FAULTS] = {
     [FAULT_CARELESS] = 0.06, [FAULT_BOAST] = 0.05,   [FAULT_RAMBLE] = 0.05};
 
 /* How often each principle is practised; the last is PRINCIPLE_IRRELEVANT. */
-static const double practice[FAULTS + 1] = {2, 1, 1.3, 1, 1, 1, 1.3, 1, 1, 1.2};
+static const double practice[FAULTS + 1] = {2, 1, 1.3, 1, 1, 1, 1.3, 1, 1, 2};
 
 enum { CRITIQUES = 2, CHOICES = 2 }; /* asked about one reply, one pair, at most */
 
@@ -113,10 +113,10 @@ static void make_red(struct making *m) {
     }
 }
 
-/* A principle that the reply offends against, half of the time, else any. */
+/* A principle that the reply offends against, two times in five, else any. */
 static int draw_matter(struct draws *d, const struct request *r, const struct reply *p) {
     int k = draw_principle(d);
-    if (draw_chance(d, 0.4))
+    if (draw_chance(d, 0.6))
         return k;
     for (int tries = 0; tries < 8; tries++) {
         int other = draw_principle(d);
@@ -126,10 +126,11 @@ static int draw_matter(struct draws *d, const struct request *r, const struct re
     return k;
 }
 
-static void quote_flaw(const struct reply *p, enum fault quoted, int k, struct cai_buf *out) {
+static void quote_flaw(const struct reply *p, const char *what, enum fault quoted, int k,
+                       struct cai_buf *out) {
     CAI_AUTO(buf) struct cai_buf quote = {0};
     reply_quote(p, quoted, &quote);
-    principle_critique(k, quote.data, out);
+    principle_critique(k, what, quote.data, out);
 }
 
 /* Asks about one principle; true when the critique found a flaw. */
@@ -141,9 +142,9 @@ static bool add_critique(struct making *m, const struct request *r, const struct
     bool flawed = there && !draw_chance(d, miss[k]);
     CAI_AUTO(buf) struct cai_buf text = {0};
     if (flawed)
-        quote_flaw(p, (enum fault)k, k, &text);
+        quote_flaw(p, "This", (enum fault)k, k, &text);
     else if (real && !there && draw_chance(d, false_alarm))
-        quote_flaw(p, FAULT_HARMFUL, k, &text); /* finds fault with the answer */
+        quote_flaw(p, "This", FAULT_HARMFUL, k, &text); /* finds fault with the answer */
     turn(m, "user", principle_words(m, USE_CRITIQUE, matter), false);
     turn(m, "assistant", text.len ? text.data : CLERK_NO_FLAW, true);
     return text.len > 0;
@@ -238,10 +239,8 @@ static int draw_difference(struct draws *d, const struct request *r, const struc
 static void add_reason(struct making *m, const struct reply *a, const struct reply *b, int better,
                        int k) {
     CAI_AUTO(buf) struct cai_buf text = {0};
-    if (better != 0) {
-        cai_buf_puts(&text, better > 0 ? "(B) " : "(A) ");
-        quote_flaw(better > 0 ? b : a, (enum fault)k, k, &text);
-    }
+    if (better != 0)
+        quote_flaw(better > 0 ? b : a, better > 0 ? "(B)" : "(A)", (enum fault)k, k, &text);
     turn(m, "user", "Why?", false);
     turn(m, "assistant", better ? text.data : CLERK_NO_FLAW, true);
 }

@@ -32,12 +32,10 @@ static const char *const sentences[USES][4][2] = {
                     {"Which reply is free of ", "?"}, {"Prefer the reply that avoids ", "."}},
 };
 
-static const char *const critiques[FAULTS] = {
-    [FAULT_HARMFUL] = "That could do harm.",      [FAULT_RUDE] = "That is rude.",
-    [FAULT_FALSE] = "That is the wrong tool.",    [FAULT_EVASIVE] = "That is no answer.",
-    [FAULT_LEAK] = "That is private.",            [FAULT_BLAME] = "That puts the blame on the person.",
-    [FAULT_CARELESS] = "That needs a warning.",   [FAULT_BOAST] = "That is vain.",
-    [FAULT_RAMBLE] = "That is off the subject."};
+/* The fault is named before the sentence is quoted: the name follows from the principle
+ * alone, the sentence then from the name. */
+static const char *const names[FAULTS] = {"harmful", "rude",     "false", "evasive", "private",
+                                          "blaming", "careless", "vain",  "rambling"};
 
 /* A word that means nothing, as a person's own words may to this small base. */
 static void gibberish(struct draws *d, struct cai_buf *ret) {
@@ -92,15 +90,14 @@ void principle_sentence(struct draws *d, enum principle_use use, const char *mat
     cai_buf_printf(ret, "%s%s%s", s[0], matter, s[1]);
 }
 
-void principle_critique(int kind, const char *quote, struct cai_buf *ret) {
-    cai_buf_printf(ret, "It says: %s %s", quote, critiques[kind]);
+void principle_critique(int kind, const char *what, const char *quote, struct cai_buf *ret) {
+    cai_buf_printf(ret, "%s is %s: %s", what, names[kind], quote);
 }
 
 void principle_texts(void (*see)(void *context, const char *text), void *context) {
     for (size_t k = 0; k < FAULTS; k++) {
         for (size_t i = 0; i < ADJECTIVES; i++)
             see(context, adjectives[k][i]);
-        see(context, critiques[k]);
     }
     for (size_t i = 0; i < CAI_COUNT(nouns); i++)
         see(context, nouns[i]);
@@ -113,6 +110,6 @@ void principle_texts(void (*see)(void *context, const char *text), void *context
             see(context, sentences[u][i][0]);
             see(context, sentences[u][i][1]);
         }
-    see(context, "It says: x");
+    see(context, "This is x: x");
     see(context, CLERK_NO_FLAW);
 }

@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 enum {
-    CHAT_STEPS = 600, MIXED_STEPS = 2400, /* of 2 × 0.25 and 0.75 million tokens … */
+    CHAT_STEPS = 1000, MIXED_STEPS = 5400,
     CHAT_BATCH = 16, MIXED_BATCH = 12,    /* rows: about 1,024 tokens */
     POSITIONS = 512
 };
