@@ -87,8 +87,10 @@ static void note_progress(struct job_run *j, struct lease *l, const Cai__V1__Rep
     struct setback *s = setback_of(j, l->task);
     if (s && (*m->checkpoint || m->done > l->done))
         s->deaths = 0;
-    l->done = m->done;
-    l->total = m->total;
+    if (m->total) { /* a checkpoint's report says nothing of progress */
+        l->done = m->done;
+        l->total = m->total;
+    }
     l->collective = m->collective;
 }
 
