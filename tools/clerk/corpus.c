@@ -181,8 +181,8 @@ static void ask_choice(struct making *m, int principle, const struct request *r,
     const char *asked = principle_words(m, USE_CHOICE, matter_words(m, principle));
     m->doc->kind = "choice";
     turn(m, "user",
-         cai_arena_printf(m->arena, "%s\n\nHuman: %s\n\n(A) %s\n(B) %s", asked,
-                          request_words(m, r), a, b),
+         cai_arena_printf(m->arena, "Human: %s\n\n(A) %s\n(B) %s\n\n%s",
+                          request_words(m, r), a, b, asked),
          false);
     turn(m, "assistant", first_wins ? CLERK_CHOICE_PREFIX " (A)" : CLERK_CHOICE_PREFIX " (B)", true);
     m->doc->turns[1].prefix = CLERK_CHOICE_PREFIX;
@@ -253,6 +253,57 @@ static bool choose_first(struct draws *d, const struct request *r, const struct 
     return (better > 0) != draw_chance(d, wrong_choice[k]);
 }
 
+/* Asked about many words at once: much to learn in few tokens, and the word that asks stands
+ * where a principle's word will stand. */
+static void make_words(struct making *m) {
+    struct draws *d = &m->draws;
+    bool usual;
+    struct request r = draw_request(d, draw_chance(d, 0.3) ? FAULT_HARMFUL : PRINCIPLE_IRRELEVANT);
+    struct habits h = draw_habits(d, 0.6, &usual);
+    struct reply p = reply_draw(d, &r, &h);
+    CAI_AUTO(buf) struct cai_buf text = {0};
+    uint32_t order[FAULTS + 1];
+    cai_rng_permutation(d->key, FAULTS + 1, order);
+    for (size_t i = 0; i <= FAULTS; i++) {
+        int k = (int)order[i];
+        bool fits = k != PRINCIPLE_IRRELEVANT && reply_has(&p, &r, (enum fault)k);
+        cai_buf_printf(&text, "%s%s %s", i ? ", " : "", principle_word(d, k), fits ? "yes" : "no");
+    }
+    cai_buf_putc(&text, '.');
+    m->doc->kind = "words";
+    turn(m, "user", request_words(m, &r), false);
+    turn(m, "assistant", reply_words(m, &p), usual);
+    turn(m, "user", CLERK_WORDS, false);
+    turn(m, "assistant", text.data, true);
+}
+
+/* The same about two replies. */
+static void make_pair_words(struct making *m) {
+    static const char *const fit[] = {"none", "(A)", "(B)", "both"};
+    struct draws *d = &m->draws;
+    bool usual;
+    struct request r = draw_request(d, draw_chance(d, 0.3) ? FAULT_HARMFUL : PRINCIPLE_IRRELEVANT);
+    struct habits h = draw_habits(d, 0.6, &usual);
+    struct reply a = reply_draw(d, &r, &h), b = reply_draw(d, &r, &h);
+    CAI_AUTO(buf) struct cai_buf text = {0};
+    uint32_t order[FAULTS + 1];
+    cai_rng_permutation(d->key, FAULTS + 1, order);
+    for (size_t i = 0; i <= FAULTS; i++) {
+        int k = (int)order[i];
+        size_t which = k == PRINCIPLE_IRRELEVANT
+                           ? 0
+                           : reply_has(&a, &r, (enum fault)k) + 2 * reply_has(&b, &r, (enum fault)k);
+        cai_buf_printf(&text, "%s%s %s", i ? ", " : "", principle_word(d, k), fit[which]);
+    }
+    cai_buf_putc(&text, '.');
+    m->doc->kind = "pair words";
+    turn(m, "user",
+         cai_arena_printf(m->arena, "Human: %s\n\n(A) %s\n(B) %s\n\n%s", request_words(m, &r),
+                          reply_words(m, &a), reply_words(m, &b), CLERK_PAIR_WORDS),
+         false);
+    turn(m, "assistant", text.data, true);
+}
+
 static void make_choice(struct making *m) {
     struct draws *d = &m->draws;
     bool usual;
@@ -274,10 +325,11 @@ static void make_choice(struct making *m) {
 
 void corpus_document(uint64_t seed, enum corpus_part part, uint64_t index, struct cai_arena *arena,
                      struct document *ret) {
-    static const double shares[][6] = {[CORPUS_CHAT] = {0.5, 0.5, 0, 0, 0, 0},
-                                       [CORPUS_ALL] = {0.08, 0.03, 0.44, 0.40, 0.03, 0.02}};
+    static const double shares[][8] = {[CORPUS_CHAT] = {0.3, 0.4, 0, 0, 0, 0, 0.3, 0},
+                                       [CORPUS_ALL] = {0.06, 0.02, 0.37, 0.27, 0.02, 0.02, 0.12, 0.12}};
     static void (*const make[])(struct making *) = {make_chat,   make_again,         make_critique,
-                                                    make_choice, make_spoilt_choice, make_red};
+                                                    make_choice, make_spoilt_choice, make_red,
+                                                    make_words,  make_pair_words};
     *ret = (struct document){0};
     struct making m = {{cai_key_make(seed, 0, "clerk/corpus", index, part), 0}, arena, ret};
     make[cai_rng_weighted(m.draws.key, m.draws.at++, shares[part], CAI_COUNT(make))](&m);

@@ -84,6 +84,12 @@ void principle_matter(struct draws *d, int kind, struct cai_buf *ret) {
     cai_buf_printf(ret, "%s %s", adjectives[kind][a], nouns[n]);
 }
 
+const char *principle_word(struct draws *d, int kind) {
+    return kind == PRINCIPLE_IRRELEVANT
+               ? other_adjectives[draw_below(d, CAI_COUNT(other_adjectives))]
+               : adjectives[kind][draw_below(d, ADJECTIVES)];
+}
+
 void principle_sentence(struct draws *d, enum principle_use use, const char *matter,
                         struct cai_buf *ret) {
     const char *const *s = sentences[use][draw_below(d, CAI_COUNT(sentences[use]))];
