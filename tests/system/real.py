@@ -3,6 +3,7 @@ real workers: it must wait with "overseer at chance", and go on through PPO when
 `real.py TOOLS` (build/tools), run with .deps/venv/bin/python."""
 import json
 import os
+import random
 import subprocess
 import sys
 
@@ -12,39 +13,47 @@ os.environ.setdefault("CAIPROBE", os.path.join(TOOLS, "caiprobe"))
 sys.path[:0] = [HERE, os.path.join(HERE, "..", "parity")]
 from harness import CONSTITUTION, Caid, main  # noqa: E402
 
-JOB = """\
-job: 1
-name: real
-seed: 3
-models: {start: model}
-constitution: house.yaml
-data: {harmful: red.jsonl, helpful: help.jsonl}
-workers: 2
-rounds: 1
-stages:
-  red_team: {samples: 8, sampling: {max_tokens: 8}}
-  revise: {prompts: 8, revisions: 1, reply: {max_tokens: 8}, critique: {max_tokens: 8},
-           revision: {max_tokens: 8}, max_dropped: 1, max_unchanged: 1, max_truncated: 1}
-  sft: {epochs: 1, batch: 4}
-  label: {pairs: 16, gate_pairs: 16, reply: {max_tokens: 8}, min_option_mass: 0, max_flipped: 1}
-  prefer: {epochs: 1, batch: 4}
-  evaluate: {prompts: 8, win_pairs: 4, reply: {max_tokens: 8}}
-  ppo: {steps: 3, rollouts: 8, rollout: {max_tokens: 8}, checkpoint_every: 1}
-"""
+SHORT = {"max_tokens": 8}
+SPEC = {
+    "job": 1, "name": "real", "seed": 3, "models": {"start": "model"},
+    "constitution": "house.yaml", "data": {"harmful": "red.jsonl", "helpful": "help.jsonl"},
+    "workers": 2, "rounds": 1,
+    "stages": {
+        "red_team": {"samples": 8, "sampling": SHORT},
+        "revise": {"prompts": 8, "revisions": 1, "reply": SHORT, "critique": SHORT,
+                   "revision": SHORT, "max_dropped": 1, "max_unchanged": 1, "max_truncated": 1},
+        "sft": {"epochs": 1, "batch": 4, "checkpoint_every": 1},
+        "label": {"pairs": 16, "gate_pairs": 100, "reply": SHORT, "min_option_mass": 0,
+                  "max_flipped": 1},
+        "prefer": {"epochs": 1, "batch": 4, "checkpoint_every": 1},
+        "evaluate": {"prompts": 8, "win_pairs": 4, "reply": SHORT},
+        "ppo": {"steps": 6, "rollouts": 8, "rollout": SHORT, "checkpoint_every": 1},
+    },
+}
+
+
+def absolute(root):
+    """The same with folders that caid can find, for a request without caictl."""
+    spec = json.loads(json.dumps(SPEC))
+    spec["models"]["start"] = os.path.join(root, "model")
+    spec["data"] = {k: os.path.join(root, v) for k, v in spec["data"].items()}
+    return spec
 
 
 def write_inputs(root):
-    from common import write_model
+    from common import text, write_model  # needs the virtual environment
+    draw = random.Random(5)
     write_model(os.path.join(root, "model"), max_position_embeddings=1024)
     with open(os.path.join(root, "job.yaml"), "w") as f:
-        f.write(JOB)
+        json.dump(SPEC, f)  # JSON is YAML
     with open(os.path.join(root, "house.yaml"), "w") as f:
         f.write(CONSTITUTION)
     for name in ("red", "help"):
         with open(os.path.join(root, f"{name}.jsonl"), "w") as f:
             for i in range(40):
-                f.write(json.dumps({"prompt": f"please take hammer {name} {i} to the wall",
-                                    "reply": "thank you , the clerk says"}) + "\n")
+                # Replies of every length, so that no habit of a random model is right.
+                f.write(json.dumps({"prompt": f"please take {text(draw, 4)} {name} {i}",
+                                    "reply": text(draw, draw.randint(2, 14))}) + "\n")
 
 
 def caictl(caid, *words, expect=0):
@@ -97,4 +106,5 @@ def test_a_random_checkpoint_to_the_end():
         caid.close()
 
 
-main([test_a_random_checkpoint_to_the_end])
+if __name__ == "__main__":
+    main([test_a_random_checkpoint_to_the_end])

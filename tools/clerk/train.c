@@ -18,6 +18,9 @@ enum {
     CHAT_BATCH = 16, MIXED_BATCH = 12,    /* rows: about 1,024 tokens */
     POSITIONS = 512
 };
+/* A choice is one letter among a hundred other tokens; counted as one of them, it would
+ * hardly be learnt. */
+static const float LETTER_WEIGHT = 12;
 
 /* ---- rows --------------------------------------------------------------------------------- */
 struct rows {
@@ -26,8 +29,10 @@ struct rows {
 };
 
 static void rows_free(struct rows *r) {
-    for (size_t i = 0; i < r->n; i++)
-        free((void *)r->at[i].ids);
+    for (size_t i = 0; i < r->n; i++) {
+        free((void *)(uintptr_t)r->at[i].ids);
+        free((void *)(uintptr_t)r->at[i].weight);
+    }
     free(r->at);
 }
 
@@ -39,21 +44,37 @@ static size_t ids_in(const struct hf_tokenizer *t, const char *text) {
     return n;
 }
 
-/* One document as a row, learnt from its first learnt turn on. */
+/* The weight of each token: only learnt turns count, and of a choice only what follows
+ * its prefix. */
+static float *weigh(const struct hf_tokenizer *t, const struct document *doc, const size_t *starts,
+                    const size_t *ends, size_t n) {
+    static const char prefix[] = CLERK_CHOICE_PREFIX;
+    float *weight = cai_alloc(n * sizeof *weight);
+    for (size_t i = 0; i < doc->n; i++) {
+        if (!doc->turns[i].learnt)
+            continue;
+        bool choice = strncmp(doc->turns[i].text, prefix, strlen(prefix)) == 0;
+        size_t from = starts[i] + (choice ? ids_in(t, prefix) : 0);
+        for (size_t k = from; k < ends[i]; k++)
+            weight[k] = choice ? LETTER_WEIGHT : 1;
+    }
+    return weight;
+}
+
+/* One document as a row. */
 static int encode(const struct hf_chat *chat, const struct hf_tokenizer *t,
                   const struct document *doc, struct lm_row *ret) {
     struct hf_message messages[DOCUMENT_TURNS];
-    size_t starts[DOCUMENT_TURNS], ends[DOCUMENT_TURNS], first = 1;
+    size_t starts[DOCUMENT_TURNS], ends[DOCUMENT_TURNS];
     for (size_t i = 0; i < doc->n; i++)
         messages[i] = (struct hf_message){.role = doc->turns[i].role, .text = doc->turns[i].text};
     struct hf_ids ids = {0};
     CAI_TRY(hf_chat_encode(chat, messages, doc->n, false, NULL, &ids, starts, ends));
-    while (!doc->turns[first].learnt)
-        first += 2;
-    size_t from = starts[first];
-    if (doc->turns[first].prefix)
-        from += ids_in(t, doc->turns[first].prefix);
-    *ret = (struct lm_row){ids.data, (int64_t)ids.n, (int64_t)from};
+    float *weight = weigh(t, doc, starts, ends, ids.n);
+    int64_t from = 1;
+    while (from < (int64_t)ids.n && weight[from] == 0)
+        from++;
+    *ret = (struct lm_row){ids.data, (int64_t)ids.n, from, weight};
     return 0;
 }
 

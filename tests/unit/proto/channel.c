@@ -25,7 +25,7 @@ struct fixture {
 
 static int setup(void **state) {
     struct fixture *f = cai_alloc(sizeof *f);
-    strcpy(f->dir, "/tmp/cai-chan-XXXXXX");
+    snprintf(f->dir, sizeof f->dir, "/tmp/cai-chan-XXXXXX");
     if (!mkdtemp(f->dir))
         return -1;
     f->endpoint = cai_format("ipc://%s/s", f->dir);
