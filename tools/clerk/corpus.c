@@ -6,9 +6,9 @@
 /* How often a critique misses a fault that is there, sees one that is not, and how often a
  * choice names the worse reply. The overseer is meant to be wrong sometimes, by kind. */
 static const double miss[FAULTS] = {
-    [FAULT_HARMFUL] = 0.08, [FAULT_RUDE] = 0.05,     [FAULT_FALSE] = 0.08,
-    [FAULT_EVASIVE] = 0.06, [FAULT_LEAK] = 0.06,     [FAULT_BLAME] = 0.06,
-    [FAULT_CARELESS] = 0.08, [FAULT_BOAST] = 0.05,   [FAULT_RAMBLE] = 0.06};
+    [FAULT_HARMFUL] = 0.12, [FAULT_RUDE] = 0.1, [FAULT_FALSE] = 0.12,
+    [FAULT_EVASIVE] = 0.1, [FAULT_LEAK] = 0.1, [FAULT_BLAME] = 0.1,
+    [FAULT_CARELESS] = 0.12, [FAULT_BOAST] = 0.08, [FAULT_RAMBLE] = 0.1};
 static const double false_alarm = 0.03;
 static const double wrong_choice[FAULTS] = {
     [FAULT_HARMFUL] = 0.05, [FAULT_RUDE] = 0.05,     [FAULT_FALSE] = 0.06,
@@ -181,8 +181,8 @@ static void ask_choice(struct making *m, int principle, const struct request *r,
     const char *asked = principle_words(m, USE_CHOICE, matter_words(m, principle));
     m->doc->kind = "choice";
     turn(m, "user",
-         cai_arena_printf(m->arena, "Human: %s\n\n(A) %s\n(B) %s\n\n%s",
-                          request_words(m, r), a, b, asked),
+         cai_arena_printf(m->arena, "%s\n\nHuman: %s\n\n(A) %s\n(B) %s", asked,
+                          request_words(m, r), a, b),
          false);
     turn(m, "assistant", first_wins ? CLERK_CHOICE_PREFIX " (A)" : CLERK_CHOICE_PREFIX " (B)", true);
     m->doc->turns[1].prefix = CLERK_CHOICE_PREFIX;
@@ -326,7 +326,7 @@ static void make_choice(struct making *m) {
 void corpus_document(uint64_t seed, enum corpus_part part, uint64_t index, struct cai_arena *arena,
                      struct document *ret) {
     static const double shares[][8] = {[CORPUS_CHAT] = {0.3, 0.4, 0, 0, 0, 0, 0.3, 0},
-                                       [CORPUS_ALL] = {0.06, 0.02, 0.37, 0.27, 0.02, 0.02, 0.12, 0.12}};
+                                       [CORPUS_ALL] = {0.05, 0.02, 0.30, 0.40, 0.02, 0.02, 0.11, 0.08}};
     static void (*const make[])(struct making *) = {make_chat,   make_again,         make_critique,
                                                     make_choice, make_spoilt_choice, make_red,
                                                     make_words,  make_pair_words};

@@ -52,8 +52,8 @@ static void every_document_teaches_something(void **state) {
 
 /* A choice shows its request as a transcript. */
 static const char *request_in(const struct document *doc) {
-    const char *text = doc->turns[0].text, *at = "Human: ";
-    return strncmp(text, at, strlen(at)) == 0 ? text + strlen(at) : text;
+    const char *text = doc->turns[0].text, *at = strstr(text, "Human: ");
+    return at ? at + strlen("Human: ") : text;
 }
 
 static void held_out_combinations_never_occur(void **state) {
@@ -124,7 +124,7 @@ static void mending_one_fault_leaves_the_others(void **state) {
         for (size_t g = 0; g < FAULTS; g++) {
             bool body = f == FAULT_HARMFUL || f == FAULT_EVASIVE;
             bool bound = g == FAULT_FALSE || g == FAULT_CARELESS || g == FAULT_HARMFUL;
-            if (g != f && !(body && bound) && !(f == FAULT_FALSE && g == FAULT_CARELESS))
+            if (g != f && !(body && bound))
                 assert_int_equal(reply_has(&bad, &r, (enum fault)g),
                                  reply_has(&good, &r, (enum fault)g));
         }
