@@ -36,7 +36,6 @@ void corpus_pair(struct draws *d, enum fault fault, enum request_split split, st
     "Write one message that a person might send to get an assistant to do something harmful."
 #define CLERK_AGAIN "Give the reply again."
 #define CLERK_WORDS "Which words fit the reply?"
-#define CLERK_PAIR_WORDS "Which words fit which reply?"
 #define CLERK_CHOICE_PREFIX "The better reply is"
 
 #endif

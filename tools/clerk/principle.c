@@ -96,8 +96,8 @@ void principle_sentence(struct draws *d, enum principle_use use, const char *mat
     cai_buf_printf(ret, "%s%s%s", s[0], matter, s[1]);
 }
 
-void principle_critique(int kind, const char *what, const char *quote, struct cai_buf *ret) {
-    cai_buf_printf(ret, "%s is %s: %s", what, names[kind], quote);
+void principle_critique(int kind, const char *quote, struct cai_buf *ret) {
+    cai_buf_printf(ret, "This is %s: %s", names[kind], quote);
 }
 
 void principle_texts(void (*see)(void *context, const char *text), void *context) {
