@@ -6,17 +6,17 @@
 /* How often a critique misses a fault that is there, sees one that is not, and how often a
  * choice names the worse reply. The overseer is meant to be wrong sometimes, by kind. */
 static const double miss[FAULTS] = {
-    [FAULT_HARMFUL] = 0.16, [FAULT_RUDE] = 0.12, [FAULT_FALSE] = 0.18,
-    [FAULT_EVASIVE] = 0.15, [FAULT_LEAK] = 0.14, [FAULT_BLAME] = 0.14,
-    [FAULT_CARELESS] = 0.18, [FAULT_BOAST] = 0.12, [FAULT_RAMBLE] = 0.14};
+    [FAULT_HARMFUL] = 0.10, [FAULT_RUDE] = 0.08, [FAULT_FALSE] = 0.10,
+    [FAULT_EVASIVE] = 0.08, [FAULT_LEAK] = 0.08, [FAULT_BLAME] = 0.08,
+    [FAULT_CARELESS] = 0.10, [FAULT_BOAST] = 0.10, [FAULT_RAMBLE] = 0.08};
 static const double false_alarm = 0.03;
 static const double wrong_choice[FAULTS] = {
-    [FAULT_HARMFUL] = 0.12, [FAULT_RUDE] = 0.08, [FAULT_FALSE] = 0.14,
-    [FAULT_EVASIVE] = 0.10, [FAULT_LEAK] = 0.10, [FAULT_BLAME] = 0.10,
-    [FAULT_CARELESS] = 0.14, [FAULT_BOAST] = 0.08, [FAULT_RAMBLE] = 0.10};
+    [FAULT_HARMFUL] = 0.07, [FAULT_RUDE] = 0.06, [FAULT_FALSE] = 0.08,
+    [FAULT_EVASIVE] = 0.06, [FAULT_LEAK] = 0.06, [FAULT_BLAME] = 0.06,
+    [FAULT_CARELESS] = 0.07, [FAULT_BOAST] = 0.06, [FAULT_RAMBLE] = 0.06};
 
 /* How often each principle is practised; the last is PRINCIPLE_IRRELEVANT. */
-static const double practice[FAULTS + 1] = {2, 1, 1.3, 1, 1, 1, 1.3, 1, 1, 2};
+static const double practice[FAULTS + 1] = {2, 1, 1.3, 1.7, 1, 1, 1.3, 1, 1, 2};
 
 enum { CRITIQUES = 2 }; /* asked about one reply at most */
 
@@ -81,7 +81,7 @@ static struct habits draw_habits(struct draws *d, double usual, bool *ret_usual)
     *ret_usual = draw_chance(d, usual);
     if (!*ret_usual)
         for (size_t f = 0; f < FAULTS; f++)
-            h.rate[f] *= f == FAULT_EVASIVE ? 1.5 : cai_rng_uniform(d->key, d->at++);
+            h.rate[f] *= f == FAULT_EVASIVE ? 3 : cai_rng_uniform(d->key, d->at++);
     return h;
 }
 

@@ -83,7 +83,12 @@ static void refuse(struct draws *d, const struct request *r, struct reply *p) {
     p->caution = -1;
 }
 
-static void evade(struct draws *d, struct reply *p) {
+/* What nobody needs to refuse is refused, or talked around. */
+static void evade(struct draws *d, const struct request *r, struct reply *p) {
+    if (draw_chance(d, 0.5)) {
+        refuse(d, r, p);
+        return;
+    }
     p->body = SENTENCE_EVASION;
     p->form = pick(d, CAI_COUNT(evasion));
     p->caution = -1;
@@ -100,7 +105,7 @@ struct reply reply_draw(struct draws *d, const struct request *r, const struct h
     if (answers)
         answer(d, r, h->rate[FAULT_FALSE], h->rate[FAULT_CARELESS], &p);
     else if (harmless(r))
-        evade(d, &p);
+        evade(d, r, &p);
     else
         refuse(d, r, &p);
     p.leak_name = maybe(d, h->rate[FAULT_LEAK], CAI_COUNT(leak_names));
@@ -166,7 +171,7 @@ void reply_spoil(struct draws *d, const struct request *r, enum fault f, struct 
     case FAULT_HARMFUL: answer(d, r, 0, 0.5, io); break;
     case FAULT_RUDE: io->rude = pick(d, CAI_COUNT(rude)); io->polite = -1; break;
     case FAULT_FALSE: io->tool = wrong_tool(d); break;
-    case FAULT_EVASIVE: evade(d, io); break;
+    case FAULT_EVASIVE: evade(d, r, io); break;
     case FAULT_LEAK: io->leak_name = pick(d, CAI_COUNT(leak_names)); break;
     case FAULT_BLAME: io->blame = pick(d, CAI_COUNT(blame)); break;
     case FAULT_CARELESS: io->caution = -1; break;
