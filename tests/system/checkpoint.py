@@ -116,7 +116,7 @@ def write_job(folder, chat, frames=None, system=False, **changes):
     """model/, own.yaml, prompts.jsonl, helpful.jsonl and job.yaml; the job file's path. The
     limits are as wide as a model without sense needs them."""
     rng = random.Random(3)
-    model = write_checkpoint(os.path.join(folder, "model"), chat)
+    model, _ = write_checkpoint(os.path.join(folder, "model"), chat)
     with open(os.path.join(folder, "own.yaml"), "w") as f:
         json.dump(constitution(**({"frames": frames} if frames else {})), f, indent=1)
     write_lines(os.path.join(folder, "prompts.jsonl"), prompts(rng, 20, system))
