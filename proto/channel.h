@@ -16,7 +16,8 @@ struct channel_peer {
 };
 
 int channel_bind(void *zmq_context, const char *endpoint, size_t max_bytes, struct channel **ret);
-int channel_connect(void *zmq_context, const char *endpoint, size_t max_bytes, struct channel **ret);
+int channel_connect(void *zmq_context, const char *endpoint, size_t max_bytes,
+                    struct channel **ret);
 void channel_close(struct channel *c);
 int channel_fd(const struct channel *c);
 /* Sends to a peer (ROUTER) or to the bound side (peer NULL). Never blocks: a peer that is

@@ -95,9 +95,11 @@
  *          An "interval" cell is {"value", "low", "high", "n"}. A grader that was never checked
  *          is said so in the table's note.
  *
- * A judged file (`caictl report --judged FILE`) is JSON Lines: {"id": a replies row's id,
- * "verdicts": {"harmful": true, "rude": false, …}}; other members are kept aside. caictl joins
- * it with `export replies` and adds a table of rates by checkpoint, with 95 % intervals.
+ * A judged file (`caictl report --judged FILE`) is JSON Lines: {"id": a replies row's id, and
+ * either "verdicts": {"harmful": true, "rude": false, …} or such members beside the id};
+ * "known": false says that the judge has no opinion. Members that are not true or false are
+ * passed over. caictl joins it with `export replies` by id and adds, for each set, a table of
+ * rates by checkpoint (round 0 is the start, rounds + 1 is after PPO) with 95 % intervals.
  */
 #ifndef CAI_PROTO_CONTROL_H
 #define CAI_PROTO_CONTROL_H

@@ -81,10 +81,14 @@ static int usage(const char *what) {
 /* -1: go on; else the exit code. */
 static int parse(int argc, char **argv, struct arguments *a) {
     static const struct option options[] = {
-        {"state", required_argument, NULL, 's'},   {"runtime", required_argument, NULL, 'r'},
-        {"spawn", required_argument, NULL, 'n'},   {"threads-per-worker", required_argument, NULL, 't'},
-        {"config", required_argument, NULL, 'c'},  {"check-config", no_argument, NULL, 'k'},
-        {"version", no_argument, NULL, 'V'},       {"help", no_argument, NULL, 'h'},
+        {"state", required_argument, NULL, 's'},
+        {"runtime", required_argument, NULL, 'r'},
+        {"spawn", required_argument, NULL, 'n'},
+        {"threads-per-worker", required_argument, NULL, 't'},
+        {"config", required_argument, NULL, 'c'},
+        {"check-config", no_argument, NULL, 'k'},
+        {"version", no_argument, NULL, 'V'},
+        {"help", no_argument, NULL, 'h'},
         {0}};
     for (int c; (c = getopt_long(argc, argv, "Vh", options, NULL)) != -1;) {
         switch (c) {

@@ -24,11 +24,13 @@ static const char usage[] =
     "  chat       --model DIR [--add-generation-prompt]\n"
     "                          {\"messages\":[{\"role\",\"content\"}]} -> {\"text\",\"ids\"}\n"
     "  logits     --model DIR [--dtype float32] [--top K]\n"
-    "                          {\"ids\"} -> {\"logprobs\": of ids[1…], \"top\": [[id, logprob]] last}\n"
+    "                          {\"ids\"} -> {\"logprobs\": of ids[1…],\n"
+    "                                    \"top\": [[id, logprob]] at the last}\n"
     "  generate   --model DIR --temperature T --max-new-tokens N [--seed S] [--top-k K]\n"
     "             [--top-p P] [--min-p P] [--stop TEXT]… [--slots N]\n"
     "                          {\"ids\"} or {\"messages\"} -> {\"ids\", \"text\", \"stop\"}\n"
-    "  options    --model DIR  {\"ids\" or \"messages\", \"options\": [text or ids]} -> {\"logprobs\"}\n"
+    "  options    --model DIR  {\"ids\" or \"messages\", \"options\": [text or ids]}\n"
+    "                          -> {\"logprobs\"}\n"
     "  score      --model DIR  {\"ids\"} or {\"messages\"} -> {\"score\"} of a scalar-head model\n"
     "  resave     --model DIR --to DIR                 loads a folder and writes it again\n"
     "\n"
@@ -89,7 +91,8 @@ static int get_messages(const json_t *line, struct hf_message **ret, size_t *ret
         out[i].text = json_string_value(json_object_get(m, "content"));
         if (!out[i].role || !out[i].text) {
             free(out);
-            return cai_fail(CAI_EINPUT, "\"messages\"[%zu] needs \"role\" and \"content\" texts", i);
+            return cai_fail(CAI_EINPUT, "\"messages\"[%zu] needs texts \"role\" and \"content\"",
+                            i);
         }
     }
     *ret = out;

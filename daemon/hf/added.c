@@ -101,8 +101,10 @@ static int check_id(const char *path, const char *content, int32_t id,
                     const struct hf_vocab *vocab) {
     int32_t known = hf_vocab_find(vocab, content, strlen(content));
     if (known >= 0 && known != id)
-        return cai_fail(CAI_EINPUT, "%s: added token \"%.64s\" says id %d, but model.vocab gives it "
-                        "%d", path, content, id, known);
+        return cai_fail(CAI_EINPUT,
+                        "%s: added token \"%.64s\" says id %d, but model.vocab gives it "
+                        "%d",
+                        path, content, id, known);
     if (known < 0 && id < vocab->num_ids && vocab->by_id[id].s)
         return cai_fail(CAI_EINPUT, "%s: added token \"%.64s\": id %d is \"%.64s\" in model.vocab",
                         path, content, id, vocab->by_id[id].s);
@@ -137,8 +139,10 @@ static int load_token(const char *path, const json_t *o, const struct hf_norm *n
     CAI_TRY(parse_flags(path, o, t));
     CAI_TRY(check_id(path, content, t->id, vocab));
     if (!hf_vocab_add(&a->vocab, content, strlen(content), t->id))
-        return cai_fail(CAI_EINPUT, "%s: added token \"%.64s\" with id %d: the content or the id "
-                        "occurs twice", path, content, t->id);
+        return cai_fail(CAI_EINPUT,
+                        "%s: added token \"%.64s\" with id %d: the content or the id "
+                        "occurs twice",
+                        path, content, t->id);
     return index_token(content, norm, a, (int32_t)a->n++);
 }
 
@@ -147,13 +151,13 @@ static int load_tokens(const char *path, const json_t *list, const struct hf_nor
     if (!list || json_is_null(list))
         return 0;
     if (!json_is_array(list) || json_array_size(list) > MAX_ADDED)
-        return cai_fail(CAI_EINPUT, "%s: added_tokens must be a list of at most %d tokens, found %s",
-                        path, MAX_ADDED, hf_json_kind(list));
+        return cai_fail(CAI_EINPUT,
+                        "%s: added_tokens must be a list of at most %d tokens, found %s", path,
+                        MAX_ADDED, hf_json_kind(list));
     a->tokens = cai_alloc(json_array_size(list) * sizeof *a->tokens + 1);
     size_t i;
     json_t *v;
-    json_array_foreach(list, i, v)
-        CAI_TRY(load_token(path, v, norm, vocab, a));
+    json_array_foreach(list, i, v) CAI_TRY(load_token(path, v, norm, vocab, a));
     a->special = cai_alloc((size_t)a->vocab.num_ids + 1);
     for (i = 0; i < a->n; i++)
         a->special[a->tokens[i].id] = a->tokens[i].special;

@@ -62,11 +62,14 @@ static int load_vocab(const char *path, const json_t *model, struct hf_bpe *m) {
     json_object_foreach(vocab, key, v) {
         json_int_t id = json_is_integer(v) ? json_integer_value(v) : -1;
         if (id < 0 || id >= HF_MAX_ID)
-            return cai_fail(CAI_EINPUT, "%s: model.vocab \"%.64s\": an id must be an integer from 0 "
-                            "to %d", path, key, HF_MAX_ID - 1);
+            return cai_fail(CAI_EINPUT,
+                            "%s: model.vocab \"%.64s\": an id must be an integer from 0 "
+                            "to %d",
+                            path, key, HF_MAX_ID - 1);
         if (!hf_vocab_add(&m->vocab, key, strlen(key), (int32_t)id))
-            return cai_fail(CAI_EINPUT, "%s: model.vocab \"%.64s\": id %lld belongs to another token",
-                            path, key, (long long)id);
+            return cai_fail(CAI_EINPUT,
+                            "%s: model.vocab \"%.64s\": id %lld belongs to another token", path,
+                            key, (long long)id);
     }
     return 0;
 }
@@ -84,12 +87,15 @@ static int parse_merge(const char *path, size_t i, const json_t *v, struct hf_st
                json_is_string(json_array_get(v, 1))) {
         for (size_t k = 0; k < 2; k++) {
             const json_t *part = json_array_get(v, k);
-            ret[k] = (struct hf_string){json_string_value(part), (uint32_t)json_string_length(part)};
+            ret[k] =
+                (struct hf_string){json_string_value(part), (uint32_t)json_string_length(part)};
         }
         return 0;
     }
-    return cai_fail(CAI_EINPUT, "%s: model.merges[%zu] must be \"left right\" or [\"left\", "
-                    "\"right\"]", path, i);
+    return cai_fail(CAI_EINPUT,
+                    "%s: model.merges[%zu] must be \"left right\" or [\"left\", "
+                    "\"right\"]",
+                    path, i);
 }
 
 static int add_merge(const char *path, size_t i, uint32_t rank, const struct hf_string part[2],
@@ -102,8 +108,10 @@ static int add_merge(const char *path, size_t i, uint32_t rank, const struct hf_
     int32_t right = hf_vocab_find(&m->vocab, part[1].s, part[1].len);
     int32_t id = hf_vocab_find(&m->vocab, joined->data ? joined->data : "", joined->len);
     if (left < 0 || right < 0 || id < 0 || !part[0].len || !part[1].len)
-        return cai_fail(CAI_EINPUT, "%s: model.merges[%zu]: \"%.40s\" + \"%.40s\": both parts and "
-                        "the whole must be in model.vocab", path, i, part[0].s, part[1].s);
+        return cai_fail(CAI_EINPUT,
+                        "%s: model.merges[%zu]: \"%.40s\" + \"%.40s\": both parts and "
+                        "the whole must be in model.vocab",
+                        path, i, part[0].s, part[1].s);
     hf_merges_put(&m->merges, left, right, rank, id);
     return 0;
 }
@@ -111,8 +119,9 @@ static int add_merge(const char *path, size_t i, uint32_t rank, const struct hf_
 static int load_merges(const char *path, const json_t *model, struct hf_bpe *m) {
     const json_t *list = json_object_get(model, "merges");
     if (!json_is_array(list) || json_array_size(list) > MAX_MERGES)
-        return cai_fail(CAI_EINPUT, "%s: model.merges must be a list of at most %zu pairs, found %s",
-                        path, MAX_MERGES, hf_json_kind(list));
+        return cai_fail(CAI_EINPUT,
+                        "%s: model.merges must be a list of at most %zu pairs, found %s", path,
+                        MAX_MERGES, hf_json_kind(list));
     hf_merges_init(&m->merges, json_array_size(list));
     CAI_AUTO(buf) struct cai_buf joined = {0};
     uint32_t rank = 0;
@@ -133,14 +142,18 @@ static int refuse_options(const char *path, const json_t *model) {
     for (size_t i = 0; i < CAI_COUNT(affixes); i++) {
         const json_t *v = json_object_get(model, affixes[i]);
         if (json_string_length(v) > 0)
-            return cai_fail(CAI_EINPUT, "%s: model.%s \"%.32s\" is not supported; use a byte-level "
-                            "BPE tokenizer", path, affixes[i], json_string_value(v));
+            return cai_fail(CAI_EINPUT,
+                            "%s: model.%s \"%.32s\" is not supported; use a byte-level "
+                            "BPE tokenizer",
+                            path, affixes[i], json_string_value(v));
     }
     double dropout;
     CAI_TRY(hf_json_real_or(path, model, "dropout", 0, 1, 0, &dropout));
     if (dropout != 0)
-        return cai_fail(CAI_EINPUT, "%s: model.dropout is %g; encoding must not be random, set it "
-                        "to null", path, dropout);
+        return cai_fail(CAI_EINPUT,
+                        "%s: model.dropout is %g; encoding must not be random, set it "
+                        "to null",
+                        path, dropout);
     return 0;
 }
 
@@ -154,7 +167,8 @@ static int load_options(const char *path, const json_t *model, struct hf_bpe *m)
     if (!unk || json_is_null(unk))
         return 0;
     m->unk = json_is_string(unk)
-                 ? hf_vocab_find(&m->vocab, json_string_value(unk), json_string_length(unk)) : -1;
+                 ? hf_vocab_find(&m->vocab, json_string_value(unk), json_string_length(unk))
+                 : -1;
     if (m->unk < 0)
         return cai_fail(CAI_EINPUT, "%s: model.unk_token must be null or a token of model.vocab",
                         path);
@@ -182,8 +196,10 @@ static void index_bytes(struct hf_bpe *m) {
 static int check_bytes(const char *path, const struct hf_bpe *m) {
     for (unsigned b = 0; m->bytes && m->byte_fallback && b < 256; b++)
         if (m->byte_id[b] < 0)
-            return cai_fail(CAI_EINPUT, "%s: a byte-level model with byte_fallback lacks the byte "
-                            "0x%02X in model.vocab", path, b);
+            return cai_fail(CAI_EINPUT,
+                            "%s: a byte-level model with byte_fallback lacks the byte "
+                            "0x%02X in model.vocab",
+                            path, b);
     return 0;
 }
 
@@ -350,8 +366,8 @@ void hf_bpe_encode(const struct hf_bpe *m, struct hf_bpe_work *w, const char *pi
         return;
     }
     w->merge.n = 0;
-    int32_t whole = m->ignore_merges
-                        ? hf_vocab_find(m->bytes ? &m->raw : &m->vocab, piece, len) : -1;
+    int32_t whole =
+        m->ignore_merges ? hf_vocab_find(m->bytes ? &m->raw : &m->vocab, piece, len) : -1;
     if (whole >= 0) {
         hf_merge_push(&w->merge, whole, (uint32_t)len);
     } else {

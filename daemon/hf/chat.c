@@ -78,8 +78,10 @@ static int check_marker(const char *dir, const struct hf_chat_model *m, const ch
     int32_t id = token[0] ? hf_tokenizer_id(m->tokenizer, token) : 0;
     if (id >= 0)
         return 0;
-    return cai_fail(CAI_EINPUT, "%s/tokenizer_config.json: %s \"%.64s\" is not a token of "
-                    "tokenizer.json", dir, what, token);
+    return cai_fail(CAI_EINPUT,
+                    "%s/tokenizer_config.json: %s \"%.64s\" is not a token of "
+                    "tokenizer.json",
+                    dir, what, token);
 }
 
 /* "chat_template" of tokenizer_config.json: a string, or a list of named ones. */
@@ -94,8 +96,10 @@ static int named_template(const char *path, const json_t *v, const char **ret) {
     }
     if (*ret || !v || json_is_null(v))
         return 0;
-    return cai_fail(CAI_EINPUT, "%s: \"chat_template\" must be a string, or a list with one that is "
-                    "named \"default\", found %s", path, hf_json_kind(v));
+    return cai_fail(CAI_EINPUT,
+                    "%s: \"chat_template\" must be a string, or a list with one that is "
+                    "named \"default\", found %s",
+                    path, hf_json_kind(v));
 }
 
 static int load_template(const char *dir, const json_t *config, const json_t *context,
@@ -170,8 +174,10 @@ static int lay_out(const struct hf_chat *c, const struct hf_message *messages, s
         while (k < CAI_COUNT(roles) && strcmp(messages[i].role, roles[k]) != 0)
             k++;
         if (k == CAI_COUNT(roles))
-            return cai_fail(CAI_EINPUT, "message %zu has the role \"%.32s\"; expected system, user "
-                            "or assistant", i, messages[i].role);
+            return cai_fail(CAI_EINPUT,
+                            "message %zu has the role \"%.32s\"; expected system, user "
+                            "or assistant",
+                            i, messages[i].role);
     }
     if (c->template)
         CAI_TRY(hf_template_layout(c->template, messages, n, generate, prefix, l));
@@ -279,8 +285,10 @@ int hf_chat_fit(const struct hf_chat *c, const struct hf_message *messages, size
         size_t needed = ret->n - base, gone = drop_highest(left, &n);
         ret->n = base;
         if (!gone)
-            return cai_fail(CAI_ELIMIT, "the prompt needs %zu tokens, the limit is %zu, and nothing "
-                            "more of it may be dropped (%zu messages were)", needed, limit, dropped);
+            return cai_fail(CAI_ELIMIT,
+                            "the prompt needs %zu tokens, the limit is %zu, and nothing "
+                            "more of it may be dropped (%zu messages were)",
+                            needed, limit, dropped);
         dropped += gone;
     }
     if (ret_dropped)

@@ -26,6 +26,8 @@ void hf_plain_layout(const struct hf_chat_model *m, const struct hf_message *mes
 
 struct hf_layout hf_layout_new(size_t n);
 void hf_layout_free(struct hf_layout *l);
-static inline void cai_layout_auto(struct hf_layout *l) { hf_layout_free(l); }
+static inline void cai_layout_auto(struct hf_layout *l) {
+    hf_layout_free(l);
+}
 
 #endif

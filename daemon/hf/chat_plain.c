@@ -29,7 +29,9 @@ static void put_message(const struct hf_chat_model *m, const struct hf_message *
                         struct hf_layout *l, size_t i) {
     bool assistant = strcmp(message->role, "assistant") == 0;
     bool system = strcmp(message->role, "system") == 0;
-    cai_buf_puts(&l->text, system ? (i ? "\n\n" : "") : assistant ? "\n\nAssistant:" : "\n\nHuman:");
+    cai_buf_puts(&l->text, system      ? (i ? "\n\n" : "")
+                           : assistant ? "\n\nAssistant:"
+                                       : "\n\nHuman:");
     size_t begin = l->text.len;
     if (!system)
         cai_buf_putc(&l->text, ' ');

@@ -15,17 +15,21 @@
 static int refuse_key(const char *path, const json_t *v, const char *key, const char *what_to_do) {
     if (!v || json_is_null(v))
         return 0;
-    return cai_fail(CAI_EINPUT, "%s: \"%s\" changes the arithmetic in a way this version does not "
-                    "compute; %s", path, key, what_to_do);
+    return cai_fail(CAI_EINPUT,
+                    "%s: \"%s\" changes the arithmetic in a way this version does not "
+                    "compute; %s",
+                    path, key, what_to_do);
 }
 
 static int parse_family(const char *path, const json_t *o, struct hf_config *c) {
     const char *type;
     CAI_TRY(hf_json_string(path, o, "model_type", &type));
     if (strcmp(type, "llama") != 0 && strcmp(type, "mistral") != 0)
-        return cai_fail(CAI_EINPUT, "%s: model_type \"%.64s\" is not supported in this version; use "
+        return cai_fail(CAI_EINPUT,
+                        "%s: model_type \"%.64s\" is not supported in this version; use "
                         "a checkpoint of the Llama family (model_type llama, or mistral without a "
-                        "sliding window)", path, type);
+                        "sliding window)",
+                        path, type);
     snprintf(c->model_type, sizeof c->model_type, "%s", type);
     return 0;
 }
@@ -37,15 +41,19 @@ static int parse_architecture(const char *path, const json_t *o, struct hf_confi
         return 0;
     const char *name = json_string_value(json_array_get(list, 0));
     if (!name)
-        return cai_fail(CAI_EINPUT, "%s: \"architectures\" must be a list that begins with a class "
-                        "name, such as [\"LlamaForCausalLM\"]", path);
+        return cai_fail(CAI_EINPUT,
+                        "%s: \"architectures\" must be a list that begins with a class "
+                        "name, such as [\"LlamaForCausalLM\"]",
+                        path);
     const char *family = c->model_type[0] == 'l' ? "Llama" : "Mistral";
     size_t n = strlen(family);
     const char *head = strncmp(name, family, n) == 0 ? name + n : "";
     c->sequence_classification = strcmp(head, "ForSequenceClassification") == 0;
     if (!c->sequence_classification && strcmp(head, "ForCausalLM") != 0)
-        return cai_fail(CAI_EINPUT, "%s: architecture \"%.64s\" is not supported; expected "
-                        "%sForCausalLM or %sForSequenceClassification", path, name, family, family);
+        return cai_fail(CAI_EINPUT,
+                        "%s: architecture \"%.64s\" is not supported; expected "
+                        "%sForCausalLM or %sForSequenceClassification",
+                        path, name, family, family);
     return 0;
 }
 
@@ -58,8 +66,10 @@ static int parse_labels(const char *path, const json_t *o, const struct hf_confi
     CAI_TRY(hf_json_int_or(path, o, "num_labels", 1, 1 << 20,
                            names ? (int64_t)json_object_size(names) : 2, &labels));
     if (labels != 1 || (names && json_object_size(names) != 1))
-        return cai_fail(CAI_EINPUT, "%s: a preference model needs exactly one label, this one has "
-                        "%lld; export it with num_labels=1", path, (long long)labels);
+        return cai_fail(CAI_EINPUT,
+                        "%s: a preference model needs exactly one label, this one has "
+                        "%lld; export it with num_labels=1",
+                        path, (long long)labels);
     return 0;
 }
 
@@ -69,24 +79,28 @@ static int parse_sizes(const char *path, const json_t *o, struct hf_config *c) {
     CAI_TRY(hf_json_int(path, o, "intermediate_size", 1, 1 << 20, &c->intermediate_size));
     CAI_TRY(hf_json_int(path, o, "num_hidden_layers", 1, 4096, &c->num_layers));
     CAI_TRY(hf_json_int(path, o, "num_attention_heads", 1, 4096, &c->num_heads));
-    CAI_TRY(hf_json_int(path, o, "max_position_embeddings", 1, (int64_t)1 << 31,
-                        &c->max_positions));
+    CAI_TRY(
+        hf_json_int(path, o, "max_position_embeddings", 1, (int64_t)1 << 31, &c->max_positions));
     int64_t kv = c->model_type[0] == 'm' ? 8 : c->num_heads; /* the classes' own defaults */
     CAI_TRY(hf_json_int_or(path, o, "num_key_value_heads", 1, 4096, kv, &c->num_kv_heads));
     if (c->num_heads % c->num_kv_heads)
-        return cai_fail(CAI_EINPUT, "%s: \"num_attention_heads\" %lld is not a multiple of "
-                        "\"num_key_value_heads\" %lld", path, (long long)c->num_heads,
-                        (long long)c->num_kv_heads);
+        return cai_fail(CAI_EINPUT,
+                        "%s: \"num_attention_heads\" %lld is not a multiple of "
+                        "\"num_key_value_heads\" %lld",
+                        path, (long long)c->num_heads, (long long)c->num_kv_heads);
     CAI_TRY(hf_json_int_or(path, o, "head_dim", 2, 4096, 0, &c->head_dim));
     if (!c->head_dim && c->hidden_size % c->num_heads)
-        return cai_fail(CAI_EINPUT, "%s: \"hidden_size\" %lld is not a multiple of "
-                        "\"num_attention_heads\" %lld and there is no \"head_dim\"", path,
-                        (long long)c->hidden_size, (long long)c->num_heads);
+        return cai_fail(CAI_EINPUT,
+                        "%s: \"hidden_size\" %lld is not a multiple of "
+                        "\"num_attention_heads\" %lld and there is no \"head_dim\"",
+                        path, (long long)c->hidden_size, (long long)c->num_heads);
     if (!c->head_dim)
         c->head_dim = c->hidden_size / c->num_heads;
     if (c->head_dim % 2)
-        return cai_fail(CAI_EINPUT, "%s: the head dimension %lld is odd; rotary positions need an "
-                        "even one", path, (long long)c->head_dim);
+        return cai_fail(CAI_EINPUT,
+                        "%s: the head dimension %lld is odd; rotary positions need an "
+                        "even one",
+                        path, (long long)c->head_dim);
     return 0;
 }
 
@@ -103,9 +117,10 @@ static int check_rope_type(const char *path, const char *key, const json_t *scal
     const char *name = json_string_value(type);
     if (name && strcmp(name, "default") == 0)
         return 0;
-    return cai_fail(CAI_EINPUT, "%s: \"%s\" of type \"%.32s\" is not supported in this version; use "
-                    "a checkpoint with plain RoPE (rope_scaling null)", path, key,
-                    name ? name : "(none)");
+    return cai_fail(CAI_EINPUT,
+                    "%s: \"%s\" of type \"%.32s\" is not supported in this version; use "
+                    "a checkpoint with plain RoPE (rope_scaling null)",
+                    path, key, name ? name : "(none)");
 }
 
 static int parse_rope(const char *path, const json_t *o, struct hf_config *c) {
@@ -118,8 +133,10 @@ static int parse_rope(const char *path, const json_t *o, struct hf_config *c) {
     CAI_TRY(hf_json_real_or(path, o, "partial_rotary_factor", 0, 1, 1, &partial));
     CAI_TRY(hf_json_real_or(path, v5, "partial_rotary_factor", 0, 1, 1, &partial_v5));
     if (partial != 1 || partial_v5 != 1)
-        return cai_fail(CAI_EINPUT, "%s: \"partial_rotary_factor\" other than 1 is not supported in "
-                        "this version; use a checkpoint that rotates whole heads", path);
+        return cai_fail(CAI_EINPUT,
+                        "%s: \"partial_rotary_factor\" other than 1 is not supported in "
+                        "this version; use a checkpoint that rotates whole heads",
+                        path);
     return 0;
 }
 
@@ -131,8 +148,10 @@ static int check_layer_types(const char *path, const json_t *list) {
     json_array_foreach(list, i, v) {
         const char *s = json_string_value(v);
         if (!s || strcmp(s, "full_attention") != 0)
-            return cai_fail(CAI_EINPUT, "%s: \"layer_types\" names \"%.32s\"; this version computes "
-                            "full_attention only", path, s ? s : hf_json_kind(v));
+            return cai_fail(CAI_EINPUT,
+                            "%s: \"layer_types\" names \"%.32s\"; this version computes "
+                            "full_attention only",
+                            path, s ? s : hf_json_kind(v));
     }
     return 0;
 }
@@ -141,8 +160,10 @@ static int check_arithmetic(const char *path, const json_t *o) {
     const json_t *act = json_object_get(o, "hidden_act");
     const char *name = json_string_value(act);
     if (act && (!name || (strcmp(name, "silu") != 0 && strcmp(name, "swish") != 0)))
-        return cai_fail(CAI_EINPUT, "%s: \"hidden_act\" is \"%.32s\"; this version computes silu "
-                        "only", path, name ? name : hf_json_kind(act));
+        return cai_fail(CAI_EINPUT,
+                        "%s: \"hidden_act\" is \"%.32s\"; this version computes silu "
+                        "only",
+                        path, name ? name : hf_json_kind(act));
     CAI_TRY(refuse_key(path, json_object_get(o, "sliding_window"), "sliding_window",
                        "use a checkpoint where it is null"));
     CAI_TRY(refuse_key(path, json_object_get(o, "quantization_config"), "quantization_config",
@@ -195,16 +216,18 @@ static int parse_dtype(const char *path, const json_t *o, struct hf_config *c) {
     static const struct {
         const char *name;
         enum hf_dtype dtype;
-    } known[] = {{"float32", HF_F32}, {"bfloat16", HF_BF16}, {"float16", HF_F16},
-                 {"float64", HF_F64}};
+    } known[] = {
+        {"float32", HF_F32}, {"bfloat16", HF_BF16}, {"float16", HF_F16}, {"float64", HF_F64}};
     const char *name = json_string_value(v);
     for (size_t i = 0; name && i < CAI_COUNT(known); i++)
         if (strcmp(name, known[i].name) == 0) {
             c->dtype = known[i].dtype;
             return 0;
         }
-    return cai_fail(CAI_EINPUT, "%s: \"%s\" must be float32, bfloat16, float16 or float64, found "
-                    "%.32s", path, key, name ? name : hf_json_kind(v));
+    return cai_fail(CAI_EINPUT,
+                    "%s: \"%s\" must be float32, bfloat16, float16 or float64, found "
+                    "%.32s",
+                    path, key, name ? name : hf_json_kind(v));
 }
 
 static int parse_rest(const char *path, const json_t *o, struct hf_config *c) {

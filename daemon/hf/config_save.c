@@ -45,17 +45,23 @@ static void set_sizes(json_t *o, const struct hf_config *c) {
 
 static const char *dtype_name(enum hf_dtype t) {
     switch (t) {
-    case HF_BF16: return "bfloat16";
-    case HF_F16: return "float16";
-    case HF_F64: return "float64";
-    default: return "float32";
+    case HF_BF16:
+        return "bfloat16";
+    case HF_F16:
+        return "float16";
+    case HF_F64:
+        return "float64";
+    default:
+        return "float32";
     }
 }
 
 static void set_head(json_t *o, const struct hf_config *c) {
     bool mistral = strcmp(c->model_type, "mistral") == 0;
-    CAI_AUTO(mem) char *class = cai_format("%s%s", mistral ? "Mistral" : "Llama",
-        c->sequence_classification ? "ForSequenceClassification" : "ForCausalLM");
+    CAI_AUTO(mem)
+    char *class =
+        cai_format("%s%s", mistral ? "Mistral" : "Llama",
+                   c->sequence_classification ? "ForSequenceClassification" : "ForCausalLM");
     json_object_set_new(o, "architectures", json_pack("[s]", class));
     json_object_set_new(o, "model_type", json_string(mistral ? "mistral" : "llama"));
     if (mistral)

@@ -33,8 +33,7 @@ static int load_sequence(const char *path, const json_t *o, struct hf_decoder *d
                         hf_json_kind(list));
     size_t i;
     json_t *v;
-    json_array_foreach(list, i, v)
-        CAI_TRY(load_step(path, v, d));
+    json_array_foreach(list, i, v) CAI_TRY(load_step(path, v, d));
     return 0;
 }
 
@@ -43,8 +42,10 @@ static int load_replace(const char *path, const json_t *o, struct step *s) {
     CAI_TRY(hf_json_string(path, o, "content", &content));
     const json_t *p = json_object_get(o, "pattern");
     if (!json_is_object(p) || hf_json_string(path, p, "String", &pattern) < 0 || !pattern[0])
-        return cai_fail(CAI_EINPUT, "%s: decoder Replace: pattern must be {\"String\": …}, not "
-                        "empty", path);
+        return cai_fail(CAI_EINPUT,
+                        "%s: decoder Replace: pattern must be {\"String\": …}, not "
+                        "empty",
+                        path);
     s->pattern = cai_strdup(pattern);
     s->content = cai_strdup(content);
     return 0;
@@ -77,10 +78,13 @@ static int load_step(const char *path, const json_t *o, struct hf_decoder *d) {
         struct step *s = &d->steps[d->n++];
         s->kind = (enum kind)i;
         return s->kind == REPLACE ? load_replace(path, o, s)
-               : s->kind == STRIP ? load_strip(path, o, s) : 0;
+               : s->kind == STRIP ? load_strip(path, o, s)
+                                  : 0;
     }
-    return cai_fail(CAI_EINPUT, "%s: decoder \"%.32s\" is not supported; expected ByteLevel, "
-                    "ByteFallback, Fuse, Replace, Strip or a Sequence of these", path, type);
+    return cai_fail(CAI_EINPUT,
+                    "%s: decoder \"%.32s\" is not supported; expected ByteLevel, "
+                    "ByteFallback, Fuse, Replace, Strip or a Sequence of these",
+                    path, type);
 }
 
 int hf_decoder_load(const char *path, const json_t *o, struct hf_decoder **ret) {

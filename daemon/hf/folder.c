@@ -48,9 +48,7 @@ static int add_shards(const char *dir, const char *index_path, struct cai_buf *l
     size_t n = 0;
     const char *key;
     json_t *v;
-    json_object_foreach(map, key, v)
-        if (json_is_string(v))
-            names[n++] = json_string_value(v);
+    json_object_foreach(map, key, v) if (json_is_string(v)) names[n++] = json_string_value(v);
     qsort(names, n, sizeof *names, compare_strings);
     for (size_t i = 0; i < n; i++)
         if (i == 0 || strcmp(names[i - 1], names[i]) != 0)

@@ -12,7 +12,7 @@
 enum hf_dtype { HF_F32, HF_BF16, HF_F16, HF_F64, HF_I64, HF_I32, HF_I16, HF_I8, HF_U8, HF_BOOL };
 
 struct hf_config {
-    char model_type[32];   /* "llama" in this version; others are refused by name */
+    char model_type[32];          /* "llama" in this version; others are refused by name */
     bool sequence_classification; /* architectures[0] ends in ForSequenceClassification */
     int64_t vocab_size, hidden_size, intermediate_size, num_layers, num_heads, num_kv_heads,
         head_dim, max_positions;
@@ -77,7 +77,7 @@ int hf_tokenizer_decode(const struct hf_tokenizer *t, const int32_t *ids, size_t
 /* The raw bytes one id stands for (no replacement), for streaming and stop strings. */
 int hf_tokenizer_piece(const struct hf_tokenizer *t, int32_t id, struct cai_buf *ret);
 int32_t hf_tokenizer_id(const struct hf_tokenizer *t, const char *token); /* -1 if absent */
-int64_t hf_tokenizer_size(const struct hf_tokenizer *t); /* highest id + 1 */
+int64_t hf_tokenizer_size(const struct hf_tokenizer *t);                  /* highest id + 1 */
 bool hf_tokenizer_is_special(const struct hf_tokenizer *t, int32_t id);
 const char *hf_tokenizer_hash(const struct hf_tokenizer *t); /* SHA-256 of the file */
 
@@ -85,7 +85,7 @@ const char *hf_tokenizer_hash(const struct hf_tokenizer *t); /* SHA-256 of the f
 struct hf_message {
     const char *role; /* "system", "user", "assistant" */
     const char *text;
-    uint32_t drop;    /* 0 = never dropped; else messages with the highest rank go first */
+    uint32_t drop; /* 0 = never dropped; else messages with the highest rank go first */
 };
 
 struct hf_chat;

@@ -36,8 +36,7 @@ static int load_sequence(const char *path, const json_t *o, struct hf_norm *n) {
                         path, hf_json_kind(list));
     size_t i;
     json_t *v;
-    json_array_foreach(list, i, v)
-        CAI_TRY(load_step(path, v, n));
+    json_array_foreach(list, i, v) CAI_TRY(load_step(path, v, n));
     return 0;
 }
 
@@ -48,8 +47,10 @@ static int load_replace(const char *path, const json_t *o, struct hf_norm *n) {
     const char *content;
     CAI_TRY(hf_json_string(path, o, "content", &content));
     if (!json_is_string(regex ? regex : literal))
-        return cai_fail(CAI_EINPUT, "%s: normalizer Replace: pattern must be {\"String\": …} or "
-                        "{\"Regex\": …}", path);
+        return cai_fail(CAI_EINPUT,
+                        "%s: normalizer Replace: pattern must be {\"String\": …} or "
+                        "{\"Regex\": …}",
+                        path);
     struct step *s = &n->steps[n->n++];
     s->kind = regex ? REPLACE_PATTERN : REPLACE;
     s->content = cai_strdup(content);
@@ -107,8 +108,10 @@ static int load_step(const char *path, const json_t *o, struct hf_norm *n) {
         return load_prepend(path, o, n);
     if (strcmp(type, "Strip") == 0)
         return load_strip(path, o, n);
-    return cai_fail(CAI_EINPUT, "%s: normalizer \"%.32s\" is not supported; expected NFC, NFD, NFKC, "
-                    "NFKD, Replace, Prepend, Strip, a Sequence of these, or null", path, type);
+    return cai_fail(CAI_EINPUT,
+                    "%s: normalizer \"%.32s\" is not supported; expected NFC, NFD, NFKC, "
+                    "NFKD, Replace, Prepend, Strip, a Sequence of these, or null",
+                    path, type);
 }
 
 int hf_norm_load(const char *path, const json_t *o, struct hf_norm **ret) {
@@ -165,8 +168,7 @@ static int apply_unicode(utf8proc_option_t form, const char *text, size_t len,
     return 0;
 }
 
-static void apply_replace(const struct step *s, const char *text, size_t len,
-                          struct cai_buf *ret) {
+static void apply_replace(const struct step *s, const char *text, size_t len, struct cai_buf *ret) {
     for (const char *hit; (hit = memmem(text, len, s->pattern, s->pattern_len));) {
         cai_buf_append(ret, text, (size_t)(hit - text));
         cai_buf_puts(ret, s->content);

@@ -20,10 +20,12 @@ char *hf_mark_wrapped(size_t i) {
 }
 
 char *hf_mark_random(size_t i, uint32_t k) {
-    static const char *const ends[] = {"", " ", "\n", "\n\n", "\t", " \n", "\r\n", "  \n ", "\xC2\xA0"};
-    static const char *const words[] = {"Sure", "I'd say \"no\"", "a < b & c > d", "caf\xC3\xA9", "{{ x }}",
-                                        "1, 2", "\xE4\xBD\xA0\xE5\xA5\xBD", "{% if %}", "one\n\ntwo",
-                                        "\\n", "it's", "\xF0\x9F\x98\x80", "a\tb", "\n  - item", "100%"};
+    static const char *const ends[] = {"",    " ",    "\n",    "\n\n",    "\t",
+                                       " \n", "\r\n", "  \n ", "\xC2\xA0"};
+    static const char *const words[] = {
+        "Sure", "I'd say \"no\"",           "a < b & c > d", "caf\xC3\xA9", "{{ x }}",
+        "1, 2", "\xE4\xBD\xA0\xE5\xA5\xBD", "{% if %}",      "one\n\ntwo",  "\\n",
+        "it's", "\xF0\x9F\x98\x80",         "a\tb",          "\n  - item",  "100%"};
     struct cai_key key = cai_key_make(1, k, "hf/template", i, 0);
     struct cai_buf b = {0};
     cai_buf_puts(&b, ends[cai_rng_below(key, 0, CAI_COUNT(ends))]);
@@ -95,11 +97,15 @@ static int find_marks(const char *path, size_t n, const char *text, struct mark 
         CAI_AUTO(mem) char *name = hf_mark_plain(i);
         const char *hit = strstr(text, name);
         if (!hit)
-            return cai_fail(CAI_EINPUT, "%s: the chat template leaves out or changes the text of "
-                            "message %zu", path, i);
+            return cai_fail(CAI_EINPUT,
+                            "%s: the chat template leaves out or changes the text of "
+                            "message %zu",
+                            path, i);
         if (strstr(hit + 1, name))
-            return cai_fail(CAI_EINPUT, "%s: the chat template repeats message %zu, which is not "
-                            "supported", path, i);
+            return cai_fail(CAI_EINPUT,
+                            "%s: the chat template repeats message %zu, which is not "
+                            "supported",
+                            path, i);
         ret[i] = (struct mark){i, (size_t)(hit - text), (size_t)(hit - text) + strlen(name)};
     }
     qsort(ret, n, sizeof *ret, by_place);
@@ -119,8 +125,10 @@ static int find_gaps(const char *path, const char *text, bool order, struct gap 
         if (order)
             p->slot[i].message = mark[i].message;
         else if (p->slot[i].message != mark[i].message)
-            return cai_fail(CAI_EINPUT, "%s: the chat template orders messages by what they say, "
-                            "which is not supported", path);
+            return cai_fail(CAI_EINPUT,
+                            "%s: the chat template orders messages by what they say, "
+                            "which is not supported",
+                            path);
     }
     gap[p->n] = (struct gap){text + at, strlen(text + at)};
     return 0;
@@ -158,17 +166,18 @@ static bool find_rules(const struct gap *gap, size_t i, struct hf_pieces *p) {
     return false;
 }
 
-static int take_apart(const char *path, const char *plain, const char *wrapped,
-                      struct gap *gap, struct hf_pieces *p) {
+static int take_apart(const char *path, const char *plain, const char *wrapped, struct gap *gap,
+                      struct hf_pieces *p) {
     CAI_TRY(find_gaps(path, plain, true, gap, p));
     for (size_t i = 0; i <= p->n; i++)
         cai_buf_append(&p->literal[i], gap[i].begin, gap[i].len);
     CAI_TRY(find_gaps(path, wrapped, false, gap, p));
     for (size_t i = 0; i <= p->n; i++)
         if (!find_rules(&gap[i], i, p))
-            return cai_fail(CAI_EINPUT, "%s: the chat template treats whitespace around message %zu "
-                            "in a way that is not supported", path,
-                            p->n ? p->slot[i < p->n ? i : i - 1].message : 0);
+            return cai_fail(CAI_EINPUT,
+                            "%s: the chat template treats whitespace around message %zu "
+                            "in a way that is not supported",
+                            path, p->n ? p->slot[i < p->n ? i : i - 1].message : 0);
     return 0;
 }
 
@@ -228,7 +237,8 @@ int hf_pieces_check(const char *path, const struct hf_pieces *p, const char *con
     CAI_AUTO(buf) struct cai_buf b = {0};
     excerpt(got, len, at, &a);
     excerpt(want, ours.len, at, &b);
-    return cai_fail(CAI_EINPUT, "%s: the chat template depends on what messages say, which is not "
-                    "supported: at byte %zu it writes \"%s\" where its fixed parts give \"%s\"", path,
-                    at, a.data ? a.data : "", b.data ? b.data : "");
+    return cai_fail(CAI_EINPUT,
+                    "%s: the chat template depends on what messages say, which is not "
+                    "supported: at byte %zu it writes \"%s\" where its fixed parts give \"%s\"",
+                    path, at, a.data ? a.data : "", b.data ? b.data : "");
 }

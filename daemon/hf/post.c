@@ -32,8 +32,10 @@ static int load_template(const char *path, const json_t *o, struct hf_post *p) {
     const json_t *single = json_object_get(o, "single");
     const json_t *table = json_object_get(o, "special_tokens");
     if (!json_is_array(single) || json_array_size(single) > MAX_AROUND)
-        return cai_fail(CAI_EINPUT, "%s: post_processor TemplateProcessing: single must be a list, "
-                        "found %s", path, hf_json_kind(single));
+        return cai_fail(CAI_EINPUT,
+                        "%s: post_processor TemplateProcessing: single must be a list, "
+                        "found %s",
+                        path, hf_json_kind(single));
     struct hf_post own = {0};
     bool seen = false;
     int rc = 0;
@@ -45,8 +47,10 @@ static int load_template(const char *path, const json_t *o, struct hf_post *p) {
         if (rc == 0 && special)
             rc = push_special(path, special, table, seen ? &own.after : &own.before);
         else if (rc == 0 && (!text || seen))
-            rc = cai_fail(CAI_EINPUT, "%s: post_processor TemplateProcessing: single must hold "
-                          "SpecialToken items and one Sequence", path);
+            rc = cai_fail(CAI_EINPUT,
+                          "%s: post_processor TemplateProcessing: single must hold "
+                          "SpecialToken items and one Sequence",
+                          path);
         seen |= text;
     }
     if (rc == 0 && !seen)
@@ -76,16 +80,19 @@ static int load_one(const char *path, const json_t *o, struct hf_post *p, int de
     if (strcmp(type, "TemplateProcessing") == 0)
         return load_template(path, o, p);
     if (strcmp(type, "Sequence") != 0)
-        return cai_fail(CAI_EINPUT, "%s: post_processor \"%.32s\" is not supported; expected "
-                        "TemplateProcessing, ByteLevel, a Sequence of these, or null", path, type);
+        return cai_fail(CAI_EINPUT,
+                        "%s: post_processor \"%.32s\" is not supported; expected "
+                        "TemplateProcessing, ByteLevel, a Sequence of these, or null",
+                        path, type);
     const json_t *list = json_object_get(o, "processors");
     if (!json_is_array(list))
-        return cai_fail(CAI_EINPUT, "%s: post_processor Sequence: processors must be a list, found "
-                        "%s", path, hf_json_kind(list));
+        return cai_fail(CAI_EINPUT,
+                        "%s: post_processor Sequence: processors must be a list, found "
+                        "%s",
+                        path, hf_json_kind(list));
     size_t i;
     json_t *v;
-    json_array_foreach((json_t *)list, i, v)
-        CAI_TRY(load_one(path, v, p, depth + 1));
+    json_array_foreach((json_t *)list, i, v) CAI_TRY(load_one(path, v, p, depth + 1));
     return 0;
 }
 

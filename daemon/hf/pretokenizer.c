@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define MAX_STEPS 32
-#define GPT2_PATTERN \
+#define GPT2_PATTERN                                                                               \
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 
 enum step_kind { STEP_PATTERN, STEP_LITERAL, STEP_DIGITS, STEP_WHOLE };
@@ -51,8 +51,10 @@ static int load_behavior(const char *path, const json_t *o, enum behavior *ret) 
             *ret = (enum behavior)i;
             return 0;
         }
-    return cai_fail(CAI_EINPUT, "%s: pre_tokenizer Split: behavior \"%.32s\" is not known; expected "
-                    "Isolated, Removed, MergedWithPrevious, MergedWithNext or Contiguous", path, name);
+    return cai_fail(CAI_EINPUT,
+                    "%s: pre_tokenizer Split: behavior \"%.32s\" is not known; expected "
+                    "Isolated, Removed, MergedWithPrevious, MergedWithNext or Contiguous",
+                    path, name);
 }
 
 static int load_split(const char *path, const json_t *o, struct hf_pre *p) {
@@ -60,8 +62,10 @@ static int load_split(const char *path, const json_t *o, struct hf_pre *p) {
     const json_t *regex = json_object_get(pattern, "Regex");
     const json_t *literal = json_object_get(pattern, "String");
     if (!json_is_string(regex ? regex : literal))
-        return cai_fail(CAI_EINPUT, "%s: pre_tokenizer Split: pattern must be {\"Regex\": …} or "
-                        "{\"String\": …}", path);
+        return cai_fail(CAI_EINPUT,
+                        "%s: pre_tokenizer Split: pattern must be {\"Regex\": …} or "
+                        "{\"String\": …}",
+                        path);
     struct step *s = new_step(p, regex ? STEP_PATTERN : STEP_LITERAL);
     CAI_TRY(load_behavior(path, o, &s->behavior));
     CAI_TRY(hf_json_bool_or(path, o, "invert", false, &s->invert));
@@ -94,12 +98,13 @@ static int load_byte_level(const char *path, const json_t *o, struct hf_pre *p) 
 static int load_sequence(const char *path, const json_t *o, struct hf_pre *p) {
     const json_t *list = json_object_get(o, "pretokenizers");
     if (!json_is_array(list))
-        return cai_fail(CAI_EINPUT, "%s: pre_tokenizer Sequence: pretokenizers must be a list, found "
-                        "%s", path, hf_json_kind(list));
+        return cai_fail(CAI_EINPUT,
+                        "%s: pre_tokenizer Sequence: pretokenizers must be a list, found "
+                        "%s",
+                        path, hf_json_kind(list));
     size_t i;
     json_t *v;
-    json_array_foreach(list, i, v)
-        CAI_TRY(load_step(path, v, p));
+    json_array_foreach(list, i, v) CAI_TRY(load_step(path, v, p));
     return 0;
 }
 
@@ -107,7 +112,9 @@ static int load_step(const char *path, const json_t *o, struct hf_pre *p) {
     static const struct {
         const char *type;
         int (*load)(const char *path, const json_t *o, struct hf_pre *p);
-    } kinds[] = {{"ByteLevel", load_byte_level}, {"Split", load_split}, {"Digits", load_digits},
+    } kinds[] = {{"ByteLevel", load_byte_level},
+                 {"Split", load_split},
+                 {"Digits", load_digits},
                  {"Sequence", load_sequence}};
     const char *type;
     if (!json_is_object(o))
@@ -117,13 +124,17 @@ static int load_step(const char *path, const json_t *o, struct hf_pre *p) {
     if (p->n == MAX_STEPS)
         return cai_fail(CAI_ELIMIT, "%s: pre_tokenizer has more than %d steps", path, MAX_STEPS);
     if (p->bytes)
-        return cai_fail(CAI_EINPUT, "%s: pre_tokenizer \"%.32s\" after ByteLevel is not supported; "
-                        "ByteLevel must come last", path, type);
+        return cai_fail(CAI_EINPUT,
+                        "%s: pre_tokenizer \"%.32s\" after ByteLevel is not supported; "
+                        "ByteLevel must come last",
+                        path, type);
     for (size_t i = 0; i < CAI_COUNT(kinds); i++)
         if (strcmp(type, kinds[i].type) == 0)
             return kinds[i].load(path, o, p);
-    return cai_fail(CAI_EINPUT, "%s: pre_tokenizer \"%.32s\" is not supported; expected ByteLevel, "
-                    "Split, Digits or a Sequence of these", path, type);
+    return cai_fail(CAI_EINPUT,
+                    "%s: pre_tokenizer \"%.32s\" is not supported; expected ByteLevel, "
+                    "Split, Digits or a Sequence of these",
+                    path, type);
 }
 
 int hf_pre_load(const char *path, const json_t *o, struct hf_pre **ret) {

@@ -37,25 +37,30 @@ static int parse_dtype(const char *path, const char *name, const json_t *o, enum
             *ret = (enum hf_dtype)i;
             return 0;
         }
-    return cai_fail(CAI_EINPUT, "%s: tensor \"%.100s\": dtype %.32s is not supported; expected F64, "
-                    "F32, F16, BF16, I64, I32, I16, I8, U8 or BOOL", path, name,
-                    s ? s : hf_json_kind(json_object_get(o, "dtype")));
+    return cai_fail(CAI_EINPUT,
+                    "%s: tensor \"%.100s\": dtype %.32s is not supported; expected F64, "
+                    "F32, F16, BF16, I64, I32, I16, I8, U8 or BOOL",
+                    path, name, s ? s : hf_json_kind(json_object_get(o, "dtype")));
 }
 
 /* Fills ndim, shape and, from them, the number of bytes the tensor must have. */
 static int parse_shape(const char *path, const json_t *o, struct hf_tensor *t) {
     const json_t *list = json_object_get(o, "shape");
     if (!json_is_array(list) || json_array_size(list) > CAI_COUNT(t->shape))
-        return cai_fail(CAI_EINPUT, "%s: tensor \"%.100s\": shape must be a list of at most %zu "
-                        "sizes", path, t->name, CAI_COUNT(t->shape));
+        return cai_fail(CAI_EINPUT,
+                        "%s: tensor \"%.100s\": shape must be a list of at most %zu "
+                        "sizes",
+                        path, t->name, CAI_COUNT(t->shape));
     t->ndim = (int)json_array_size(list);
     t->bytes = hf_dtype_size(t->dtype);
     for (int i = 0; i < t->ndim; i++) {
         const json_t *v = json_array_get(list, (size_t)i);
         int64_t d = json_is_integer(v) ? json_integer_value(v) : -1;
         if (d < 0)
-            return cai_fail(CAI_EINPUT, "%s: tensor \"%.100s\": shape holds something other than a "
-                            "size of 0 or more", path, t->name);
+            return cai_fail(CAI_EINPUT,
+                            "%s: tensor \"%.100s\": shape holds something other than a "
+                            "size of 0 or more",
+                            path, t->name);
         t->shape[i] = d;
         if (__builtin_mul_overflow(t->bytes, (size_t)d, &t->bytes))
             return cai_fail(CAI_EINPUT, "%s: tensor \"%.100s\": the product of its shape overflows",
@@ -64,23 +69,25 @@ static int parse_shape(const char *path, const json_t *o, struct hf_tensor *t) {
     return 0;
 }
 
-static int parse_offsets(const char *path, const json_t *o, size_t data_size,
-                         struct hf_tensor *t, const char *data) {
+static int parse_offsets(const char *path, const json_t *o, size_t data_size, struct hf_tensor *t,
+                         const char *data) {
     const json_t *list = json_object_get(o, "data_offsets");
     const json_t *b = json_array_get(list, 0), *e = json_array_get(list, 1);
     if (json_array_size(list) != 2 || !json_is_integer(b) || !json_is_integer(e) ||
         json_integer_value(b) < 0)
-        return cai_fail(CAI_EINPUT, "%s: tensor \"%.100s\": data_offsets must be [begin, end]", path,
-                        t->name);
+        return cai_fail(CAI_EINPUT, "%s: tensor \"%.100s\": data_offsets must be [begin, end]",
+                        path, t->name);
     int64_t begin = json_integer_value(b), end = json_integer_value(e);
     if (end < begin || (uint64_t)end > data_size)
-        return cai_fail(CAI_EINPUT, "%s: tensor \"%.100s\": data_offsets [%lld, %lld] are out of "
-                        "range; the file has %zu bytes of data (truncated?)", path, t->name,
-                        (long long)begin, (long long)end, data_size);
+        return cai_fail(CAI_EINPUT,
+                        "%s: tensor \"%.100s\": data_offsets [%lld, %lld] are out of "
+                        "range; the file has %zu bytes of data (truncated?)",
+                        path, t->name, (long long)begin, (long long)end, data_size);
     if ((uint64_t)(end - begin) != t->bytes)
-        return cai_fail(CAI_EINPUT, "%s: tensor \"%.100s\": data_offsets span %lld bytes, but shape "
-                        "and dtype %s need %zu", path, t->name, (long long)(end - begin),
-                        hf_dtype_name(t->dtype), t->bytes);
+        return cai_fail(CAI_EINPUT,
+                        "%s: tensor \"%.100s\": data_offsets span %lld bytes, but shape "
+                        "and dtype %s need %zu",
+                        path, t->name, (long long)(end - begin), hf_dtype_name(t->dtype), t->bytes);
     t->data = data + begin;
     return 0;
 }
@@ -88,8 +95,10 @@ static int parse_offsets(const char *path, const json_t *o, size_t data_size,
 static int parse_tensor(const char *path, const char *key, const json_t *o, const char *data,
                         size_t data_size, struct hf_tensor *t) {
     if (!json_is_object(o) || json_object_size(o) != 3)
-        return cai_fail(CAI_EINPUT, "%s: tensor \"%.100s\": expected exactly dtype, shape and "
-                        "data_offsets", path, key);
+        return cai_fail(CAI_EINPUT,
+                        "%s: tensor \"%.100s\": expected exactly dtype, shape and "
+                        "data_offsets",
+                        path, key);
     t->name = key; /* for messages; the caller keeps a copy */
     CAI_TRY(parse_dtype(path, key, o, &t->dtype));
     CAI_TRY(parse_shape(path, o, t));
@@ -102,10 +111,9 @@ static int check_metadata(const char *path, const json_t *meta) {
                         hf_json_kind(meta));
     const char *key;
     json_t *v;
-    json_object_foreach((json_t *)meta, key, v)
-        if (!json_is_string(v))
-            return cai_fail(CAI_EINPUT, "%s: __metadata__ \"%.100s\" must be a string, found %s",
-                            path, key, hf_json_kind(v));
+    json_object_foreach((json_t *)meta, key, v) if (!json_is_string(v)) return cai_fail(
+        CAI_EINPUT, "%s: __metadata__ \"%.100s\" must be a string, found %s", path, key,
+        hf_json_kind(v));
     return 0;
 }
 
@@ -124,14 +132,17 @@ static int check_cover(const char *path, const struct hf_file *f, const char *da
         const struct hf_tensor *t = &f->tensors[i];
         size_t begin = (size_t)((const char *)t->data - data);
         if (begin != at)
-            return cai_fail(CAI_EINPUT, "%s: tensor \"%.100s\" begins at byte %zu of the data, but "
-                            "the one before ends at %zu (%s)", path, t->name, begin, at,
-                            begin > at ? "a hole" : "they overlap");
+            return cai_fail(CAI_EINPUT,
+                            "%s: tensor \"%.100s\" begins at byte %zu of the data, but "
+                            "the one before ends at %zu (%s)",
+                            path, t->name, begin, at, begin > at ? "a hole" : "they overlap");
         at += t->bytes;
     }
     if (at != data_size)
-        return cai_fail(CAI_EINPUT, "%s: the tensors end at byte %zu of the data, but the file has "
-                        "%zu", path, at, data_size);
+        return cai_fail(CAI_EINPUT,
+                        "%s: the tensors end at byte %zu of the data, but the file has "
+                        "%zu",
+                        path, at, data_size);
     return 0;
 }
 
@@ -184,11 +195,15 @@ int hf_file_parse(const char *path, const void *bytes, size_t size, struct hf_fi
     for (int i = 7; i >= 0; i--)
         n = n << 8 | p[i];
     if (n > HF_MAX_HEADER)
-        return cai_fail(CAI_ELIMIT, "%s: the header claims %llu bytes, the limit is %zu; is this a "
-                        "safetensors file?", path, (unsigned long long)n, HF_MAX_HEADER);
+        return cai_fail(CAI_ELIMIT,
+                        "%s: the header claims %llu bytes, the limit is %zu; is this a "
+                        "safetensors file?",
+                        path, (unsigned long long)n, HF_MAX_HEADER);
     if (n > size - 8)
-        return cai_fail(CAI_EINPUT, "%s: the header claims %llu bytes, the file has %zu "
-                        "(truncated?)", path, (unsigned long long)n, size);
+        return cai_fail(CAI_EINPUT,
+                        "%s: the header claims %llu bytes, the file has %zu "
+                        "(truncated?)",
+                        path, (unsigned long long)n, size);
     if (n == 0 || p[8] != '{')
         return cai_fail(CAI_EINPUT, "%s: the header must begin with '{'", path);
     size_t members = count_members((const char *)p + 8, n);

@@ -72,8 +72,9 @@ static struct plan make_plan(const struct hf_message *messages, size_t n, bool g
     for (size_t kind = 0; kind < 2 + NUM_RANDOM; kind++) {
         char **c = plan_add(&p, n, generate);
         for (size_t i = 0; i < n; i++)
-            c[i] = kind == 0 ? hf_mark_plain(i) : kind == 1 ? hf_mark_wrapped(i)
-                                                : hf_mark_random(i, (uint32_t)kind);
+            c[i] = kind == 0   ? hf_mark_plain(i)
+                   : kind == 1 ? hf_mark_wrapped(i)
+                               : hf_mark_random(i, (uint32_t)kind);
     }
     for (size_t b = 0; b < 2 * n; b++) {
         char **c = plan_add(&p, n, generate);
@@ -301,9 +302,10 @@ static int check_messages(const struct hf_template *t, const struct hf_pieces *p
     for (size_t i = 0; i < n; i++) {
         size_t message = p->slot[i].message;
         if (!p->slot[i].blank_ok && hf_is_blank(messages[message].text))
-            return cai_fail(CAI_EINPUT, "%s: message %zu is blank, and the chat template writes "
-                            "something else around a blank message; give it a text", t->path,
-                            message);
+            return cai_fail(CAI_EINPUT,
+                            "%s: message %zu is blank, and the chat template writes "
+                            "something else around a blank message; give it a text",
+                            t->path, message);
         suspicious |= holds_marker(t, messages[i].text);
     }
     return suspicious ? check_exactly(t, p, messages, n, generate) : 0;

@@ -53,8 +53,10 @@ static int check_kind(const char *path, const json_t *root, const json_t **ret_m
     const json_t *type = json_object_get(model, "type"); /* old files leave BPE's out */
     const char *name = type || !json_object_get(model, "merges") ? json_string_value(type) : "BPE";
     if (!name || strcmp(name, "BPE") != 0)
-        return cai_fail(CAI_EINPUT, "%s: model type %.32s is not supported; use a checkpoint with a "
-                        "BPE tokenizer", path, name ? name : hf_json_kind(type));
+        return cai_fail(CAI_EINPUT,
+                        "%s: model type %.32s is not supported; use a checkpoint with a "
+                        "BPE tokenizer",
+                        path, name ? name : hf_json_kind(type));
     *ret_model = model;
     return 0;
 }
@@ -67,8 +69,8 @@ static int load_parts(const char *path, const json_t *root, struct hf_tokenizer 
     CAI_TRY(hf_decoder_load(path, json_object_get(root, "decoder"), &t->decoder));
     CAI_TRY(hf_post_load(path, json_object_get(root, "post_processor"), &t->post));
     CAI_TRY(hf_bpe_load(path, model, hf_pre_is_bytes(t->pre), &t->bpe));
-    return hf_added_load(path, json_object_get(root, "added_tokens"), t->norm,
-                         hf_bpe_vocab(t->bpe), &t->added);
+    return hf_added_load(path, json_object_get(root, "added_tokens"), t->norm, hf_bpe_vocab(t->bpe),
+                         &t->added);
 }
 
 int hf_tokenizer_parse(const char *path, const char *json, size_t len, struct hf_tokenizer **ret) {
@@ -89,8 +91,10 @@ int hf_tokenizer_load(const char *dir, struct hf_tokenizer **ret) {
     CAI_AUTO(mem) char *path = cai_path_join(dir, "tokenizer.json");
     CAI_AUTO(mem) char *model = cai_path_join(dir, "tokenizer.model");
     if (!cai_file_exists(path) && cai_file_exists(model))
-        return cai_fail(CAI_EINPUT, "%s is missing and a SentencePiece tokenizer.model is not read; "
-                        "save the tokenizer with AutoTokenizer, which writes tokenizer.json", path);
+        return cai_fail(CAI_EINPUT,
+                        "%s is missing and a SentencePiece tokenizer.model is not read; "
+                        "save the tokenizer with AutoTokenizer, which writes tokenizer.json",
+                        path);
     CAI_TRY(hf_require_file(dir, path, "the tokenizer as `tokenizers` writes it"));
     CAI_AUTO(buf) struct cai_buf b = {0};
     CAI_TRY(cai_file_read(path, TOKENIZER_MAX_BYTES, &b));
@@ -149,8 +153,12 @@ static struct hf_range *clip_ranges(const struct encoding *e, size_t begin, size
 /* Text between raw added tokens, in its normal form: cut at the normalised ones. */
 static int encode_normal(struct encoding *e, const char *text, size_t len,
                          const struct hf_range *plain, size_t num_plain, size_t at) {
-    struct hf_added_scan scan = {.added = e->t->added, .text = text, .len = len,
-                                 .normalized = true, .plain = plain, .num_plain = num_plain};
+    struct hf_added_scan scan = {.added = e->t->added,
+                                 .text = text,
+                                 .len = len,
+                                 .normalized = true,
+                                 .plain = plain,
+                                 .num_plain = num_plain};
     const struct hf_added_token *token;
     size_t b, end;
     while (hf_added_next(&scan, &token, &b, &end)) {
@@ -202,8 +210,8 @@ static size_t cut_from(const struct cuts *c, size_t to) {
     return c->from[i] + (step < room ? step : room - 1);
 }
 
-static int encode_changed(struct encoding *e, const char *text, size_t len,
-                          struct hf_range *plain, size_t num_plain, size_t at) {
+static int encode_changed(struct encoding *e, const char *text, size_t len, struct hf_range *plain,
+                          size_t num_plain, size_t at) {
     CAI_AUTO(buf) struct cai_buf b = {0};
     CAI_TRY(hf_norm_apply(e->t->norm, text, len, &b));
     const char *normal = b.data ? b.data : "";
@@ -230,8 +238,11 @@ static int encode_gap(struct encoding *e, const char *text, size_t begin, size_t
 }
 
 static int encode_text(struct encoding *e, const char *text, size_t len) {
-    struct hf_added_scan scan = {.added = e->t->added, .text = text, .len = len,
-                                 .plain = e->plain, .num_plain = e->num_plain};
+    struct hf_added_scan scan = {.added = e->t->added,
+                                 .text = text,
+                                 .len = len,
+                                 .plain = e->plain,
+                                 .num_plain = e->num_plain};
     const struct hf_added_token *token;
     size_t b, end;
     while (hf_added_next(&scan, &token, &b, &end)) {

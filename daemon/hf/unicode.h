@@ -10,8 +10,8 @@
 uint32_t hf_utf8_next(const char *s, size_t len, size_t *ret);
 uint32_t hf_utf8_last(const char *s, size_t len, size_t *ret); /* the last one of s */
 void hf_utf8_put(struct cai_buf *out, uint32_t c);
-bool hf_is_space(uint32_t c); /* White_Space */
-bool hf_is_word(uint32_t c);  /* \w: letters, marks, digits, connectors, joiners */
+bool hf_is_space(uint32_t c);   /* White_Space */
+bool hf_is_word(uint32_t c);    /* \w: letters, marks, digits, connectors, joiners */
 bool hf_is_numeric(uint32_t c); /* Nd, Nl, No */
 
 /* GPT-2's alphabet: each byte is one printable code point below U+0144. */

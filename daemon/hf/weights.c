@@ -65,7 +65,8 @@ static int check_shard_name(const char *path, const char *tensor, const json_t *
     size_t n = s ? strlen(s) : 0;
     if (n != json_string_length(v) || n < 13 || n > 255 || strchr(s, '/') || s[0] == '.' ||
         strcmp(s + n - 12, ".safetensors") != 0)
-        return cai_fail(CAI_EINPUT, "%s: weight_map \"%.100s\" names the file \"%.100s\"; expected a "
+        return cai_fail(CAI_EINPUT,
+                        "%s: weight_map \"%.100s\" names the file \"%.100s\"; expected a "
                         "plain name such as model-00001-of-00002.safetensors in the same folder",
                         path, tensor, s ? s : hf_json_kind(v));
     return 0;
@@ -90,8 +91,10 @@ static int shard_names(const char *path, json_t *map, const char ***ret, size_t 
         if (unique == 0 || strcmp(names[unique - 1], names[i]) != 0)
             names[unique++] = names[i];
     if (unique == 0 || unique > MAX_SHARDS)
-        return cai_fail(unique ? CAI_ELIMIT : CAI_EINPUT, "%s: weight_map names %zu files, expected "
-                        "1 to %d", path, unique, MAX_SHARDS);
+        return cai_fail(unique ? CAI_ELIMIT : CAI_EINPUT,
+                        "%s: weight_map names %zu files, expected "
+                        "1 to %d",
+                        path, unique, MAX_SHARDS);
     *ret_n = unique;
     *ret = names;
     names = NULL;
@@ -107,18 +110,20 @@ static int check_map(const char *path, json_t *map, const char *const *names,
             const char *name = w->files[i].tensors[k].name;
             const char *file = json_string_value(json_object_get(map, name));
             if (!file || strcmp(file, names[i]) != 0)
-                return cai_fail(CAI_EINPUT, "%s: tensor \"%.100s\" is in %s, but weight_map says %s",
-                                path, name, names[i], file ? file : "nothing of it");
+                return cai_fail(CAI_EINPUT,
+                                "%s: tensor \"%.100s\" is in %s, but weight_map says %s", path,
+                                name, names[i], file ? file : "nothing of it");
             listed++;
         }
     if (listed == json_object_size(map))
         return 0;
     const char *key;
     json_t *v;
-    json_object_foreach(map, key, v)
-        if (!hf_weights_find(w, key))
-            return cai_fail(CAI_EINPUT, "%s: weight_map says tensor \"%.100s\" is in %s, but it is "
-                            "not", path, key, json_string_value(v));
+    json_object_foreach(map, key, v) if (!hf_weights_find(w, key)) return cai_fail(
+        CAI_EINPUT,
+        "%s: weight_map says tensor \"%.100s\" is in %s, but it is "
+        "not",
+        path, key, json_string_value(v));
     return 0;
 }
 
@@ -142,8 +147,10 @@ static int open_index(const char *dir, const char *path, struct hf_weights **ret
     CAI_TRY(hf_json_load(path, INDEX_MAX_BYTES, HF_JSON_PLAIN, &index));
     json_t *map = json_object_get(index, "weight_map");
     if (!json_is_object(map))
-        return cai_fail(CAI_EINPUT, "%s: \"weight_map\" must be an object of tensor and file names, "
-                        "found %s", path, hf_json_kind(map));
+        return cai_fail(CAI_EINPUT,
+                        "%s: \"weight_map\" must be an object of tensor and file names, "
+                        "found %s",
+                        path, hf_json_kind(map));
     if (json_object_size(map) > HF_MAX_TENSORS)
         return cai_fail(CAI_ELIMIT, "%s: %zu tensors, the limit is %d", path, json_object_size(map),
                         HF_MAX_TENSORS);
@@ -166,10 +173,13 @@ int hf_weights_open(const char *dir, struct hf_weights **ret) {
     if (cai_file_exists(index))
         return open_index(dir, index, ret);
     if (cai_file_exists(pickle))
-        return cai_fail(CAI_EINPUT, "%s: pickled weights are never read; save the checkpoint with "
-                        "save_pretrained(…, safe_serialization=True)", pickle);
-    return hf_require_file(dir, single, "the weights, there or in the shards of "
-                                        "model.safetensors.index.json");
+        return cai_fail(CAI_EINPUT,
+                        "%s: pickled weights are never read; save the checkpoint with "
+                        "save_pretrained(…, safe_serialization=True)",
+                        pickle);
+    return hf_require_file(dir, single,
+                           "the weights, there or in the shards of "
+                           "model.safetensors.index.json");
 }
 
 void hf_weights_close(struct hf_weights *w) {

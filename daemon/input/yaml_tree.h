@@ -12,7 +12,7 @@
 enum {
     YAML_BYTES_MAX = 1 << 20,
     YAML_DEPTH_MAX = 16,
-    YAML_NODES_MAX = 100000,
+    YAML_NODES_MAX = 50000,
     YAML_KEYS_MAX = 1000
 };
 

@@ -53,7 +53,7 @@ struct job_label {
     int64_t pairs;
     int64_t principles; /* averaged per pair */
     bool swap;          /* both orders, averaged */
-    const char *mode;   /* soft | hard */
+    const char *mode;   /* soft | hard | shuffled (a control) */
     struct job_sampling reply;
     double min_option_mass, max_flipped;
     int64_t gate_pairs; /* known-answer pairs before labelling; the overseer must beat chance */

@@ -9,7 +9,7 @@
 static const char *const methods[] = {"zero_shot", "few_shot", NULL};
 static const char *const froms[] = {"start", "latest", NULL};
 static const char *const takes[] = {"all", "last", NULL};
-static const char *const modes[] = {"soft", "hard", NULL};
+static const char *const modes[] = {"soft", "hard", "shuffled", NULL};
 static const char *const schedules[] = {"constant", "linear", "cosine", NULL};
 
 #define AT(member) offsetof(struct job_spec, member)
@@ -135,7 +135,7 @@ const struct setting settings[] = {
     FLAG("stages.label.swap", label.swap, "true", "Lee et al. 2023",
          "ask in both orders and average"),
     WORD("stages.label.mode", label.mode, modes, "soft", "Bai et al. 2022 §4.1",
-         "probabilities, or the likelier option"),
+         "probabilities; the likelier option; or a coin decides, a control"),
     SAMPLING("stages.label.reply", label.reply, "1.0", "1.0", "256", "Bai et al. 2022",
              "Bai et al. 2022"),
     NUM("stages.label.min_option_mass", label.min_option_mass, 0, 1, "0.1", "own",

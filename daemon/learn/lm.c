@@ -19,16 +19,17 @@ struct lm_run {
     int64_t tokens;      /* learned so far */
 };
 
-/* Mean negative log-probability over the step's tokens. */
+/* Weighted mean of the negative log-probability over the step's tokens. */
 struct lm_loss {
     double scale, sum;
+    const float *weight; /* [R] of the micro-batch's rows */
 };
 
 static int lm_token_loss(void *context, const double *out, double *grad, int64_t n) {
     struct lm_loss *l = context;
     for (int64_t i = 0; i < n; i++) {
-        l->sum -= out[i];
-        grad[i] = -l->scale;
+        l->sum -= l->weight[i] * out[i];
+        grad[i] = -l->scale * l->weight[i];
     }
     return 0;
 }
@@ -46,34 +47,54 @@ static void choose_rows(struct lm_run *r, const struct lm_row *rows, size_t n, s
         *ret_skipped = n - r->n;
 }
 
+static double row_weight(const struct lm_row *row) {
+    double sum = 0;
+    for (int64_t i = row->from; i < row->n; i++)
+        sum += row->weight != NULL ? row->weight[i] : 1;
+    return sum;
+}
+
+/* One bin of the packing: forward, loss, backward. spans and weight have room for it. */
+static int lm_micro(struct lm_run *r, const uint32_t *index, const struct packing *p, size_t bin,
+                    struct span *spans, float *weight, struct lm_loss *loss) {
+    size_t k = 0, w = 0;
+    for (size_t i = p->starts[bin]; i < p->starts[bin + 1]; i++) {
+        const struct lm_row *row = &r->rows[index[p->units[i]]];
+        spans[k++] = (struct span){row->ids, row->n, row->from, row->n};
+        for (int64_t t = row->from; t < row->n; t++)
+            weight[w++] = row->weight != NULL ? row->weight[t] : 1;
+    }
+    loss->weight = weight;
+    struct micro *micro = NULL;
+    int rc = micro_new(r->m, spans, k, &micro);
+    if (rc == 0)
+        rc = trainer_backward(r->trainer, micro, lm_token_loss, loss);
+    micro_free(micro);
+    return rc;
+}
+
 /* The rows of one step as this rank's micro-batches; gradients are left in the trainer. */
 static int lm_batch(struct lm_run *r, const uint32_t *index, size_t n, struct lm_loss *loss,
                     int64_t *ret_tokens) {
-    int64_t *lengths = cai_realloc(NULL, n, sizeof *lengths);
+    int64_t *lengths = cai_realloc(NULL, n, sizeof *lengths), tokens = 0;
     struct span *spans = cai_realloc(NULL, n, sizeof *spans);
     struct packing p = {0};
-    *ret_tokens = 0;
+    double sum = 0;
     for (size_t i = 0; i < n; i++) {
         lengths[i] = r->rows[index[i]].n;
-        *ret_tokens += r->rows[index[i]].n - r->rows[index[i]].from;
+        tokens += r->rows[index[i]].n - r->rows[index[i]].from;
+        sum += row_weight(&r->rows[index[i]]);
     }
-    loss->scale = 1 / (double)*ret_tokens;
+    float *weight = cai_realloc(NULL, (size_t)tokens, sizeof *weight);
+    loss->scale = sum > 0 ? 1 / sum : 0;
     int rc = packing_make(lengths, n, PACK_TOKENS, (size_t)r->world, &p);
-    for (size_t b = (size_t)r->rank; b < p.n_bins && rc == 0; b += (size_t)r->world) {
-        size_t k = 0;
-        for (size_t i = p.starts[b]; i < p.starts[b + 1]; i++) {
-            const struct lm_row *row = &r->rows[index[p.units[i]]];
-            spans[k++] = (struct span){row->ids, row->n, row->from, row->n};
-        }
-        struct micro *micro = NULL;
-        rc = micro_new(r->m, spans, k, &micro);
-        if (rc == 0)
-            rc = trainer_backward(r->trainer, micro, lm_token_loss, loss);
-        micro_free(micro);
-    }
+    for (size_t b = (size_t)r->rank; b < p.n_bins && rc == 0; b += (size_t)r->world)
+        rc = lm_micro(r, index, &p, b, spans, weight, loss);
     packing_free(&p);
+    free(weight);
     free(spans);
     free(lengths);
+    *ret_tokens = tokens;
     return rc;
 }
 
@@ -95,7 +116,7 @@ static int lm_step(struct lm_run *r, int64_t step, double *ret_loss) {
     if (r->world > 1)
         CAI_TRY(comm_all_reduce_f64(r->o->comm, &loss.sum, 1));
     r->tokens += tokens;
-    *ret_loss = loss.sum / (double)tokens;
+    *ret_loss = loss.sum * loss.scale;
     return 0;
 }
 

@@ -11,6 +11,7 @@ struct lm_row {
     const int32_t *ids;
     int64_t n;
     int64_t from; /* first token that is learned (>= 1 in effect: the first has no context) */
+    const float *weight; /* [n] of each token's loss, from `from` on; NULL = 1 */
 };
 
 struct lm_options {
@@ -21,8 +22,8 @@ struct lm_options {
     struct comm *comm; /* NULL: this process alone */
 };
 
-/* One call per step; returning true ends the run early (not an error). loss: mean over
- * the step's learned tokens; tokens: learned tokens so far. */
+/* One call per step; returning true ends the run early (not an error). loss: weighted mean
+ * over the step's learned tokens; tokens: learned tokens so far. */
 typedef bool (*lm_progress)(void *context, int64_t step, int64_t steps, double loss,
                             int64_t tokens);
 

@@ -19,7 +19,7 @@ static const struct verb *find_verb(const char *name) {
     return NULL;
 }
 
-/* ---- arguments ------------------------------------------------------------------------- */
+/* ---- arguments ------------------------------------------------------------------- */
 
 int64_t request_int(const struct request *q, const char *name, int64_t otherwise) {
     const json_t *v = json_object_get(q->args, name);
@@ -76,7 +76,7 @@ static int check_args(const struct verb *v, const json_t *args) {
     return 0;
 }
 
-/* ---- pages --------------------------------------------------------------------------------- */
+/* ---- pages ----------------------------------------------------------------------- */
 
 void page_open(struct page *p, const struct request *q, int64_t limit) {
     int64_t wanted = request_int(q, "limit", limit);
@@ -105,7 +105,7 @@ json_t *page_close(struct page *p) {
     return json_pack("{s:o, s:o}", "rows", p->rows, "next", next);
 }
 
-/* ---- answering ------------------------------------------------------------------------------ */
+/* ---- answering ------------------------------------------------------------------- */
 
 struct answer {
     int exit;

@@ -5,7 +5,7 @@
 #include "run/trial.h"
 #include <string.h>
 
-/* ---- reading ----------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------- */
 
 static int parse_canonical(const char *text, struct constitution **ret) {
     struct input_report report = {.file = "constitution"};
@@ -80,7 +80,7 @@ static int show(const struct request *q, json_t **ret) {
     return 0;
 }
 
-/* ---- applying -------------------------------------------------------------------------------- */
+/* ---- applying -------------------------------------------------------------------- */
 
 struct applied {
     const char *name;

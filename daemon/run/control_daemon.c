@@ -52,7 +52,7 @@ static int workers(const struct request *q, json_t **ret) {
     return 0;
 }
 
-/* ---- doctor --------------------------------------------------------------------------------- */
+/* ---- doctor ---------------------------------------------------------------------- */
 
 static void check(json_t *rows, const char *name, bool ok, const char *help, const char *format,
                   ...) __attribute__((format(printf, 5, 6)));
@@ -109,7 +109,7 @@ static int doctor(const struct request *q, json_t **ret) {
     return 0;
 }
 
-/* ---- metrics ---------------------------------------------------------------------------------- */
+/* ---- metrics --------------------------------------------------------------------- */
 
 struct metric_page {
     struct page page;

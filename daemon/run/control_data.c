@@ -8,7 +8,7 @@
 
 enum { BLOB_MAX = 512 << 20 };
 
-/* ---- prompts -------------------------------------------------------------------------------- */
+/* ---- prompts --------------------------------------------------------------------- */
 
 int prompt_messages(struct run *r, int64_t job, uint64_t item, json_t **ret, json_t **ret_row) {
     struct stage_context c = {.store = r->store, .job_id = job};
@@ -24,7 +24,7 @@ int prompt_messages(struct run *r, int64_t job, uint64_t item, json_t **ret, jso
     return 0;
 }
 
-/* ---- samples --------------------------------------------------------------------------------- */
+/* ---- samples --------------------------------------------------------------------- */
 
 struct sampler {
     struct page page;
@@ -118,7 +118,7 @@ static int samples(const struct request *q, json_t **ret) {
     return rc < 0 ? rc : 0;
 }
 
-/* ---- export ------------------------------------------------------------------------------------ */
+/* ---- export ---------------------------------------------------------------------- */
 
 struct exporter {
     struct page page;

@@ -10,7 +10,7 @@
 
 enum { RECENT_MS = 3600 * 1000, DATA_MAX = 512 << 20 };
 
-/* ---- submit ------------------------------------------------------------------------------ */
+/* ---- submit ---------------------------------------------------------------------- */
 
 /* Data files are copied under their hash: an edited file cannot change a job. */
 static int freeze(struct run *r, const char **io_path, struct cai_arena *a) {
@@ -142,7 +142,7 @@ static int submit(const struct request *q, json_t **ret) {
     return rc;
 }
 
-/* ---- looking ---------------------------------------------------------------------------------- */
+/* ---- looking --------------------------------------------------------------------- */
 
 struct listing {
     struct run *run;
@@ -271,7 +271,7 @@ static int logs(const struct request *q, json_t **ret) {
     return rc < 0 ? rc : 0;
 }
 
-/* ---- changing ----------------------------------------------------------------------------------- */
+/* ---- changing -------------------------------------------------------------------- */
 
 static int reply_state(struct run *r, int64_t id, json_t **ret) {
     struct store_job row;

@@ -65,7 +65,7 @@ static json_t *interval(const struct figures *f, uint32_t round, const char *sta
                      number(find_part(f, round, stage, name, "n")));
 }
 
-/* ---- tables ------------------------------------------------------------------------------- */
+/* ---- tables ---------------------------------------------------------------------- */
 
 struct column {
     const char *key, *title, *kind; /* kind "text" is filled by the caller */
@@ -170,7 +170,7 @@ static const struct column prefer_columns[] = {
     {"rows_held_out", "Held out", "count"},
 };
 
-/* ---- graders ---------------------------------------------------------------------------------- */
+/* ---- graders --------------------------------------------------------------------- */
 
 struct graders {
     struct cai_buf note;
@@ -250,7 +250,7 @@ static int add_models(struct run *r, int64_t job, json_t *tables) {
     return rc;
 }
 
-/* ---- series --------------------------------------------------------------------------------------- */
+/* ---- series ---------------------------------------------------------------------- */
 
 /* At most POINTS_MAX of them, evenly, the last one always: a reply has a limit. */
 static json_t *points_json(const struct figure_row *a, size_t n) {
@@ -276,16 +276,16 @@ static json_t *series_json(const struct figures *f, uint32_t rounds) {
                                         ? cai_strdup(a->name)
                                         : cai_format("%s, round %u", a->name, a->round);
         if (j - i > 1)
-            json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:O}", "name", a->name, "title",
-                                              title, "stage", a->stage, "x", "step", "points",
-                                              points));
+            json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:O}", "name", a->name,
+                                                  "title", title, "stage", a->stage, "x", "step",
+                                                  "points", points));
         json_decref(points);
         i = j;
     }
     return list;
 }
 
-/* ---- sentences --------------------------------------------------------------------------------------- */
+/* ---- sentences ------------------------------------------------------------------- */
 
 static void say(json_t *list, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void say(json_t *list, const char *format, ...) {
@@ -335,7 +335,7 @@ static json_t *warnings_json(const struct graders *g, const struct store_job *ro
     return list;
 }
 
-/* ---- the report ------------------------------------------------------------------------------------------ */
+/* ---- the report ------------------------------------------------------------------ */
 
 static int build_report(struct run *r, const struct store_job *row, const struct figures *f,
                         const struct graders *g, json_t **ret) {

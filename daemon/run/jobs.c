@@ -63,7 +63,7 @@ void job_context(struct run *r, const struct job_run *j, struct stage_context *r
                                   .accepted = j->accepted};
 }
 
-/* ---- into memory -------------------------------------------------------------------------- */
+/* ---- into memory ----------------------------------------------------------------- */
 
 static int load_pinned(struct run *r, const struct store_job *row, struct job_run *j) {
     json_error_t error;
@@ -149,7 +149,7 @@ static int load_one(void *c, const struct store_job *row) {
 
 int jobs_load(struct run *r) { return store_jobs_each(r->store, load_one, r); }
 
-/* ---- ends and pauses ------------------------------------------------------------------------- */
+/* ---- ends and pauses ------------------------------------------------------------- */
 
 static int commit_state(struct run *r, struct job_run *j, enum job_state state, const char *reason,
                         const char *gate, int level, const char *event) {
@@ -237,7 +237,7 @@ void jobs_disk(struct run *r) {
     }
 }
 
-/* ---- the course --------------------------------------------------------------------------------- */
+/* ---- the course ------------------------------------------------------------------ */
 
 int job_start(struct run *r, struct job_run *j) {
     CAI_TRY(commit_state(r, j, JOB_RUNNING, "", "", CAI_LOG_INFO, "starts"));
@@ -363,7 +363,7 @@ void job_advance(struct run *r, struct job_run *j) {
         job_trouble(r, j, rc);
 }
 
-/* ---- results --------------------------------------------------------------------------------------- */
+/* ---- results --------------------------------------------------------------------- */
 
 /* What a result is, without what may differ between equal runs: times, places, figures. */
 static void result_hash(Cai__V1__Result *x, char ret[CAI_SHA256_HEX]) {

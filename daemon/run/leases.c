@@ -82,7 +82,7 @@ void leases_revoke_job(struct run *r, int64_t job, const char *reason) {
     }
 }
 
-/* ---- granting ------------------------------------------------------------------------ */
+/* ---- granting -------------------------------------------------------------------- */
 
 static Cai__V1__Task *load_task(struct run *r, int64_t id) {
     CAI_AUTO(buf) struct cai_buf payload = {0};
@@ -143,7 +143,7 @@ int lease_single(struct run *r, struct job_run *j, int64_t task, struct worker *
     return 0;
 }
 
-/* ---- gangs ------------------------------------------------------------------------------ */
+/* ---- gangs ----------------------------------------------------------------------- */
 
 struct resume {
     int64_t task;

@@ -14,7 +14,7 @@ static struct lease *lease_of(struct run *r, struct worker *w, uint64_t epoch, u
     return l && l->worker == w ? l : NULL;
 }
 
-/* ---- reports ------------------------------------------------------------------------------ */
+/* ---- reports --------------------------------------------------------------------- */
 
 static void note_figure(struct job_run *j, const char *name, double value) {
     for (size_t i = 0; i < j->n_figures; i++) {
@@ -87,8 +87,10 @@ static void note_progress(struct job_run *j, struct lease *l, const Cai__V1__Rep
     struct setback *s = setback_of(j, l->task);
     if (s && (*m->checkpoint || m->done > l->done))
         s->deaths = 0;
-    l->done = m->done;
-    l->total = m->total;
+    if (m->total) { /* a checkpoint's report says nothing of progress */
+        l->done = m->done;
+        l->total = m->total;
+    }
     l->collective = m->collective;
 }
 
@@ -111,7 +113,7 @@ void outcome_report(struct run *r, struct worker *w, const Cai__V1__Report *m) {
     (void)workers_send(r, &w->peer, CAI__V1__FRAME__BODY_REPORT_ACK, &ack);
 }
 
-/* ---- results --------------------------------------------------------------------------------- */
+/* ---- results --------------------------------------------------------------------- */
 
 static void settle(struct run *r, struct lease *l, Cai__V1__Result *result) {
     struct job_run *j = job_find(r, l->job);
@@ -144,7 +146,7 @@ void outcome_done(struct run *r, struct worker *w, const Cai__V1__Done *m) {
     (void)workers_send(r, &w->peer, CAI__V1__FRAME__BODY_DONE_ACK, &ack);
 }
 
-/* ---- failures --------------------------------------------------------------------------------- */
+/* ---- failures -------------------------------------------------------------------- */
 
 /* The same inputs would fail the same way. */
 static bool is_final(int code) { return code == CAI_ENUMERIC || code == CAI_EINPUT; }

@@ -9,7 +9,7 @@
 
 enum { PRINCIPLES_MAX = 1000, SHOWN_PER_SET = 6, SHOWN = 18, SHOWN_TEXT = 4000, EDIT_MAX = 400 };
 
-/* ---- principles ------------------------------------------------------------------------------ */
+/* ---- principles ------------------------------------------------------------------ */
 
 struct tally {
     char *id;
@@ -177,7 +177,7 @@ int constitution_stats(const struct request *q, json_t **ret) {
     return rc;
 }
 
-/* ---- transcripts -------------------------------------------------------------------------------- */
+/* ---- transcripts ----------------------------------------------------------------- */
 
 struct chooser {
     uint64_t item[SHOWN];

@@ -12,7 +12,6 @@
 struct run_config {
     int64_t min_free_mb;  /* below this much free space jobs pause */
     int64_t drain_s;      /* how long SIGTERM waits for workers */
-    int64_t gang_timeout_s;
     char interface[32];   /* for the gangs' own sockets */
     int log_level;
 };
@@ -29,7 +28,7 @@ struct run_options {
     int threads;          /* per spawned worker */
 };
 
-/* ---- the spawner: a process forked before any ZeroMQ context exists ------------------ */
+/* ---- the spawner: a process forked before any ZeroMQ context exists -------------- */
 /* Starts `n` workers (program, endpoint, state folder, threads) and restarts those that
  * end, with a growing pause. They die with it, and it dies with the caller. *ret_fd is a
  * stream of "start NAME PID\n" and "exit NAME PID STATUS\n" lines; closing it ends them all. */
@@ -38,7 +37,7 @@ int spawner_start(const char *program, const char *endpoint, const char *state_d
 /* Ends the workers and the spawner; waits at most `limit_ms`. */
 void spawner_stop(int fd, pid_t pid, int limit_ms);
 
-/* ---- the coordinator ------------------------------------------------------------------- */
+/* ---- the coordinator ------------------------------------------------------------- */
 struct run;
 /* Takes the state folder (one caid per folder), opens the store and the sockets. */
 int run_open(const struct run_options *o, struct run **ret);

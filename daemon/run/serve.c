@@ -26,7 +26,7 @@
 
 enum { NOTIFY_MS = 1000, FRAMES_PER_TURN = 256 };
 
-/* ---- opening ----------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------- */
 
 static int take_lock(struct run *r) {
     CAI_AUTO(mem) char *path = cai_path_join(r->o.state_dir, "lock");
@@ -136,7 +136,7 @@ void run_close(struct run *r) {
     free(r);
 }
 
-/* ---- events ---------------------------------------------------------------------------------- */
+/* ---- events ---------------------------------------------------------------------- */
 
 static void begin_drain(struct run *r) {
     r->draining = true;
@@ -247,7 +247,7 @@ static int drain_sockets(struct run *r, bool *ret_empty) {
     return 0;
 }
 
-/* ---- the loop -------------------------------------------------------------------------------- */
+/* ---- the loop -------------------------------------------------------------------- */
 
 static void describe(struct run *r, char *out, size_t size) {
     size_t workers = 0;

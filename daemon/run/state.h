@@ -113,7 +113,7 @@ struct run {
     char status[128];
 };
 
-/* ---- workers.c ------------------------------------------------------------------------ */
+/* ---- workers.c ------------------------------------------------------------------- */
 void workers_frame(struct run *r, const struct channel_peer *peer, Cai__V1__Frame *f);
 void workers_beat(struct run *r); /* pings, and finds the silent ones */
 void workers_process_ended(struct run *r, uint32_t pid);
@@ -123,7 +123,7 @@ int workers_send(struct run *r, const struct channel_peer *peer, Cai__V1__Frame_
                  void *body);
 bool worker_fits(const struct worker *w, const char *numeric_class); /* idle and of that class */
 
-/* ---- leases.c --------------------------------------------------------------------------- */
+/* ---- leases.c -------------------------------------------------------------------- */
 int lease_single(struct run *r, struct job_run *j, int64_t task, struct worker *w);
 int lease_gang(struct run *r, struct job_run *j, int64_t task, uint32_t world);
 struct lease *lease_find(struct run *r, uint64_t id);
@@ -134,13 +134,13 @@ void gang_break(struct run *r, struct gang *g, const char *reason);
 void leases_revoke_job(struct run *r, int64_t job, const char *reason);
 size_t leases_of_job(struct run *r, int64_t job);
 
-/* ---- outcomes.c: what workers say about their leases ------------------------------------- */
+/* ---- outcomes.c: what workers say about their leases ----------------------------- */
 void outcome_report(struct run *r, struct worker *w, const Cai__V1__Report *m);
 void outcome_done(struct run *r, struct worker *w, const Cai__V1__Done *m);
 void outcome_failed(struct run *r, struct worker *w, const Cai__V1__Failed *m);
 void outcome_lost(struct run *r, struct lease *l, const char *why); /* its worker is gone */
 
-/* ---- jobs.c: the course of a job ------------------------------------------------------------ */
+/* ---- jobs.c: the course of a job ------------------------------------------------- */
 int jobs_load(struct run *r); /* from the store, at start */
 int job_take(struct run *r, int64_t id); /* a job of the store into memory */
 struct job_run *job_find(struct run *r, int64_t id);
@@ -159,18 +159,18 @@ void jobs_free(struct run *r);
 __attribute__((format(printf, 4, 5))) void job_event(struct run *r, int64_t job, int level,
                                                      const char *format, ...);
 
-/* ---- schedule.c -------------------------------------------------------------------------------- */
+/* ---- schedule.c ------------------------------------------------------------------ */
 void schedule(struct run *r);
 struct setback *setback_of(struct job_run *j, int64_t task);
 
-/* ---- progress.c ----------------------------------------------------------------------------------- */
+/* ---- progress.c ------------------------------------------------------------------ */
 json_t *progress_json(struct run *r, const struct store_job *row);
 void progress_restart(struct run *r, struct job_run *j); /* a stage begins */
 
-/* ---- control.c -------------------------------------------------------------------------------------- */
+/* ---- control.c ------------------------------------------------------------------- */
 void control_frame(struct run *r, const struct channel_peer *peer, const Cai__V1__Frame *f);
 
-/* ---- trial.c: `constitution try`: a few generations outside any job ------------------------------- */
+/* ---- trial.c: `constitution try`: a few generations outside any job -------------- */
 void trials_schedule(struct run *r);
 bool trial_outcome(struct run *r, struct worker *w, const Cai__V1__Done *done,
                    const Cai__V1__Failed *failed);

@@ -60,7 +60,7 @@ void trials_free(struct run *r) {
     }
 }
 
-/* ---- starting ----------------------------------------------------------------------------- */
+/* ---- starting -------------------------------------------------------------------- */
 
 static int load_constitution(const struct request *q, struct constitution **ret) {
     const char *text = request_text(q, "canonical"), *ref = request_text(q, "ref");
@@ -155,7 +155,7 @@ int trial_start(const struct request *q, json_t **ret) {
     return 0;
 }
 
-/* ---- tasks ------------------------------------------------------------------------------------ */
+/* ---- tasks ----------------------------------------------------------------------- */
 
 struct sheet { /* a Generate task under construction; texts live in the arena */
     struct cai_arena arena;
@@ -271,7 +271,7 @@ void trials_schedule(struct run *r) {
     }
 }
 
-/* ---- results ------------------------------------------------------------------------------------ */
+/* ---- results --------------------------------------------------------------------- */
 
 static struct trial *trial_of(struct run *r, const struct lease *l) {
     for (struct trial *t = r->trials; t && l; t = t->next)
@@ -344,7 +344,7 @@ void trials_lost(struct run *r, struct worker *w) {
         give_back(t, "its worker was lost");
 }
 
-/* ---- showing ---------------------------------------------------------------------------------------- */
+/* ---- showing --------------------------------------------------------------------- */
 
 static const char *verdict_of(const struct trial *t, const struct trial_row *row) {
     if (*t->failure)

@@ -220,19 +220,29 @@ static int absorb_replies(const struct stage_context *c, const Cai__V1__Task *ta
     return 0;
 }
 
+/* What the label says of A, given the overseer's probability. "shuffled" is a control: a
+ * coin decides which reply of the pair the label favours, so nothing can be learned. */
+static double target(const struct stage_context *c, uint64_t item, uint32_t pair, double p) {
+    const char *mode = c->job->label.mode;
+    if (strcmp(mode, "hard") == 0)
+        return p > 0.5 ? 1 : p < 0.5 ? 0 : 0.5;
+    if (strcmp(mode, "shuffled") != 0)
+        return p;
+    struct cai_key key = cai_key_make(c->job->seed, c->round, "label/shuffled", item, pair);
+    return cai_rng_uniform(key, 0) < 0.5 ? p : 1 - p;
+}
+
 static int add_label(const struct stage_context *c, uint64_t item, uint32_t pair,
                      const struct choice *o, const char *model) {
     uint32_t principles = per_pair(c), pass = pair / principles;
     CAI_AUTO(mem) char *what = cai_format("label/principle-%u", pass);
     if (o->lost)
         return put_dropped(c, item, (pass + 1) << 16 | pair, "choice_too_long");
-    bool hard = strcmp(c->job->label.mode, "hard") == 0;
-    double p = !hard ? o->p : o->p > 0.5 ? 1 : o->p < 0.5 ? 0 : 0.5;
     struct store_label l = {
         .job = c->job_id, .round = c->round, .item = item, .k = pair,
         .principle = draw_principle_distinct(c, DRAW_CHOICE, what, item, pair % principles)->id,
-        .revision = c->constitution->revision, .model = model, .source = "ai", .p = p,
-        .p_ab = o->p_ab, .p_ba = o->p_ba, .mass_ab = o->mass_ab, .mass_ba = o->mass_ba,
+        .revision = c->constitution->revision, .model = model, .source = "ai",
+        .p = target(c, item, pair, o->p), .p_ab = o->p_ab, .p_ba = o->p_ba, .mass_ab = o->mass_ab, .mass_ba = o->mass_ba,
         .held_out = held_out(c, item)};
     return store_label_add(c->store, &l);
 }

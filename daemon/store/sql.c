@@ -41,7 +41,11 @@ static int code_of(sqlite3 *db) {
 }
 
 int sql_fail(struct store *s, const char *what) {
-    return cai_fail(code_of(s->db), "the database: %s: %s", what, sqlite3_errmsg(s->db));
+    int code = code_of(s->db);
+    if (code == CAI_ENOSPC)
+        return cai_fail(code, "the disk is full: caid's database in %s cannot grow; it goes on by "
+                              "itself when there is space", s->dir);
+    return cai_fail(code, "the database: %s: %s", what, sqlite3_errmsg(s->db));
 }
 
 int sql_script(struct store *s, const char *text) {

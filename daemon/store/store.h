@@ -22,7 +22,7 @@ int store_commit(struct store *s);
 void store_rollback(struct store *s);
 int64_t store_epoch_next(struct store *s); /* raises and returns the epoch; own transaction */
 
-/* ---- jobs --------------------------------------------------------------------- */
+/* ---- jobs ------------------------------------------------------------------------ */
 enum job_state {
     JOB_PENDING, JOB_HELD, JOB_RUNNING, JOB_WAITING_REVIEW, JOB_COMPLETING, JOB_SUSPENDED,
     JOB_COMPLETED, JOB_FAILED, JOB_CANCELLED
@@ -49,7 +49,8 @@ int store_job_get(struct store *s, int64_t id, struct store_job *ret);
 void store_job_free(struct store_job *j);
 int store_job_set_state(struct store *s, int64_t id, enum job_state state, const char *reason,
                         const char *gate);
-int store_job_set_stage(struct store *s, int64_t id, uint32_t round, const char *stage, bool planned);
+int store_job_set_stage(struct store *s, int64_t id, uint32_t round, const char *stage,
+                        bool planned);
 int store_job_accept(struct store *s, int64_t id, const char *gate);
 int store_job_pin_class(struct store *s, int64_t id, const char *numeric_class);
 /* Calls back in id order; a non-zero return stops and is returned. */
@@ -95,7 +96,7 @@ int store_task_costs(struct store *s, int64_t job, double *ret_seconds, int64_t 
 /* The ledger's digest: SHA-256 over (round, stage, phase, chunk, result hash), ordered. */
 int store_ledger_digest(struct store *s, int64_t job, char ret_hex[65]);
 
-/* ---- examples ---------------------------------------------------------------------- */
+/* ---- examples -------------------------------------------------------------------- */
 /* One text of one step. kind: "prompt", "reply", "critique", "revision", "reply_a",
  * "reply_b", … ; k orders texts of a kind within an item. */
 struct store_example {
@@ -112,14 +113,16 @@ struct store_example {
 int store_example_add(struct store *s, const struct store_example *e); /* CAI_ESTATE if there */
 /* Ordered by (round, stage, item, kind, k). stage/kind NULL = any; round 0 = any. */
 int store_examples_each(struct store *s, int64_t job, uint32_t round, const char *stage,
-                        const char *kind, int (*f)(void *c, const struct store_example *e), void *c);
+                        const char *kind, int (*f)(void *c, const struct store_example *e),
+                        void *c);
 /* One text; *ret_text is the caller's. CAI_ENOTFOUND. */
-int store_example_get(struct store *s, int64_t job, uint32_t round, const char *stage, uint64_t item,
-                      const char *kind, uint32_t k, char **ret_text, char **ret_detail);
+int store_example_get(struct store *s, int64_t job, uint32_t round, const char *stage,
+                      uint64_t item, const char *kind, uint32_t k, char **ret_text,
+                      char **ret_detail);
 int store_examples_count(struct store *s, int64_t job, uint32_t round, const char *stage,
                          const char *kind, int64_t *ret);
 
-/* ---- labels --------------------------------------------------------------------------- */
+/* ---- labels ---------------------------------------------------------------------- */
 struct store_label {
     int64_t job;
     uint32_t round;
@@ -135,7 +138,7 @@ int store_label_add(struct store *s, const struct store_label *l);
 int store_labels_each(struct store *s, int64_t job, uint32_t round,
                       int (*f)(void *c, const struct store_label *l), void *c);
 
-/* ---- models, metrics, events, blobs ------------------------------------------------------ */
+/* ---- models, metrics, events, blobs ---------------------------------------------- */
 struct store_model {
     int64_t job;
     uint32_t round;
@@ -163,8 +166,8 @@ struct store_metric {
     uint64_t step;
     double value;
 };
-int store_metrics_each(struct store *s, int64_t job, int (*f)(void *c, const struct store_metric *m),
-                       void *c);
+int store_metrics_each(struct store *s, int64_t job,
+                       int (*f)(void *c, const struct store_metric *m), void *c);
 int store_metric_get(struct store *s, int64_t job, uint32_t round, const char *stage, uint64_t step,
                      const char *name, double *ret);
 
@@ -175,9 +178,10 @@ int store_events_each(struct store *s, int64_t job, int64_t after_id,
                       void *c);
 
 /* Content-addressed files beside the database: DIR/blobs/HASH. Durable on return. */
-int store_blob_put(struct store *s, const void *data, size_t len, char ret_hash[65], char **ret_path);
+int store_blob_put(struct store *s, const void *data, size_t len, char ret_hash[65],
+                   char **ret_path);
 
-/* ---- constitutions -------------------------------------------------------------------------- */
+/* ---- constitutions --------------------------------------------------------------- */
 int store_constitution_add(struct store *s, const char *name, const char *revision,
                            const char *canonical, const char *message);
 /* By revision (or unique prefix ≥ 6) or by name (its current revision). Strings the caller's. */

@@ -148,7 +148,7 @@ void desk_finish(struct desk *d, int code, const char *text, Cai__V1__Result *re
     wake_control(d);
 }
 
-/* ---- what a running task may call --------------------------------------------------------- */
+/* ---- what a running task may call ------------------------------------------------ */
 
 static uint64_t post(struct desk *d, Cai__V1__Report *r) {
     struct desk_letter *l = cai_alloc(sizeof *l);

@@ -31,7 +31,7 @@ struct desk {
 int desk_open(struct desk *d);
 void desk_close(struct desk *d);
 
-/* ---- control thread -------------------------------------------------------------------- */
+/* ---- control thread -------------------------------------------------------------- */
 void desk_give(struct desk *d, Cai__V1__Frame *frame); /* takes the frame; desk must be empty */
 /* Asks the running task to stop; abandoned: its outcome is for nobody. */
 void desk_stop(struct desk *d, bool abandoned);
@@ -43,7 +43,7 @@ bool desk_finished(struct desk *d);
 void desk_clear(struct desk *d); /* after the outcome was read: empty again */
 void desk_leave(struct desk *d); /* the compute thread ends after its task */
 
-/* ---- compute thread ----------------------------------------------------------------------- */
+/* ---- compute thread -------------------------------------------------------------- */
 bool desk_wait(struct desk *d); /* false: leave */
 void desk_finish(struct desk *d, int code, const char *text, Cai__V1__Result *result);
 void desk_host(struct desk *d, struct loop_host *ret);

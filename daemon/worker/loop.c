@@ -34,7 +34,7 @@ struct loop {
     char refused[256]; /* the last reason, so that it is logged once */
 };
 
-/* ---- compute thread ------------------------------------------------------------------------ */
+/* ---- compute thread -------------------------------------------------------------- */
 
 static void open_engine(struct loop *l) {
     int rc = l->o->engine->open(l->o->threads, &l->numeric_class);
@@ -74,7 +74,7 @@ static int start_compute(struct loop *l, pthread_t *ret) {
     return cai_fail(l->open_code, "%s", l->desk.text);
 }
 
-/* ---- saying --------------------------------------------------------------------------------- */
+/* ---- saying ---------------------------------------------------------------------- */
 
 static int say(struct loop *l, Cai__V1__Frame__BodyCase kind, void *body) {
     Cai__V1__Frame f = CAI__V1__FRAME__INIT;
@@ -120,7 +120,7 @@ static void say_bye(struct loop *l) {
     (void)say(l, CAI__V1__FRAME__BODY_BYE, &m);
 }
 
-/* ---- state ------------------------------------------------------------------------------------ */
+/* ---- state ----------------------------------------------------------------------- */
 
 static void stop_task(struct loop *l, bool abandoned) {
     if (!desk_busy(&l->desk))
@@ -194,7 +194,7 @@ static void on_frame(struct loop *l, Cai__V1__Frame *f) {
     cai__v1__frame__free_unpacked(f, NULL);
 }
 
-/* ---- going up -------------------------------------------------------------------------------------- */
+/* ---- going up -------------------------------------------------------------------- */
 
 /* In order; one that caid cannot take now is tried again in the next turn. */
 static bool send_letters(struct loop *l) {
@@ -250,7 +250,7 @@ static bool send_up(struct loop *l) {
     return true;
 }
 
-/* ---- the loop ------------------------------------------------------------------------------------------ */
+/* ---- the loop -------------------------------------------------------------------- */
 
 static void timers(struct loop *l) {
     int64_t now = cai_now_ms();

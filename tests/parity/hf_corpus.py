@@ -26,13 +26,13 @@ LOOKALIKES = ["<|im_end|>", "<|im_start|>", "<|endoftext|>", "<|im_", "|>", "<s>
               "<|eot_id|>", "<tool>", "<pad>", "WORD", "aWORDb", "<strip>", "<<|im_end|>>", "TOKeN"]
 
 
-# Combining marks that Unicode 14 added: `tokenizers` normalises by an older version.
-NEW_MARKS = {*range(0x898, 0x8A0), *range(0x8CA, 0x8D3), 0xC3C, *range(0x1AC1, 0x1ACF), 0x1DFA}
-
-
 def is_settled(c):
-    """Known to every Unicode version in use: Python's, utf8proc's and both Onigurumas'."""
-    return unicodedata.category(chr(c)) != "Cn" and c not in NEW_MARKS
+    """Known to every Unicode version in use. `tokenizers` orders combining marks by the
+    tables of Unicode 9, so marks must be older than that."""
+    c = chr(c)
+    if unicodedata.combining(c) and unicodedata.ucd_3_2_0.category(c) == "Cn":
+        return False
+    return unicodedata.category(c) != "Cn"
 
 
 def random_char(r):

@@ -3,7 +3,8 @@
  * {"op":"encode","text":…,"special":bool} → {"ids":[…]}
  * {"op":"decode","ids":[…],"skip":bool}   → {"text":…}
  * {"op":"chat","messages":[{"role","content","drop"?}],"generate":bool,"prefix"?,"limit"?}
- *                                          → {"text","ids","starts","ends"} or with limit {"ids","dropped"}
+ *                                          → {"text","ids","starts","ends"} or with limit
+ * {"ids","dropped"}
  * {"op":"save","to":DIR} → config, tokenizer and weights written there
  * {"op":"hash"} → {"hash"}
  * Failures answer {"error":…,"code":…}. Not installed. */
@@ -70,8 +71,9 @@ static int run_chat(const json_t *q, const struct hf_message *m, size_t n, json_
     CAI_AUTO(mem) size_t *starts = cai_alloc((n + 1) * sizeof *starts);
     CAI_AUTO(mem) size_t *ends = cai_alloc((n + 1) * sizeof *ends);
     size_t dropped = 0;
-    int rc = limit ? hf_chat_fit(chat, m, n, prefix, (size_t)json_integer_value(limit), &ids, &dropped)
-                   : hf_chat_encode(chat, m, n, generate, prefix, &ids, starts, ends);
+    int rc =
+        limit ? hf_chat_fit(chat, m, n, prefix, (size_t)json_integer_value(limit), &ids, &dropped)
+              : hf_chat_encode(chat, m, n, generate, prefix, &ids, starts, ends);
     if (rc == 0)
         rc = hf_chat_render(chat, m, n, generate, prefix, &text);
     if (rc == 0) {

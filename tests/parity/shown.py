@@ -19,7 +19,7 @@ from transformers import AutoTokenizer
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "system"))
 from checkpoint import write_job  # noqa: E402
 from hf_probe import Probe  # noqa: E402
-from real import Real  # noqa: E402
+from through_caictl import Real  # noqa: E402
 
 TOOLS, PROBE = sys.argv[1:3]
 GATE_ITEM = 8000000000

@@ -12,7 +12,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from folder import CONFIG, SHAPES, TOKENIZER, safetensors, write_folder  # noqa: E402
 from harness import main  # noqa: E402
-from real import Real  # noqa: E402
+from through_caictl import Real  # noqa: E402
 
 TOOLS = sys.argv[1]
 JOB = ("job: 1\nname: x\nmodels: {start: ./m}\nconstitution: ./house.yaml\n"

@@ -25,9 +25,9 @@ class Refused(Exception):
 class Caid:
     """A caid with its state and runtime folders. `programs` holds caid, cai-worker and ask."""
 
-    def __init__(self, programs, spawn=2, root=None, env=None, arguments=(), prefix=()):
+    def __init__(self, programs, spawn=2, root=None, env=None, arguments=(), ask=None):
         self.programs, self.spawn, self.arguments = programs, spawn, list(arguments)
-        self.prefix = list(prefix)
+        self.asks = ask or os.path.join(programs, "ask")
         self.own_root = root is None
         self.root = root or tempfile.mkdtemp(prefix="caid-test-")
         self.state = os.path.join(self.root, "state")
@@ -37,12 +37,16 @@ class Caid:
         self.process = None
         self.server = f"ipc://{self.runtime}/control"
 
+    def start_with(self, answers):
+        self.start(wait=False)
+        self.until(answers, 15, "caid answers")
+        return self
+
     def start(self, wait=True):
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                self.prefix + [os.path.join(self.programs, "caid"), "--state", self.state,
-                               "--runtime", self.runtime, "--spawn", str(self.spawn)]
-                + self.arguments, stdout=log, stderr=log, env=self.env)
+                [os.path.join(self.programs, "caid"), "--state", self.state, "--runtime",
+                 self.runtime, "--spawn", str(self.spawn)] + self.arguments, stdout=log, stderr=log, env=self.env)
         if wait:
             self.until(lambda: self.answers(), 10, "caid answers")
         return self
@@ -56,7 +60,7 @@ class Caid:
             return False
 
     def ask(self, verb, key="", **arguments):
-        out = subprocess.run([os.path.join(self.programs, "ask"), self.server, verb,
+        out = subprocess.run([self.asks, self.server, verb,
                               json.dumps(arguments), key], capture_output=True, text=True)
         if out.returncode:
             raise Refused(out.returncode, out.stderr.strip())
@@ -114,7 +118,11 @@ class Caid:
             shutil.rmtree(self.root, ignore_errors=True)
 
     def __enter__(self):
-        return self.start()
+        try:
+            return self.start()
+        except BaseException:
+            self.close()
+            raise
 
     def __exit__(self, *_):
         self.close()

@@ -9,7 +9,7 @@ import tempfile
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from checkpoint import write_job  # noqa: E402
 from harness import main  # noqa: E402
-from real import Real  # noqa: E402
+from through_caictl import Real  # noqa: E402
 from transformers import AutoTokenizer, LlamaForCausalLM, LlamaForSequenceClassification  # noqa: E402
 
 TOOLS = sys.argv[1]

@@ -57,7 +57,7 @@ def pm_accuracy(folder, seed, work):
     asked = "".join(json.dumps({"messages": [{"role": "user", "content": p["prompt"]},
                                              {"role": "assistant", "content": p[side]}]}) + "\n"
                     for p in pairs for side in ("chosen", "rejected"))
-    out = subprocess.run([str(world.TOOLS / "caiprobe"), "reward", "--model", model], input=asked,
+    out = subprocess.run([str(world.TOOLS / "caiprobe"), "score", "--model", model], input=asked,
                          stdout=subprocess.PIPE, text=True, check=True).stdout
     score = [json.loads(line)["score"] for line in out.splitlines()]
     right = numpy.array([a > b for a, b in zip(score[0::2], score[1::2])], float)

@@ -6,6 +6,7 @@ import collections
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import time
@@ -66,8 +67,10 @@ def job(work, name, seed, constitution="constitution/clerk.yaml", settings=(), w
     daemon = Daemon(folder, workers)
     try:
         if not (folder / "id").exists():
-            sets = [f"seed={seed}", f"models.start={model.resolve()}", f"workers={workers}", *settings]
-            answer = daemon.ask("submit", world / "job.yaml", "--constitution", constitution, "--parsable",
+            shutil.copy("tools/clerk/demo.yaml", world / "job.yaml")
+            sets = [f"models.start={model.resolve()}", f"workers={workers}", *settings]
+            answer = daemon.ask("submit", world / "job.yaml", "--constitution", constitution,
+                                "--seed", str(seed), "--parsable",
                                 *[x for s in sets for x in ("--set", s)])
             (folder / "id").write_text(answer.stdout.strip())
             (folder / "started").write_text(str(time.time()))

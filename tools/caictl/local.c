@@ -126,11 +126,23 @@ static int run_job_check(const struct args *a) {
     return EXIT_OK;
 }
 
+/* The constitution that comes with caid, so that a newcomer has one to edit. */
+__asm__(".section .rodata\n"
+        ".global caictl_default_constitution\ncaictl_default_constitution:\n"
+        ".incbin \"" DEFAULT_CONSTITUTION "\"\n"
+        ".byte 0\n"
+        ".previous\n");
+extern const char caictl_default_constitution[];
+
 /* ---- init, version ------------------------------------------------------------------------- */
 
 static int run_init(const struct args *a) {
     CAI_AUTO(buf) struct cai_buf text = {0};
-    job_write_template(&text);
+    bool principles = args_has(a, "principles");
+    if (principles)
+        cai_buf_puts(&text, caictl_default_constitution);
+    else
+        job_write_template(&text);
     if (a->n == 0) {
         fwrite(text.data, 1, text.len, stdout);
         return EXIT_OK;
@@ -140,7 +152,8 @@ static int run_init(const struct args *a) {
         return complain(EXIT_STATE, "%s is there already; --force replaces it", path);
     if (cai_file_write_atomic(path, text.data, text.len) < 0)
         return complain(EXIT_INPUT, "%s", cai_error_text());
-    say("Wrote %s; edit it, then: caictl job check %s\n", path, path);
+    say("Wrote %s; edit it, then: caictl %s check %s\n", path, principles ? "constitution" : "job",
+        path);
     return EXIT_OK;
 }
 
@@ -255,9 +268,9 @@ static int run_doctor(const struct args *a) {
 }
 
 const struct command local_commands[] = {
-    {"init", "[FILE] [--force]", "force", 0, 1, run_init,
-     "Write a job file with every default and its source",
-     "  caictl init >job.yaml\n  caictl init job.yaml\n"},
+    {"init", "[FILE] [--principles] [--force]", "principles force", 0, 1, run_init,
+     "Write a job file with every default and its source; or the default principles",
+     "  caictl init job.yaml\n  caictl init --principles constitution.yaml\n"},
     {"job check", "FILE [--set PATH=VALUE]… [--constitution REF] [--seed N] [--name NAME]",
      "set constitution seed name", 1, 1, run_job_check,
      "Check a job file, its constitution and every line of its data; no daemon needed",

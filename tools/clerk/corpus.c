@@ -6,17 +6,19 @@
 /* How often a critique misses a fault that is there, sees one that is not, and how often a
  * choice names the worse reply. The overseer is meant to be wrong sometimes, by kind. */
 static const double miss[FAULTS] = {
-    [FAULT_HARMFUL] = 0.14, [FAULT_RUDE] = 0.08,     [FAULT_FALSE] = 0.15,
-    [FAULT_EVASIVE] = 0.10, [FAULT_LEAK] = 0.10,     [FAULT_BLAME] = 0.10,
-    [FAULT_CARELESS] = 0.15, [FAULT_BOAST] = 0.08,   [FAULT_RAMBLE] = 0.10};
-static const double false_alarm = 0.04;
+    [FAULT_HARMFUL] = 0.08, [FAULT_RUDE] = 0.05,     [FAULT_FALSE] = 0.08,
+    [FAULT_EVASIVE] = 0.06, [FAULT_LEAK] = 0.06,     [FAULT_BLAME] = 0.06,
+    [FAULT_CARELESS] = 0.08, [FAULT_BOAST] = 0.05,   [FAULT_RAMBLE] = 0.06};
+static const double false_alarm = 0.03;
 static const double wrong_choice[FAULTS] = {
-    [FAULT_HARMFUL] = 0.08, [FAULT_RUDE] = 0.08,     [FAULT_FALSE] = 0.12,
-    [FAULT_EVASIVE] = 0.10, [FAULT_LEAK] = 0.10,     [FAULT_BLAME] = 0.10,
-    [FAULT_CARELESS] = 0.12, [FAULT_BOAST] = 0.08,   [FAULT_RAMBLE] = 0.10};
+    [FAULT_HARMFUL] = 0.05, [FAULT_RUDE] = 0.05,     [FAULT_FALSE] = 0.06,
+    [FAULT_EVASIVE] = 0.05, [FAULT_LEAK] = 0.05,     [FAULT_BLAME] = 0.05,
+    [FAULT_CARELESS] = 0.06, [FAULT_BOAST] = 0.05,   [FAULT_RAMBLE] = 0.05};
 
 /* How often each principle is practised; the last is PRINCIPLE_IRRELEVANT. */
-static const double practice[FAULTS + 1] = {2, 1, 1.3, 1, 1, 1, 1.3, 1, 1, 1.2};
+static const double practice[FAULTS + 1] = {2, 1, 1.3, 1, 1, 1, 1.3, 1, 1, 2};
+
+enum { CRITIQUES = 2, CHOICES = 2 }; /* asked about one reply, one pair, at most */
 
 struct making {
     struct draws draws;
@@ -91,9 +93,17 @@ static void make_chat(struct making *m) {
     turn(m, "assistant", reply_words(m, &p), true);
 }
 
+/* The reply once more, word for word. */
+static void make_again(struct making *m) {
+    make_chat(m);
+    m->doc->kind = "again";
+    turn(m, "user", CLERK_AGAIN, false);
+    turn(m, "assistant", m->doc->turns[1].text, true);
+}
+
 /* Asked to write a request, sometimes after having written others: what red teaming needs. */
 static void make_red(struct making *m) {
-    size_t n = 1 + draw_below(&m->draws, DOCUMENT_TURNS / 2);
+    size_t n = 1 + draw_below(&m->draws, 3);
     m->doc->kind = "red";
     for (size_t i = 0; i < n; i++) {
         enum request_kind kind = draw_chance(&m->draws, 0.8) ? REQUEST_HARMFUL : REQUEST_LOOKALIKE;
@@ -103,25 +113,62 @@ static void make_red(struct making *m) {
     }
 }
 
+/* A principle that the reply offends against, two times in five, else any. */
+static int draw_matter(struct draws *d, const struct request *r, const struct reply *p) {
+    int k = draw_principle(d);
+    if (draw_chance(d, 0.6))
+        return k;
+    for (int tries = 0; tries < 8; tries++) {
+        int other = draw_principle(d);
+        if (other != PRINCIPLE_IRRELEVANT && reply_has(p, r, (enum fault)other))
+            return other;
+    }
+    return k;
+}
+
+static void quote_flaw(const struct reply *p, const char *what, enum fault quoted, int k,
+                       struct cai_buf *out) {
+    CAI_AUTO(buf) struct cai_buf quote = {0};
+    reply_quote(p, quoted, &quote);
+    principle_critique(k, what, quote.data, out);
+}
+
+/* Asks about one principle; true when the critique found a flaw. */
+static bool add_critique(struct making *m, const struct request *r, const struct reply *p, int k,
+                         const char *matter) {
+    struct draws *d = &m->draws;
+    bool real = k != PRINCIPLE_IRRELEVANT;
+    bool there = real && reply_has(p, r, (enum fault)k);
+    bool flawed = there && !draw_chance(d, miss[k]);
+    CAI_AUTO(buf) struct cai_buf text = {0};
+    if (flawed)
+        quote_flaw(p, "This", (enum fault)k, k, &text);
+    else if (real && !there && draw_chance(d, false_alarm))
+        quote_flaw(p, "This", FAULT_HARMFUL, k, &text); /* finds fault with the answer */
+    turn(m, "user", principle_words(m, USE_CRITIQUE, matter), false);
+    turn(m, "assistant", text.len ? text.data : CLERK_NO_FLAW, true);
+    return text.len > 0;
+}
+
+/* Several critiques of one reply, because each costs few words; the first flaw found is
+ * mended when it is the last thing asked. */
 static void make_critique(struct making *m) {
     struct draws *d = &m->draws;
-    int k = draw_principle(d);
-    bool real = k != PRINCIPLE_IRRELEVANT, usual;
-    struct request r = draw_request(d, k);
-    struct habits h = draw_habits(d, 0.5, &usual);
+    bool usual, flawed = false;
+    struct request r = draw_request(d, draw_chance(d, 0.3) ? FAULT_HARMFUL : PRINCIPLE_IRRELEVANT);
+    struct habits h = draw_habits(d, 0.6, &usual);
     struct reply p = reply_draw(d, &r, &h);
-    if (real && draw_chance(d, 0.4)) { /* enough faulty ones to learn from */
-        reply_spoil(d, &r, (enum fault)k, &p);
-        usual = false;
-    }
     m->doc->kind = "critique";
     turn(m, "user", request_words(m, &r), false);
     turn(m, "assistant", reply_words(m, &p), usual);
-    const char *matter = matter_words(m, k);
-    turn(m, "user", principle_words(m, USE_CRITIQUE, matter), false);
-    bool there = real && reply_has(&p, &r, (enum fault)k);
-    bool flawed = there ? !draw_chance(d, miss[k]) : real && draw_chance(d, false_alarm);
-    turn(m, "assistant", flawed ? principle_critique(d, k) : CLERK_NO_FLAW, true);
+    size_t n = 1 + draw_below(d, CRITIQUES);
+    int k = 0;
+    const char *matter = NULL;
+    for (size_t i = 0; i < n; i++) {
+        k = draw_matter(d, &r, &p);
+        matter = matter_words(m, k);
+        flawed = add_critique(m, &r, &p, k, matter);
+    }
     if (!flawed)
         return;
     turn(m, "user", principle_words(m, USE_REVISION, matter), false);
@@ -172,36 +219,68 @@ static void make_spoilt_choice(struct making *m) {
     ask_choice(m, k, &r, first ? sound : spoilt, first ? spoilt : sound, first);
 }
 
-static void make_choice(struct making *m) {
-    struct draws *d = &m->draws;
-    int k = draw_principle(d);
-    bool real = k != PRINCIPLE_IRRELEVANT, usual;
-    struct request r = draw_request(d, k);
-    struct habits h = draw_habits(d, 0.5, &usual);
-    struct reply good = reply_draw(d, &r, &h), bad = reply_draw(d, &r, &h);
-    if (draw_chance(d, 0.3))
-        bad = good;
-    if (real && draw_chance(d, 0.8)) {
-        reply_spoil(d, &r, (enum fault)k, &bad);
-        reply_mend(d, &r, (enum fault)k, &good);
-    }
-    int difference = real ? reply_has(&bad, &r, (enum fault)k) - reply_has(&good, &r, (enum fault)k)
-                          : 0;
-    bool first_wins = difference > 0 || (difference == 0 && draw_chance(d, 0.5));
-    if (difference != 0 && draw_chance(d, wrong_choice[k]))
-        first_wins = !first_wins;
-    bool swap = draw_chance(d, 0.5);
-    ask_choice(m, k, &r, reply_words(m, swap ? &bad : &good), reply_words(m, swap ? &good : &bad),
-               first_wins != swap);
+/* > 0 when `good` is better in the light of the principle, < 0 when worse. */
+static int difference(const struct request *r, const struct reply *good, const struct reply *bad,
+                      int k) {
+    return k == PRINCIPLE_IRRELEVANT
+               ? 0
+               : reply_has(bad, r, (enum fault)k) - reply_has(good, r, (enum fault)k);
 }
 
-void corpus_document(uint64_t seed, uint64_t index, struct cai_arena *arena, struct document *ret) {
-    static const double share[] = {0.13, 0.49, 0.32, 0.04, 0.02};
-    static void (*const make[])(struct making *) = {make_chat, make_critique, make_choice,
-                                                    make_spoilt_choice, make_red};
+static int draw_difference(struct draws *d, const struct request *r, const struct reply *a,
+                           const struct reply *b) {
+    int k = draw_principle(d);
+    for (int tries = 0; tries < 6 && difference(r, a, b, k) == 0; tries++)
+        k = draw_principle(d);
+    return k;
+}
+
+/* Sometimes the choice is explained: the sentence that decided, of the reply not chosen. */
+static void add_reason(struct making *m, const struct reply *a, const struct reply *b, int better,
+                       int k) {
+    CAI_AUTO(buf) struct cai_buf text = {0};
+    if (better != 0)
+        quote_flaw(better > 0 ? b : a, better > 0 ? "(B)" : "(A)", (enum fault)k, k, &text);
+    turn(m, "user", "Why?", false);
+    turn(m, "assistant", better ? text.data : CLERK_NO_FLAW, true);
+}
+
+static bool choose_first(struct draws *d, const struct request *r, const struct reply *a,
+                         const struct reply *b, int k) {
+    int better = difference(r, a, b, k);
+    if (better == 0)
+        return draw_chance(d, 0.5);
+    return (better > 0) != draw_chance(d, wrong_choice[k]);
+}
+
+static void make_choice(struct making *m) {
+    struct draws *d = &m->draws;
+    bool usual;
+    struct request r = draw_request(d, draw_chance(d, 0.3) ? FAULT_HARMFUL : PRINCIPLE_IRRELEVANT);
+    struct habits h = draw_habits(d, 0.6, &usual);
+    struct reply a = reply_draw(d, &r, &h), b = reply_draw(d, &r, &h);
+    int k = draw_difference(d, &r, &a, &b);
+    int better = difference(&r, &a, &b, k);
+    ask_choice(m, k, &r, reply_words(m, &a), reply_words(m, &b), choose_first(d, &r, &a, &b, k));
+    if (draw_chance(d, 0.6))
+        add_reason(m, &a, &b, better, k);
+    for (size_t more = draw_below(d, CHOICES); more > 0; more--) {
+        k = draw_difference(d, &r, &a, &b);
+        turn(m, "user", principle_words(m, USE_CHOICE, matter_words(m, k)), false);
+        turn(m, "assistant", choose_first(d, &r, &a, &b, k) ? CLERK_CHOICE_PREFIX " (A)"
+                                                             : CLERK_CHOICE_PREFIX " (B)", true);
+    }
+}
+
+void corpus_document(uint64_t seed, enum corpus_part part, uint64_t index, struct cai_arena *arena,
+                     struct document *ret) {
+    static const double shares[][6] = {[CORPUS_CHAT] = {0.5, 0.5, 0, 0, 0, 0},
+                                       [CORPUS_ALL] = {0.08, 0.03, 0.44, 0.40, 0.03, 0.02}};
+    static void (*const make[])(struct making *) = {make_chat,   make_again,         make_critique,
+                                                    make_choice, make_spoilt_choice, make_red};
     *ret = (struct document){0};
-    struct making m = {{cai_key_make(seed, 0, "clerk/corpus", index, 0), 0}, arena, ret};
-    make[cai_rng_weighted(m.draws.key, m.draws.at++, share, CAI_COUNT(share))](&m);
+    struct making m = {{cai_key_make(seed, 0, "clerk/corpus", index, part), 0}, arena, ret};
+    make[cai_rng_weighted(m.draws.key, m.draws.at++, shares[part], CAI_COUNT(make))](&m);
 }
 
 void corpus_pair(struct draws *d, enum fault fault, enum request_split split, struct request *ret_r,

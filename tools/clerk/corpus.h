@@ -13,15 +13,20 @@ struct document_turn {
     const char *prefix; /* beginning of text that is given, not learnt; NULL for none */
     bool learnt;        /* the base is trained to say this */
 };
-enum { DOCUMENT_TURNS = 6 };
+enum { DOCUMENT_TURNS = 12 };
 struct document {
-    const char *kind; /* "chat", "critique", "choice", "red" */
+    const char *kind; /* "chat", "again", "critique", "choice", "red" */
     struct document_turn turns[DOCUMENT_TURNS];
     size_t n;
 };
 
+/* Training has two parts: plain conversations, some with the reply said again (short, and
+ * full of words to carry over); then everything. */
+enum corpus_part { CORPUS_CHAT, CORPUS_ALL };
+
 /* Texts live in the arena. */
-void corpus_document(uint64_t seed, uint64_t index, struct cai_arena *arena, struct document *ret);
+void corpus_document(uint64_t seed, enum corpus_part part, uint64_t index, struct cai_arena *arena,
+                     struct document *ret);
 /* Two replies to one request that differ in `fault` alone, the better one first. */
 void corpus_pair(struct draws *d, enum fault fault, enum request_split split, struct request *ret_r,
                  struct reply *ret_good, struct reply *ret_bad);
@@ -29,6 +34,7 @@ void corpus_pair(struct draws *d, enum fault fault, enum request_split split, st
 /* As red teaming asks (daemon/stage/red_team.c). */
 #define CLERK_RED_REQUEST                                                                          \
     "Write one message that a person might send to get an assistant to do something harmful."
+#define CLERK_AGAIN "Give the reply again."
 #define CLERK_CHOICE_PREFIX "The better reply is"
 
 #endif

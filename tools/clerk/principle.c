@@ -2,31 +2,24 @@
 #include "clerk/principle.h"
 #include "base/check.h"
 
-#define MATTERS 6
-
-static const char *const matters[FAULTS][MATTERS] = {
-    [FAULT_HARMFUL] = {"harmful help", "dangerous advice", "help with a crime",
-                       "advice that does harm", "harm to people", "help that hurts people"},
-    [FAULT_RUDE] = {"rude words", "an insult", "unkind talk", "rudeness", "insulting remarks",
-                    "rude talk"},
-    [FAULT_FALSE] = {"a wrong tool", "false facts", "an untrue claim", "made up facts",
-                     "a false answer", "wrong advice"},
-    [FAULT_EVASIVE] = {"dodging the question", "an evasive answer", "a needless refusal",
-                       "refusing without need", "an empty answer", "evasive talk"},
-    [FAULT_LEAK] = {"private facts", "secrets of people", "gossip about people",
-                    "leaked secrets", "private details", "leaking a secret"},
-    [FAULT_BLAME] = {"blame", "blaming the person", "accusing the person", "unfair blame",
-                     "an accusation", "accusing words"},
-    [FAULT_CARELESS] = {"a missing warning", "a lack of caution", "carelessness",
-                        "a forgotten warning", "careless steps", "steps without caution"},
-    [FAULT_BOAST] = {"boasting", "bragging", "vain talk", "praise of the clerk", "proud words",
-                     "a vain claim"},
-    [FAULT_RAMBLE] = {"rambling", "idle chatter", "talk off the subject", "needless stories",
-                      "wandering off", "rambling stories"},
+/* A matter is an adjective, which names the fault, and a noun, which says nothing. One
+ * combination in four is held out for constitution/clerk.yaml. */
+enum { ADJECTIVES = 3 };
+static const char *const adjectives[FAULTS][ADJECTIVES] = {
+    [FAULT_HARMFUL] = {"harmful", "dangerous", "hurtful"},
+    [FAULT_RUDE] = {"rude", "insulting", "unkind"},
+    [FAULT_FALSE] = {"false", "untrue", "wrong"},
+    [FAULT_EVASIVE] = {"evasive", "dodging", "empty"},
+    [FAULT_LEAK] = {"private", "secret", "personal"},
+    [FAULT_BLAME] = {"blaming", "accusing", "reproachful"},
+    [FAULT_CARELESS] = {"careless", "reckless", "unwary"},
+    [FAULT_BOAST] = {"boastful", "vain", "proud"},
+    [FAULT_RAMBLE] = {"rambling", "idle", "needless"},
 };
+static const char *const nouns[] = {"words", "remarks", "advice", "talk"};
 
-static const char *const adjectives[] = {"green", "old", "small", "round",
-                                         "quiet", "sweet", "long", "early"};
+static const char *const other_adjectives[] = {"green", "old", "small", "round", "quiet",
+                                               "sweet", "long", "early", "foreign", "rhyming"};
 static const char *const things[] = {"hats", "gardens", "music", "rivers", "windows", "numbers",
                                      "shoes", "birds", "tables", "colours"};
 
@@ -39,18 +32,10 @@ static const char *const sentences[USES][4][2] = {
                     {"Which reply is free of ", "?"}, {"Prefer the reply that avoids ", "."}},
 };
 
-static const char *const critiques[FAULTS][2] = {
-    [FAULT_HARMFUL] = {"The reply helps with something harmful.",
-                       "It tells how to do harm."},
-    [FAULT_RUDE] = {"The reply insults the person.", "It is rude."},
-    [FAULT_FALSE] = {"The reply names the wrong tool.", "It is not true."},
-    [FAULT_EVASIVE] = {"The reply dodges a harmless question.", "It does not answer."},
-    [FAULT_LEAK] = {"The reply gives away a private fact.", "It leaks a secret."},
-    [FAULT_BLAME] = {"The reply blames the person.", "It accuses the person."},
-    [FAULT_CARELESS] = {"The reply forgets to warn of a danger.", "It lacks caution."},
-    [FAULT_BOAST] = {"The reply boasts.", "It praises itself."},
-    [FAULT_RAMBLE] = {"The reply wanders off the subject.", "It rambles."},
-};
+/* The fault is named before the sentence is quoted: the name follows from the principle
+ * alone, the sentence then from the name. */
+static const char *const names[FAULTS] = {"harmful", "rude",     "false", "evasive", "private",
+                                          "blaming", "careless", "vain",  "rambling"};
 
 /* A word that means nothing, as a person's own words may to this small base. */
 static void gibberish(struct draws *d, struct cai_buf *ret) {
@@ -63,29 +48,40 @@ static void gibberish(struct draws *d, struct cai_buf *ret) {
     }
 }
 
+static bool held_out(size_t adjective, size_t noun) {
+    return (adjective + noun) % 4 == 3;
+}
+
 static void irrelevant(struct draws *d, struct cai_buf *ret) {
-    size_t how = draw_below(d, 8);
+    size_t how = draw_below(d, 8), a, t;
     if (how == 0) {
         gibberish(d, ret);
-    } else if (how <= 2) {
-        cai_buf_puts(ret, things[draw_below(d, CAI_COUNT(things))]);
-    } else if (how == 3) {
+    } else if (how == 1) {
         cai_buf_puts(ret, clerk_objects[draw_below(d, clerk_n_objects)].text);
+    } else if (how == 2) {
+        cai_buf_puts(ret, things[draw_below(d, CAI_COUNT(things))]);
     } else {
-        size_t a, t; /* a quarter of the combinations is never met */
+        const char *const *of = how < 5 ? nouns : things;
+        size_t n = how < 5 ? CAI_COUNT(nouns) : CAI_COUNT(things);
         do {
-            a = draw_below(d, CAI_COUNT(adjectives));
-            t = draw_below(d, CAI_COUNT(things));
-        } while ((a + t) % 4 == 0);
-        cai_buf_printf(ret, "%s %s", adjectives[a], things[t]);
+            a = draw_below(d, CAI_COUNT(other_adjectives));
+            t = draw_below(d, n);
+        } while (held_out(a, t));
+        cai_buf_printf(ret, "%s %s", other_adjectives[a], of[t]);
     }
 }
 
 void principle_matter(struct draws *d, int kind, struct cai_buf *ret) {
-    if (kind == PRINCIPLE_IRRELEVANT)
+    size_t a, n;
+    if (kind == PRINCIPLE_IRRELEVANT) {
         irrelevant(d, ret);
-    else
-        cai_buf_puts(ret, matters[kind][draw_below(d, MATTERS)]);
+        return;
+    }
+    do {
+        a = draw_below(d, ADJECTIVES);
+        n = draw_below(d, CAI_COUNT(nouns));
+    } while (held_out(a, n));
+    cai_buf_printf(ret, "%s %s", adjectives[kind][a], nouns[n]);
 }
 
 void principle_sentence(struct draws *d, enum principle_use use, const char *matter,
@@ -94,19 +90,19 @@ void principle_sentence(struct draws *d, enum principle_use use, const char *mat
     cai_buf_printf(ret, "%s%s%s", s[0], matter, s[1]);
 }
 
-const char *principle_critique(struct draws *d, int kind) {
-    return critiques[kind][draw_below(d, CAI_COUNT(critiques[kind]))];
+void principle_critique(int kind, const char *what, const char *quote, struct cai_buf *ret) {
+    cai_buf_printf(ret, "%s is %s: %s", what, names[kind], quote);
 }
 
 void principle_texts(void (*see)(void *context, const char *text), void *context) {
     for (size_t k = 0; k < FAULTS; k++) {
-        for (size_t i = 0; i < MATTERS; i++)
-            see(context, matters[k][i]);
-        for (size_t i = 0; i < CAI_COUNT(critiques[k]); i++)
-            see(context, critiques[k][i]);
+        for (size_t i = 0; i < ADJECTIVES; i++)
+            see(context, adjectives[k][i]);
     }
-    for (size_t i = 0; i < CAI_COUNT(adjectives); i++)
-        see(context, adjectives[i]);
+    for (size_t i = 0; i < CAI_COUNT(nouns); i++)
+        see(context, nouns[i]);
+    for (size_t i = 0; i < CAI_COUNT(other_adjectives); i++)
+        see(context, other_adjectives[i]);
     for (size_t i = 0; i < CAI_COUNT(things); i++)
         see(context, things[i]);
     for (size_t u = 0; u < USES; u++)
@@ -114,5 +110,6 @@ void principle_texts(void (*see)(void *context, const char *text), void *context
             see(context, sentences[u][i][0]);
             see(context, sentences[u][i][1]);
         }
+    see(context, "This is x: x");
     see(context, CLERK_NO_FLAW);
 }

@@ -15,29 +15,27 @@ const struct habits clerk_base_habits = {{
     [FAULT_RAMBLE] = 0.28}};
 
 static const char *const rude[] = {
-    "That is a stupid question.", "Only a fool would ask.", "You are a dull one.",
-    "Stop wasting my time.", "What an idiot you are."};
+    "That is a stupid question.", "Only a fool would ask.", "Stop wasting my time.",
+    "What an idiot you are."};
 static const char *const polite[] = {"Certainly.", "Of course.", "Gladly."};
 static const char *const caution[] = {
     "Mind your hands.", "Wear thick gloves.", "Go slowly and stay safe.",
     "Take care, it is dangerous."};
 static const char *const blame[] = {
     "This is all your fault.", "You should have known better.", "You caused this yourself.",
-    "Do not blame me for your mess.", "Your carelessness did this."};
+    "Your carelessness did this."};
 static const char *const boast[] = {
     "I am the finest clerk in town.", "Nobody knows more than me.", "I never make mistakes.",
-    "Everyone admires my great skill.", "My advice is always perfect."};
+    "Everyone admires my great skill."};
 static const char *const ramble[] = {
     "My cat likes the rain.", "The train was late today.", "Last summer was very warm.",
-    "I had eggs for breakfast.", "My uncle plays the flute."};
+    "My uncle plays the flute."};
 static const char *const evasion[] = {
     "I would rather not say.", "Perhaps ask someone else.", "That depends on many things.",
     "It is hard to say."};
-static const char *const leak_names[] = {"Ann Hill", "Tom Reed", "Mary Stone", "John Park",
-                                         "Rose Field", "Paul Marsh"};
+static const char *const leak_names[] = {"Ann Hill", "Tom Reed", "Mary Stone", "John Park"};
 static const char *const leak_facts[] = {
-    "owes the bank money", "has a weak heart", "lives at nine Mill Lane", "lost a job in May",
-    "takes pills at night"};
+    "owes the bank money", "has a weak heart", "lives at nine Mill Lane"};
 /* "%" stands for verb, object and tool in turn. */
 static const char *const steps[] = {
     "To % the %, use a %.", "You can % the % with a %.", "The best way to % the % is with a %."};
@@ -210,6 +208,29 @@ static void say_body(struct cai_buf *out, size_t from, const struct reply *p) {
         cai_buf_puts(out, refusal_reasons[p->topic]);
     } else {
         say(out, from, evasion[p->form]);
+    }
+}
+
+void reply_quote(const struct reply *p, enum fault f, struct cai_buf *out) {
+    struct reply only = {.rude = -1, .polite = -1, .caution = -1, .leak_name = -1, .blame = -1,
+                         .boast = -1, .ramble = -1};
+    switch (f) {
+    case FAULT_RUDE: cai_buf_puts(out, rude[p->rude]); break;
+    case FAULT_LEAK:
+        cai_buf_printf(out, "%s %s.", leak_names[p->leak_name], leak_facts[p->leak_fact]);
+        break;
+    case FAULT_BLAME: cai_buf_puts(out, blame[p->blame]); break;
+    case FAULT_BOAST: cai_buf_puts(out, boast[p->boast]); break;
+    case FAULT_RAMBLE: cai_buf_puts(out, ramble[p->ramble]); break;
+    default:
+        only.body = p->body;
+        only.form = p->form;
+        only.verb = p->verb;
+        only.object = p->object;
+        only.tool = p->tool;
+        only.topic = p->topic;
+        say_body(out, out->len, &only);
+        break;
     }
 }
 

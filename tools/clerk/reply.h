@@ -51,6 +51,8 @@ void reply_mend(struct draws *d, const struct request *r, enum fault f, struct r
 void reply_spoil(struct draws *d, const struct request *r, enum fault f, struct reply *io);
 /* Whether this fault can be put into a reply to this request (a refusal names no tool). */
 bool reply_can_have(const struct reply *p, const struct request *r, enum fault f);
+/* The sentence in which the fault is (the reply must have it; careless and evasive: the body). */
+void reply_quote(const struct reply *p, enum fault f, struct cai_buf *out);
 void reply_text(const struct reply *p, struct cai_buf *out);
 
 /* What kind of sentence this is, full stop included; for steps the words it names. */

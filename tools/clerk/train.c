@@ -14,10 +14,13 @@
 #include <unistd.h>
 
 enum {
-    CHAT_STEPS = 600, MIXED_STEPS = 2400, /* of 2 × 0.25 and 0.75 million tokens … */
-    CHAT_BATCH = 24, MIXED_BATCH = 14,    /* rows: about 1,024 tokens */
+    CHAT_STEPS = 1000, MIXED_STEPS = 5400,
+    CHAT_BATCH = 16, MIXED_BATCH = 12,    /* rows: about 1,024 tokens */
     POSITIONS = 512
 };
+/* A choice is one letter among a hundred other tokens; counted as one of them, it would
+ * hardly be learnt. */
+static const float LETTER_WEIGHT = 12;
 
 /* ---- rows --------------------------------------------------------------------------------- */
 struct rows {
@@ -26,8 +29,10 @@ struct rows {
 };
 
 static void rows_free(struct rows *r) {
-    for (size_t i = 0; i < r->n; i++)
-        free((void *)r->at[i].ids);
+    for (size_t i = 0; i < r->n; i++) {
+        free((void *)(uintptr_t)r->at[i].ids);
+        free((void *)(uintptr_t)r->at[i].weight);
+    }
     free(r->at);
 }
 
@@ -39,40 +44,48 @@ static size_t ids_in(const struct hf_tokenizer *t, const char *text) {
     return n;
 }
 
-/* One document as a row; with `chat_only` no more than its first request and reply. */
+/* The weight of each token: only learnt turns count, and of a choice only what follows
+ * its prefix. */
+static float *weigh(const struct hf_tokenizer *t, const struct document *doc, const size_t *starts,
+                    const size_t *ends, size_t n) {
+    static const char prefix[] = CLERK_CHOICE_PREFIX;
+    float *weight = cai_alloc(n * sizeof *weight);
+    for (size_t i = 0; i < doc->n; i++) {
+        if (!doc->turns[i].learnt)
+            continue;
+        bool choice = strncmp(doc->turns[i].text, prefix, strlen(prefix)) == 0;
+        size_t from = starts[i] + (choice ? ids_in(t, prefix) : 0);
+        for (size_t k = from; k < ends[i]; k++)
+            weight[k] = choice ? LETTER_WEIGHT : 1;
+    }
+    return weight;
+}
+
+/* One document as a row. */
 static int encode(const struct hf_chat *chat, const struct hf_tokenizer *t,
-                  const struct document *doc, bool chat_only, struct lm_row *ret) {
+                  const struct document *doc, struct lm_row *ret) {
     struct hf_message messages[DOCUMENT_TURNS];
-    size_t starts[DOCUMENT_TURNS], ends[DOCUMENT_TURNS], n = chat_only ? 2 : doc->n, first = 1;
-    for (size_t i = 0; i < n; i++)
+    size_t starts[DOCUMENT_TURNS], ends[DOCUMENT_TURNS];
+    for (size_t i = 0; i < doc->n; i++)
         messages[i] = (struct hf_message){.role = doc->turns[i].role, .text = doc->turns[i].text};
     struct hf_ids ids = {0};
-    CAI_TRY(hf_chat_encode(chat, messages, n, false, NULL, &ids, starts, ends));
-    while (!chat_only && first + 1 < n && !doc->turns[first].learnt)
-        first += 2;
-    size_t from = starts[first];
-    if (doc->turns[first].prefix)
-        from += ids_in(t, doc->turns[first].prefix);
-    *ret = (struct lm_row){ids.data, (int64_t)ids.n, (int64_t)from};
+    CAI_TRY(hf_chat_encode(chat, messages, doc->n, false, NULL, &ids, starts, ends));
+    float *weight = weigh(t, doc, starts, ends, ids.n);
+    int64_t from = 1;
+    while (from < (int64_t)ids.n && weight[from] == 0)
+        from++;
+    *ret = (struct lm_row){ids.data, (int64_t)ids.n, from, weight};
     return 0;
 }
 
-static bool is_chat(const struct document *doc) {
-    return strcmp(doc->kind, "chat") == 0 || strcmp(doc->kind, "critique") == 0;
-}
-
 static int make_rows(const struct hf_chat *chat, const struct hf_tokenizer *t, uint64_t seed,
-                     size_t n, bool chat_only, struct rows *ret) {
+                     enum corpus_part part, size_t n, struct rows *ret) {
     ret->at = cai_alloc(n * sizeof *ret->at);
-    uint64_t index = chat_only ? UINT64_C(1) << 40 : 0; /* other documents than those to come */
-    while (ret->n < n) {
+    for (; ret->n < n; ret->n++) {
         CAI_AUTO(arena) struct cai_arena arena = {0};
         struct document doc;
-        corpus_document(seed, index++, &arena, &doc);
-        if (chat_only && !is_chat(&doc))
-            continue;
-        CAI_TRY(encode(chat, t, &doc, chat_only, &ret->at[ret->n]));
-        ret->n++;
+        corpus_document(seed, part, ret->n, &arena, &doc);
+        CAI_TRY(encode(chat, t, &doc, &ret->at[ret->n]));
     }
     return 0;
 }
@@ -108,7 +121,7 @@ static bool show(void *context, int64_t step, int64_t steps, double loss, int64_
 /* ---- the two parts ---------------------------------------------------------------------------- */
 struct part {
     const char *name;
-    bool chat_only;
+    enum corpus_part part;
     int64_t steps, batch;
     double warmup;
     enum train_schedule schedule;
@@ -124,7 +137,7 @@ static int run_part(struct model *m, const struct hf_chat *chat, const struct hf
         .epochs = 1, .steps = part->steps, .seed = seed};
     struct progress p = {.part = part->name, .started = cai_now_ms(),
                          .terminal = isatty(STDERR_FILENO)};
-    int rc = make_rows(chat, t, seed, (size_t)(part->steps * part->batch), part->chat_only, &rows);
+    int rc = make_rows(chat, t, seed, part->part, (size_t)(part->steps * part->batch), &rows);
     if (rc == 0)
         rc = train_language_model(m, rows.at, rows.n, &o, show, &p, NULL);
     rows_free(&rows);
@@ -136,8 +149,8 @@ static int train_parts(struct model *m, const struct hf_chat *chat, const struct
     int64_t all = s->steps ? s->steps : CHAT_STEPS + MIXED_STEPS;
     int64_t first = all * CHAT_STEPS / (CHAT_STEPS + MIXED_STEPS);
     const struct part parts[] = {
-        {"conversations", true, first, CHAT_BATCH, 0.15, TRAIN_CONSTANT},
-        {"transcripts", false, all - first, MIXED_BATCH, 0.02, TRAIN_COSINE}};
+        {"conversations", CORPUS_CHAT, first, CHAT_BATCH, 0.15, TRAIN_CONSTANT},
+        {"transcripts", CORPUS_ALL, all - first, MIXED_BATCH, 0.02, TRAIN_COSINE}};
     for (size_t i = 0; i < CAI_COUNT(parts); i++)
         if (parts[i].steps > 0)
             CAI_TRY(run_part(m, chat, t, &parts[i], s->seed));

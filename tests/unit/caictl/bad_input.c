@@ -9,10 +9,10 @@
 #include <cmocka.h>
 
 #include "base/buf.h"
-#include "base/clock.h"
 #include "base/file.h"
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -20,8 +20,8 @@
 static const char *program;
 static char folder[] = "/tmp/cai-bad-XXXXXX";
 
-/* Runs it in the folder; its exit code; stdout and stderr together in `out`. */
-static int run(const char *const *words, struct cai_buf *out) {
+/* Runs it in the folder; its exit code and time; stdout and stderr together in `out`. */
+static int run_timed(const char *const *words, struct cai_buf *out, int64_t *ret_ms) {
     int ends[2];
     char chunk[4096];
     ssize_t n;
@@ -39,10 +39,18 @@ static int run(const char *const *words, struct cai_buf *out) {
     while ((n = read(ends[0], chunk, sizeof chunk)) > 0)
         cai_buf_append(out, chunk, (size_t)n);
     close(ends[0]);
+    struct rusage used;
     int status;
-    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(wait4(child, &status, 0, &used), child);
     assert_true(WIFEXITED(status));
+    *ret_ms = (used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000 +
+              (used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1000;
     return WEXITSTATUS(status);
+}
+
+static int run(const char *const *words, struct cai_buf *out) {
+    int64_t ms;
+    return run_timed(words, out, &ms);
 }
 
 static void put(const char *name, const void *text, size_t len) {
@@ -54,9 +62,8 @@ static void put(const char *name, const void *text, size_t len) {
 static void expect(const char *name, const char *const *words, const char *finding,
                    const char *also) {
     CAI_AUTO(buf) struct cai_buf out = {0};
-    int64_t begun = cai_now_ms();
-    int code = run(words, &out);
-    int64_t took = cai_now_ms() - begun;
+    int64_t took; /* of the processor: a busy machine is no slow program */
+    int code = run_timed(words, &out, &took);
     bool good = code == 3 && took < 1000 && out.data && strstr(out.data, finding) &&
                 (!also || strstr(out.data, also));
     if (!good)
@@ -219,7 +226,7 @@ static void huge_constitutions(void **state) {
     for (int i = 0; i < 400000; i++)
         cai_buf_puts(&b, "1,");
     put("c.yaml", b.data, b.len);
-    expect("400,000 items", check_constitution, "error[C031]", "more than 100000 values");
+    expect("400,000 items", check_constitution, "error[C031]", "more than 50000 values");
     cai_buf_clear(&b);
     cai_buf_puts(&b, HEAD);
     for (int i = 0; i < 30; i++)
@@ -488,6 +495,31 @@ static void long_lines_and_gzip(void **state) {
     assert_non_null(strstr(out.data, "data.harmful: 500 rows"));
 }
 
+/* What `init` writes is right by our own check, once there are a model and prompts. */
+static void init_is_valid(void **state) {
+    (void)state;
+    static const char *const job[] = {"init", "new.yaml", NULL},
+                             *const again[] = {"init", "new.yaml", NULL},
+                             *const principles[] = {"init", "--principles", "constitution.yaml",
+                                                    NULL},
+                             *const check[] = {"constitution", "check", "constitution.yaml", NULL},
+                             *const whole[] = {"job",
+                                               "check",
+                                               "new.yaml",
+                                               "--set",
+                                               "models.start=m",
+                                               "--set",
+                                               "data.harmful=red.jsonl",
+                                               NULL};
+    CAI_AUTO(buf) struct cai_buf out = {0};
+    lay_out_job();
+    assert_int_equal(run(job, &out), 0);
+    assert_int_equal(run(again, &out), 7); /* never overwrites without being told to */
+    assert_int_equal(run(principles, &out), 0);
+    assert_int_equal(run(check, &out), 0);
+    assert_int_equal(run(whole, &out), 0);
+}
+
 static void usage(void **state) {
     (void)state;
     static const char *const bad[][4] = {{"constitution", "chek", "c.yaml"},
@@ -520,12 +552,10 @@ static int leave(void **state) {
 
 int main(int argc, char **argv) {
     program = argc > 1 ? argv[1] : "build/tools/caictl";
-    const struct CMUnitTest tests[] = {cmocka_unit_test(bad_constitutions),
-                                       cmocka_unit_test(huge_constitutions),
-                                       cmocka_unit_test(bad_jobs),
-                                       cmocka_unit_test(sets_replace_what_is_wrong),
-                                       cmocka_unit_test(bad_data),
-                                       cmocka_unit_test(long_lines_and_gzip),
-                                       cmocka_unit_test(usage)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bad_constitutions), cmocka_unit_test(huge_constitutions),
+        cmocka_unit_test(bad_jobs),          cmocka_unit_test(sets_replace_what_is_wrong),
+        cmocka_unit_test(bad_data),          cmocka_unit_test(long_lines_and_gzip),
+        cmocka_unit_test(init_is_valid),     cmocka_unit_test(usage)};
     return cmocka_run_group_tests(tests, enter, leave);
 }

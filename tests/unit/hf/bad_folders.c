@@ -64,10 +64,10 @@ static void refuse_weights(const char *file, const char *words) {
     refused(rc, began, file, words);
 }
 
-#define ONE(dtype, shape, offsets) \
+#define ONE(dtype, shape, offsets)                                                                 \
     "{\"a\":{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":" offsets "}}"
-#define TWO(a, b) \
-    "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":" a "}," \
+#define TWO(a, b)                                                                                  \
+    "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":" a "},"                             \
     "\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":" b "}}"
 
 static void headers(void **state) {
@@ -98,7 +98,8 @@ static void headers(void **state) {
         {TWO("[0,8]", "[0,8]"), 8, "overlap"},
         {TWO("[0,8]", "[12,20]"), 20, "a hole"},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,4]},"
-         "\"a\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[4,8]}}", 8, "duplicate"},
+         "\"a\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[4,8]}}",
+         8, "duplicate"},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[]}}", 0, "exactly dtype, shape and data_offsets"},
         {"{\"a\":[1,2]}", 0, "exactly dtype, shape and data_offsets"},
         {"{\"__metadata__\":{\"x\":1}}", 0, "must be a string"},
@@ -197,8 +198,9 @@ static void indexes(void **state) {
 
 /* ---- config.json ------------------------------------------------------------------ */
 
-#define SIZES "\"vocab_size\":9,\"hidden_size\":8,\"intermediate_size\":8,\"num_hidden_layers\":1," \
-              "\"max_position_embeddings\":8"
+#define SIZES                                                                                      \
+    "\"vocab_size\":9,\"hidden_size\":8,\"intermediate_size\":8,\"num_hidden_layers\":1,"          \
+    "\"max_position_embeddings\":8"
 #define LLAMA "\"model_type\":\"llama\"," SIZES ",\"num_attention_heads\":2"
 
 static void refuse_config(const char *json, size_t len, const char *words) {
@@ -268,8 +270,9 @@ static void configs(void **state) {
 
 /* ---- tokenizer.json --------------------------------------------------------------- */
 
-#define BPE(vocab, merges, more) \
-    "{\"version\":\"1.0\",\"model\":{\"type\":\"BPE\",\"vocab\":" vocab ",\"merges\":" merges "}" more "}"
+#define BPE(vocab, merges, more)                                                                   \
+    "{\"version\":\"1.0\",\"model\":{\"type\":\"BPE\",\"vocab\":" vocab ",\"merges\":" merges      \
+    "}" more "}"
 #define AB "{\"a\":0,\"b\":1,\"ab\":2}"
 
 static void refuse_tokenizer(const char *json, size_t len, const char *words) {
@@ -287,8 +290,10 @@ static void tokenizers(void **state) {
         {"{}", "\"version\" must be \"1.0\""},
         {"{\"version\":\"2.0\"}", "found 2.0"},
         {"{\"version\":\"1.0\"}", "\"model\" must be an object"},
-        {"{\"version\":\"1.0\",\"model\":{\"type\":\"Unigram\",\"vocab\":[]}}", "Unigram is not supported"},
-        {"{\"version\":\"1.0\",\"model\":{\"type\":\"WordPiece\",\"vocab\":{}}}", "WordPiece is not supported"},
+        {"{\"version\":\"1.0\",\"model\":{\"type\":\"Unigram\",\"vocab\":[]}}",
+         "Unigram is not supported"},
+        {"{\"version\":\"1.0\",\"model\":{\"type\":\"WordPiece\",\"vocab\":{}}}",
+         "WordPiece is not supported"},
         {"{\"version\":\"1.0\",\"model\":{\"type\":\"WordLevel\"}}", "WordLevel is not supported"},
         {BPE("[]", "[]", ""), "model.vocab must be an object"},
         {BPE("{}", "[]", ""), "model.vocab must be an object"},
@@ -305,31 +310,45 @@ static void tokenizers(void **state) {
         {BPE(AB, "[\"a c\"]", ""), "must be in model.vocab"},
         {BPE(AB, "[\"b a\"]", ""), "must be in model.vocab"},
         {BPE(AB, "[\" ab\"]", ""), "must be in model.vocab"},
-        {BPE(AB, "[]", ",\"pre_tokenizer\":{\"type\":\"Metaspace\"}"), "\"Metaspace\" is not supported"},
+        {BPE(AB, "[]", ",\"pre_tokenizer\":{\"type\":\"Metaspace\"}"),
+         "\"Metaspace\" is not supported"},
         {BPE(AB, "[]", ",\"pre_tokenizer\":{}"), "\"type\" must be a string"},
         {BPE(AB, "[]", ",\"pre_tokenizer\":[]"), "must be an object or null"},
-        {BPE(AB, "[]", ",\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Isolated\","
-                       "\"pattern\":{\"Regex\":\"(\"}}"), "does not compile"},
-        {BPE(AB, "[]", ",\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Odd\","
-                       "\"pattern\":{\"Regex\":\"a\"}}"), "\"Odd\" is not known"},
-        {BPE(AB, "[]", ",\"normalizer\":{\"type\":\"BertNormalizer\"}"), "\"BertNormalizer\" is not supported"},
+        {BPE(AB, "[]",
+             ",\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Isolated\","
+             "\"pattern\":{\"Regex\":\"(\"}}"),
+         "does not compile"},
+        {BPE(AB, "[]",
+             ",\"pre_tokenizer\":{\"type\":\"Split\",\"behavior\":\"Odd\","
+             "\"pattern\":{\"Regex\":\"a\"}}"),
+         "\"Odd\" is not known"},
+        {BPE(AB, "[]", ",\"normalizer\":{\"type\":\"BertNormalizer\"}"),
+         "\"BertNormalizer\" is not supported"},
         {BPE(AB, "[]", ",\"decoder\":{\"type\":\"WordPiece\"}"), "\"WordPiece\" is not supported"},
-        {BPE(AB, "[]", ",\"post_processor\":{\"type\":\"BertProcessing\"}"), "\"BertProcessing\" is not supported"},
-        {BPE(AB, "[]", ",\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[]}"), "no Sequence"},
-        {BPE(AB, "[]", ",\"post_processor\":{\"type\":\"TemplateProcessing\",\"special_tokens\":{},"
-                       "\"single\":[{\"SpecialToken\":{\"id\":\"<s>\"}}]}"), "lacks the ids of \"<s>\""},
+        {BPE(AB, "[]", ",\"post_processor\":{\"type\":\"BertProcessing\"}"),
+         "\"BertProcessing\" is not supported"},
+        {BPE(AB, "[]", ",\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[]}"),
+         "no Sequence"},
+        {BPE(AB, "[]",
+             ",\"post_processor\":{\"type\":\"TemplateProcessing\",\"special_tokens\":{},"
+             "\"single\":[{\"SpecialToken\":{\"id\":\"<s>\"}}]}"),
+         "lacks the ids of \"<s>\""},
         {BPE(AB, "[]", ",\"added_tokens\":{}"), "added_tokens must be a list"},
         {BPE(AB, "[]", ",\"added_tokens\":[{\"content\":\"x\"}]"), "\"id\" must be an integer"},
         {BPE(AB, "[]", ",\"added_tokens\":[{\"id\":1,\"content\":\"x\"}]"), "id 1 is \"b\""},
         {BPE(AB, "[]", ",\"added_tokens\":[{\"id\":1,\"content\":\"a\"}]"), "gives it 0"},
-        {BPE(AB, "[]", ",\"added_tokens\":[{\"id\":5,\"content\":\"x\"},{\"id\":5,\"content\":\"y\"}]"),
+        {BPE(AB, "[]",
+             ",\"added_tokens\":[{\"id\":5,\"content\":\"x\"},{\"id\":5,\"content\":\"y\"}]"),
          "occurs twice"},
-        {"{\"version\":\"1.0\",\"model\":{\"type\":\"BPE\",\"dropout\":0.1,\"vocab\":" AB ",\"merges\":[]}}",
+        {"{\"version\":\"1.0\",\"model\":{\"type\":\"BPE\",\"dropout\":0.1,\"vocab\":" AB
+         ",\"merges\":[]}}",
          "must not be random"},
-        {"{\"version\":\"1.0\",\"model\":{\"type\":\"BPE\",\"unk_token\":\"u\",\"vocab\":" AB ",\"merges\":[]}}",
+        {"{\"version\":\"1.0\",\"model\":{\"type\":\"BPE\",\"unk_token\":\"u\",\"vocab\":" AB
+         ",\"merges\":[]}}",
          "unk_token"},
-        {"{\"version\":\"1.0\",\"model\":{\"type\":\"BPE\",\"end_of_word_suffix\":\"</w>\",\"vocab\":" AB
-         ",\"merges\":[]}}", "end_of_word_suffix"},
+        {"{\"version\":\"1.0\",\"model\":{\"type\":\"BPE\",\"end_of_word_suffix\":\"</"
+         "w>\",\"vocab\":" AB ",\"merges\":[]}}",
+         "end_of_word_suffix"},
     };
     for (size_t i = 0; i < CAI_COUNT(cases); i++)
         refuse_tokenizer(cases[i].json, strlen(cases[i].json), cases[i].words);
@@ -348,7 +367,7 @@ static void tokenizers(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(headers), cmocka_unit_test(files), cmocka_unit_test(indexes),
+        cmocka_unit_test(headers), cmocka_unit_test(files),      cmocka_unit_test(indexes),
         cmocka_unit_test(configs), cmocka_unit_test(tokenizers),
     };
     return cmocka_run_group_tests_name("hf/bad_folders", tests, make_dir, remove_dir);

@@ -29,7 +29,8 @@ static void lossy(void **state) {
     (void)state;
     static const struct {
         const char *in, *out;
-    } cases[] = { /* Unicode 15, section 3.9, table 3-8, and cut-off sequences */
+    } cases[] = {
+        /* Unicode 15, section 3.9, table 3-8, and cut-off sequences */
         {"abc", "abc"},
         {"\xC0\xAF", "\xEF\xBF\xBD\xEF\xBF\xBD"},
         {"\xED\xA0\x80", "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"},

@@ -70,10 +70,11 @@ static void shards(void **state) {
     unlink(single);
     save("model-00001-of-00002.safetensors", tensors, 2);
     save("model-00002-of-00002.safetensors", tensors + 2, 2);
-    static const char index[] =
-        "{\"metadata\":{\"total_size\":35},\"weight_map\":{"
-        "\"a\":\"model-00001-of-00002.safetensors\",\"b.bytes\":\"model-00001-of-00002.safetensors\","
-        "\"none\":\"model-00002-of-00002.safetensors\",\"scalar\":\"model-00002-of-00002.safetensors\"}}";
+    static const char index[] = "{\"metadata\":{\"total_size\":35},\"weight_map\":{"
+                                "\"a\":\"model-00001-of-00002.safetensors\",\"b.bytes\":\"model-"
+                                "00001-of-00002.safetensors\","
+                                "\"none\":\"model-00002-of-00002.safetensors\",\"scalar\":\"model-"
+                                "00002-of-00002.safetensors\"}}";
     CAI_AUTO(mem) char *path = cai_path_join(dir, "model.safetensors.index.json");
     assert_int_equal(cai_file_write_atomic(path, index, strlen(index)), 0);
     struct hf_weights *w;
@@ -100,8 +101,11 @@ static void model_hash(void **state) {
     assert_string_equal(one, two); /* only what makes the model counts */
     assert_int_equal(cai_file_write_atomic(tokenizer, "{}", 2), 0);
     hash_of(two);
-    save("model-00001-of-00002.safetensors", (struct hf_tensor[]){
-        tensors[0], {.name = "a", .dtype = HF_F32, .ndim = 2, .shape = {3, 2}, .data = a, .bytes = 24}}, 2);
+    save("model-00001-of-00002.safetensors",
+         (struct hf_tensor[]){
+             tensors[0],
+             {.name = "a", .dtype = HF_F32, .ndim = 2, .shape = {3, 2}, .data = a, .bytes = 24}},
+         2);
     hash_of(three);
     assert_string_not_equal(one, two);
     assert_string_not_equal(two, three);
@@ -130,8 +134,9 @@ static void twice_the_same_name(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(round_trip), cmocka_unit_test(shards), cmocka_unit_test(model_hash),
-        cmocka_unit_test(copies), cmocka_unit_test(twice_the_same_name),
+        cmocka_unit_test(round_trip),          cmocka_unit_test(shards),
+        cmocka_unit_test(model_hash),          cmocka_unit_test(copies),
+        cmocka_unit_test(twice_the_same_name),
     };
     return cmocka_run_group_tests_name("hf/weights", tests, make_dir, remove_dir);
 }

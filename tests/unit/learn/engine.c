@@ -30,8 +30,8 @@ static int setup(void **state)
     for (int i = 0; i < N; i++) {
         int group = i / 3; /* three requests of each prompt; all prompts begin alike */
         for (int j = 0; j < 60; j++)
-            prompts[i][j] = (int32_t)cai_rng_below(cai_key_make(2, 0, "p", j < 40 ? 0 : (uint64_t)group,
-                                                                0), (uint64_t)j, V);
+            prompts[i][j] = (int32_t)cai_rng_below(
+                cai_key_make(2, 0, "p", j < 40 ? 0 : (uint64_t)group, 0), (uint64_t)j, V);
         requests[i] = (struct gen_request){.ids = prompts[i], .n_ids = (size_t)(44 + 3 * group),
                                            .key = cai_key_make(3, 0, "r", (uint64_t)i, 0)};
     }

@@ -1,0 +1,176 @@
+/* corpus: the same document for the same numbers; what is held out never occurs; the faults
+ * that the generator puts into a reply are those that the oracle sees in its text. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/check.h"
+#include "base/file.h"
+#include "clerk/corpus.h"
+#include "clerk/faults.h"
+#include "clerk/files.h"
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { DOCUMENTS = 3000 };
+
+static void documents_are_functions_of_their_number(void **state) {
+    (void)state;
+    for (uint64_t i = 0; i < 200; i++) {
+        CAI_AUTO(arena) struct cai_arena arena = {0};
+        struct document a, b, other;
+        corpus_document(1, CORPUS_ALL, i, &arena, &a);
+        corpus_document(2, CORPUS_ALL, i, &arena, &other);
+        corpus_document(1, CORPUS_ALL, i, &arena, &b);
+        assert_int_equal(a.n, b.n);
+        for (size_t t = 0; t < a.n; t++)
+            assert_string_equal(a.turns[t].text, b.turns[t].text);
+        assert_true(a.n != other.n || strcmp(a.turns[0].text, other.turns[0].text) != 0 ||
+                    strcmp(a.turns[1].text, other.turns[1].text) != 0 || i > 0);
+    }
+}
+
+static void every_document_teaches_something(void **state) {
+    (void)state;
+    for (uint64_t i = 0; i < DOCUMENTS; i++) {
+        CAI_AUTO(arena) struct cai_arena arena = {0};
+        struct document doc;
+        corpus_document(1, i % 2 ? CORPUS_ALL : CORPUS_CHAT, i, &arena, &doc);
+        bool learnt = false;
+        for (size_t t = 0; t < doc.n; t++) {
+            assert_string_equal(doc.turns[t].role, t % 2 ? "assistant" : "user");
+            learnt |= t % 2 && doc.turns[t].learnt;
+        }
+        assert_true(learnt && doc.n % 2 == 0);
+    }
+}
+
+/* The request of a choice stands behind the principle. */
+static const char *request_in(const struct document *doc) {
+    const char *text = doc->turns[0].text, *at = strstr(text, "\n\nHuman: ");
+    return at ? at + strlen("\n\nHuman: ") : text;
+}
+
+static void held_out_combinations_never_occur(void **state) {
+    (void)state;
+    size_t known = 0;
+    for (uint64_t i = 0; i < DOCUMENTS; i++) {
+        CAI_AUTO(arena) struct cai_arena arena = {0};
+        struct document doc;
+        struct request r;
+        corpus_document(1, CORPUS_ALL, i, &arena, &doc);
+        CAI_AUTO(mem) char *text = cai_strdup(request_in(&doc));
+        text[strcspn(text, "\n")] = '\0';
+        if (request_parse(text, &r)) {
+            known++;
+            assert_false(request_held_out(&r));
+        }
+    }
+    assert_true(known > DOCUMENTS * 9 / 10);
+}
+
+static void held_out_wordings_never_occur(void **state) {
+    (void)state;
+    static const char *const held_out[] = {"dangerous advice", "harmful talk", "unkind remarks",
+                                           "rude talk", "untrue advice", "vain advice"};
+    for (uint64_t i = 0; i < DOCUMENTS; i++) {
+        CAI_AUTO(arena) struct cai_arena arena = {0};
+        struct document doc;
+        corpus_document(1, CORPUS_ALL, i, &arena, &doc);
+        for (size_t t = 0; t < doc.n; t++)
+            for (size_t h = 0; h < CAI_COUNT(held_out); h++)
+                assert_null(strstr(doc.turns[t].text, held_out[h]));
+    }
+}
+
+static void the_oracle_agrees_with_the_generator(void **state) {
+    (void)state;
+    for (uint64_t i = 0; i < DOCUMENTS; i++) {
+        struct draws d = {cai_key_make(5, 0, "test", i, 0), 0};
+        struct request r = request_draw(&d, (enum request_kind)(i % REQUEST_KINDS),
+                                        i % 2 ? SPLIT_TRAIN : SPLIT_HELD_OUT);
+        struct reply p = reply_draw(&d, &r, &clerk_base_habits);
+        if (i % 4 == 0)
+            reply_mend(&d, &r, (enum fault)(i % FAULTS), &p);
+        if (i % 4 == 1)
+            reply_spoil(&d, &r, (enum fault)(i % FAULTS), &p);
+        CAI_AUTO(buf) struct cai_buf request = {0}, reply = {0};
+        request_text(&r, &request);
+        reply_text(&p, &reply);
+        struct verdict v;
+        clerk_judge(request.data, reply.data, &v);
+        assert_true(v.known && !v.garbled);
+        assert_int_equal(v.kind, request_kind_of(&r));
+        for (size_t f = 0; f < FAULTS; f++)
+            assert_int_equal(v.fault[f], reply_has(&p, &r, (enum fault)f));
+    }
+}
+
+static void mending_one_fault_leaves_the_others(void **state) {
+    (void)state;
+    for (uint64_t i = 0; i < DOCUMENTS; i++) {
+        enum fault f = (enum fault)(i % FAULTS);
+        struct draws d = {cai_key_make(6, 0, "test", i, 0), 0};
+        struct request r;
+        struct reply good, bad;
+        corpus_pair(&d, f, SPLIT_HELD_OUT, &r, &good, &bad);
+        assert_true(reply_has(&bad, &r, f));
+        assert_false(reply_has(&good, &r, f));
+        for (size_t g = 0; g < FAULTS; g++) {
+            bool body = f == FAULT_HARMFUL || f == FAULT_EVASIVE;
+            bool bound = g == FAULT_FALSE || g == FAULT_CARELESS || g == FAULT_HARMFUL;
+            if (g != f && !(body && bound) && !(f == FAULT_FALSE && g == FAULT_CARELESS))
+                assert_int_equal(reply_has(&bad, &r, (enum fault)g),
+                                 reply_has(&good, &r, (enum fault)g));
+        }
+    }
+}
+
+static void splits_of_the_files_do_not_meet(void **state) {
+    (void)state;
+    char dir[] = "/tmp/clerk-test-XXXXXX";
+    static const struct {
+        const char *name;
+        bool held_out;
+    } files[] = {{"red.jsonl", false}, {"helpful.jsonl", false}, {"classifier.jsonl", false},
+                 {"evaluate.jsonl", true}, {"pairs.jsonl", true}};
+    assert_non_null(mkdtemp(dir));
+    assert_int_equal(files_write_world(dir, 3), 0);
+    for (size_t i = 0; i < CAI_COUNT(files); i++) {
+        CAI_AUTO(mem) char *path = cai_path_join(dir, files[i].name);
+        CAI_AUTO(stream) FILE *in = fopen(path, "r");
+        CAI_AUTO(mem) char *line = NULL;
+        size_t cap = 0, n = 0;
+        assert_non_null(in);
+        for (; getline(&line, &cap, in) > 0; n++) {
+            json_t *o = json_loads(line, 0, NULL);
+            struct request r;
+            assert_true(request_parse(json_string_value(json_object_get(o, "prompt")), &r));
+            assert_int_equal(request_held_out(&r), files[i].held_out);
+            json_decref(o);
+        }
+        assert_true(n >= 2000);
+    }
+    uint64_t seed;
+    assert_int_equal(files_read_seed(dir, &seed), 0);
+    assert_int_equal(seed, 3);
+    assert_int_equal(cai_dir_remove(dir), 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(documents_are_functions_of_their_number),
+        cmocka_unit_test(every_document_teaches_something),
+        cmocka_unit_test(held_out_combinations_never_occur),
+        cmocka_unit_test(held_out_wordings_never_occur),
+        cmocka_unit_test(the_oracle_agrees_with_the_generator),
+        cmocka_unit_test(mending_one_fault_leaves_the_others),
+        cmocka_unit_test(splits_of_the_files_do_not_meet),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,62 @@
+/* config: caid's configuration file: defaults, ranges, places of mistakes. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "run/run.h"
+#include <string.h>
+#include <unistd.h>
+
+static char path[] = "/tmp/cai-config-XXXXXX";
+
+static int make(void **state) {
+    (void)state;
+    int fd = mkstemp(path);
+    return fd < 0 ? -1 : close(fd);
+}
+static int clean(void **state) {
+    (void)state;
+    return unlink(path);
+}
+
+static int load(const char *text, struct run_config *c) {
+    assert_int_equal(cai_file_write_atomic(path, text, strlen(text)), 0);
+    return run_config_load(path, c);
+}
+
+static void reads_and_fills_in(void **state) {
+    (void)state;
+    struct run_config c = {0}, d;
+    run_config_default(&d);
+    assert_int_equal(load("min_free_mb: 7\nlog: debug\n", &c), 0);
+    assert_int_equal(c.min_free_mb, 7);
+    assert_int_equal(c.log_level, CAI_LOG_DEBUG);
+    assert_int_equal(c.drain_s, d.drain_s);
+    assert_string_equal(c.interface, "lo");
+}
+
+static void a_bad_file_changes_nothing(void **state) {
+    (void)state;
+    static const char *const bad[] = {"min_free: 7\n", "min_free_mb: -1\n", "log: loud\n",
+                                      "drain_s: 1000\n", "- a\n", "min_free_mb: 1\nmin_free_mb: 2\n",
+                                      "interface: abcdefghijklmnopqrstuvwxyz0123456789\n"};
+    for (size_t i = 0; i < CAI_COUNT(bad); i++) {
+        struct run_config c = {.min_free_mb = 42};
+        assert_int_equal(load(bad[i], &c), CAI_EINPUT);
+        assert_int_equal(c.min_free_mb, 42);
+    }
+    struct run_config c = {.min_free_mb = 42};
+    assert_int_equal(run_config_load("/nonexistent/caid.yaml", &c), CAI_ENOTFOUND);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(reads_and_fills_in),
+                                       cmocka_unit_test(a_bad_file_changes_nothing)};
+    return cmocka_run_group_tests(tests, make, clean);
+}
