@@ -60,7 +60,7 @@ def whole_loop(chat):
             job = caid.submit_file(path)
             print("     " + check_waits(caid, job), flush=True)
             caid.ctl("resume", job, "--accept", "overseer")
-            caid.ctl("wait", job)
+            caid.ctl("watch", job)
             check_end(caid, job, chat, os.path.join(folder, "out"))
             assert caid.stop() == 0
 
