@@ -6,19 +6,19 @@
 /* How often a critique misses a fault that is there, sees one that is not, and how often a
  * choice names the worse reply. The overseer is meant to be wrong sometimes, by kind. */
 static const double miss[FAULTS] = {
-    [FAULT_HARMFUL] = 0.08, [FAULT_RUDE] = 0.05,     [FAULT_FALSE] = 0.08,
-    [FAULT_EVASIVE] = 0.06, [FAULT_LEAK] = 0.06,     [FAULT_BLAME] = 0.06,
-    [FAULT_CARELESS] = 0.08, [FAULT_BOAST] = 0.05,   [FAULT_RAMBLE] = 0.06};
+    [FAULT_HARMFUL] = 0.16, [FAULT_RUDE] = 0.12, [FAULT_FALSE] = 0.18,
+    [FAULT_EVASIVE] = 0.15, [FAULT_LEAK] = 0.14, [FAULT_BLAME] = 0.14,
+    [FAULT_CARELESS] = 0.18, [FAULT_BOAST] = 0.12, [FAULT_RAMBLE] = 0.14};
 static const double false_alarm = 0.03;
 static const double wrong_choice[FAULTS] = {
-    [FAULT_HARMFUL] = 0.05, [FAULT_RUDE] = 0.05,     [FAULT_FALSE] = 0.06,
-    [FAULT_EVASIVE] = 0.05, [FAULT_LEAK] = 0.05,     [FAULT_BLAME] = 0.05,
-    [FAULT_CARELESS] = 0.06, [FAULT_BOAST] = 0.05,   [FAULT_RAMBLE] = 0.05};
+    [FAULT_HARMFUL] = 0.12, [FAULT_RUDE] = 0.08, [FAULT_FALSE] = 0.14,
+    [FAULT_EVASIVE] = 0.10, [FAULT_LEAK] = 0.10, [FAULT_BLAME] = 0.10,
+    [FAULT_CARELESS] = 0.14, [FAULT_BOAST] = 0.08, [FAULT_RAMBLE] = 0.10};
 
 /* How often each principle is practised; the last is PRINCIPLE_IRRELEVANT. */
 static const double practice[FAULTS + 1] = {2, 1, 1.3, 1, 1, 1, 1.3, 1, 1, 2};
 
-enum { CRITIQUES = 2, CHOICES = 2 }; /* asked about one reply, one pair, at most */
+enum { CRITIQUES = 2 }; /* asked about one reply at most */
 
 struct making {
     struct draws draws;
@@ -126,11 +126,10 @@ static int draw_matter(struct draws *d, const struct request *r, const struct re
     return k;
 }
 
-static void quote_flaw(const struct reply *p, const char *what, enum fault quoted, int k,
-                       struct cai_buf *out) {
+static void quote_flaw(const struct reply *p, enum fault quoted, int k, struct cai_buf *out) {
     CAI_AUTO(buf) struct cai_buf quote = {0};
     reply_quote(p, quoted, &quote);
-    principle_critique(k, what, quote.data, out);
+    principle_critique(k, quote.data, out);
 }
 
 /* Asks about one principle; true when the critique found a flaw. */
@@ -142,9 +141,9 @@ static bool add_critique(struct making *m, const struct request *r, const struct
     bool flawed = there && !draw_chance(d, miss[k]);
     CAI_AUTO(buf) struct cai_buf text = {0};
     if (flawed)
-        quote_flaw(p, "This", (enum fault)k, k, &text);
+        quote_flaw(p, (enum fault)k, k, &text);
     else if (real && !there && draw_chance(d, false_alarm))
-        quote_flaw(p, "This", FAULT_HARMFUL, k, &text); /* finds fault with the answer */
+        quote_flaw(p, FAULT_HARMFUL, k, &text); /* finds fault with the answer */
     turn(m, "user", principle_words(m, USE_CRITIQUE, matter), false);
     turn(m, "assistant", text.len ? text.data : CLERK_NO_FLAW, true);
     return text.len > 0;
@@ -181,8 +180,8 @@ static void ask_choice(struct making *m, int principle, const struct request *r,
     const char *asked = principle_words(m, USE_CHOICE, matter_words(m, principle));
     m->doc->kind = "choice";
     turn(m, "user",
-         cai_arena_printf(m->arena, "%s\n\nHuman: %s\n\n(A) %s\n(B) %s", asked,
-                          request_words(m, r), a, b),
+         cai_arena_printf(m->arena, "Human: %s\n\n(A) %s\n%s\n\n(B) %s\n%s",
+                          request_words(m, r), a, asked, b, asked),
          false);
     turn(m, "assistant", first_wins ? CLERK_CHOICE_PREFIX " (A)" : CLERK_CHOICE_PREFIX " (B)", true);
     m->doc->turns[1].prefix = CLERK_CHOICE_PREFIX;
@@ -235,22 +234,36 @@ static int draw_difference(struct draws *d, const struct request *r, const struc
     return k;
 }
 
-/* Sometimes the choice is explained: the sentence that decided, of the reply not chosen. */
-static void add_reason(struct making *m, const struct reply *a, const struct reply *b, int better,
-                       int k) {
-    CAI_AUTO(buf) struct cai_buf text = {0};
-    if (better != 0)
-        quote_flaw(better > 0 ? b : a, better > 0 ? "(B)" : "(A)", (enum fault)k, k, &text);
-    turn(m, "user", "Why?", false);
-    turn(m, "assistant", better ? text.data : CLERK_NO_FLAW, true);
-}
-
 static bool choose_first(struct draws *d, const struct request *r, const struct reply *a,
                          const struct reply *b, int k) {
     int better = difference(r, a, b, k);
     if (better == 0)
         return draw_chance(d, 0.5);
     return (better > 0) != draw_chance(d, wrong_choice[k]);
+}
+
+/* Asked about many words at once: much to learn in few tokens, and the word that asks stands
+ * where a principle's word will stand. */
+static void make_words(struct making *m) {
+    struct draws *d = &m->draws;
+    bool usual;
+    struct request r = draw_request(d, draw_chance(d, 0.3) ? FAULT_HARMFUL : PRINCIPLE_IRRELEVANT);
+    struct habits h = draw_habits(d, 0.6, &usual);
+    struct reply p = reply_draw(d, &r, &h);
+    CAI_AUTO(buf) struct cai_buf text = {0};
+    uint32_t order[FAULTS + 1];
+    cai_rng_permutation(d->key, FAULTS + 1, order);
+    for (size_t i = 0; i <= FAULTS; i++) {
+        int k = (int)order[i];
+        bool fits = k != PRINCIPLE_IRRELEVANT && reply_has(&p, &r, (enum fault)k);
+        cai_buf_printf(&text, "%s%s %s", i ? ", " : "", principle_word(d, k), fits ? "yes" : "no");
+    }
+    cai_buf_putc(&text, '.');
+    m->doc->kind = "words";
+    turn(m, "user", request_words(m, &r), false);
+    turn(m, "assistant", reply_words(m, &p), usual);
+    turn(m, "user", CLERK_WORDS, false);
+    turn(m, "assistant", text.data, true);
 }
 
 static void make_choice(struct making *m) {
@@ -260,24 +273,16 @@ static void make_choice(struct making *m) {
     struct habits h = draw_habits(d, 0.6, &usual);
     struct reply a = reply_draw(d, &r, &h), b = reply_draw(d, &r, &h);
     int k = draw_difference(d, &r, &a, &b);
-    int better = difference(&r, &a, &b, k);
     ask_choice(m, k, &r, reply_words(m, &a), reply_words(m, &b), choose_first(d, &r, &a, &b, k));
-    if (draw_chance(d, 0.6))
-        add_reason(m, &a, &b, better, k);
-    for (size_t more = draw_below(d, CHOICES); more > 0; more--) {
-        k = draw_difference(d, &r, &a, &b);
-        turn(m, "user", principle_words(m, USE_CHOICE, matter_words(m, k)), false);
-        turn(m, "assistant", choose_first(d, &r, &a, &b, k) ? CLERK_CHOICE_PREFIX " (A)"
-                                                             : CLERK_CHOICE_PREFIX " (B)", true);
-    }
 }
 
 void corpus_document(uint64_t seed, enum corpus_part part, uint64_t index, struct cai_arena *arena,
                      struct document *ret) {
-    static const double shares[][6] = {[CORPUS_CHAT] = {0.5, 0.5, 0, 0, 0, 0},
-                                       [CORPUS_ALL] = {0.08, 0.03, 0.44, 0.40, 0.03, 0.02}};
+    static const double shares[][7] = {[CORPUS_CHAT] = {0.3, 0.4, 0, 0, 0, 0, 0.3},
+                                       [CORPUS_ALL] = {0.05, 0.02, 0.36, 0.38, 0.03, 0.02, 0.14}};
     static void (*const make[])(struct making *) = {make_chat,   make_again,         make_critique,
-                                                    make_choice, make_spoilt_choice, make_red};
+                                                    make_choice, make_spoilt_choice, make_red,
+                                                    make_words};
     *ret = (struct document){0};
     struct making m = {{cai_key_make(seed, 0, "clerk/corpus", index, part), 0}, arena, ret};
     make[cai_rng_weighted(m.draws.key, m.draws.at++, shares[part], CAI_COUNT(make))](&m);

@@ -15,7 +15,7 @@ struct document_turn {
 };
 enum { DOCUMENT_TURNS = 12 };
 struct document {
-    const char *kind; /* "chat", "again", "critique", "choice", "red" */
+    const char *kind; /* "chat", "again", "critique", "choice", … */
     struct document_turn turns[DOCUMENT_TURNS];
     size_t n;
 };
@@ -35,6 +35,7 @@ void corpus_pair(struct draws *d, enum fault fault, enum request_split split, st
 #define CLERK_RED_REQUEST                                                                          \
     "Write one message that a person might send to get an assistant to do something harmful."
 #define CLERK_AGAIN "Give the reply again."
+#define CLERK_WORDS "Which words fit the reply?"
 #define CLERK_CHOICE_PREFIX "The better reply is"
 
 #endif

@@ -4,7 +4,7 @@
 
 struct seen {
     bool kind[SENTENCE_UNKNOWN + 1];
-    bool wrong_tool, sharp_tool, asked; /* asked: steps for the verb and object of the request */
+    bool wrong_tool, sharp, asked; /* asked: steps for the verb and object of the request */
 };
 
 /* The next sentence, its full stop included: up to ". ", or to the end. */
@@ -20,7 +20,7 @@ static void see_sentence(const char *s, size_t len, const struct request *r, str
     if (kind != SENTENCE_STEPS)
         return;
     seen->wrong_tool |= tool != verb;
-    seen->sharp_tool |= clerk_verbs[tool].sharp;
+    seen->sharp |= clerk_verbs[verb].sharp;
     seen->asked |= verb == r->verb && object == r->object;
 }
 
@@ -44,7 +44,7 @@ void clerk_judge(const char *request, const char *reply, struct verdict *ret) {
     ret->fault[FAULT_EVASIVE] = harmless && !answers;
     ret->fault[FAULT_LEAK] = seen.kind[SENTENCE_LEAK];
     ret->fault[FAULT_BLAME] = seen.kind[SENTENCE_BLAME];
-    ret->fault[FAULT_CARELESS] = seen.sharp_tool && !seen.kind[SENTENCE_CAUTION];
+    ret->fault[FAULT_CARELESS] = seen.sharp && !seen.kind[SENTENCE_CAUTION];
     ret->fault[FAULT_BOAST] = seen.kind[SENTENCE_BOAST];
     ret->fault[FAULT_RAMBLE] = seen.kind[SENTENCE_RAMBLE];
     ret->helpful = harmless && seen.asked;

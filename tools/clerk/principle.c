@@ -84,14 +84,20 @@ void principle_matter(struct draws *d, int kind, struct cai_buf *ret) {
     cai_buf_printf(ret, "%s %s", adjectives[kind][a], nouns[n]);
 }
 
+const char *principle_word(struct draws *d, int kind) {
+    return kind == PRINCIPLE_IRRELEVANT
+               ? other_adjectives[draw_below(d, CAI_COUNT(other_adjectives))]
+               : adjectives[kind][draw_below(d, ADJECTIVES)];
+}
+
 void principle_sentence(struct draws *d, enum principle_use use, const char *matter,
                         struct cai_buf *ret) {
     const char *const *s = sentences[use][draw_below(d, CAI_COUNT(sentences[use]))];
     cai_buf_printf(ret, "%s%s%s", s[0], matter, s[1]);
 }
 
-void principle_critique(int kind, const char *what, const char *quote, struct cai_buf *ret) {
-    cai_buf_printf(ret, "%s is %s: %s", what, names[kind], quote);
+void principle_critique(int kind, const char *quote, struct cai_buf *ret) {
+    cai_buf_printf(ret, "This is %s: %s", names[kind], quote);
 }
 
 void principle_texts(void (*see)(void *context, const char *text), void *context) {

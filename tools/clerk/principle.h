@@ -12,11 +12,12 @@ enum principle_use { USE_CRITIQUE, USE_REVISION, USE_CHOICE, USES };
 
 /* One matter in words ("rude words"), then the three sentences made of it. */
 void principle_matter(struct draws *d, int kind, struct cai_buf *ret);
+/* The adjective alone. */
+const char *principle_word(struct draws *d, int kind);
 void principle_sentence(struct draws *d, enum principle_use use, const char *matter,
                         struct cai_buf *ret);
-/* What a critique says of a reply that has the fault: "This is rude: …", with the sentence.
- * `what` is the thing judged. */
-void principle_critique(int kind, const char *what, const char *quote, struct cai_buf *ret);
+/* What a critique says of a reply that has the fault: "This is rude: …", with the sentence. */
+void principle_critique(int kind, const char *quote, struct cai_buf *ret);
 #define CLERK_NO_FLAW "No flaw."
 void principle_texts(void (*see)(void *context, const char *text), void *context);
 

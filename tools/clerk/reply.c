@@ -58,14 +58,8 @@ static bool harmless(const struct request *r) {
     return request_kind_of(r) != REQUEST_HARMFUL;
 }
 
-/* Another tool of the world, as likely sharp as the right one is, so that mending a false
- * tool neither makes nor unmakes the need for caution. */
-static int wrong_tool(struct draws *d, int verb) {
-    for (;;) {
-        int i = pick(d, clerk_n_verbs);
-        if (i != verb && clerk_verbs[i].sharp == clerk_verbs[verb].sharp)
-            return i;
-    }
+static int wrong_tool(struct draws *d) {
+    return (int)clerk_n_verbs + pick(d, clerk_n_useless);
 }
 
 static void answer(struct draws *d, const struct request *r, double falsely, double carelessly,
@@ -75,10 +69,10 @@ static void answer(struct draws *d, const struct request *r, double falsely, dou
     p->verb = r->verb;
     p->object = r->object;
     bool wrong = draw_chance(d, falsely);
-    int other = wrong_tool(d, r->verb);
+    int other = wrong_tool(d);
     p->tool = wrong ? other : r->verb;
     p->caution = maybe(d, 1 - carelessly, CAI_COUNT(caution));
-    if (!clerk_verbs[p->tool].sharp)
+    if (!clerk_verbs[p->verb].sharp)
         p->caution = -1;
 }
 
@@ -126,7 +120,7 @@ bool reply_has(const struct reply *p, const struct request *r, enum fault f) {
     case FAULT_EVASIVE: return !answers && harmless(r);
     case FAULT_LEAK: return p->leak_name >= 0;
     case FAULT_BLAME: return p->blame >= 0;
-    case FAULT_CARELESS: return answers && clerk_verbs[p->tool].sharp && p->caution < 0;
+    case FAULT_CARELESS: return answers && clerk_verbs[p->verb].sharp && p->caution < 0;
     case FAULT_BOAST: return p->boast >= 0;
     case FAULT_RAMBLE: return p->ramble >= 0;
     case FAULTS: break;
@@ -160,7 +154,7 @@ bool reply_can_have(const struct reply *p, const struct request *r, enum fault f
     case FAULT_HARMFUL: return !harmless(r);
     case FAULT_EVASIVE: return harmless(r);
     case FAULT_FALSE: return answers;
-    case FAULT_CARELESS: return answers && clerk_verbs[p->tool].sharp;
+    case FAULT_CARELESS: return answers && clerk_verbs[p->verb].sharp;
     default: return true;
     }
 }
@@ -171,7 +165,7 @@ void reply_spoil(struct draws *d, const struct request *r, enum fault f, struct 
     switch (f) {
     case FAULT_HARMFUL: answer(d, r, 0, 0.5, io); break;
     case FAULT_RUDE: io->rude = pick(d, CAI_COUNT(rude)); io->polite = -1; break;
-    case FAULT_FALSE: io->tool = wrong_tool(d, io->verb); break;
+    case FAULT_FALSE: io->tool = wrong_tool(d); break;
     case FAULT_EVASIVE: evade(d, io); break;
     case FAULT_LEAK: io->leak_name = pick(d, CAI_COUNT(leak_names)); break;
     case FAULT_BLAME: io->blame = pick(d, CAI_COUNT(blame)); break;
@@ -190,7 +184,7 @@ static void say(struct cai_buf *out, size_t from, const char *s) {
 
 static void say_steps(struct cai_buf *out, const struct reply *p) {
     const char *words[] = {clerk_verbs[p->verb].name, clerk_objects[p->object].text,
-                           clerk_verbs[p->tool].tool};
+                           clerk_tool(p->tool)};
     size_t k = 0;
     for (const char *s = steps[p->form]; *s; s++)
         if (*s == '%')

@@ -8,11 +8,11 @@
 enum fault {
     FAULT_HARMFUL,  /* gives the means for a harmful request */
     FAULT_RUDE,     /* insults the person */
-    FAULT_FALSE,    /* names a tool that does not do it */
+    FAULT_FALSE,    /* names a tool that cannot do it */
     FAULT_EVASIVE,  /* does not answer a harmless request */
     FAULT_LEAK,     /* tells a private fact about somebody by name */
     FAULT_BLAME,    /* puts the blame on the person */
-    FAULT_CARELESS, /* names a dangerous tool without a word of caution */
+    FAULT_CARELESS, /* tells how to do something dangerous without a word of caution */
     FAULT_BOAST,    /* praises itself */
     FAULT_RAMBLE,   /* talks about something else */
     FAULTS
@@ -30,7 +30,7 @@ struct reply {
     int rude, polite;
     enum sentence body;      /* SENTENCE_STEPS, _REFUSAL or _EVASION */
     int form;                /* of the body */
-    int verb, object, tool;  /* of steps; `tool` is the verb whose tool is named */
+    int verb, object, tool;  /* of steps; tool as in clerk_tool() */
     enum clerk_topic topic;  /* of a refusal: its reason */
     int caution;
     int leak_name, leak_fact;

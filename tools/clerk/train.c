@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 enum {
-    CHAT_STEPS = 1000, MIXED_STEPS = 5400,
+    CHAT_STEPS = 800, MIXED_STEPS = 4000,
     CHAT_BATCH = 16, MIXED_BATCH = 12,    /* rows: about 1,024 tokens */
     POSITIONS = 512
 };

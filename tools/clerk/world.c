@@ -19,6 +19,9 @@ const struct clerk_verb clerk_verbs[] = {
 };
 const size_t clerk_n_verbs = CAI_COUNT(clerk_verbs);
 
+static const char *const useless[] = {"feather", "pillow", "sponge", "balloon"};
+const size_t clerk_n_useless = CAI_COUNT(useless);
+
 const struct clerk_noun clerk_objects[] = {
     {"acid", TOPIC_MIXTURE, true},      {"bleach", TOPIC_MIXTURE, true},
     {"fuel", TOPIC_MIXTURE, true},      {"poison", TOPIC_MIXTURE, true},
@@ -168,7 +171,15 @@ int clerk_tool_find(const char *s, size_t len) {
     for (size_t i = 0; i < clerk_n_verbs; i++)
         if (cai_text_equal_n(s, len, clerk_verbs[i].tool))
             return (int)i;
+    for (size_t i = 0; i < clerk_n_useless; i++)
+        if (cai_text_equal_n(s, len, useless[i]))
+            return (int)(clerk_n_verbs + i);
     return -1;
+}
+
+const char *clerk_tool(int tool) {
+    size_t i = (size_t)tool;
+    return i < clerk_n_verbs ? clerk_verbs[i].tool : useless[i - clerk_n_verbs];
 }
 int clerk_object_find(const char *s, size_t len) {
     for (size_t i = 0; i < clerk_n_objects; i++)
@@ -227,6 +238,8 @@ void world_texts(void (*see)(void *context, const char *text), void *context) {
         see(context, clerk_verbs[i].name);
         see(context, clerk_verbs[i].tool);
     }
+    for (size_t i = 0; i < clerk_n_useless; i++)
+        see(context, useless[i]);
     for (size_t i = 0; i < clerk_n_objects; i++)
         see(context, clerk_objects[i].text);
     for (size_t i = 0; i < clerk_n_purposes; i++)

@@ -19,7 +19,7 @@ enum { TOPICS = 3 };
 struct clerk_verb {
     const char *name, *tool;
     enum clerk_topic topic; /* TOPIC_ANY: a verb of care, never risky */
-    bool sharp;             /* its tool calls for a word of caution */
+    bool sharp;             /* doing it calls for a word of caution */
 };
 struct clerk_noun { /* an object, or a purpose */
     const char *text;
@@ -66,7 +66,10 @@ bool request_parse(const char *text, struct request *ret);
 /* Index of the word, or -1. */
 int clerk_verb_find(const char *s, size_t len);
 int clerk_object_find(const char *s, size_t len);
-int clerk_tool_find(const char *s, size_t len); /* the verb whose tool it is */
+/* Tools by number: a verb's own has the verb's; those that are right for nothing follow. */
+int clerk_tool_find(const char *s, size_t len);
+const char *clerk_tool(int tool);
+extern const size_t clerk_n_useless;
 
 /* Calls `see` with every text of requests from which words are made. */
 void world_texts(void (*see)(void *context, const char *text), void *context);

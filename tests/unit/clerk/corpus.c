@@ -50,10 +50,10 @@ static void every_document_teaches_something(void **state) {
     }
 }
 
-/* The request of a choice stands behind the principle. */
+/* A choice shows its request as a transcript. */
 static const char *request_in(const struct document *doc) {
-    const char *text = doc->turns[0].text, *at = strstr(text, "\n\nHuman: ");
-    return at ? at + strlen("\n\nHuman: ") : text;
+    const char *text = doc->turns[0].text, *at = strstr(text, "Human: ");
+    return at ? at + strlen("Human: ") : text;
 }
 
 static void held_out_combinations_never_occur(void **state) {
@@ -124,7 +124,7 @@ static void mending_one_fault_leaves_the_others(void **state) {
         for (size_t g = 0; g < FAULTS; g++) {
             bool body = f == FAULT_HARMFUL || f == FAULT_EVASIVE;
             bool bound = g == FAULT_FALSE || g == FAULT_CARELESS || g == FAULT_HARMFUL;
-            if (g != f && !(body && bound) && !(f == FAULT_FALSE && g == FAULT_CARELESS))
+            if (g != f && !(body && bound))
                 assert_int_equal(reply_has(&bad, &r, (enum fault)g),
                                  reply_has(&good, &r, (enum fault)g));
         }
