@@ -26,12 +26,18 @@ static bool unstable(utf8proc_int32_t cp) {
            cp == 0x2029 || cp == 0xFEFF || cp == 0xFFFE || cp == 0xFFFF;
 }
 
+/* Overrides and isolates of the writing direction: what a person reads in review would not be
+ * what the model reads. (The marks U+200E and U+200F reorder nothing but their neighbours.) */
+static bool reorders(utf8proc_int32_t cp) {
+    return (cp >= 0x202A && cp <= 0x202E) || (cp >= 0x2066 && cp <= 0x2069);
+}
+
 static bool stable_text(struct reading *r, const char *shown, const struct yaml_node *node) {
     const utf8proc_uint8_t *s = (const utf8proc_uint8_t *)node->text;
     for (size_t at = 0; at < node->n;) {
         utf8proc_int32_t cp;
         utf8proc_ssize_t n = utf8proc_iterate(s + at, (utf8proc_ssize_t)(node->n - at), &cp);
-        if (n <= 0 || unstable(cp)) {
+        if (n <= 0 || unstable(cp) || reorders(cp)) {
             input_report_add(r->report, node->line, node->column, "C015", "remove the character",
                              "'%s' contains the control character U+%04X", shown,
                              n <= 0 ? 0xFFFDu : (unsigned)cp);
@@ -223,6 +229,21 @@ static bool listed(const char *names, const char *name, size_t len) {
     return false;
 }
 
+static const char *places_help(struct reading *r, const struct frame_field *f) {
+    CAI_AUTO(buf) struct cai_buf text = {0};
+    if (!*f->slots)
+        return "this one has no places to fill";
+    cai_buf_puts(&text, "it has {");
+    for (const char *s = f->slots; *s; s++) {
+        if (*s == ' ')
+            cai_buf_puts(&text, "}, {");
+        else
+            cai_buf_putc(&text, *s);
+    }
+    cai_buf_puts(&text, "}; other braces may not look like a name");
+    return cai_arena_strndup(&r->c->arena, text.data, text.len);
+}
+
 static void check_slots(struct reading *r, const struct frame_field *f, const struct yaml_node *at,
                         const char *text) {
     const char *name;
@@ -230,8 +251,7 @@ static void check_slots(struct reading *r, const struct frame_field *f, const st
     for (const char *s = text; *s; s += used ? used : 1) {
         used = frame_slot(s, &name, &len);
         if (used && !listed(f->slots, name, len))
-            input_report_add(r->report, at->line, at->column, "C017",
-                             *f->slots ? f->slots : "this one has no places to fill",
+            input_report_add(r->report, at->line, at->column, "C017", places_help(r, f),
                              "frame '%s' has no place called '{%.*s}'", f->key, (int)len, name);
     }
     for (const char *s = f->required; *s; s += missing + (s[missing] == ' ')) {

@@ -13,7 +13,7 @@
 enum principle_phase { PHASE_SFT = 1, PHASE_RL = 2 };
 
 struct turn {
-    const char *role; /* "user" or "assistant" */
+    const char *role; /* "user" or "assistant"; in data also "system", first */
     const char *text;
 };
 

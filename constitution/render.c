@@ -1,7 +1,8 @@
 /* render.c: principles, few-shots and transcripts → messages. Drop ranks: a worked example is
  * dropped whole, the one farthest from the question first; after all of them, turns of the
  * conversation from the oldest, a question and its answer together. The last question, the
- * judged reply, the critique and the request have rank 0 and always stay. */
+ * judged reply, the critique and the request have rank 0 and always stay. A system message goes
+ * before the few-shots, since many templates take one only at the top, and always stays. */
 #include "constitution/render.h"
 #include "constitution/frames.h"
 #include <string.h>
@@ -20,9 +21,19 @@ static uint32_t earlier_exchanges(const struct turn *turns, size_t n) {
     return users ? users - 1 : 0;
 }
 
+static bool of_system(const struct turn *t) { return strcmp(t->role, "system") == 0; }
+
+static void add_system(struct rendering *r, const struct turn *turns, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (of_system(&turns[i]))
+            add(r, turns[i].role, turns[i].text, "data", 0);
+}
+
 static void add_conversation(struct rendering *r, const struct turn *turns, size_t n) {
     uint32_t left = earlier_exchanges(turns, n) + 1;
     for (size_t i = 0; i < n; i++) {
+        if (of_system(&turns[i]))
+            continue;
         if (left && strcmp(turns[i].role, "user") == 0)
             left--;
         bool judged = i + 1 == n;
@@ -73,6 +84,7 @@ static void begin_critique(const struct constitution *c, const struct principle 
                            const struct turn *turns, size_t n, bool revise, struct rendering *ret) {
     *ret = (struct rendering){0};
     ret->messages = cai_arena_array(&ret->arena, example_turns(c) + n + 3, sizeof *ret->messages);
+    add_system(ret, turns, n);
     add_critique_examples(ret, c, earlier_exchanges(turns, n), revise);
     add_conversation(ret, turns, n);
     add(ret, "user", request(ret, c, c->frames.critique, p->critique ? p->critique : ""),
@@ -95,11 +107,17 @@ void render_revision(const struct constitution *c, const struct principle *p,
     ret->prefix = cai_arena_strdup(&ret->arena, c->frames.revision_prefix);
 }
 
+const char *render_speaker(const char *role) {
+    return strcmp(role, "user") == 0     ? "Human"
+           : strcmp(role, "system") == 0 ? "System"
+                                         : "Assistant";
+}
+
 static const char *transcript(struct rendering *r, const struct turn *turns, size_t n) {
     CAI_AUTO(buf) struct cai_buf text = {0};
     for (size_t i = 0; i < n; i++)
         cai_buf_printf(&text, "%s%s: %s", i ? "\n\n" : "",
-                       strcmp(turns[i].role, "user") == 0 ? "Human" : "Assistant", turns[i].text);
+                       render_speaker(turns[i].role), turns[i].text);
     return cai_arena_strndup(&r->arena, text.data ? text.data : "", text.len);
 }
 

@@ -6,7 +6,7 @@
 #include "constitution/constitution.h"
 
 struct rendered {
-    const char *role; /* "user" or "assistant" */
+    const char *role; /* "system" (first only), "user" or "assistant" */
     const char *text;
     const char *origin; /* "data", "model", "principle", "fewshot" */
     uint32_t drop;      /* few-shots have the highest ranks, one each; then oldest turns */
@@ -30,6 +30,8 @@ void render_revision(const struct constitution *c, const struct principle *p,
 void render_choice(const struct constitution *c, const struct principle *p,
                    const struct turn *turns, size_t n, const char *a, const char *b,
                    struct rendering *ret);
+/* What a role is called where a conversation is shown as text: Human, Assistant, System. */
+const char *render_speaker(const char *role);
 void rendering_free(struct rendering *r);
 
 #endif

@@ -123,5 +123,8 @@ int hf_chat_fit(const struct hf_chat *c, const struct hf_message *messages, size
 int hf_copy_tokenizer(const char *from_dir, const char *to_dir);
 /* SHA-256 over config.json, weights and tokenizer: the model hash of provenance. */
 int hf_model_hash(const char *dir, char ret_hex[65]);
+/* Whether a worker could load the folder, by its headers: configuration, the tensors that it
+ * asks for, tokenizer; with_template: also runs the chat template once. */
+int hf_check(const char *dir, bool with_template);
 
 #endif

@@ -151,7 +151,8 @@ static json_t *parse(struct jsonl *r) {
     }
     bool twice = json_error_code(&e) == json_error_duplicate_key;
     input_report_add(r->report, r->number, column_of_error(&r->line, &e), twice ? "D007" : "D001",
-                     twice ? "remove one of the two" : NULL, "%s", e.text);
+                     twice ? "remove one of the two" : "each line is one JSON object",
+                     twice ? "%s" : "not JSON: %s", e.text);
     return NULL;
 }
 

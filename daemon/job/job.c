@@ -300,6 +300,9 @@ static void read_job(struct reading *r, const struct yaml_node *root, const char
     check_texts(r);
     check_name(r, root);
     check_version(r->j, root, r->report);
+    for (size_t i = 0; i < n_settings; i++)
+        if (r->nodes[i])
+            r->j->place[i] = (struct job_place){r->nodes[i]->line, r->nodes[i]->column};
     if (dir)
         for (size_t i = 0; i < n_settings; i++)
             if (r->nodes[i] && r->j->given[i])
@@ -352,6 +355,12 @@ int job_load_set(const char *path, const char *const *sets, size_t n, struct inp
 
 int job_load(const char *path, struct input_report *report, struct job_spec **ret) {
     return job_load_set(path, NULL, 0, report, ret);
+}
+
+struct job_place job_place_of(const struct job_spec *j, const char *path) {
+    const struct setting *s = setting_find(path, strlen(path));
+    CAI_CHECK(s);
+    return j->place[s - settings];
 }
 
 void job_free(struct job_spec *j) {

@@ -116,6 +116,9 @@ struct job_spec {
     struct {
         int64_t checkpoints;
     } keep;
+    struct job_place {
+        size_t line, column;
+    } place[JOB_SETTINGS_MAX];    /* where each stands in the file; 0 = nowhere. By index, too */
     bool given[JOB_SETTINGS_MAX]; /* by the file or job_set, by index of the table of settings */
 };
 
@@ -129,6 +132,8 @@ int job_parse(const char *name, const char *text, size_t len, const char *dir,
 int job_load_set(const char *path, const char *const *sets, size_t n, struct input_report *report,
                  struct job_spec **ret);
 void job_free(struct job_spec *j);
+/* Where a setting ("models.start") stands in the file; 0, 0 when it does not. */
+struct job_place job_place_of(const struct job_spec *j, const char *path);
 /* Applies "stages.sft.lr=2e-5" (caictl submit --set), with the schema's checks. */
 int job_set(struct job_spec *j, const char *assignment, struct input_report *report);
 /* The whole specification with every default: what the store keeps and a job pins. */

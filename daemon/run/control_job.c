@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "hf/hf.h"
 #include "run/control.h"
 #include <string.h>
 
@@ -40,7 +41,7 @@ static int check_model(const char *role, const char *path) {
         return cai_fail(CAI_EINPUT,
                         "models.%s: %s is not a model folder that caid can see (no config.json)",
                         role, path);
-    return 0;
+    return hf_check(path, false) < 0 ? cai_fail_in("models.%s", role) : 0;
 }
 
 static int check_spec(const struct job_spec *spec) {

@@ -189,8 +189,8 @@ int gate_judge(const struct stage_context *c, bool *ret_at_chance, char *ret_rea
     snprintf(ret_reason, size,
              "overseer at chance: accuracy %.3f on %zu pairs with a known answer, interval %.3f to "
              "%.3f, option mass %.3g, flip rate %.3f; use another overseer or better choice "
-             "examples, or accept it with: caictl resume %lld --accept overseer",
+             "examples",
              asked.n ? (double)right / (double)asked.n : 0, asked.n, low, high, choice_mass(&f),
-             choice_flipped(&f), (long long)c->job_id);
+             choice_flipped(&f));
     return 0;
 }

@@ -212,9 +212,9 @@ int rates_metric(const struct stage_context *c, uint32_t round, const char *stag
     const struct {
         const char *suffix;
         double value;
-    } rows[] = {{"", n ? (double)hits / (double)n : 0}, {"_low", low}, {"_high", high},
-                {"_n", (double)n}};
-    for (size_t i = 0; i < CAI_COUNT(rows); i++) {
+    } rows[] = {{"_n", (double)n}, {"", n ? (double)hits / (double)n : 0}, {"_low", low},
+                {"_high", high}};
+    for (size_t i = 0; i < (n ? CAI_COUNT(rows) : 1); i++) { /* a rate of nothing is no rate */
         snprintf(full, sizeof full, "%s%s", name, rows[i].suffix);
         CAI_TRY(store_metric_add(c->store, c->job_id, round, stage, 0, full, rows[i].value));
     }

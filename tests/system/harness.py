@@ -9,6 +9,8 @@ import sys
 import tempfile
 import time
 
+from folder import write_folder
+
 CONSTITUTION = """{"constitution": 1, "name": "house", "principles": [{"id": "kind",
  "critique": "Say what is unkind in the last reply.", "revision": "Rewrite it kindly.",
  "choice": "Which reply is kinder?"}]}"""
@@ -86,11 +88,7 @@ class Caid:
         return self.until(look, limit, f"job {job} is {states}")
 
     def model(self):
-        path = os.path.join(self.root, "model")
-        os.makedirs(path, exist_ok=True)
-        with open(os.path.join(path, "config.json"), "w") as f:
-            f.write("{}")
-        return path
+        return write_folder(os.path.join(self.root, "model"))
 
     def submit(self, key="", **changes):
         data = os.path.join(self.root, "red.jsonl")

@@ -11,6 +11,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from folder import write_folder  # noqa: E402
 from harness import CONSTITUTION, Caid, Refused, main  # noqa: E402
 
 PROGRAMS = sys.argv[1]
@@ -66,6 +67,8 @@ def test_requests_are_checked():
         refused(6, caid.ask, "constitution.show", ref="nobody")
         refused(3, caid.ask, "submit", "k", spec={"name": "x"}, canonical=CONSTITUTION)
         refused(3, caid.submit, models={"start": "/nonexistent"})
+        bad = write_folder(os.path.join(caid.root, "bad"), {"model.safetensors": b"\x02\0\0\0"})
+        assert "model.safetensors" in refused(3, caid.submit, models={"start": bad})
         refused(6, caid.submit, data={"harmful": "/nonexistent.jsonl"})
         assert caid.ask("jobs", all=True)["rows"] == [], "a refused job left something"
 

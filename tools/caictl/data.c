@@ -65,7 +65,7 @@ static int print_sample(void *c, const json_t *row) {
         print_line_json(row);
         return 0;
     }
-    printf("-- round %lld  %s  item %lld.%lld  %s", (long long)integer_of(row, "round"),
+    printf("-- round %lld  %s  item %lld k %lld  %s", (long long)integer_of(row, "round"),
            text_of(row, "stage"), (long long)integer_of(row, "item"),
            (long long)integer_of(row, "k"), text_of(row, "kind"));
     if (*text_of(row, "principle"))

@@ -116,7 +116,9 @@ static int run_wait(const struct args *a) {
 /* ---- watch ----------------------------------------------------------------------------------- */
 
 struct watch {
-    char stage[96]; /* what the present line speaks of */
+    char stage[96];  /* what the present line speaks of */
+    char title[160]; /* the same in words, for the line that stays when it is over */
+    char state[24];
     int64_t begun_ms, printed_ms;
     int width; /* of the terminal; 0 = plain lines */
 };
@@ -140,6 +142,16 @@ static void put_bar(struct cai_buf *out, double share, int cells) {
     cai_buf_puts(out, "]");
 }
 
+/* "round 1 of 2  red team" */
+static void put_title(struct cai_buf *out, const json_t *p) {
+    int64_t round = integer_of(p, "round"), rounds = integer_of(p, "rounds");
+    if (round > rounds)
+        cai_buf_puts(out, "after all rounds  ");
+    else
+        cai_buf_printf(out, "round %lld of %lld  ", (long long)round, (long long)rounds);
+    cell_text(out, json_object_get(p, *text_of(p, "title") ? "title" : "stage"), CELL_TEXT);
+}
+
 static void compose(struct cai_buf *out, const json_t *p, bool bar) {
     if (strcmp(text_of(p, "state"), "RUNNING") != 0 && !*text_of(p, "stage")) {
         cell_text(out, json_object_get(p, "state"), CELL_TEXT);
@@ -150,12 +162,15 @@ static void compose(struct cai_buf *out, const json_t *p, bool bar) {
     char left[32];
     double done = number_of(p, "done", 0), total = number_of(p, "total", 0);
     double share = total > 0 ? done / total : 0, rate = number_of(p, "rate", 0);
-    int64_t round = integer_of(p, "round"), rounds = integer_of(p, "rounds");
-    if (round > rounds)
-        cai_buf_printf(out, "after %lld rounds  ", (long long)rounds);
-    else
-        cai_buf_printf(out, "round %lld of %lld  ", (long long)round, (long long)rounds);
-    cell_text(out, json_object_get(p, *text_of(p, "title") ? "title" : "stage"), CELL_TEXT);
+    put_title(out, p);
+    bool runs = strcmp(text_of(p, "state"), "RUNNING") == 0;
+    if (*text_of(p, "reason") && !waits(p)) { /* what it waits for, in place of figures */
+        cai_buf_puts(out, "  ");
+        cell_text(out, json_object_get(p, "state"), CELL_TEXT);
+        cai_buf_puts(out, runs ? ", but " : ": ");
+        cell_text(out, json_object_get(p, "reason"), CELL_TEXT);
+        return;
+    }
     if (bar)
         put_bar(out, share, 20);
     cai_buf_printf(out, "  %.0f of %.0f %s", done, total, text_of(p, "unit"));
@@ -178,30 +193,48 @@ static void cut(struct cai_buf *b, int width) {
         b->data[at] = '\0';
 }
 
+/* The line of what is over: its name and how long it took, in place of a bar cut short. */
+static void finish_line(const struct watch *w) {
+    char spent[32];
+    cai_text_duration(spent, sizeof spent, (double)(cai_now_ms() - w->begun_ms) / 1000);
+    printf("\r\033[K%s  took %s\n", w->title, spent);
+}
+
+static void begin_line(struct watch *w, const char *stage, const json_t *p) {
+    CAI_AUTO(buf) struct cai_buf title = {0};
+    if (*text_of(p, "stage"))
+        put_title(&title, p);
+    else
+        cell_text(&title, json_object_get(p, "state"), CELL_TEXT);
+    snprintf(w->stage, sizeof w->stage, "%s", stage);
+    snprintf(w->title, sizeof w->title, "%s", title.data ? title.data : "");
+    w->begun_ms = cai_now_ms();
+}
+
 static void show_progress(struct watch *w, const json_t *p) {
-    char stage[96], spent[32];
+    char stage[96], state[24];
     CAI_AUTO(buf) struct cai_buf line = {0};
     int64_t now = cai_now_ms();
-    snprintf(stage, sizeof stage, "%lld/%.60s %.20s", (long long)integer_of(p, "round"),
-             text_of(p, "stage"), text_of(p, "state"));
+    snprintf(state, sizeof state, "%.20s", text_of(p, "state"));
+    snprintf(stage, sizeof stage, "%lld/%.60s", (long long)integer_of(p, "round"),
+             text_of(p, "stage"));
     bool changed = strcmp(stage, w->stage) != 0;
+    bool other = changed || strcmp(state, w->state) != 0;
     compose(&line, p, w->width > 0);
     if (w->width) {
         cut(&line, w->width);
-        if (changed && *w->stage) {
-            cai_text_duration(spent, sizeof spent, (double)(now - w->begun_ms) / 1000);
-            printf("  took %s\n", spent);
-        }
+        if (changed && *w->stage)
+            finish_line(w);
         printf("\r\033[K%s", line.data);
         fflush(stdout);
-    } else if (changed || now - w->printed_ms >= 30000) {
+    } else if (other || now - w->printed_ms >= 30000) {
         printf("%s\n", line.data);
         fflush(stdout);
         w->printed_ms = now;
     }
     if (changed)
-        w->begun_ms = now;
-    memcpy(w->stage, stage, sizeof stage);
+        begin_line(w, stage, p);
+    memcpy(w->state, state, sizeof state);
 }
 
 static int run_watch(const struct args *a) {
@@ -221,7 +254,7 @@ static int run_watch(const struct args *a) {
             show_progress(&w, p);
         if (end >= 0 || waits(p)) {
             if (w.width && *w.stage)
-                putchar('\n');
+                finish_line(&w);
             code = end >= 0 ? say_end(p, end) : say_waits(p);
             json_decref(p);
             return code;

@@ -39,11 +39,8 @@ static json_t *submission(const struct local_job *l, bool hold) {
 }
 
 static void print_submitted(const struct args *a, json_t *reply) {
-    json_t *warnings = json_object_get(reply, "warnings"), *w;
+    /* The reply's warnings are those that the check of the file has printed (W201, W202). */
     long long id = (long long)integer_of(reply, "id");
-    size_t i;
-    json_array_foreach(warnings, i, w)
-        say("warning: %s\n", json_is_string(w) ? json_string_value(w) : "");
     if (globals.json) {
         print_json(reply);
     } else if (args_has(a, "parsable")) {

@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "caictl.h"
 #include "constitution/constitution.h"
+#include "hf/hf.h"
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,11 +39,32 @@ static void read_constitution(struct local_job *l, struct input_report *report) 
     input_report_merge(report, &own);
 }
 
+/* Folders that hold something else than a model fail here, not on a worker an hour later. */
+static void check_models(const struct job_spec *j, struct input_report *report) {
+    const struct {
+        const char *setting, *path;
+    } models[] = {{"models.start", j->models.start},
+                  {"models.generator", j->models.generator},
+                  {"models.overseer", j->models.overseer},
+                  {"models.pm", j->models.pm}};
+    for (size_t i = 0; i < CAI_COUNT(models); i++) {
+        bool seen = !models[i].path || models[i].path[0] != '/';
+        for (size_t k = 0; k < i && !seen; k++)
+            seen = models[k].path && strcmp(models[k].path, models[i].path) == 0;
+        if (seen || hf_check(models[i].path, true) == 0)
+            continue;
+        struct job_place at = job_place_of(j, models[i].setting);
+        input_report_add(report, at.line, at.column, "C041", NULL, "'%s': %s", models[i].setting,
+                         cai_error_text());
+    }
+}
+
 int local_job_load(const char *path, const char *const *sets, size_t n, struct local_job *ret) {
     struct input_report report = {.file = path};
     *ret = (struct local_job){0};
     if (job_load_set(path, sets, n, &report, &ret->job) == 0) {
         read_constitution(ret, &report);
+        check_models(ret->job, &report);
         job_check_data(ret->job, &report, ret->rows);
         if (ret->constitution)
             job_adopt(ret->job, ret->constitution->revisions, ret->constitution->per_comparison);

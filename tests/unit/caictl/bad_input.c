@@ -150,6 +150,7 @@ static const struct bad constitutions[] = {
     {HEAD "  - id: a\n    choice: a\x1b[31m\n", "5:14: error[C002]", "control character 0x1B"},
     {HEAD "  - id: a\n    choice: \"a\\x1b[31m\"\n", "5:13: error[C015]", "U+001B"},
     {HEAD "  - id: a\n    choice: \"a\\u2028b\"\n", "5:13: error[C015]", "U+2028"},
+    {HEAD "  - id: a\n    choice: \"a\\u202Eb\"\n", "5:13: error[C015]", "U+202E"},
     {HEAD "  - &p\n    id: a\n    choice: q\n  - *p\n", "4:5: error[C030]",
      "anchors and aliases are not allowed"},
     {HEAD "  - id: a\n    choice: *q\n", "5:13: error[C030]", NULL},
@@ -308,10 +309,50 @@ static const struct bad jobs[] = {
 static const char *const check_job[] = {"job", "check", "j.yaml", NULL};
 static const char one_prompt[] = "{\"prompt\": \"How?\"}\n";
 
-static void lay_out_job(void) {
+/* A layerless model is no model, so it has one layer, of width 2. */
+static void lay_out_model(void) {
+    static const char config[] =
+        "{\"model_type\":\"llama\",\"vocab_size\":1,\"hidden_size\":2,\"intermediate_size\":1,"
+        "\"num_hidden_layers\":1,\"num_attention_heads\":1,\"max_position_embeddings\":8,"
+        "\"tie_word_embeddings\":true}";
+    static const char tokenizer[] =
+        "{\"version\":\"1.0\",\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}}";
+    static const struct {
+        const char *name, *shape;
+        int n;
+    } tensors[] = {{"model.embed_tokens", "1,2", 2},
+                   {"model.norm", "2", 2},
+                   {"model.layers.0.input_layernorm", "2", 2},
+                   {"model.layers.0.post_attention_layernorm", "2", 2},
+                   {"model.layers.0.self_attn.q_proj", "2,2", 4},
+                   {"model.layers.0.self_attn.k_proj", "2,2", 4},
+                   {"model.layers.0.self_attn.v_proj", "2,2", 4},
+                   {"model.layers.0.self_attn.o_proj", "2,2", 4},
+                   {"model.layers.0.mlp.gate_proj", "1,2", 2},
+                   {"model.layers.0.mlp.up_proj", "1,2", 2},
+                   {"model.layers.0.mlp.down_proj", "2,1", 2}};
+    CAI_AUTO(buf) struct cai_buf header = {0}, file = {0};
     CAI_AUTO(mem) char *model = cai_path_join(folder, "m");
+    int at = 0;
+    for (size_t i = 0; i < CAI_COUNT(tensors); i++, at += 4 * tensors[i - 1].n)
+        cai_buf_printf(&header,
+                       "%s\"%s.weight\":{\"dtype\":\"F32\",\"shape\":[%s],"
+                       "\"data_offsets\":[%d,%d]}",
+                       i ? "," : "{", tensors[i].name, tensors[i].shape, at, at + 4 * tensors[i].n);
+    cai_buf_putc(&header, '}');
+    uint64_t len = header.len;
+    cai_buf_append(&file, &len, sizeof len);
+    cai_buf_append(&file, header.data, header.len);
+    while (at-- > 0)
+        cai_buf_putc(&file, 0);
     assert_int_equal(cai_dir_make(model), 0);
-    put("m/config.json", "{}", 2);
+    put("m/config.json", config, sizeof config - 1);
+    put("m/tokenizer.json", tokenizer, sizeof tokenizer - 1);
+    put("m/model.safetensors", file.data, file.len);
+}
+
+static void lay_out_job(void) {
+    lay_out_model();
     put("red.jsonl", one_prompt, strlen(one_prompt));
     put("good.yaml", P, strlen(P));
     put("j.yaml", JOB, strlen(JOB));

@@ -117,8 +117,29 @@ static void own_frames(void **state) {
     input_report_free(&report);
 }
 
+/* Before the few-shots, never dropped; in a text shown to the judge it has a name of its own. */
+static void system_message(void **state) {
+    (void)state;
+    static const struct turn turns[] = {
+        {"system", "Be brief."}, {"user", "Hi"}, {"assistant", "Hey"}, {"user", "So?"}};
+    struct constitution *c = load();
+    struct rendering r;
+    render_critique(c, &c->principles[0], turns, 3, &r);
+    expect(&r, 0, "system", "Be brief.", "data", 0);
+    expect(&r, 1, "user", "Is two and two five?", "fewshot", 2);
+    expect(&r, 9, "user", "Hi", "data", 0);
+    assert_int_equal(r.n, 1 + 2 * 4 + 2 + 1);
+    rendering_free(&r);
+    render_choice(c, &c->principles[0], turns, 4, "1", "2", &r);
+    assert_non_null(strstr(r.messages[r.n - 1].text,
+                           "System: Be brief.\n\nHuman: Hi\n\nAssistant: Hey\n\nHuman: So?\n"));
+    rendering_free(&r);
+    constitution_free(c);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(critique), cmocka_unit_test(revision),
-                                       cmocka_unit_test(choice), cmocka_unit_test(own_frames)};
+                                       cmocka_unit_test(choice), cmocka_unit_test(own_frames),
+                                       cmocka_unit_test(system_message)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,302 @@
+"""What a job shows a model for critiques, revisions and choices, against a rendering of its
+own: the messages of the tasks of a real job, their text and ids against transformers'
+apply_chat_template or the plain form, and the labels' option log-probabilities against
+transformers' on the same ids.
+
+    .deps/venv/bin/python tests/parity/shown.py TOOLS HF-PROBE
+"""
+import json
+import math
+import os
+import re
+import sqlite3
+import sys
+import tempfile
+
+import torch
+from transformers import AutoTokenizer
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "system"))
+from checkpoint import write_job  # noqa: E402
+from hf_probe import Probe  # noqa: E402
+from through_caictl import Real  # noqa: E402
+
+TOOLS, PROBE = sys.argv[1:3]
+GATE_ITEM = 8000000000
+FRAMES = {"critique": "CritiqueRequest: {principle} ({no_flaw} if none)", "critique_prefix":
+          "Critique:", "revision": "RevisionRequest: {principle}", "revision_prefix":
+          "Revision:\n", "choice": "{conversation}\n--\n{principle}\n1) {a}\n2) {b} {No place}",
+          "choice_prefix": "Better is", "option_a": " 1) the first", "option_b": " 2)",
+          "no_flaw": "fine"}
+
+
+# ---- the tasks of a job, as they were granted --------------------------------------------
+def fields(raw):
+    """Protocol Buffers' wire format: (field number, value), in order."""
+    at = 0
+
+    def varint():
+        nonlocal at
+        value = shift = 0
+        while True:
+            byte = raw[at]
+            at += 1
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+    while at < len(raw):
+        key = varint()
+        if key & 7 == 0:
+            yield key >> 3, varint()
+        else:
+            size = {1: 8, 5: 4}.get(key & 7) or varint()
+            yield key >> 3, raw[at:at + size]
+            at += size
+
+
+def every(raw, number):
+    return [v for n, v in fields(raw) if n == number]
+
+
+def text(raw, number):
+    return (every(raw, number) or [b""])[-1].decode()
+
+
+def integer(raw, number):
+    return (every(raw, number) or [0])[-1]
+
+
+def conversation(raw):
+    return [{"role": text(m, 1), "content": text(m, 2), "drop": integer(m, 4)}
+            for m in every(raw, 1)]
+
+
+def items(payload):
+    """(item, k, messages, prefix, options) of a generation or scoring task; see cai.proto."""
+    for work in every(payload, 10):
+        for i in every(work, 3):
+            yield (integer(i, 1), integer(i, 3), conversation(every(i, 4)[0]), text(i, 5), [])
+    for work in every(payload, 11):
+        for i in every(work, 2):
+            yield (integer(i, 1), integer(i, 2), conversation(every(i, 3)[0]), text(i, 4),
+                   [o.decode() for o in every(i, 5)])
+
+
+def run_job(folder, chat, frames):
+    """(database, model, constitution): payloads go when tasks are done, so a trigger keeps
+    them. The store's file is caid's alone while it runs: it is set before the real start."""
+    path, model = write_job(folder, chat, frames, system=True, stages__ppo=False,
+                            stages__prefer=False, stages__evaluate=False)
+    caid = Real(TOOLS, spawn=0, root=folder)
+    with caid:
+        caid.stop()
+    store = [os.path.join(caid.state, f) for f in os.listdir(caid.state) if f.endswith(".db")][0]
+    db = sqlite3.connect(store)
+    db.executescript("CREATE TABLE seen(stage TEXT, phase TEXT, payload BLOB); CREATE TRIGGER keep "
+                     "AFTER UPDATE OF done ON tasks WHEN OLD.payload IS NOT NULL BEGIN INSERT INTO "
+                     "seen VALUES(OLD.stage, OLD.phase, OLD.payload); END;")
+    db.close()
+    with Real(TOOLS, spawn=1, root=folder) as caid:
+        job = caid.submit_file(path)
+        caid.ctl("wait", job, expect=7)
+        caid.ctl("resume", job, "--accept", "overseer")
+        caid.ctl("wait", job)
+        whole = json.loads(caid.ctl("constitution", "show", os.path.join(folder, "own.yaml"),
+                                    "-o", "json"))
+        caid.stop()
+    return sqlite3.connect(store), model, whole
+
+
+# ---- the rendering ------------------------------------------------------------------------
+def fill(frame, **values):
+    return re.sub(r"\{([a-z_0-9]+)\}", lambda m: values.get(m[1], m[0]), frame)
+
+
+def said(prefix, words):
+    return prefix + ("" if not prefix or prefix[-1] in " \n" else " ") + words
+
+
+def of_turns(turns):
+    return [(role, words) for turn in turns for role, words in turn.items()]
+
+
+def system_first(messages):
+    return sorted(messages, key=lambda m: m[0] != "system")
+
+
+def critique(c, principle, messages, written=None):
+    """Few-shots, conversation, request; with a critique `written`, the request to revise."""
+    f, out = c["frames"], []
+    for e in c["critique_examples"]:
+        out += of_turns(e["turns"])
+        out += [("user", fill(f["critique"], principle=e["critique_request"], no_flaw=f["no_flaw"])),
+                ("assistant", said(f["critique_prefix"], e["critique"]))]
+        if written is not None and not e["no_flaw"]:
+            out += [("user", fill(f["revision"], principle=e["revision_request"])),
+                    ("assistant", said(f["revision_prefix"], e["revision"]))]
+    out += messages
+    out.append(("user", fill(f["critique"], principle=principle["critique"], no_flaw=f["no_flaw"])))
+    if written is None:
+        return system_first(out), f["critique_prefix"]
+    out += [("assistant", said(f["critique_prefix"], written)),
+            ("user", fill(f["revision"], principle=principle["revision"]))]
+    return system_first(out), f["revision_prefix"]
+
+
+def choice(c, question, messages, a, b, without=None):
+    f, out = c["frames"], []
+    names = {"system": "System", "user": "Human", "assistant": "Assistant"}
+
+    def ask(messages, question, a, b):
+        shown = "\n\n".join(f"{names[r]}: {t}" for r, t in messages)
+        return fill(f["choice"], conversation=shown, principle=question, a=a, b=b)
+    for i, e in enumerate(c["choice_examples"]):
+        if i != without:
+            out += [("user", ask(of_turns(e["turns"]), e["choice"], e["a"], e["b"])),
+                    ("assistant", f["choice_prefix"] + f["option_" + e["answer"].lower()])]
+    return out + [("user", ask(messages, question, a, b))], f["choice_prefix"]
+
+
+def prompt(tok, messages, prefix):
+    """Text and ids. What is written in messages is never a special token."""
+    special = [t.content for t in tok.added_tokens_decoder.values() if t.special]
+    hide = {s: "".join(chr(0xE000 + 64 * i + j) for j in range(3)) for i, s in enumerate(special)}
+
+    def masked(words):
+        for s, h in hide.items():
+            words = words.replace(s, h)
+        return words
+    messages = [(role, masked(words)) for role, words in messages]
+    if tok.chat_template:
+        whole = tok.apply_chat_template([{"role": r, "content": t} for r, t in messages],
+                                        tokenize=False, add_generation_prompt=True) + masked(prefix)
+    else:
+        whole = tok.bos_token
+        for i, (role, words) in enumerate(messages):
+            whole += {"system": "\n\n"[:2 * (i > 0)], "user": "\n\nHuman: ",
+                      "assistant": "\n\nAssistant: "}[role] + words
+            whole += tok.eos_token if role == "assistant" else ""
+        whole += "\n\nAssistant:" + (" " + masked(prefix) if prefix else "")
+    ids = []
+    shown = ""
+    for part in re.split("(" + "|".join(map(re.escape, special)) + ")", whole):
+        if part in special:
+            ids.append(tok.convert_tokens_to_ids(part))
+        else:
+            for s, h in hide.items():
+                part = part.replace(h, s)
+            ids += tok(part, add_special_tokens=False, split_special_tokens=True).input_ids
+        shown += part
+    return shown, ids
+
+
+# ---- a job's own record ---------------------------------------------------------------------
+class Record:
+    def __init__(self, db, c):
+        self.c, self.db = c, db
+        self.principle = {p["id"]: p for p in c["principles"]}
+        self.rows = {}
+        for stage, item, kind, k, words, principle, detail in db.execute(
+                "SELECT stage, item, kind, k, text, principle, detail FROM examples"):
+            self.rows[stage, item, kind, k] = (words, principle, json.loads(detail or "null"))
+
+    def of(self, stage, item, kind, k=0):
+        return self.rows.get((stage, item, kind, k), (None, None, None))
+
+    def dialog(self, item):
+        found = next(v[2] for (stage, i, kind, _), v in self.rows.items()
+                     if i == item and v[2] and "messages" in v[2] and kind != "dropped")
+        return [(m["role"], m.get("text", m.get("content"))) for m in found["messages"]]
+
+    def before(self, item, step):
+        for k in range(step - 1, -1, -1):
+            words = self.of("revise", item, "revision" if k else "reply", k)[0]
+            if words is not None:
+                return words
+
+    def expected_revise(self, item, k, step, revising):
+        messages = self.dialog(item) + [("assistant", self.before(item, step))]
+        written, name, _ = self.of("revise", item, "critique", step)
+        if name is None:
+            name = self.of("revise", item, "dropped", 2 * step)[1]
+        return critique(self.c, self.principle[name], messages, written if revising else None)
+
+    def expected_gate(self, item, order):
+        good, name, detail = self.of("label", item, "gate_question")
+        a, b = (good, detail["bad"]) if detail["good_is_a"] == (order == 0) else (detail["bad"], good)
+        if detail["of"] == "example":
+            i = item - GATE_ITEM
+            e = self.c["choice_examples"][i]
+            return choice(self.c, e["choice"], of_turns(e["turns"]), a, b, without=i)
+        helpful = next(i for (stage, i, kind, _), v in self.rows.items()
+                       if kind == "helpful" and stage == "data" and v[2]["row"]["reply"] == good)
+        return choice(self.c, self.principle[name]["choice"], self.dialog(helpful), a, b)
+
+    def label(self, item, k):
+        return self.db.execute("SELECT principle, p_ab, p_ba, mass_ab, mass_ba FROM labels WHERE "
+                               "item = ? AND k = ? AND source = 'ai'", (item, k)).fetchone()
+
+    def expected_label(self, item, k):
+        replies = [self.of("label", item, f"reply_{x}", k // 2)[0] for x in "ab"]
+        question = self.principle[self.label(item, k // 2)[0]]["choice"]
+        return choice(self.c, question, self.dialog(item), replies[k % 2], replies[1 - k % 2])
+
+
+# ---- comparing --------------------------------------------------------------------------------
+def option_logprobs(model, tok, ids, options):
+    for option in options:
+        own = tok(option, add_special_tokens=False, split_special_tokens=True).input_ids
+        with torch.no_grad():
+            lp = model(torch.tensor([ids + own])).logits[0].double().log_softmax(-1)
+        yield sum(lp[len(ids) - 1 + i, t].item() for i, t in enumerate(own))
+
+
+def stored_logprobs(label, order):
+    """What choice_read kept of the pair of log-probabilities: their share and their sum."""
+    p, mass = label[1 + order], label[3 + order]
+    return math.log(p * mass), math.log((1 - p) * mass)
+
+
+def check(folder, chat, frames):
+    db, model, c = run_job(folder, chat, frames)
+    record = Record(db, c)
+    tok = AutoTokenizer.from_pretrained(os.path.join(folder, "model"))
+    probe = Probe(PROBE, os.path.join(folder, "model"))
+    seen = {"critique": 0, "revision": 0, "gate": 0, "score": 0}
+    worst = several = 0
+    for stage, phase, payload in db.execute("SELECT stage, phase, payload FROM seen"):
+        kind, _, step = phase.partition("-")
+        if (stage, kind) not in (("revise", "critique"), ("revise", "revision"),
+                                 ("label", "gate"), ("label", "score")):
+            continue
+        for item, k, messages, prefix, options in items(payload):
+            if stage == "revise":
+                want = record.expected_revise(item, k, int(step), kind == "revision")
+            else:
+                want = (record.expected_gate(item, k % 2) if kind == "gate"
+                        else record.expected_label(item, k))
+            got = [(m["role"], m["content"]) for m in messages]
+            assert (got, prefix) == want, (phase, item, got, want)
+            shown, ids = prompt(tok, got, prefix)
+            answer = probe.ask(op="chat", messages=messages, generate=True, prefix=prefix)
+            assert answer.get("text") == shown, (answer, shown)
+            assert answer["ids"] == ids, (shown, tok.convert_ids_to_tokens(ids))
+            seen[kind] += 1
+            several += len(got) > 6
+            if kind == "score":
+                assert options == [c["frames"]["option_a"], c["frames"]["option_b"]]
+                kept = stored_logprobs(record.label(item, k // 2), k % 2)
+                for a, b in zip(kept, option_logprobs(model, tok, ids, options), strict=True):
+                    worst = max(worst, abs(a - b))
+    probe.close()
+    assert min(seen.values()) > 0 and several, seen
+    assert worst < 1e-4, worst
+    print(f"{'chat' if chat else 'plain'}, {'own' if frames else 'default'} frames: {seen} as "
+          f"expected; option log-probabilities within {worst:.1e}", flush=True)
+
+
+if __name__ == "__main__":
+    for chat, frames in ((True, None), (False, None), (True, FRAMES), (False, FRAMES)):
+        with tempfile.TemporaryDirectory(prefix="caid-shown-") as folder:
+            check(folder, chat, frames)
