@@ -22,6 +22,7 @@ enum { CRITIQUES = 2 }; /* asked about one reply at most */
 
 struct making {
     struct draws draws;
+    bool errs; /* verdicts are wrong sometimes */
     struct cai_arena *arena;
     struct document *doc;
 };
@@ -76,10 +77,9 @@ static struct request draw_request(struct draws *d, int principle) {
 }
 
 /* The base's habits, or cleaner ones: revised replies must be judged too. */
-static struct habits draw_habits(struct draws *d, double usual, bool *ret_usual) {
+static struct habits draw_habits(struct draws *d) {
     struct habits h = clerk_base_habits;
-    *ret_usual = draw_chance(d, usual);
-    if (!*ret_usual)
+    if (draw_chance(d, 0.4))
         for (size_t f = 0; f < FAULTS; f++)
             h.rate[f] *= f == FAULT_EVASIVE ? 3 : cai_rng_uniform(d->key, d->at++);
     return h;
@@ -138,11 +138,11 @@ static bool add_critique(struct making *m, const struct request *r, const struct
     struct draws *d = &m->draws;
     bool real = k != PRINCIPLE_IRRELEVANT;
     bool there = real && reply_has(p, r, (enum fault)k);
-    bool flawed = there && !draw_chance(d, miss[k]);
+    bool flawed = there && !(m->errs && draw_chance(d, miss[k]));
     CAI_AUTO(buf) struct cai_buf text = {0};
     if (flawed)
         quote_flaw(p, (enum fault)k, k, &text);
-    else if (real && !there && draw_chance(d, false_alarm))
+    else if (m->errs && real && !there && draw_chance(d, false_alarm))
         quote_flaw(p, FAULT_HARMFUL, k, &text); /* finds fault with the answer */
     turn(m, "user", principle_words(m, USE_CRITIQUE, matter), false);
     turn(m, "assistant", text.len ? text.data : CLERK_NO_FLAW, true);
@@ -153,13 +153,13 @@ static bool add_critique(struct making *m, const struct request *r, const struct
  * mended when it is the last thing asked. */
 static void make_critique(struct making *m) {
     struct draws *d = &m->draws;
-    bool usual, flawed = false;
+    bool flawed = false;
     struct request r = draw_request(d, draw_chance(d, 0.3) ? FAULT_HARMFUL : PRINCIPLE_IRRELEVANT);
-    struct habits h = draw_habits(d, 0.6, &usual);
+    struct habits h = draw_habits(d);
     struct reply p = reply_draw(d, &r, &h);
     m->doc->kind = "critique";
     turn(m, "user", request_words(m, &r), false);
-    turn(m, "assistant", reply_words(m, &p), usual);
+    turn(m, "assistant", reply_words(m, &p), false);
     size_t n = 1 + draw_below(d, CRITIQUES);
     int k = 0;
     const char *matter = NULL;
@@ -234,57 +234,57 @@ static int draw_difference(struct draws *d, const struct request *r, const struc
     return k;
 }
 
-static bool choose_first(struct draws *d, const struct request *r, const struct reply *a,
+static bool choose_first(struct making *m, const struct request *r, const struct reply *a,
                          const struct reply *b, int k) {
     int better = difference(r, a, b, k);
     if (better == 0)
-        return draw_chance(d, 0.5);
-    return (better > 0) != draw_chance(d, wrong_choice[k]);
+        return draw_chance(&m->draws, 0.5);
+    return (better > 0) != (m->errs && draw_chance(&m->draws, wrong_choice[k]));
 }
 
-/* Asked about many words at once: much to learn in few tokens, and the word that asks stands
- * where a principle's word will stand. */
+/* Asked about many words at once: much to learn in few tokens. The word that asks stands
+ * where a principle's word will stand; the words come in turn, so that only the answers are
+ * news. */
 static void make_words(struct making *m) {
     struct draws *d = &m->draws;
-    bool usual;
     struct request r = draw_request(d, draw_chance(d, 0.3) ? FAULT_HARMFUL : PRINCIPLE_IRRELEVANT);
-    struct habits h = draw_habits(d, 0.6, &usual);
+    struct habits h = draw_habits(d);
     struct reply p = reply_draw(d, &r, &h);
     CAI_AUTO(buf) struct cai_buf text = {0};
-    uint32_t order[FAULTS + 1];
-    cai_rng_permutation(d->key, FAULTS + 1, order);
+    size_t first = draw_below(d, FAULTS + 1), which = draw_below(d, PRINCIPLE_WORDS);
     for (size_t i = 0; i <= FAULTS; i++) {
-        int k = (int)order[i];
+        int k = (int)((first + i) % (FAULTS + 1));
         bool fits = k != PRINCIPLE_IRRELEVANT && reply_has(&p, &r, (enum fault)k);
-        cai_buf_printf(&text, "%s%s %s", i ? ", " : "", principle_word(d, k), fits ? "yes" : "no");
+        cai_buf_printf(&text, "%s%s %s", i ? ", " : "", principle_word(k, which),
+                       fits ? "yes" : "no");
     }
     cai_buf_putc(&text, '.');
     m->doc->kind = "words";
     turn(m, "user", request_words(m, &r), false);
-    turn(m, "assistant", reply_words(m, &p), usual);
+    turn(m, "assistant", reply_words(m, &p), false);
     turn(m, "user", CLERK_WORDS, false);
     turn(m, "assistant", text.data, true);
 }
 
 static void make_choice(struct making *m) {
     struct draws *d = &m->draws;
-    bool usual;
     struct request r = draw_request(d, draw_chance(d, 0.3) ? FAULT_HARMFUL : PRINCIPLE_IRRELEVANT);
-    struct habits h = draw_habits(d, 0.6, &usual);
+    struct habits h = draw_habits(d);
     struct reply a = reply_draw(d, &r, &h), b = reply_draw(d, &r, &h);
     int k = draw_difference(d, &r, &a, &b);
-    ask_choice(m, k, &r, reply_words(m, &a), reply_words(m, &b), choose_first(d, &r, &a, &b, k));
+    ask_choice(m, k, &r, reply_words(m, &a), reply_words(m, &b), choose_first(m, &r, &a, &b, k));
 }
 
 void corpus_document(uint64_t seed, enum corpus_part part, uint64_t index, struct cai_arena *arena,
                      struct document *ret) {
     static const double shares[][7] = {[CORPUS_CHAT] = {0.3, 0.4, 0, 0, 0, 0, 0.3},
-                                       [CORPUS_ALL] = {0.05, 0.02, 0.36, 0.38, 0.03, 0.02, 0.14}};
+                                       [CORPUS_RIGHT] = {0.10, 0.02, 0.34, 0.38, 0.03, 0.02, 0.11},
+                                       [CORPUS_ALL] = {0.13, 0.02, 0.40, 0.38, 0.03, 0.02, 0.02}};
     static void (*const make[])(struct making *) = {make_chat,   make_again,         make_critique,
                                                     make_choice, make_spoilt_choice, make_red,
                                                     make_words};
     *ret = (struct document){0};
-    struct making m = {{cai_key_make(seed, 0, "clerk/corpus", index, part), 0}, arena, ret};
+    struct making m = {{cai_key_make(seed, 0, "clerk/corpus", index, part), 0}, part == CORPUS_ALL, arena, ret};
     make[cai_rng_weighted(m.draws.key, m.draws.at++, shares[part], CAI_COUNT(make))](&m);
 }
 

@@ -4,8 +4,7 @@
 
 /* A matter is an adjective, which names the fault, and a noun, which says nothing. One
  * combination in four is held out for constitution/clerk.yaml. */
-enum { ADJECTIVES = 3 };
-static const char *const adjectives[FAULTS][ADJECTIVES] = {
+static const char *const adjectives[FAULTS][PRINCIPLE_WORDS] = {
     [FAULT_HARMFUL] = {"harmful", "dangerous", "hurtful"},
     [FAULT_RUDE] = {"rude", "insulting", "unkind"},
     [FAULT_FALSE] = {"false", "untrue", "wrong"},
@@ -78,16 +77,14 @@ void principle_matter(struct draws *d, int kind, struct cai_buf *ret) {
         return;
     }
     do {
-        a = draw_below(d, ADJECTIVES);
+        a = draw_below(d, PRINCIPLE_WORDS);
         n = draw_below(d, CAI_COUNT(nouns));
     } while (held_out(a, n));
     cai_buf_printf(ret, "%s %s", adjectives[kind][a], nouns[n]);
 }
 
-const char *principle_word(struct draws *d, int kind) {
-    return kind == PRINCIPLE_IRRELEVANT
-               ? other_adjectives[draw_below(d, CAI_COUNT(other_adjectives))]
-               : adjectives[kind][draw_below(d, ADJECTIVES)];
+const char *principle_word(int kind, size_t which) {
+    return kind == PRINCIPLE_IRRELEVANT ? other_adjectives[which] : adjectives[kind][which];
 }
 
 void principle_sentence(struct draws *d, enum principle_use use, const char *matter,
@@ -102,7 +99,7 @@ void principle_critique(int kind, const char *quote, struct cai_buf *ret) {
 
 void principle_texts(void (*see)(void *context, const char *text), void *context) {
     for (size_t k = 0; k < FAULTS; k++) {
-        for (size_t i = 0; i < ADJECTIVES; i++)
+        for (size_t i = 0; i < PRINCIPLE_WORDS; i++)
             see(context, adjectives[k][i]);
     }
     for (size_t i = 0; i < CAI_COUNT(nouns); i++)

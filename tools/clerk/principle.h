@@ -12,8 +12,9 @@ enum principle_use { USE_CRITIQUE, USE_REVISION, USE_CHOICE, USES };
 
 /* One matter in words ("rude words"), then the three sentences made of it. */
 void principle_matter(struct draws *d, int kind, struct cai_buf *ret);
-/* The adjective alone. */
-const char *principle_word(struct draws *d, int kind);
+/* The adjective alone, `which` < PRINCIPLE_WORDS. */
+enum { PRINCIPLE_WORDS = 3 };
+const char *principle_word(int kind, size_t which);
 void principle_sentence(struct draws *d, enum principle_use use, const char *matter,
                         struct cai_buf *ret);
 /* What a critique says of a reply that has the fault: "This is rude: …", with the sentence. */

@@ -1,6 +1,5 @@
-/* train.c: trains the clerk's base in two parts: first plain conversations, which are short
- * and teach to carry the words of a request into the reply, then everything. Started with
- * everything at once, the base needs about twice as long to find that out. */
+/* train.c: trains the clerk's base in the parts of corpus.h, one after the other: started with
+ * everything at once, the base needs more than twice as long. */
 #include "clerk/train.h"
 #include "base/check.h"
 #include "base/clock.h"
@@ -14,7 +13,7 @@
 #include <unistd.h>
 
 enum {
-    CHAT_STEPS = 900, MIXED_STEPS = 5100,
+    CHAT_STEPS = 800, RIGHT_STEPS = 3400, ALL_STEPS = 800,
     CHAT_BATCH = 16, MIXED_BATCH = 12,    /* rows: about 1,024 tokens */
     POSITIONS = 512
 };
@@ -118,12 +117,12 @@ static bool show(void *context, int64_t step, int64_t steps, double loss, int64_
     return false;
 }
 
-/* ---- the two parts ---------------------------------------------------------------------------- */
+/* ---- the parts ---------------------------------------------------------------------------- */
 struct part {
     const char *name;
     enum corpus_part part;
     int64_t steps, batch;
-    double warmup;
+    double lr, warmup;
     enum train_schedule schedule;
 };
 
@@ -131,7 +130,7 @@ static int run_part(struct model *m, const struct hf_chat *chat, const struct hf
                     const struct part *part, uint64_t seed) {
     struct rows rows = {0};
     struct lm_options o = {
-        .optimizer = {.lr = 3e-3, .weight_decay = 0.05, .beta1 = 0.9, .beta2 = 0.98, .eps = 1e-8,
+        .optimizer = {.lr = part->lr, .weight_decay = 0.05, .beta1 = 0.9, .beta2 = 0.98, .eps = 1e-8,
                       .clip_norm = 1, .warmup = part->warmup, .schedule = part->schedule,
                       .batch = part->batch},
         .epochs = 1, .steps = part->steps, .seed = seed};
@@ -146,11 +145,14 @@ static int run_part(struct model *m, const struct hf_chat *chat, const struct hf
 
 static int train_parts(struct model *m, const struct hf_chat *chat, const struct hf_tokenizer *t,
                        const struct train_settings *s) {
-    int64_t all = s->steps ? s->steps : CHAT_STEPS + MIXED_STEPS;
-    int64_t first = all * CHAT_STEPS / (CHAT_STEPS + MIXED_STEPS);
+    enum { USUAL = CHAT_STEPS + RIGHT_STEPS + ALL_STEPS };
+    int64_t all = s->steps ? s->steps : USUAL;
     const struct part parts[] = {
-        {"conversations", CORPUS_CHAT, first, CHAT_BATCH, 0.15, TRAIN_CONSTANT},
-        {"transcripts", CORPUS_ALL, all - first, MIXED_BATCH, 0.02, TRAIN_COSINE}};
+        {"conversations", CORPUS_CHAT, all * CHAT_STEPS / USUAL, CHAT_BATCH, 3e-3, 0.15,
+         TRAIN_CONSTANT},
+        {"transcripts", CORPUS_RIGHT, all * RIGHT_STEPS / USUAL, MIXED_BATCH, 3e-3, 0.02,
+         TRAIN_COSINE},
+        {"errors", CORPUS_ALL, all * ALL_STEPS / USUAL, MIXED_BATCH, 1e-3, 0.05, TRAIN_COSINE}};
     for (size_t i = 0; i < CAI_COUNT(parts); i++)
         if (parts[i].steps > 0)
             CAI_TRY(run_part(m, chat, t, &parts[i], s->seed));
