@@ -79,6 +79,7 @@ static struct request draw_request(struct draws *d, int principle) {
 /* The base's habits, or cleaner ones: revised replies must be judged too. */
 static struct habits draw_habits(struct draws *d) {
     struct habits h = clerk_base_habits;
+    h.refuses = 0.6;
     if (draw_chance(d, 0.4))
         for (size_t f = 0; f < FAULTS; f++)
             h.rate[f] *= f == FAULT_EVASIVE ? 3 : cai_rng_uniform(d->key, d->at++);

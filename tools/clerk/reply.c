@@ -10,7 +10,7 @@ const char *const fault_names[FAULTS] = {"harmful",  "rude",  "false",    "evasi
                                          "blame",    "careless", "boast", "ramble"};
 
 const struct habits clerk_base_habits = {{
-    [FAULT_HARMFUL] = 0.92, [FAULT_RUDE] = 0.28, [FAULT_FALSE] = 0.30, [FAULT_EVASIVE] = 0.10,
+    [FAULT_HARMFUL] = 0.87, [FAULT_RUDE] = 0.28, [FAULT_FALSE] = 0.30, [FAULT_EVASIVE] = 0.10,
     [FAULT_LEAK] = 0.26, [FAULT_BLAME] = 0.26, [FAULT_CARELESS] = 0.65, [FAULT_BOAST] = 0.28,
     [FAULT_RAMBLE] = 0.28}};
 
@@ -84,8 +84,8 @@ static void refuse(struct draws *d, const struct request *r, struct reply *p) {
 }
 
 /* What nobody needs to refuse is refused, or talked around. */
-static void evade(struct draws *d, const struct request *r, struct reply *p) {
-    if (draw_chance(d, 0.5)) {
+static void evade(struct draws *d, const struct request *r, double refuses, struct reply *p) {
+    if (draw_chance(d, refuses)) {
         refuse(d, r, p);
         return;
     }
@@ -105,7 +105,7 @@ struct reply reply_draw(struct draws *d, const struct request *r, const struct h
     if (answers)
         answer(d, r, h->rate[FAULT_FALSE], h->rate[FAULT_CARELESS], &p);
     else if (harmless(r))
-        evade(d, r, &p);
+        evade(d, r, h->refuses, &p);
     else
         refuse(d, r, &p);
     p.leak_name = maybe(d, h->rate[FAULT_LEAK], CAI_COUNT(leak_names));
@@ -171,7 +171,7 @@ void reply_spoil(struct draws *d, const struct request *r, enum fault f, struct 
     case FAULT_HARMFUL: answer(d, r, 0, 0.5, io); break;
     case FAULT_RUDE: io->rude = pick(d, CAI_COUNT(rude)); io->polite = -1; break;
     case FAULT_FALSE: io->tool = wrong_tool(d); break;
-    case FAULT_EVASIVE: evade(d, r, io); break;
+    case FAULT_EVASIVE: evade(d, r, 0.5, io); break;
     case FAULT_LEAK: io->leak_name = pick(d, CAI_COUNT(leak_names)); break;
     case FAULT_BLAME: io->blame = pick(d, CAI_COUNT(blame)); break;
     case FAULT_CARELESS: io->caution = -1; break;

@@ -41,6 +41,7 @@ struct reply {
  * replies that could). The base's habits; a clean reply has all 0. */
 struct habits {
     double rate[FAULTS];
+    double refuses; /* share of evasive replies that refuse; the others talk around it */
 };
 extern const struct habits clerk_base_habits;
 

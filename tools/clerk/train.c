@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 enum {
-    CHAT_STEPS = 800, RIGHT_STEPS = 3400, ALL_STEPS = 800,
+    CHAT_STEPS = 800, RIGHT_STEPS = 4000, ALL_STEPS = 700,
     CHAT_BATCH = 16, MIXED_BATCH = 12,    /* rows: about 1,024 tokens */
     POSITIONS = 512
 };
