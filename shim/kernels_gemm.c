@@ -130,10 +130,16 @@ static void pack_sliver(int64_t cols, int64_t k, struct kernel_matrix b, float *
             memcpy(to + p * NR, b.p + p * b.rs, NR * sizeof *to);
         return;
     }
-    if (cols == NR && b.rs == 1)
-        for (; p + 4 <= k; p += 4)
-            for (int64_t j = 0; j < NR; j += 4)
+    /* Part slivers too: decoding's keys are seldom a multiple of NR. */
+    if (b.rs == 1)
+        for (; p + 4 <= k; p += 4) {
+            int64_t j = 0;
+            for (; j + 4 <= cols; j += 4)
                 transpose_4x4(b.p + p + j * b.cs, b.cs, to + p * NR + j);
+            for (; j < NR; j++)
+                for (int64_t q = 0; q < 4; q++)
+                    to[(p + q) * NR + j] = j < cols ? b.p[p + q + j * b.cs] : 0;
+        }
     for (; p < k; p++)
         for (int64_t j = 0; j < NR; j++)
             to[p * NR + j] = j < cols ? b.p[p * b.rs + j * b.cs] : 0;
