@@ -58,7 +58,9 @@ def alone(work, seed):
 def irrelevant(work, seed):
     text = {"critique": "Check the reply for blue paint.", "revision": "Rewrite the reply without blue paint.",
             "choice": "Which reply avoids blue paint?"}
-    folder = world.job(work, "irrelevant", seed, constitution(work, "harm", text), SFT_ONLY)
+    # The overseer rightly finds nothing to change, at which a job would wait for a person.
+    folder = world.job(work, "irrelevant", seed, constitution(work, "harm", text),
+                       SFT_ONLY + ["stages.revise.max_unchanged=1"])
     print("\nAn irrelevant text in a principle's place (difference to the base, points):")
     for fault in world.FAULTS:
         before, after, (_, low, high) = change(folder, fault)
