@@ -65,10 +65,9 @@ void cai_text_printable(struct cai_buf *out, const char *s, size_t len, bool lin
     }
 }
 
-size_t cai_text_distance(const char *a, const char *b) {
-    enum { MAX = 64 };
-    size_t la = strnlen(a, MAX), lb = strnlen(b, MAX);
-    size_t row[MAX + 1];
+size_t cai_text_distance_within(const char *a, const char *b, size_t max) {
+    size_t la = strnlen(a, max), lb = strnlen(b, max);
+    CAI_AUTO(mem) size_t *row = cai_realloc(NULL, lb + 1, sizeof *row);
     for (size_t j = 0; j <= lb; j++)
         row[j] = j;
     for (size_t i = 1; i <= la; i++) {
@@ -85,6 +84,10 @@ size_t cai_text_distance(const char *a, const char *b) {
         }
     }
     return row[lb];
+}
+
+size_t cai_text_distance(const char *a, const char *b) {
+    return cai_text_distance_within(a, b, 64);
 }
 
 const char *cai_text_nearest(const char *word, const char *const *names, size_t n) {

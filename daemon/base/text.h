@@ -14,6 +14,8 @@ size_t cai_utf8_valid(const char *s, size_t len);
 void cai_text_printable(struct cai_buf *out, const char *s, size_t len, bool lines);
 /* Levenshtein distance, for suggestions; strings are cut at 64 bytes. */
 size_t cai_text_distance(const char *a, const char *b);
+/* The same over at most `max` bytes of each. */
+size_t cai_text_distance_within(const char *a, const char *b, size_t max);
 /* The nearest of `names` within a third of its length, or NULL. */
 const char *cai_text_nearest(const char *word, const char *const *names, size_t n);
 bool cai_text_equal_n(const char *a, size_t alen, const char *b);

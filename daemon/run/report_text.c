@@ -41,23 +41,7 @@ static double edit_share(const char *a, const char *b) {
     size_t n = strnlen(a, EDIT_MAX), m = strnlen(b, EDIT_MAX);
     if (n == 0 && m == 0)
         return 0;
-    unsigned row[EDIT_MAX + 1];
-    for (size_t j = 0; j <= m; j++)
-        row[j] = (unsigned)j;
-    for (size_t i = 1; i <= n; i++) {
-        unsigned diagonal = row[0];
-        row[0] = (unsigned)i;
-        for (size_t j = 1; j <= m; j++) {
-            unsigned best = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            if (row[j] + 1 < best)
-                best = row[j] + 1;
-            if (row[j - 1] + 1 < best)
-                best = row[j - 1] + 1;
-            row[j] = best;
-        }
-    }
-    return (double)row[m] / (double)(n > m ? n : m);
+    return (double)cai_text_distance_within(a, b, EDIT_MAX) / (double)(n > m ? n : m);
 }
 
 /* The text that a revision started from: the last good one before it. */
