@@ -62,7 +62,9 @@ def check_end(caid, job, chat, out):
 
 def whole_loop(chat, workers, end):
     with tempfile.TemporaryDirectory(prefix="caid-test-") as folder:
-        path, _ = write_job(folder, chat, workers=workers, end=end)
+        # With the limits as they are by default: what is accepted once is not asked again.
+        path, _ = write_job(folder, chat, workers=workers, end=end,
+                            stages__label__min_option_mass=0.1, stages__label__max_flipped=0.5)
         with Real(TOOLS, spawn=workers, root=folder) as caid:
             assert "is valid" in caid.run("job", "check", path).stderr
             job = caid.submit_file(path)
