@@ -2,7 +2,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
-#include "run/control.h"
+#include "run/report.h"
 #include <string.h>
 #include <unistd.h>
 
@@ -114,6 +114,7 @@ static int doctor(const struct request *q, json_t **ret) {
 struct metric_page {
     struct page page;
     const char *name, *stage;
+    struct graders graders;
 };
 
 static int list_metric(void *c, const struct store_metric *m) {
@@ -122,9 +123,12 @@ static int list_metric(void *c, const struct store_metric *m) {
         return 0;
     if (!page_wants(&p->page))
         return 0;
-    return !page_add(&p->page, json_pack("{s:i, s:s, s:I, s:s, s:f}", "round", (int)m->round,
-                                         "stage", m->stage, "step", (json_int_t)m->step, "name",
-                                         m->name, "value", m->value));
+    json_t *o = json_pack("{s:i, s:s, s:I, s:s, s:f}", "round", (int)m->round, "stage", m->stage,
+                          "step", (json_int_t)m->step, "name", m->name, "value", m->value);
+    struct grader by;
+    if (graders_of(&p->graders, m->stage, m->name, &by))
+        json_object_update_new(o, grader_json(&by));
+    return !page_add(&p->page, o);
 }
 
 static int count_state(void *c, const struct store_job *j) {
@@ -175,6 +179,7 @@ static int metrics(const struct request *q, json_t **ret) {
     CAI_TRY(store_job_get(q->run->store, request_int(q, "id", 0), &row));
     store_job_free(&row);
     struct metric_page p = {.name = request_text(q, "name"), .stage = request_text(q, "stage")};
+    CAI_TRY(graders_load(q->run->store, request_int(q, "id", 0), &p.graders));
     page_open(&p.page, q, 2000);
     int rc = store_metrics_each(q->run->store, request_int(q, "id", 0), list_metric, &p);
     *ret = page_close(&p.page);
