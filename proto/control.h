@@ -56,7 +56,7 @@
  *     sft              {"messages"} as trained on; pairs: {"prompt": messages, "chosen",
  *                       "rejected", "p", "principle", "revision", "round"}
  * workers              {} → {"rows": [{"name", "host", "pid", "state": "idle"|"busy"|"silent"|
- *                       "refused", "job"?, "stage"?, "task"?, "numeric_class", "heartbeat_s",
+ *                       "refused", "job"?, "stage"?, "task"?, "rank"?, "numeric_class", "heartbeat_s",
  *                       "version", "reason"}]}
  * metrics              {"id"?, "name"?, "stage"?, "after", "limit" (2000)} → {"rows": [{"round",
  *                       "stage", "step", "name", "value", GRADER if it is a rate}], "next"};

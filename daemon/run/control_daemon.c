@@ -36,15 +36,22 @@ static int workers(const struct request *q, json_t **ret) {
     for (const struct worker *w = q->run->workers; w; w = w->next) {
         const struct lease *l = w->lease;
         double age = (double)(now - w->seen_ms) / 1000;
+        char late[320] = "";
+        if (l && l->revoked)
+            snprintf(late, sizeof late, "stopping a revoked task");
+        else if (l)
+            (void)late_worker(q->run, l, late, sizeof late);
         json_t *o = json_pack("{s:s, s:s, s:I, s:s, s:s, s:f, s:s, s:s}", "name", w->name, "host",
                               w->host, "pid", (json_int_t)w->pid, "state",
                               age > 2.0 ? "silent" : l ? "busy" : "idle", "numeric_class",
                               w->numeric_class, "heartbeat_s", age, "version", w->version,
-                              "reason", l && l->revoked ? "stopping a revoked task" : "");
+                              "reason", late);
         if (l) {
             json_object_set_new(o, "job", json_integer(l->job));
             json_object_set_new(o, "stage", json_string(l->stage));
             json_object_set_new(o, "task", json_integer(l->task));
+            if (l->gang)
+                json_object_set_new(o, "rank", json_integer(l->rank));
         }
         json_array_append_new(rows, o);
     }
