@@ -41,7 +41,9 @@ static int check_model(const char *role, const char *path) {
         return cai_fail(CAI_EINPUT,
                         "models.%s: %s is not a model folder that caid can see (no config.json)",
                         role, path);
-    return hf_check(path, false) < 0 ? cai_fail_in("models.%s", role) : 0;
+    bool writes = strcmp(role, "pm") != 0;
+    bool good = hf_check(path, false) == 0 && (!writes || hf_check_writes(path) == 0);
+    return good ? 0 : cai_fail_in("models.%s", role);
 }
 
 static int check_spec(const struct job_spec *spec) {
