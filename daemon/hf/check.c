@@ -89,3 +89,12 @@ int hf_check(const char *dir, bool with_template) {
     hf_tokenizer_free(t);
     return rc;
 }
+
+int hf_check_writes(const char *dir) {
+    struct hf_config c;
+    CAI_TRY(hf_config_load(dir, &c));
+    if (!c.sequence_classification)
+        return 0;
+    return cai_fail(CAI_EINPUT, "%s: the model has a scalar head (…ForSequenceClassification), it "
+                    "gives scores and cannot write text; name a …ForCausalLM folder", dir);
+}

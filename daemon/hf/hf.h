@@ -137,5 +137,7 @@ int hf_model_hash(const char *dir, char ret_hex[65]);
 /* Whether a worker could load the folder, by its headers: configuration, the tensors that it
  * asks for, tokenizer; with_template: also runs the chat template once. */
 int hf_check(const char *dir, bool with_template);
+/* Whether the folder's model writes text: CAI_EINPUT for one with a scalar head. */
+int hf_check_writes(const char *dir);
 
 #endif
