@@ -60,7 +60,7 @@ def submit(caid):
 def wait(caid, job, *states):
     """What a person must look at is accepted at once."""
     while True:
-        p = caid.wait_for(job, [*states, "FAILED", "WAITING_REVIEW"], 90)
+        p = caid.wait_for(job, [*states, "FAILED", "WAITING_REVIEW"], 300)
         if p["state"] in states:
             return p
         assert p["state"] != "FAILED", p["reason"]
@@ -75,7 +75,7 @@ def training(caid, job):
             caid.ask("resume", id=job, accept=p["gate"])
         assert p["state"] not in ("COMPLETED", "FAILED"), p
         return p["unit"] == "steps" and p["done"] >= 3 and (p["stage"] == "ppo" or not options.real)
-    caid.until(look, 60, "a gang trains")
+    caid.until(look, 300, "a gang trains")
 
 
 def outcome(caid, job):
@@ -112,7 +112,7 @@ def run_on(root, take, give):
         job = submit(caid)
         training(caid, job)
         take(caid)
-        p = caid.wait_for(job, "SUSPENDED", 30)
+        p = caid.wait_for(job, "SUSPENDED", 60)
         assert p["reason"], p
         print(f"     {p['stage']} paused with: {p['reason']}")
         give(caid)
