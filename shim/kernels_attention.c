@@ -44,30 +44,89 @@ static float softmax_row(float *s, int64_t seen, int64_t cols, float scale) {
     return max + logf(sum);
 }
 
-void KERNEL(kernel_attention)(const struct kernel_attention *a) {
-    int64_t positions = a->past + a->rows, lds = padded(positions);
-    float *keys = a->scratch, *values = keys + lds * a->d, *s = values + positions * padded(a->d);
-    KERNEL(kernel_pack)(positions, a->d, (struct kernel_matrix){a->k, 1, a->k_row}, keys);
+/* What a forward pass works on: packed keys; values packed, or in their own rows. */
+struct sides {
+    const float *keys, *values;
+    int64_t value_sliver, value_row;
+    float *scores; /* [rows at a time, lds] */
+    int64_t lds;
+};
+
+static struct sides prepare(const struct kernel_attention *a) {
+    int64_t positions = a->past + a->rows;
+    struct sides s = {.keys = a->k, .lds = padded(positions), .scores = a->scratch};
+    if (!a->keys_packed) {
+        float *keys = s.scores;
+        KERNEL(kernel_pack)(positions, a->d, (struct kernel_matrix){a->k, 1, a->k_row}, keys);
+        s.keys = keys;
+        s.scores += s.lds * a->d;
+    }
     /* Few rows read the values once: copying them would cost more than it saves. */
-    bool dense = a->rows < ROWS && a->d % NR == 0;
-    if (!dense)
-        KERNEL(kernel_pack)(a->d, positions, (struct kernel_matrix){a->v, a->k_row, 1}, values);
+    if (a->rows < ROWS && a->d % NR == 0) {
+        s.values = a->v;
+        s.value_sliver = NR;
+        s.value_row = a->k_row;
+        return s;
+    }
+    float *values = s.scores;
+    KERNEL(kernel_pack)(a->d, positions, (struct kernel_matrix){a->v, a->k_row, 1}, values);
+    s.values = values;
+    s.value_sliver = positions * NR;
+    s.value_row = NR;
+    s.scores += positions * padded(a->d);
+    return s;
+}
+
+/* Rows that go together: row r is at q + r · q_row and sees `seen` + r · grow of `cols`. */
+struct block {
+    int64_t rows, cols, seen, grow;
+    const float *q;
+    int64_t q_row;
+    float *out;
+    int64_t out_row;
+    float *lse; /* may be NULL */
+    int64_t lse_row;
+};
+
+static void attend(const struct kernel_attention *a, const struct sides *s,
+                   const struct block *b) {
+    KERNEL(kernel_product)(b->rows, b->cols, a->d, (struct kernel_matrix){b->q, b->q_row, 1},
+                           s->keys, a->d * NR, NR, s->scores, s->lds, false);
+    for (int64_t r = 0; r < b->rows; r++) {
+        float lse = softmax_row(s->scores + r * s->lds, b->seen + r * b->grow, b->cols, a->scale);
+        if (b->lse)
+            b->lse[r * b->lse_row] = lse;
+    }
+    KERNEL(kernel_product)(b->rows, a->d, b->cols, (struct kernel_matrix){s->scores, s->lds, 1},
+                           s->values, s->value_sliver, s->value_row, b->out, b->out_row, false);
+}
+
+/* Decoding: the heads of the group are the rows. */
+static void attend_one(const struct kernel_attention *a, const struct sides *s) {
+    for (int64_t g = 0; g < a->group; g += KERNEL_BLOCK) {
+        struct block b = {.rows = a->group - g < KERNEL_BLOCK ? a->group - g : KERNEL_BLOCK,
+                          .cols = a->past + 1, .seen = a->past + 1, .q = a->q + g * a->d,
+                          .q_row = a->d, .out = a->out + g * a->d, .out_row = a->d,
+                          .lse = a->lse ? a->lse + g : NULL, .lse_row = 1};
+        attend(a, s, &b);
+    }
+}
+
+void KERNEL(kernel_attention)(const struct kernel_attention *a) {
+    struct sides s = prepare(a);
+    if (a->rows == 1) {
+        attend_one(a, &s);
+        return;
+    }
     for (int64_t g = 0; g < a->group; g++)
         for (int64_t i = 0; i < a->rows; i += KERNEL_BLOCK) {
             int64_t rows = a->rows - i < KERNEL_BLOCK ? a->rows - i : KERNEL_BLOCK;
-            int64_t cols = a->past + i + rows;
-            const float *q = a->q + i * a->q_row + g * a->d;
-            KERNEL(kernel_product)(rows, cols, a->d, (struct kernel_matrix){q, a->q_row, 1}, keys,
-                                   a->d * NR, NR, s, lds, false);
-            for (int64_t r = 0; r < rows; r++) {
-                float lse = softmax_row(s + r * lds, a->past + i + r + 1, cols, a->scale);
-                if (a->lse)
-                    a->lse[(i + r) * a->lse_row + g] = lse;
-            }
-            KERNEL(kernel_product)(rows, a->d, cols, (struct kernel_matrix){s, lds, 1},
-                                   dense ? a->v : values, dense ? NR : positions * NR,
-                                   dense ? a->k_row : NR, a->out + i * a->q_row + g * a->d,
-                                   a->q_row, false);
+            struct block b = {.rows = rows, .cols = a->past + i + rows, .seen = a->past + i + 1,
+                              .grow = 1, .q = a->q + i * a->q_row + g * a->d, .q_row = a->q_row,
+                              .out = a->out + i * a->out_row + g * a->d, .out_row = a->out_row,
+                              .lse = a->lse ? a->lse + i * a->lse_row + g : NULL,
+                              .lse_row = a->lse_row};
+            attend(a, &s, &b);
         }
 }
 

@@ -91,7 +91,7 @@ ct_tensor *head_scalar(ct_scope *s, const struct model *m, ct_tensor *hidden);  
 struct kv_cache {
     int64_t slots, capacity; /* sequences, positions each */
     int layers;
-    ct_tensor **k, **v;      /* per layer [slots, Hkv, capacity, Dh] */
+    ct_tensor **k, **v;      /* per layer [slots, Hkv, ct_cache_positions(capacity), Dh] */
 };
 
 int kv_cache_new(const struct model *m, int64_t slots, int64_t capacity, struct kv_cache **ret);
