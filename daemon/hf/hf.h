@@ -71,11 +71,22 @@ void hf_tokenizer_free(struct hf_tokenizer *t);
  * Thread-safe on one tokenizer. */
 int hf_tokenizer_encode(const struct hf_tokenizer *t, const char *text, size_t len, bool special,
                         struct hf_ids *ret);
+/* Special tokens written in the text are recognised, and nothing is put around it: what
+ * `tokenizers` does without add_special_tokens. For text of a known origin only. */
+int hf_tokenizer_encode_written(const struct hf_tokenizer *t, const char *text, size_t len,
+                                struct hf_ids *ret);
 /* Appends the text of ids; bytes that are not UTF-8 become U+FFFD at the end. */
 int hf_tokenizer_decode(const struct hf_tokenizer *t, const int32_t *ids, size_t n,
                         bool skip_special, struct cai_buf *ret);
 /* The raw bytes one id stands for (no replacement), for streaming and stop strings. */
 int hf_tokenizer_piece(const struct hf_tokenizer *t, int32_t id, struct cai_buf *ret);
+/* Text as ids come: what a push appends is final and whole characters; with what the end
+ * appends it is the text that hf_tokenizer_decode makes of all of them. */
+struct hf_stream;
+struct hf_stream *hf_stream_new(const struct hf_tokenizer *t, bool skip_special);
+int hf_stream_push(struct hf_stream *s, int32_t id, struct cai_buf *ret);
+int hf_stream_end(struct hf_stream *s, struct cai_buf *ret);
+void hf_stream_free(struct hf_stream *s);
 int32_t hf_tokenizer_id(const struct hf_tokenizer *t, const char *token); /* -1 if absent */
 int64_t hf_tokenizer_size(const struct hf_tokenizer *t);                  /* highest id + 1 */
 bool hf_tokenizer_is_special(const struct hf_tokenizer *t, int32_t id);

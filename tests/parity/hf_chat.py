@@ -10,7 +10,8 @@ import unicodedata
 
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from hf_corpus import LLAMA3, byte_level_after, isolated, normalizers, random_text, train
+from hf_corpus import random_text
+from hf_kinds import LLAMA3, byte_level_after, isolated, normalizers, train
 from hf_probe import Probe
 
 CHATML = """{%- for message in messages -%}
@@ -166,7 +167,7 @@ def contents(r, shape, lookalikes):
     for role in shape:
         text = ""
         while not text.strip():
-            text = random_text(r, lookalikes)
+            text = random_text(r, lookalikes).replace("\0", "")
         out.append({"role": ROLE[role], "content": text})
     return out
 
