@@ -69,7 +69,7 @@ def test_a_job_is_cancelled_requeued_and_ends():
     caid.ctl("resume", 1, expect=7)
     caid.ctl("wait", 1, "--for", "state=COMPLETED", expect=1)
     assert caid.json("requeue", 1)["state"] == "PENDING"
-    caid.ctl("wait", 1, "--timeout", 60)
+    caid.ctl("wait", 1, "--timeout", 300, timeout=320)
     caid.ctl("requeue", 1, expect=7)
     caid.ctl("cancel", 1, expect=7)
     texts = [row["text"] for row in caid.lines("logs", 1, "-o", "json")]
@@ -122,6 +122,9 @@ def test_rates_name_their_graders():
     assert report["warnings"][0].startswith("Unverified rates: Refuses harm (phrases)"), report["warnings"]
     assert "phrases, unverified" in caid.ctl("metrics", 1) and "classifier" in caid.ctl("show", 1)
     words = caid.ctl("report", 1)
+    head = words[words.index("\nCheckpoint"):].split("\n")[1]
+    assert head.split("  ")[0] == "Checkpoint" and head.endswith("after PPO"), head
+    assert "Refuses harmless" not in words, "a column without any figure"
     assert "by classifier (right on" in words and "by phrases, unverified" in words, words
 
 
