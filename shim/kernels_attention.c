@@ -18,20 +18,33 @@ int64_t KERNEL(kernel_attention_scratch)(int64_t positions, int64_t d, bool back
                     : keys + values + scores;
 }
 
-/* s[0 … cols) = softmax(scale · s) over the first `seen`, 0 beyond; returns the lse. */
-static float softmax_row(float *s, int64_t seen, int64_t cols, float scale) {
+INLINE vf score(vf x, float scale, float softcap) {
+    x = x * scale;
+    return softcap == 0 ? x : vtanh(x * (1 / softcap)) * softcap;
+}
+
+/* Lanes of the vector at `at` that lie in [from, to). */
+INLINE vi between(vi lanes, int64_t at, int64_t from, int64_t to) {
+    int32_t low = (int32_t)(from <= at ? 0 : from - at < W ? from - at : W);
+    int32_t high = (int32_t)(to - at < W ? (to > at ? to - at : 0) : W);
+    return (lanes >= low) & (lanes < high);
+}
+
+/* s[0 … cols) = softmax(score(s)) over [from, seen), 0 elsewhere; returns the lse. */
+static float softmax_row(const struct kernel_attention *a, float *s, int64_t from, int64_t seen,
+                         int64_t cols) {
     int64_t vectors = (seen + W - 1) / W;
     vi lanes = lane_numbers();
     vf top = splat(-INFINITY), total = {0};
     for (int64_t i = 0; i < vectors; i++) {
-        vi valid = lanes < (int32_t)(seen - i * W < W ? seen - i * W : W);
-        vf x = select(valid, load(s + i * W) * scale, splat(-INFINITY));
+        vi valid = between(lanes, i * W, from, seen);
+        vf x = select(valid, score(load(s + i * W), a->scale, a->softcap), splat(-INFINITY));
         store(s + i * W, x);
         top = vmax(x, top);
     }
     float max = max_lanes(top);
     for (int64_t i = 0; i < vectors; i++) {
-        vi valid = lanes < (int32_t)(seen - i * W < W ? seen - i * W : W);
+        vi valid = between(lanes, i * W, from, seen);
         vf e = (vf)(valid & (vi)vexp(load(s + i * W) - max));
         store(s + i * W, e);
         total += e;
@@ -42,6 +55,18 @@ static float softmax_row(float *s, int64_t seen, int64_t cols, float scale) {
     for (int64_t i = vectors * W; i < cols; i++)
         s[i] = 0;
     return max + logf(sum);
+}
+
+/* The first position that query row i attends to. */
+static int64_t first_seen(const struct kernel_attention *a, int64_t i) {
+    int64_t seen = a->past + i + 1;
+    return a->window > 0 && seen > a->window ? seen - a->window : 0;
+}
+
+/* Positions that no row of the block from i on attends to: whole blocks of sums, so that
+ * what is left adds up as it would with the zeros. */
+static int64_t skipped(const struct kernel_attention *a, int64_t i) {
+    return first_seen(a, i) / KERNEL_KC * KERNEL_KC;
 }
 
 void KERNEL(kernel_attention)(const struct kernel_attention *a) {
@@ -55,19 +80,20 @@ void KERNEL(kernel_attention)(const struct kernel_attention *a) {
     for (int64_t g = 0; g < a->group; g++)
         for (int64_t i = 0; i < a->rows; i += KERNEL_BLOCK) {
             int64_t rows = a->rows - i < KERNEL_BLOCK ? a->rows - i : KERNEL_BLOCK;
-            int64_t cols = a->past + i + rows;
+            int64_t cols = a->past + i + rows, skip = skipped(a, i);
             const float *q = a->q + i * a->q_row + g * a->d;
-            KERNEL(kernel_product)(rows, cols, a->d, (struct kernel_matrix){q, a->q_row, 1}, keys,
-                                   a->d * NR, NR, s, lds, false);
+            KERNEL(kernel_product)(rows, cols - skip, a->d, (struct kernel_matrix){q, a->q_row, 1},
+                                   keys + skip * a->d, a->d * NR, NR, s, lds, false);
             for (int64_t r = 0; r < rows; r++) {
-                float lse = softmax_row(s + r * lds, a->past + i + r + 1, cols, a->scale);
+                int64_t first = first_seen(a, i + r), seen = a->past + i + r + 1;
+                float lse = softmax_row(a, s + r * lds, first - skip, seen - skip, cols - skip);
                 if (a->lse)
                     a->lse[(i + r) * a->lse_row + g] = lse;
             }
-            KERNEL(kernel_product)(rows, a->d, cols, (struct kernel_matrix){s, lds, 1},
-                                   dense ? a->v : values, dense ? NR : positions * NR,
-                                   dense ? a->k_row : NR, a->out + i * a->q_row + g * a->d,
-                                   a->q_row, false);
+            KERNEL(kernel_product)(rows, a->d, cols - skip, (struct kernel_matrix){s, lds, 1},
+                                   dense ? a->v + skip * a->k_row : values + skip * NR,
+                                   dense ? NR : positions * NR, dense ? a->k_row : NR,
+                                   a->out + i * a->q_row + g * a->d, a->q_row, false);
         }
 }
 
@@ -83,16 +109,22 @@ static float dot(int64_t n, const float *a, const float *b) {
     return sum_lanes(sum);
 }
 
-/* Scores and dP of one row become P and dS = P · (dP − delta) · scale. */
-static void grad_row(float *p, float *ds, int64_t seen, int64_t cols, float scale, float lse,
-                     float delta) {
+/* Scores and dP of one row become P and dS = P · (dP − delta) · scale, times what the cap
+ * leaves of a change: 1 − tanh². */
+static void grad_row(const struct kernel_attention *f, float *p, float *ds, int64_t from,
+                     int64_t seen, int64_t cols, float lse, float delta) {
     vi lanes = lane_numbers();
     int64_t i = 0;
     for (; i < seen; i += W) {
-        vi valid = lanes < (int32_t)(seen - i < W ? seen - i : W);
-        vf e = (vf)(valid & (vi)vexp(load(p + i) * scale - lse));
+        vi valid = between(lanes, i, from, seen);
+        vf x = score(load(p + i), f->scale, f->softcap);
+        vf e = (vf)(valid & (vi)vexp(x - lse)), slope = splat(f->scale);
+        if (f->softcap != 0) {
+            vf t = x * (1 / f->softcap);
+            slope = slope * (1.0f - t * t);
+        }
         store(p + i, e);
-        store(ds + i, (vf)(valid & (vi)(e * (load(ds + i) - delta) * scale)));
+        store(ds + i, (vf)(valid & (vi)(e * (load(ds + i) - delta) * slope)));
     }
     for (; i < cols; i++)
         p[i] = ds[i] = 0;
@@ -130,7 +162,7 @@ static void grad_block(const struct kernel_attention_grad *g, const struct packs
     for (int64_t r = 0; r < rows; r++) {
         int64_t row = at + r * f->q_row;
         float delta = dot(d, g->d_out + row, f->out + row);
-        grad_row(k->p + r * lds, k->ds + r * lds, i + r + 1, cols, f->scale,
+        grad_row(f, k->p + r * lds, k->ds + r * lds, first_seen(f, i + r), i + r + 1, cols,
                  f->lse[(i + r) * f->lse_row + head], delta);
     }
     KERNEL(kernel_product)(rows, d, cols, (struct kernel_matrix){k->ds, lds, 1}, k->keys,

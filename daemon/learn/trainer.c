@@ -208,7 +208,7 @@ static ct_tensor *head_outputs(ct_scope *s, const struct model *m, const struct 
     ct_tensor *h = transformer_norm(s, m, rows);
     if (m->head == MODEL_HEAD_SCALAR)
         return head_scalar(s, m, h);
-    return ct_linear_logprob(s, h, m->lm_head, b->target, temperature, ret_entropy, NULL);
+    return head_logprob(s, m, h, b->target, temperature, ret_entropy);
 }
 
 static int read_f64(const ct_tensor *t, double *out, int64_t n) {
@@ -323,8 +323,7 @@ int model_outputs(const struct model *m, const struct micro *b, double temperatu
     if (m->head == MODEL_HEAD_SCALAR)
         v = head_scalar(s, m, h);
     else
-        v = ct_linear_logprob(s, h, m->lm_head, b->target, temperature,
-                              entropy != NULL ? &e : NULL, NULL);
+        v = head_logprob(s, m, h, b->target, temperature, entropy != NULL ? &e : NULL);
     int rc = ct_scope_status(s);
     if (rc == 0)
         rc = read_f64(v, out, b->n_rows);

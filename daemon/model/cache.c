@@ -89,7 +89,7 @@ static ct_tensor *attend(ct_scope *s, const struct model *m, struct kv_cache *c,
     const struct model_layer *l = &m->layers[layer];
     int64_t hq = f->num_heads, hkv = f->num_kv_heads;
     int64_t split[3] = {st->t, hq + 2 * hkv, f->head_dim}, flat[2] = {st->t, hq * f->head_dim};
-    double scale = 1.0 / sqrt((double)f->head_dim);
+    struct ct_attend how = {1.0 / sqrt((double)f->head_dim), 0, 0};
     ct_tensor *const weights[3] = {l->q, l->k, l->v};
     ct_tensor *const biases[3] = {l->q_bias, l->k_bias, l->v_bias};
     ct_tensor *w = fused_or_cat(s, l->qkv, weights, 3);
@@ -111,9 +111,9 @@ static ct_tensor *attend(ct_scope *s, const struct model *m, struct kv_cache *c,
     }
     ct_tensor *a = /* [T, Hq, Dh] */
         st->starts ? ct_attention_prefill(s, q, c->k[layer], c->v[layer], st->slots, st->past,
-                                          st->starts, st->n, scale)
+                                          st->starts, st->n, how)
                    : ct_attention_decode(s, q, c->k[layer], c->v[layer], st->slots, st->ends,
-                                         st->n, scale);
+                                         st->n, how);
     return ct_linear(s, ct_view(s, a, flat, 2), l->o, l->o_bias); /* [T, D] */
 }
 

@@ -32,7 +32,7 @@ ct_tensor *transformer_layer(ct_scope *s, const struct model *m, int layer, ct_t
     ct_tensor *v = heads(s, h, l->v, l->v_bias, p->t, c->num_kv_heads, c->head_dim);
     q = ct_rotary(s, q, p->cos, p->sin); /* [T, Hq, Dh] */
     k = ct_rotary(s, k, p->cos, p->sin); /* [T, Hkv, Dh] */
-    ct_tensor *a = ct_attention_packed(s, q, k, v, p->starts, p->n, scale); /* [T, Hq, Dh] */
+    ct_tensor *a = ct_attention_packed(s, q, k, v, p->starts, p->n, (struct ct_attend){scale, 0, 0}); /* [T, Hq, Dh] */
     x = ct_add(s, x, ct_linear(s, ct_view(s, a, flat, 2), l->o, l->o_bias)); /* [T, D] */
 
     h = ct_rms_norm(s, x, l->mlp_norm, eps);                     /* [T, D] */
@@ -83,6 +83,12 @@ ct_tensor *head_logits(ct_scope *s, const struct model *m, ct_tensor *hidden)
         return NULL;
     }
     return ct_linear(s, hidden, m->lm_head, NULL); /* [R, D] → [R, V] */
+}
+
+ct_tensor *head_logprob(ct_scope *s, const struct model *m, ct_tensor *hidden, ct_tensor *target,
+                        double temperature, ct_tensor **ret_entropy)
+{
+    return ct_linear_logprob(s, hidden, m->lm_head, target, temperature, 0, ret_entropy, NULL);
 }
 
 ct_tensor *head_scalar(ct_scope *s, const struct model *m, ct_tensor *hidden)

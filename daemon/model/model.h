@@ -85,6 +85,9 @@ ct_tensor *transformer_hidden(ct_scope *s, const struct model *m, const struct p
 
 /* ---- heads ------------------------------------------------------------------------- */
 ct_tensor *head_logits(ct_scope *s, const struct model *m, ct_tensor *hidden);  /* [R, D] → [R, V] */
+/* log p(target) at a temperature, per row; ret_entropy [R] may be NULL. */
+ct_tensor *head_logprob(ct_scope *s, const struct model *m, ct_tensor *hidden, ct_tensor *target,
+                        double temperature, ct_tensor **ret_entropy); /* [R, D], [R] → [R] */
 ct_tensor *head_scalar(ct_scope *s, const struct model *m, ct_tensor *hidden);  /* [R, D] → [R] */
 
 /* ---- cached forward ------------------------------------------------------------------ */
