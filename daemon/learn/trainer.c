@@ -43,7 +43,7 @@ static int bind_gradients(struct trainer *t) {
     for (int i = 0; i < t->m->n_params && rc == 0; i++) {
         struct model_param *p = &t->m->params[i];
         ct_tensor *g = ct_narrow(s, t->grad, 0, p->offset, p->numel);
-        g = ct_view(s, g, p->shape, p->ndim);
+        g = ct_view(s, g, p->file.shape, p->file.ndim);
         rc = ct_scope_status(s);
         if (rc == 0)
             rc = ct_set_requires_grad(p->view, true);

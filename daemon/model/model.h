@@ -4,15 +4,18 @@
 #define CAI_MODEL_MODEL_H
 
 #include "base/rng.h"
-#include "hf/hf.h"
+#include "hf/family.h"
 #include "shim/ct.h"
 
+/* NULL where the family has no such parameter. */
 struct model_layer {
-    ct_tensor *attention_norm, *mlp_norm;       /* [D] */
+    ct_tensor *attention_norm, *attention_norm_bias, *mlp_norm, *mlp_norm_bias; /* [D] */
+    ct_tensor *post_attention_norm, *post_mlp_norm;                             /* [D] */
+    ct_tensor *q_norm, *k_norm;                 /* [Dh], or [Hq·Dh] and [Hkv·Dh] */
     ct_tensor *q, *k, *v, *o;                   /* [Hq·Dh, D] [Hkv·Dh, D] [Hkv·Dh, D] [D, Hq·Dh] */
-    ct_tensor *q_bias, *k_bias, *v_bias, *o_bias; /* NULL unless attention_bias */
+    ct_tensor *q_bias, *k_bias, *v_bias, *o_bias;
     ct_tensor *gate, *up, *down;                /* [F, D] [F, D] [D, F] */
-    ct_tensor *gate_bias, *up_bias, *down_bias; /* NULL unless mlp_bias */
+    ct_tensor *gate_bias, *up_bias, *down_bias;
     /* The same numbers seen as one matrix, for the cached forward (no gradients); NULL
      * where padding separates the parts: [(Hq+2·Hkv)·Dh, D], [2F, D] and their biases. */
     ct_tensor *qkv, *qkv_bias, *gate_up, *gate_up_bias;
@@ -20,9 +23,7 @@ struct model_layer {
 
 /* One parameter's place in the flat buffer. */
 struct model_param {
-    char name[128]; /* Hugging Face name */
-    int ndim;
-    int64_t shape[4];
+    struct hf_param file;  /* name, shape, and where it lies in a checkpoint's tensor */
     int64_t offset, numel; /* elements */
     ct_tensor *view;       /* into model.flat; a leaf once ct_set_requires_grad is called */
     bool decay;            /* weight decay applies (matrices, not norms) */
@@ -30,19 +31,23 @@ struct model_param {
 
 enum model_head { MODEL_HEAD_LM, MODEL_HEAD_SCALAR };
 
+struct rope; /* rotation tables; rope.c */
+
 struct model {
     struct hf_config config;
+    const struct hf_family *family;
     enum model_head head;
     ct_tensor *flat; /* [N] every parameter, fp32, padded to 128 elements each */
     int64_t n;       /* elements of flat */
     struct model_param *params;
     int n_params;
     ct_tensor *embedding;  /* [V, D] */
-    ct_tensor *final_norm; /* [D] */
+    ct_tensor *positions;  /* [P, D]; NULL unless they are learned */
+    ct_tensor *final_norm, *final_norm_bias; /* [D]; the bias may be NULL */
     ct_tensor *lm_head;    /* [V, D]; the embedding itself when tied; NULL for a scalar head */
     ct_tensor *score;      /* [1, D]; NULL for an LM head */
     struct model_layer *layers;
-    ct_tensor *rope_cos, *rope_sin; /* [max_positions, Dh] fp32 */
+    struct rope *rope, *rope_local; /* of all layers, of those that slide; NULL if the same */
     char *dir;                      /* where it was loaded from; tokenizer files are copied from here */
 };
 
@@ -60,15 +65,23 @@ int model_copy_weights(struct model *to, const struct model *from);
  * saved as LlamaForSequenceClassification with a pad token id of its own. Durable. */
 int model_save(const struct model *m, const char *dir);
 void model_free(struct model *m);
+/* Whether a pack that was built for one serves the other: vocabulary and positions. */
+bool model_same_inputs(const struct model *a, const struct model *b);
 
 /* ---- packed forward -------------------------------------------------------------- */
+/* cos and sin of every row's position; [t, R] with R what turns of a head, or NULL. */
+struct rope_rows {
+    ct_tensor *cos, *sin;
+};
+
 /* Sequences laid end to end; positions restart. Built once, used by many forwards. */
 struct pack {
     int64_t t, n;     /* tokens, sequences */
     int64_t *starts;  /* [n + 1] host */
     int32_t *host_ids; /* [t] host */
-    ct_tensor *ids;   /* [t] I64 */
-    ct_tensor *cos, *sin; /* [t, Dh], gathered by position */
+    ct_tensor *ids;       /* [t] I64 */
+    ct_tensor *positions; /* [t] I64 */
+    struct rope_rows rope, rope_local;
 };
 
 int pack_new(const struct model *m, const int32_t *const *ids, const int64_t *lengths, int64_t n,
@@ -95,6 +108,10 @@ struct kv_cache {
     int64_t slots, capacity; /* sequences, positions each */
     int layers;
     ct_tensor **k, **v;      /* per layer [slots, Hkv, capacity, Dh] */
+    /* Where rotations depend on a sequence's length (NULL elsewhere): what was read, so
+     * that it can be read again, and the length class its keys were turned by. */
+    int32_t *ids;            /* [slots, capacity] */
+    int64_t *turned;         /* [slots] */
 };
 
 int kv_cache_new(const struct model *m, int64_t slots, int64_t capacity, struct kv_cache **ret);
