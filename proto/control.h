@@ -31,7 +31,8 @@
  * show                 {"id"} → PROGRESS and {"spec": {…}, "revision", "numeric_class",
  *                       "submitted_ms", "started_ms"?, "finished_ms"?, "uid", "work_dir",
  *                       "accepted": ["overseer", …], "ledger": "digest", "models": [{"round",
- *                       "stage", "kind", "k", "step", "path", "hash"}]}
+ *                       "stage", "kind", "k", "step", "path", "hash"}], "rates": [{"stage",
+ *                       "rate", GRADER}]}
  * logs                 {"id", "after", "limit" (200)} → {"rows": [{"id", "at_ms", "level":
  *                       "error"|"warn"|"info"|"debug", "text"}], "next"}. "next" is never null:
  *                       `logs -f` asks again with it.
@@ -42,21 +43,24 @@
  * samples              {"id", "round"?, "stage"?, "kind"?, "item"?, "principle"?, "after",
  *                       "limit" (20)} → {"rows": [EXAMPLE], "next"}: ordered by (round, stage,
  *                       item, k, kind)
- * export               {"id", "what": "replies"|"examples"|"sft"|"pairs"|"labels"|"red_team"|
- *                       "metrics"|"model", "after", "limit" (200)} → {"rows": [{…}], "next"};
- *                       each row becomes one line of JSONL. "model": one row {"path", "hash",
+ * export               {"id", "what": "replies"|"grades"|"examples"|"sft"|"pairs"|"labels"|
+ *                       "red_team"|"metrics"|"model", "after", "limit" (200)} → {"rows": [{…}],
+ *                       "next"}; each row becomes one line of JSONL. "model": one row {"path", "hash",
  *                       "round", "stage"}, the last policy.
  *     replies          {"id": "JOB/ROUND/STAGE/ITEM/K", "round", "stage", "model",
  *                       "set": "harmful"|"helpful"|"lookalike"|…, "item", "k", "messages":
  *                       [{"role", "content"}], "reply", and the data row's unknown fields under
  *                       "data"}: what an outside judge reads
+ *     grades           {"id": as of replies, "harmful": P or null, "refusal", "evasion"}: what
+ *                       the job's own graders say of the same replies
  *     sft              {"messages"} as trained on; pairs: {"prompt": messages, "chosen",
  *                       "rejected", "p", "principle", "revision", "round"}
  * workers              {} → {"rows": [{"name", "host", "pid", "state": "idle"|"busy"|"silent"|
- *                       "refused", "job"?, "stage"?, "task"?, "numeric_class", "heartbeat_s",
+ *                       "refused", "job"?, "stage"?, "task"?, "rank"?, "numeric_class", "heartbeat_s",
  *                       "version", "reason"}]}
  * metrics              {"id"?, "name"?, "stage"?, "after", "limit" (2000)} → {"rows": [{"round",
- *                       "stage", "step", "name", "value"}], "next"}; without "id":
+ *                       "stage", "step", "name", "value", GRADER if it is a rate}], "next"};
+ *                       without "id":
  *                       {"text": "…"}, the Prometheus page
  * doctor               {} → {"rows": [CHECK]}: state directory writable, free space, fsync time,
  *                       workers alive and of one version, clock, web page
@@ -90,16 +94,22 @@
  *           "number"|"share"|"interval"|"count"}], "rows": [{…}]}],
  *           "series": [{"name", "title", "stage", "x": "step", "points": [[x, y], …]}],
  *           "transcripts": [{"set", "item", "messages": [{"role", "content"}], "replies":
- *           [{"checkpoint": "start"|"1/sft"|"ppo"|…, "text", "grade"?}]}],
+ *           [{"checkpoint": "start"|"SFT round 1"|…|"after PPO", "text", "grade"?}]}],
  *           "warnings": ["…"]}
- *          An "interval" cell is {"value", "low", "high", "n"}. A grader that was never checked
- *          is said so in the table's note.
+ *          An "interval" cell is {"value", "low", "high", "n"}. A column whose figures somebody
+ *          gave has a GRADER beside its title.
+ * GRADER   "grader": "classifier"|"overseer"|"phrases"|"people"|"known answers", "verified",
+ *          "check": against what it was checked and how it did, "" if it never was. `verified`
+ *          is false for a grader that was never checked against people, an oracle or answers
+ *          known beforehand, or was no better than chance there.
  *
  * A judged file (`caictl report --judged FILE`) is JSON Lines: {"id": a replies row's id, and
  * either "verdicts": {"harmful": true, "rude": false, …} or such members beside the id};
  * "known": false says that the judge has no opinion. Members that are not true or false are
  * passed over. caictl joins it with `export replies` by id and adds, for each set, a table of
- * rates by checkpoint (round 0 is the start, rounds + 1 is after PPO) with 95 % intervals.
+ * rates by checkpoint (round 0 is the start, rounds + 1 is after PPO) with 95 % intervals. It
+ * also joins it with `export grades`: a grader whose verdict ("harmful", "refusal", "evasion"
+ * or "evasive") the judge gives too is thereby checked, in that report.
  */
 #ifndef CAI_PROTO_CONTROL_H
 #define CAI_PROTO_CONTROL_H

@@ -25,6 +25,8 @@ using torch::autograd::variable_list;
 
 namespace {
 
+enum : int64_t { CACHE_STEP = 32 }; /* a multiple of every kernel's nr */
+
 struct Shape {
     int64_t heads, kv_heads, d;
 };
@@ -47,7 +49,7 @@ kernel_attention part(const Shape &s, const at::Tensor &q, const at::Tensor &k,
     a.rows = end - begin;
     a.d = s.d;
     a.group = s.heads / s.kv_heads;
-    a.q_row = s.heads * s.d;
+    a.q_row = a.out_row = s.heads * s.d;
     a.k_row = s.kv_heads * s.d;
     int64_t q_at = begin * a.q_row + h * a.group * s.d, k_at = begin * a.k_row + h * s.d;
     a.q = floats(q) + q_at;
@@ -167,6 +169,14 @@ void check_heads(const at::Tensor &q, int64_t kv_heads, int64_t d) {
 
 /* ---- over a cache --------------------------------------------------------------------------- */
 
+/* Keys of an fp32 cache on the CPU lie as kernels().pack leaves them: slivers of nr
+ * positions, each [D][nr]. Nothing is packed when they are read, and a new key touches its
+ * own elements only. Other caches keep keys as they keep values, [L, D]. */
+bool keeps_packed(const at::Tensor &cache) {
+    return takes(cache) && cache.is_contiguous() && cache.dim() == 4 &&
+           cache.size(2) % kernels().nr == 0;
+}
+
 /* Sequence i: rows starts[i] … of q after past[i] positions of slot slots[i]. */
 struct Continuation {
     const int64_t *slots, *past, *starts;
@@ -186,11 +196,22 @@ void check_cache(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v,
                     " positions before is outside of the cache ", k.sizes());
 }
 
+/* Rows [T, H, D] whose heads lie side by side: as they are; others copied. */
+at::Tensor with_dense_rows(const at::Tensor &x) {
+    return x.stride(2) == 1 && x.stride(1) == x.size(2) ? x : x.contiguous();
+}
+
 at::Tensor cached_kernel(const at::Tensor &q_in, const at::Tensor &k, const at::Tensor &v,
                          const Continuation &c) {
-    at::Tensor q = q_in.contiguous(), out = at::empty_like(q);
+    at::Tensor q = with_dense_rows(q_in);
     int64_t heads = q.size(1), kv_heads = k.size(1), length = k.size(2), d = k.size(3);
-    at::parallel_for(0, c.n * kv_heads, 4, [&](int64_t from, int64_t to) {
+    at::Tensor out = at::empty({q.size(0), heads, d}, q.options());
+    int64_t most = 1;
+    for (int64_t i = 0; i < c.n; i++)
+        most = std::max(most, (c.past[i] + 1) * (c.starts[i + 1] - c.starts[i]));
+    /* A thread is worth starting for about 2^18 multiply-adds. */
+    int64_t grain = std::max<int64_t>(1, (int64_t{1} << 18) / (2 * most * d * heads / kv_heads));
+    at::parallel_for(0, c.n * kv_heads, grain, [&](int64_t from, int64_t to) {
         for (int64_t task = from; task < to; task++) {
             int64_t i = task / kv_heads, h = task % kv_heads;
             kernel_attention a = {};
@@ -198,13 +219,15 @@ at::Tensor cached_kernel(const at::Tensor &q_in, const at::Tensor &k, const at::
             a.past = c.past[i];
             a.d = d;
             a.group = heads / kv_heads;
-            a.q_row = heads * d;
+            a.q_row = q.stride(0);
+            a.out_row = heads * d;
             a.k_row = d;
-            int64_t q_at = c.starts[i] * a.q_row + h * a.group * d;
-            a.q = floats(q) + q_at;
-            a.out = floats_mut(out) + q_at;
-            a.k = floats(k) + (c.slots[i] * kv_heads + h) * length * d;
-            a.v = floats(v) + (c.slots[i] * kv_heads + h) * length * d;
+            a.keys_packed = true;
+            int64_t at = h * a.group * d, slab = (c.slots[i] * kv_heads + h) * length * d;
+            a.q = floats(q) + c.starts[i] * a.q_row + at;
+            a.out = floats_mut(out) + c.starts[i] * a.out_row + at;
+            a.k = floats(k) + slab;
+            a.v = floats(v) + slab;
             set(a, c.how);
             a.scratch = scratch(kernels().attention_scratch(a.past + a.rows, d, false));
             if (a.rows > 0)
@@ -231,8 +254,10 @@ at::Tensor cached_composite(const at::Tensor &q, const at::Tensor &k_cache,
 at::Tensor cached(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v,
                   const Continuation &c) {
     check_cache(q, k, v, c);
-    if (takes(q) && takes(k) && takes(v) && k.is_contiguous() && v.is_contiguous())
+    if (keeps_packed(k)) {
+        TORCH_CHECK(takes(q) && keeps_packed(v), "q and the caches are of different types");
         return cached_kernel(q, k, v, c);
+    }
     return cached_composite(q, k, v, c);
 }
 
@@ -284,39 +309,83 @@ ct_tensor *ct_attention_prefill(ct_scope *s, ct_tensor *q, ct_tensor *k_cache, c
     });
 }
 
-int ct_cache_write(ct_tensor *cache, ct_tensor *x, const int64_t *slots, const int64_t *positions,
-                   int64_t n) {
+int64_t ct_cache_positions(int64_t positions) {
+    return (positions + CACHE_STEP - 1) / CACHE_STEP * CACHE_STEP;
+}
+
+namespace {
+
+/* put(place, row, width): row of x at its place in the cache, both of the cache's type. */
+template <class F>
+void write_rows(const at::Tensor &c, const at::Tensor &x, const int64_t *slots,
+                const int64_t *positions, int64_t n, F &&put) {
+    TORCH_CHECK(c.is_contiguous() && c.dim() == 4 && x.dim() == 3 && x.size(0) == n &&
+                    x.size(1) == c.size(1) && x.size(2) == c.size(3),
+                "cache ", c.sizes(), " does not take rows ", x.sizes());
+    at::Tensor rows = with_dense_rows(x.to(c.scalar_type()));
+    int64_t heads = c.size(1), length = c.size(2), d = c.size(3);
+    size_t item = c.element_size();
+    char *to = static_cast<char *>(c.mutable_data_ptr());
+    const char *from = static_cast<const char *>(rows.const_data_ptr());
+    for (int64_t t = 0; t < n; t++) {
+        TORCH_CHECK(slots[t] >= 0 && slots[t] < c.size(0) && positions[t] >= 0 &&
+                        positions[t] < length,
+                    "slot ", slots[t], " position ", positions[t], " is outside of the cache ",
+                    c.sizes());
+        for (int64_t h = 0; h < heads; h++)
+            put(to + static_cast<size_t>((slots[t] * heads + h) * length * d) * item, positions[t],
+                from + static_cast<size_t>(t * rows.stride(0) + h * d) * item,
+                static_cast<size_t>(d));
+    }
+}
+
+void write_plain(const at::Tensor &c, const at::Tensor &x, const int64_t *slots,
+                 const int64_t *positions, int64_t n) {
+    size_t item = c.element_size();
+    write_rows(c, x, slots, positions, n,
+               [&](char *slab, int64_t position, const char *row, size_t d) {
+                   memcpy(slab + static_cast<size_t>(position) * d * item, row, d * item);
+               });
+}
+
+void write_packed(const at::Tensor &c, const at::Tensor &x, const int64_t *slots,
+                  const int64_t *positions, int64_t n) {
+    size_t nr = static_cast<size_t>(kernels().nr);
+    write_rows(c, x, slots, positions, n,
+               [&](char *slab, int64_t position, const char *row, size_t d) {
+                   size_t p = static_cast<size_t>(position);
+                   float *to = reinterpret_cast<float *>(slab) + p / nr * nr * d + p % nr;
+                   const float *from = reinterpret_cast<const float *>(row);
+                   for (size_t i = 0; i < d; i++)
+                       to[i * nr] = from[i];
+               });
+}
+
+} // namespace
+
+int ct_cache_write_keys(ct_tensor *cache, ct_tensor *x, const int64_t *slots,
+                        const int64_t *positions, int64_t n) {
     if (!cache || !x)
-        return cai_fail(CAI_ESTATE, "ct_cache_write: an input is NULL");
-    return act("ct_cache_write", [&] {
-        const at::Tensor &c = cache->t;
-        at::Tensor rows = x->t.to(c.scalar_type()).contiguous();
-        TORCH_CHECK(c.is_contiguous() && c.dim() == 4 && rows.dim() == 3 && rows.size(0) == n &&
-                        rows.size(1) == c.size(1) && rows.size(2) == c.size(3),
-                    "cache ", c.sizes(), " does not take rows ", rows.sizes());
-        int64_t heads = c.size(1), length = c.size(2);
-        size_t bytes = static_cast<size_t>(c.size(3)) * c.element_size();
-        char *to = static_cast<char *>(c.mutable_data_ptr());
-        const char *from = static_cast<const char *>(rows.const_data_ptr());
-        for (int64_t t = 0; t < n; t++) {
-            TORCH_CHECK(slots[t] >= 0 && slots[t] < c.size(0) && positions[t] >= 0 &&
-                            positions[t] < length,
-                        "slot ", slots[t], " position ", positions[t],
-                        " is outside of the cache ", c.sizes());
-            for (int64_t h = 0; h < heads; h++) {
-                int64_t row = (slots[t] * heads + h) * length + positions[t];
-                memcpy(to + static_cast<size_t>(row) * bytes,
-                       from + static_cast<size_t>(t * heads + h) * bytes, bytes);
-            }
-        }
+        return cai_fail(CAI_ESTATE, "ct_cache_write_keys: an input is NULL");
+    return act("ct_cache_write_keys", [&] {
+        (keeps_packed(cache->t) ? write_packed : write_plain)(cache->t, x->t, slots, positions, n);
     });
+}
+
+int ct_cache_write_values(ct_tensor *cache, ct_tensor *x, const int64_t *slots,
+                          const int64_t *positions, int64_t n) {
+    if (!cache || !x)
+        return cai_fail(CAI_ESTATE, "ct_cache_write_values: an input is NULL");
+    return act("ct_cache_write_values",
+               [&] { write_plain(cache->t, x->t, slots, positions, n); });
 }
 
 int ct_cache_copy(ct_tensor *cache, int64_t from, int64_t to, int64_t length) {
     if (!cache)
         return cai_fail(CAI_ESTATE, "ct_cache_copy: there is no cache");
     return act("ct_cache_copy", [&] {
-        cache->t.select(0, to).narrow(1, 0, length).copy_(
-            cache->t.select(0, from).narrow(1, 0, length));
+        int64_t whole = std::min(ct_cache_positions(length), cache->t.size(2));
+        cache->t.select(0, to).narrow(1, 0, whole).copy_(
+            cache->t.select(0, from).narrow(1, 0, whole));
     });
 }

@@ -140,7 +140,8 @@ struct ct_attend {
  * Result [T, Hq, D]. A sequence's result does not depend on its neighbours' content. */
 ct_tensor *ct_attention_packed(ct_scope *s, ct_tensor *q, ct_tensor *k, ct_tensor *v,
                                const int64_t *starts, int64_t n, struct ct_attend how);
-/* One step of decoding, no gradient. q [B, Hq, D]; k_cache, v_cache [S, Hkv, L, D] slabs;
+/* One step of decoding, no gradient. q [B, Hq, D]; k_cache, v_cache [S, Hkv, L, D] slabs, L
+ * from ct_cache_positions();
  * row b attends to slots[b], positions 0 … lengths[b]-1 (host arrays of B). → [B, Hq, D].
  * A row's result depends on its own slot and length only: the same bits in any batch. */
 ct_tensor *ct_attention_decode(ct_scope *s, ct_tensor *q, ct_tensor *k_cache, ct_tensor *v_cache,
@@ -148,15 +149,21 @@ ct_tensor *ct_attention_decode(ct_scope *s, ct_tensor *q, ct_tensor *k_cache, ct
                                struct ct_attend how);
 /* Prompt continuation, no gradient: q [T, Hq, D] packed as starts/n; sequence i attends
  * causally to positions 0 … past[i] + its own rows in slot slots[i], whose new keys are
- * already written (ct_cache_write). → [T, Hq, D]. */
+ * already written. → [T, Hq, D]. */
 ct_tensor *ct_attention_prefill(ct_scope *s, ct_tensor *q, ct_tensor *k_cache, ct_tensor *v_cache,
                                 const int64_t *slots, const int64_t *past, const int64_t *starts,
                                 int64_t n, struct ct_attend how);
-/* cache[slots[t], :, positions[t], :] = x[t]; x [T, Hkv, D] (host arrays of T). */
-int ct_cache_write(ct_tensor *cache, ct_tensor *x, const int64_t *slots, const int64_t *positions,
-                   int64_t n);
-/* Copies positions 0 … length-1 of slot `from` into `to`. */
+/* Row t of x [T, Hkv, D] becomes position positions[t] of slot slots[t] (host arrays of T).
+ * Keys and values lie differently: what holds the one must not be read as the other. */
+int ct_cache_write_keys(ct_tensor *cache, ct_tensor *x, const int64_t *slots,
+                        const int64_t *positions, int64_t n);
+int ct_cache_write_values(ct_tensor *cache, ct_tensor *x, const int64_t *slots,
+                          const int64_t *positions, int64_t n);
+/* Copies positions 0 … length-1 of slot `from` into `to`; what lies behind them there is
+ * undefined afterwards. */
 int ct_cache_copy(ct_tensor *cache, int64_t from, int64_t to, int64_t length);
+/* The L to make a cache's tensors with, so that at least `positions` fit. */
+int64_t ct_cache_positions(int64_t positions);
 
 ct_tensor *ct_softcap(ct_scope *s, ct_tensor *x, double cap); /* cap · tanh(x / cap); x itself where cap is 0 */
 /* log softmax(softcap(h · wᵀ) / temperature)[target] per row, never holding [T, V] whole.

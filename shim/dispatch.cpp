@@ -46,8 +46,30 @@ float *scratch(int64_t floats) {
     return memory.get();
 }
 
+/* Few rows of x [m, k] against w [n, k]: a packed copy of x stays near the processor. */
+static bool is_few(int64_t m, int64_t k, kernel_matrix a, kernel_matrix b, bool accumulate) {
+    return !accumulate && a.cs == 1 && b.rs == 1 && b.cs == k && k > 0 && m > 0 &&
+           m <= 128 && m * k <= int64_t{1} << 17;
+}
+
+static void few(int64_t m, int64_t n, int64_t k, kernel_matrix a, const float *w, float *c,
+                int64_t ldc) {
+    const shim_kernels &K = kernels();
+    int64_t padded = (m + K.nr - 1) / K.nr * K.nr, unit = 12;
+    float *x = scratch(padded * k);
+    K.pack(m, k, {a.p, 1, a.rs}, x);
+    /* A thread is worth starting for about 2^19 multiply-adds. */
+    int64_t grain = std::max<int64_t>(1, (int64_t{1} << 19) / (unit * padded * k));
+    at::parallel_for(0, (n + unit - 1) / unit, grain, [&](int64_t from, int64_t to) {
+        int64_t at = from * unit, end = std::min(to * unit, n);
+        K.few(m, end - at, k, x, w + at * k, c + at, ldc);
+    });
+}
+
 void gemm(int64_t m, int64_t n, int64_t k, kernel_matrix a, kernel_matrix b, float *c,
           int64_t ldc, bool accumulate) {
+    if (is_few(m, k, a, b, accumulate))
+        return few(m, n, k, a, b.p, c, ldc);
     const shim_kernels &K = kernels();
     bool by_rows = m >= n;
     int64_t unit = by_rows ? 24 : K.nr, units = ((by_rows ? m : n) + unit - 1) / unit;

@@ -31,7 +31,9 @@ struct kernel_attention {
     int64_t rows, past, d, group;
     const float *q, *k, *v; /* q: head g at q + g · d */
     int64_t q_row, k_row;
-    float *out; /* as q */
+    bool keys_packed; /* k lies as pack() leaves B(d, positions); k_row is v's alone */
+    float *out;       /* as q, but for its row stride */
+    int64_t out_row;
     float *lse; /* [rows, …]: row i, head g at lse[i · lse_row + g]; may be NULL */
     int64_t lse_row;
     int64_t window;
@@ -40,7 +42,7 @@ struct kernel_attention {
 };
 
 struct kernel_attention_grad {
-    struct kernel_attention f; /* past = 0; out and lse as forward left them */
+    struct kernel_attention f; /* past = 0, out_row = q_row; out and lse as forward left them */
     const float *d_out;        /* as q */
     float *d_q, *d_k, *d_v;    /* as q, k, k */
 };
@@ -59,6 +61,9 @@ struct shim_kernels {
                  float *c, int64_t ldc, bool accumulate, float *scratch);
     void (*gemm_packed)(int64_t m, int64_t n, int64_t k, struct kernel_matrix a,
                         const float *packed, float *c, int64_t ldc);
+    /* y[m, n] (row stride ldy) = x · wᵀ, w [n, k] as it lies; x packed as B(k, m) = xᵀ. */
+    void (*few)(int64_t m, int64_t n, int64_t k, const float *x, const float *w, float *y,
+                int64_t ldy);
     int64_t (*attention_scratch)(int64_t positions, int64_t d, bool backward);
     void (*attention)(const struct kernel_attention *a);
     void (*attention_grad)(const struct kernel_attention_grad *g);

@@ -57,43 +57,99 @@ static float softmax_row(const struct kernel_attention *a, float *s, int64_t fro
     return max + logf(sum);
 }
 
-/* The first position that query row i attends to. */
-static int64_t first_seen(const struct kernel_attention *a, int64_t i) {
-    int64_t seen = a->past + i + 1;
+/* What a forward pass works on: packed keys; values packed, or in their own rows. */
+struct sides {
+    const float *keys, *values;
+    int64_t value_sliver, value_row;
+    float *scores; /* [rows at a time, lds] */
+    int64_t lds;
+};
+
+static struct sides prepare(const struct kernel_attention *a) {
+    int64_t positions = a->past + a->rows;
+    struct sides s = {.keys = a->k, .lds = padded(positions), .scores = a->scratch};
+    if (!a->keys_packed) {
+        float *keys = s.scores;
+        KERNEL(kernel_pack)(positions, a->d, (struct kernel_matrix){a->k, 1, a->k_row}, keys);
+        s.keys = keys;
+        s.scores += s.lds * a->d;
+    }
+    /* Few rows read the values once: copying them would cost more than it saves. */
+    if (a->rows < ROWS && a->d % NR == 0) {
+        s.values = a->v;
+        s.value_sliver = NR;
+        s.value_row = a->k_row;
+        return s;
+    }
+    float *values = s.scores;
+    KERNEL(kernel_pack)(a->d, positions, (struct kernel_matrix){a->v, a->k_row, 1}, values);
+    s.values = values;
+    s.value_sliver = positions * NR;
+    s.value_row = NR;
+    s.scores += positions * padded(a->d);
+    return s;
+}
+
+/* Rows that go together: row r is at q + r · q_row and sees `seen` + r · grow of `cols`. */
+struct block {
+    int64_t rows, cols, seen, grow;
+    const float *q;
+    int64_t q_row;
+    float *out;
+    int64_t out_row;
+    float *lse; /* may be NULL */
+    int64_t lse_row;
+};
+
+/* The first position that a row which has `seen` behind it attends to. */
+static int64_t first_seen(const struct kernel_attention *a, int64_t seen) {
     return a->window > 0 && seen > a->window ? seen - a->window : 0;
 }
 
-/* Positions that no row of the block from i on attends to: whole blocks of sums, so that
- * what is left adds up as it would with the zeros. */
-static int64_t skipped(const struct kernel_attention *a, int64_t i) {
-    return first_seen(a, i) / KERNEL_KC * KERNEL_KC;
+static void attend(const struct kernel_attention *a, const struct sides *s,
+                   const struct block *b) {
+    /* Positions that no row attends to: whole blocks of sums, so that what is left adds up
+     * as it would with the zeros. */
+    int64_t skip = first_seen(a, b->seen) / KERNEL_KC * KERNEL_KC, cols = b->cols - skip;
+    KERNEL(kernel_product)(b->rows, cols, a->d, (struct kernel_matrix){b->q, b->q_row, 1},
+                           s->keys + skip * a->d, a->d * NR, NR, s->scores, s->lds, false);
+    for (int64_t r = 0; r < b->rows; r++) {
+        int64_t seen = b->seen + r * b->grow, first = first_seen(a, seen);
+        float lse = softmax_row(a, s->scores + r * s->lds, first - skip, seen - skip, cols);
+        if (b->lse)
+            b->lse[r * b->lse_row] = lse;
+    }
+    KERNEL(kernel_product)(b->rows, a->d, cols, (struct kernel_matrix){s->scores, s->lds, 1},
+                           s->values + skip * s->value_row, s->value_sliver, s->value_row, b->out,
+                           b->out_row, false);
+}
+
+/* Decoding: the heads of the group are the rows. */
+static void attend_one(const struct kernel_attention *a, const struct sides *s) {
+    for (int64_t g = 0; g < a->group; g += KERNEL_BLOCK) {
+        struct block b = {.rows = a->group - g < KERNEL_BLOCK ? a->group - g : KERNEL_BLOCK,
+                          .cols = a->past + 1, .seen = a->past + 1, .q = a->q + g * a->d,
+                          .q_row = a->d, .out = a->out + g * a->d, .out_row = a->d,
+                          .lse = a->lse ? a->lse + g : NULL, .lse_row = 1};
+        attend(a, s, &b);
+    }
 }
 
 void KERNEL(kernel_attention)(const struct kernel_attention *a) {
-    int64_t positions = a->past + a->rows, lds = padded(positions);
-    float *keys = a->scratch, *values = keys + lds * a->d, *s = values + positions * padded(a->d);
-    KERNEL(kernel_pack)(positions, a->d, (struct kernel_matrix){a->k, 1, a->k_row}, keys);
-    /* Few rows read the values once: copying them would cost more than it saves. */
-    bool dense = a->rows < ROWS && a->d % NR == 0;
-    if (!dense)
-        KERNEL(kernel_pack)(a->d, positions, (struct kernel_matrix){a->v, a->k_row, 1}, values);
+    struct sides s = prepare(a);
+    if (a->rows == 1) {
+        attend_one(a, &s);
+        return;
+    }
     for (int64_t g = 0; g < a->group; g++)
         for (int64_t i = 0; i < a->rows; i += KERNEL_BLOCK) {
             int64_t rows = a->rows - i < KERNEL_BLOCK ? a->rows - i : KERNEL_BLOCK;
-            int64_t cols = a->past + i + rows, skip = skipped(a, i);
-            const float *q = a->q + i * a->q_row + g * a->d;
-            KERNEL(kernel_product)(rows, cols - skip, a->d, (struct kernel_matrix){q, a->q_row, 1},
-                                   keys + skip * a->d, a->d * NR, NR, s, lds, false);
-            for (int64_t r = 0; r < rows; r++) {
-                int64_t first = first_seen(a, i + r), seen = a->past + i + r + 1;
-                float lse = softmax_row(a, s + r * lds, first - skip, seen - skip, cols - skip);
-                if (a->lse)
-                    a->lse[(i + r) * a->lse_row + g] = lse;
-            }
-            KERNEL(kernel_product)(rows, a->d, cols - skip, (struct kernel_matrix){s, lds, 1},
-                                   dense ? a->v + skip * a->k_row : values + skip * NR,
-                                   dense ? NR : positions * NR, dense ? a->k_row : NR,
-                                   a->out + i * a->q_row + g * a->d, a->q_row, false);
+            struct block b = {.rows = rows, .cols = a->past + i + rows, .seen = a->past + i + 1,
+                              .grow = 1, .q = a->q + i * a->q_row + g * a->d, .q_row = a->q_row,
+                              .out = a->out + i * a->out_row + g * a->d, .out_row = a->out_row,
+                              .lse = a->lse ? a->lse + i * a->lse_row + g : NULL,
+                              .lse_row = a->lse_row};
+            attend(a, &s, &b);
         }
 }
 
@@ -162,7 +218,7 @@ static void grad_block(const struct kernel_attention_grad *g, const struct packs
     for (int64_t r = 0; r < rows; r++) {
         int64_t row = at + r * f->q_row;
         float delta = dot(d, g->d_out + row, f->out + row);
-        grad_row(f, k->p + r * lds, k->ds + r * lds, first_seen(f, i + r), i + r + 1, cols,
+        grad_row(f, k->p + r * lds, k->ds + r * lds, first_seen(f, i + r + 1), i + r + 1, cols,
                  f->lse[(i + r) * f->lse_row + head], delta);
     }
     KERNEL(kernel_product)(rows, d, cols, (struct kernel_matrix){k->ds, lds, 1}, k->keys,

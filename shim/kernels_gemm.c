@@ -1,57 +1,26 @@
 /* kernels_gemm.c: the matrix product, and the table of one instruction set. Tiles of
  * ROWS × NR stay in registers for a block of KERNEL_KC sums (Goto & van de Geijn 2008,
  * "Anatomy of high-performance matrix multiplication"). */
-#include "shim/kernels_vec.h"
+#include "shim/kernels_tile.h"
 
-/* ---- one tile ---------------------------------------------------------------------- */
+/* ---- tiles ------------------------------------------------------------------------- */
 
-/* c[rows, cols ≤ NR] (+)= A · B over k ≤ KERNEL_KC sums. `rows`, `unit_row` are constants
- * where this is inlined; unit_row: A's rows are neighbours (rs = 1), else its columns are. */
-INLINE void tile(const int rows, const bool unit_row, int64_t k, const float *a, int64_t stride,
-                 const float *b, int64_t ldb, float *c, int64_t ldc, int64_t cols,
-                 bool accumulate) {
-    vf acc[ROWS][NV];
-    UNROLL for (int r = 0; r < rows; r++)
-        UNROLL for (int v = 0; v < NV; v++)
-            acc[r][v] = (vf){0};
-    for (int64_t p = 0; p < k; p++) {
-        vf bv[NV];
-        UNROLL for (int v = 0; v < NV; v++)
-            bv[v] = load(b + v * W);
-        UNROLL for (int r = 0; r < rows; r++) {
-            vf x = splat(unit_row ? a[p * stride + r] : a[r * stride + p]);
-            UNROLL for (int v = 0; v < NV; v++)
-                acc[r][v] += x * bv[v];
-        }
-        b += ldb;
+typedef void tile_function(int64_t k, const float *a, int64_t stride, const float *b,
+                           int64_t sliver, int64_t ldb, float *c, int64_t ldc, int64_t cols,
+                           bool accumulate);
+
+#define TILE_OF(name, rows, vectors, unit_row)                                                     \
+    static void name(int64_t k, const float *a, int64_t stride, const float *b, int64_t sliver,    \
+                     int64_t ldb, float *c, int64_t ldc, int64_t cols, bool accumulate) {          \
+        tile(rows, vectors, unit_row, false, k, a, stride, b, sliver, ldb, c, ldc, cols,           \
+             accumulate);                                                                          \
     }
-    UNROLL for (int r = 0; r < rows; r++) {
-        float *to = c + r * ldc;
-        UNROLL for (int v = 0; v < NV; v++) {
-            int64_t left = cols - v * W;
-            if (left >= W)
-                store(to + v * W, accumulate ? load(to + v * W) + acc[r][v] : acc[r][v]);
-            else if (left > 0)
-                store_part(to + v * W,
-                           accumulate ? load_part(to + v * W, left) + acc[r][v] : acc[r][v], left);
-        }
-    }
-}
-
-typedef void tile_function(int64_t k, const float *a, int64_t stride, const float *b, int64_t ldb,
-                           float *c, int64_t ldc, int64_t cols, bool accumulate);
-
 #define TILE(rows)                                                                                 \
-    static void tile_columns_##rows(int64_t k, const float *a, int64_t stride, const float *b,     \
-                                    int64_t ldb, float *c, int64_t ldc, int64_t cols,              \
-                                    bool accumulate) {                                             \
-        tile(rows, false, k, a, stride, b, ldb, c, ldc, cols, accumulate);                         \
-    }                                                                                              \
-    static void tile_rows_##rows(int64_t k, const float *a, int64_t stride, const float *b,        \
-                                 int64_t ldb, float *c, int64_t ldc, int64_t cols,                 \
-                                 bool accumulate) {                                                \
-        tile(rows, true, k, a, stride, b, ldb, c, ldc, cols, accumulate);                          \
-    }
+    TILE_OF(tile_columns_##rows, rows, NV, false)                                                  \
+    TILE_OF(tile_rows_##rows, rows, NV, true)
+
+TILE_OF(tile_wide, 1, WIDE * NV, false)
+TILE_OF(tile_half_wide, 1, WIDE * NV / 2, false)
 
 /* Full tiles, then what is left by halves; the grouping changes no bit. */
 TILE(1)
@@ -90,8 +59,18 @@ static void block(int64_t m, int64_t n, int64_t k, struct kernel_matrix a, const
         while (tile_heights[kind] > m - r)
             kind++;
         tile_function *f = tile_functions[kind][unit_row];
-        for (int64_t j = 0; j < n; j += NR)
-            f(k, a.p + r * a.rs, stride, b + j / NR * sliver, ldb, c + r * ldc + j, ldc,
+        const float *from = a.p + r * a.rs;
+        float *to = c + r * ldc;
+        int64_t j = 0;
+        bool alone = tile_heights[kind] == 1 && !unit_row;
+        for (; alone && n - j > (WIDE - 1) * NR; j += WIDE * NR)
+            tile_wide(k, from, stride, b + j / NR * sliver, sliver, ldb, to + j, ldc, n - j,
+                      accumulate);
+        for (; alone && n - j > (WIDE / 2 - 1) * NR; j += WIDE / 2 * NR)
+            tile_half_wide(k, from, stride, b + j / NR * sliver, sliver, ldb, to + j, ldc, n - j,
+                           accumulate);
+        for (; j < n; j += NR)
+            f(k, from, stride, b + j / NR * sliver, sliver, ldb, to + j, ldc,
               n - j < NR ? n - j : NR, accumulate);
     }
 }
@@ -108,21 +87,6 @@ void KERNEL(kernel_product)(int64_t m, int64_t n, int64_t k, struct kernel_matri
 
 /* ---- packing -------------------------------------------------------------------------- */
 
-typedef float v4 __attribute__((vector_size(16)));
-typedef float v4u __attribute__((vector_size(16), aligned(4), may_alias));
-
-/* Four rows of B's transpose become four columns: to[k · NR + j] = from[j · stride + k]. */
-INLINE void transpose_4x4(const float *from, int64_t stride, float *to) {
-    v4 a = *(const v4u *)from, b = *(const v4u *)(from + stride),
-       c = *(const v4u *)(from + 2 * stride), d = *(const v4u *)(from + 3 * stride);
-    v4 ab0 = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab1 = __builtin_shufflevector(a, b, 2, 6, 3, 7),
-       cd0 = __builtin_shufflevector(c, d, 0, 4, 1, 5), cd1 = __builtin_shufflevector(c, d, 2, 6, 3, 7);
-    *(v4u *)to = __builtin_shufflevector(ab0, cd0, 0, 1, 4, 5);
-    *(v4u *)(to + NR) = __builtin_shufflevector(ab0, cd0, 2, 3, 6, 7);
-    *(v4u *)(to + 2 * NR) = __builtin_shufflevector(ab1, cd1, 0, 1, 4, 5);
-    *(v4u *)(to + 3 * NR) = __builtin_shufflevector(ab1, cd1, 2, 3, 6, 7);
-}
-
 static void pack_sliver(int64_t cols, int64_t k, struct kernel_matrix b, float *to) {
     int64_t p = 0;
     if (cols == NR && b.cs == 1) {
@@ -135,7 +99,7 @@ static void pack_sliver(int64_t cols, int64_t k, struct kernel_matrix b, float *
         for (; p + 4 <= k; p += 4) {
             int64_t j = 0;
             for (; j + 4 <= cols; j += 4)
-                transpose_4x4(b.p + p + j * b.cs, b.cs, to + p * NR + j);
+                transpose_4x4(b.p + p + j * b.cs, b.cs, to + p * NR + j, NR);
             for (; j < NR; j++)
                 for (int64_t q = 0; q < 4; q++)
                     to[(p + q) * NR + j] = j < cols ? b.p[p + q + j * b.cs] : 0;
@@ -178,6 +142,7 @@ const struct shim_kernels KERNEL(shim_kernels) = {
     KERNEL(kernel_pack),
     gemm,
     gemm_packed,
+    KERNEL(kernel_few),
     KERNEL(kernel_attention_scratch),
     KERNEL(kernel_attention),
     KERNEL(kernel_attention_grad),

@@ -124,6 +124,8 @@ void KERNEL(kernel_pack)(int64_t n, int64_t k, struct kernel_matrix b, float *pa
 void KERNEL(kernel_product)(int64_t m, int64_t n, int64_t k, struct kernel_matrix a,
                             const float *b, int64_t sliver, int64_t ldb, float *c, int64_t ldc,
                             bool accumulate);
+void KERNEL(kernel_few)(int64_t m, int64_t n, int64_t k, const float *x, const float *w, float *y,
+                        int64_t ldy);
 int64_t KERNEL(kernel_attention_scratch)(int64_t positions, int64_t d, bool backward);
 void KERNEL(kernel_attention)(const struct kernel_attention *a);
 void KERNEL(kernel_attention_grad)(const struct kernel_attention_grad *g);

@@ -15,24 +15,34 @@
 #define MAX_MERGES ((size_t)8 << 20)
 #define CACHE_SLOTS 8192
 
+#define METASPACE "\xE2\x96\x81" /* U+2581, SentencePiece's space */
+
 struct hf_bpe {
     struct hf_vocab vocab; /* as the file spells it */
     struct hf_vocab raw;   /* bytes: tokens as the bytes they stand for */
     struct hf_merges merges;
     int32_t byte_id[256];     /* bytes: the id of one byte, or -1 */
     int32_t fallback_id[256]; /* id of <0xNN>, or -1 */
-    int32_t unk;              /* -1 without */
+    int32_t *char_id;         /* not bytes: the id of a code point, or -1 */
+    uint32_t num_chars;
+    int32_t unk; /* -1 without */
     bool bytes, byte_fallback, fuse_unk, ignore_merges;
+    bool words; /* no merge reaches over the beginning of a word: each is a piece of its own */
+    char *prefix, *suffix; /* of symbols that do not begin, or that end, a piece; or NULL */
     _Atomic(struct hf_bpe_work *) idle; /* one scratch kept between calls */
 };
 
+#define MAX_KEY 24
+#define MAX_CACHED 7
+
 /* Pieces seen lately with their ids; a collision just replaces. */
 struct cached {
+    char key[MAX_KEY];
     unsigned char len, n; /* len 0: empty */
-    unsigned char ends[6];
-    char key[24];
-    int32_t ids[6];
+    unsigned char ends[MAX_CACHED];
+    int32_t ids[MAX_CACHED];
 };
+_Static_assert(sizeof(struct cached) == 64, "one line of the processor's cache");
 
 struct hf_bpe_work {
     struct hf_merge_work merge;
@@ -98,11 +108,21 @@ static int parse_merge(const char *path, size_t i, const json_t *v, struct hf_st
                     path, i);
 }
 
+static bool begins_word(const struct hf_string *s) {
+    return s->len >= 3 && memcmp(s->s, METASPACE, 3) == 0;
+}
+
+static bool ends_in_space(const struct hf_string *s) {
+    return s->len >= 3 && memcmp(s->s + s->len - 3, METASPACE, 3) == 0;
+}
+
 static int add_merge(const char *path, size_t i, uint32_t rank, const struct hf_string part[2],
                      struct cai_buf *joined, struct hf_bpe *m) {
+    size_t skip = m->prefix ? strlen(m->prefix) : 0; /* the whole has the first part's alone */
+    skip = skip < part[1].len ? skip : part[1].len;
     cai_buf_clear(joined);
     cai_buf_append(joined, part[0].s, part[0].len);
-    cai_buf_append(joined, part[1].s, part[1].len);
+    cai_buf_append(joined, part[1].s + skip, part[1].len - skip);
     CAI_TRY(cai_buf_status(joined));
     int32_t left = hf_vocab_find(&m->vocab, part[0].s, part[0].len);
     int32_t right = hf_vocab_find(&m->vocab, part[1].s, part[1].len);
@@ -113,6 +133,8 @@ static int add_merge(const char *path, size_t i, uint32_t rank, const struct hf_
                         "the whole must be in model.vocab",
                         path, i, part[0].s, part[1].s);
     hf_merges_put(&m->merges, left, right, rank, id);
+    if (begins_word(&part[1]) && !ends_in_space(&part[0]))
+        m->words = false;
     return 0;
 }
 
@@ -137,31 +159,17 @@ static int load_merges(const char *path, const json_t *model, struct hf_bpe *m) 
     return 0;
 }
 
-static int refuse_options(const char *path, const json_t *model) {
-    static const char *const affixes[] = {"continuing_subword_prefix", "end_of_word_suffix"};
-    for (size_t i = 0; i < CAI_COUNT(affixes); i++) {
-        const json_t *v = json_object_get(model, affixes[i]);
-        if (json_string_length(v) > 0)
-            return cai_fail(CAI_EINPUT,
-                            "%s: model.%s \"%.32s\" is not supported; use a byte-level "
-                            "BPE tokenizer",
-                            path, affixes[i], json_string_value(v));
-    }
-    double dropout;
-    CAI_TRY(hf_json_real_or(path, model, "dropout", 0, 1, 0, &dropout));
-    if (dropout != 0)
-        return cai_fail(CAI_EINPUT,
-                        "%s: model.dropout is %g; encoding must not be random, set it "
-                        "to null",
-                        path, dropout);
+static int load_affix(const char *path, const json_t *model, const char *key, char **ret) {
+    const json_t *v = json_object_get(model, key);
+    if (v && !json_is_null(v) && !json_is_string(v))
+        return cai_fail(CAI_EINPUT, "%s: model.%s must be a string or null, found %s", path, key,
+                        hf_json_kind(v));
+    if (json_string_length(v) > 0)
+        *ret = cai_strdup(json_string_value(v));
     return 0;
 }
 
-static int load_options(const char *path, const json_t *model, struct hf_bpe *m) {
-    CAI_TRY(refuse_options(path, model));
-    CAI_TRY(hf_json_bool_or(path, model, "fuse_unk", false, &m->fuse_unk));
-    CAI_TRY(hf_json_bool_or(path, model, "byte_fallback", false, &m->byte_fallback));
-    CAI_TRY(hf_json_bool_or(path, model, "ignore_merges", false, &m->ignore_merges));
+static int load_unknown(const char *path, const json_t *model, struct hf_bpe *m) {
     const json_t *unk = json_object_get(model, "unk_token");
     m->unk = -1;
     if (!unk || json_is_null(unk))
@@ -173,6 +181,27 @@ static int load_options(const char *path, const json_t *model, struct hf_bpe *m)
         return cai_fail(CAI_EINPUT, "%s: model.unk_token must be null or a token of model.vocab",
                         path);
     return 0;
+}
+
+static int load_options(const char *path, const json_t *model, struct hf_bpe *m) {
+    double dropout;
+    CAI_TRY(hf_json_real_or(path, model, "dropout", 0, 1, 0, &dropout));
+    if (dropout != 0)
+        return cai_fail(CAI_EINPUT,
+                        "%s: model.dropout is %g; encoding must not be random, set it "
+                        "to null",
+                        path, dropout);
+    CAI_TRY(load_affix(path, model, "continuing_subword_prefix", &m->prefix));
+    CAI_TRY(load_affix(path, model, "end_of_word_suffix", &m->suffix));
+    CAI_TRY(hf_json_bool_or(path, model, "fuse_unk", false, &m->fuse_unk));
+    CAI_TRY(hf_json_bool_or(path, model, "byte_fallback", false, &m->byte_fallback));
+    CAI_TRY(hf_json_bool_or(path, model, "ignore_merges", false, &m->ignore_merges));
+    if (m->byte_fallback && (m->prefix || m->suffix))
+        return cai_fail(CAI_EINPUT,
+                        "%s: model.byte_fallback beside a continuing_subword_prefix or "
+                        "end_of_word_suffix is not supported",
+                        path);
+    return load_unknown(path, model, m);
 }
 
 /* The tokens that byte-level pieces can meet, by the bytes they stand for. */
@@ -192,6 +221,27 @@ static void index_bytes(struct hf_bpe *m) {
     }
 }
 
+/* Tokens of one character, by their code point. */
+static void index_chars(struct hf_bpe *m) {
+    for (int pass = 0; pass < 2; pass++) { /* the highest first, then the ids */
+        for (int32_t id = 0; id < m->vocab.num_ids; id++) {
+            const struct hf_string *s = &m->vocab.by_id[id];
+            size_t n = 0;
+            uint32_t c = s->s && s->len ? hf_utf8_next(s->s, s->len, &n) : 0;
+            if (n == 0 || n != s->len)
+                continue;
+            if (pass)
+                m->char_id[c] = id;
+            else if (c >= m->num_chars)
+                m->num_chars = c + 1;
+        }
+        if (pass == 0) {
+            m->char_id = cai_alloc((m->num_chars + 1) * sizeof *m->char_id);
+            memset(m->char_id, -1, m->num_chars * sizeof *m->char_id);
+        }
+    }
+}
+
 /* byte_fallback over the byte alphabet would spell out the alphabet's own encoding. */
 static int check_bytes(const char *path, const struct hf_bpe *m) {
     for (unsigned b = 0; m->bytes && m->byte_fallback && b < 256; b++)
@@ -206,16 +256,21 @@ static int check_bytes(const char *path, const struct hf_bpe *m) {
 int hf_bpe_load(const char *path, const json_t *model, bool bytes, struct hf_bpe **ret) {
     struct hf_bpe *m = cai_alloc(sizeof *m);
     m->bytes = bytes;
+    m->words = true;
     int rc = load_vocab(path, model, m);
     if (rc == 0)
-        rc = load_merges(path, model, m);
-    if (rc == 0)
         rc = load_options(path, model, m);
+    if (rc == 0)
+        rc = load_merges(path, model, m);
     if (rc < 0) {
         hf_bpe_free(m);
         return rc;
     }
     index_bytes(m);
+    index_chars(m);
+    /* A known space ends a run of unknown characters, so that they may be cut apart there. */
+    m->words = m->words && !bytes && !m->ignore_merges && !m->prefix && !m->suffix &&
+               hf_vocab_find(&m->vocab, METASPACE, 3) >= 0;
     rc = check_bytes(path, m);
     if (rc < 0) {
         hf_bpe_free(m);
@@ -238,6 +293,9 @@ void hf_bpe_free(struct hf_bpe *m) {
     hf_vocab_free(&m->vocab);
     hf_vocab_free(&m->raw);
     hf_merges_free(&m->merges);
+    free(m->char_id);
+    free(m->prefix);
+    free(m->suffix);
     free(m);
 }
 
@@ -319,8 +377,8 @@ static void symbols_of_text(const struct hf_bpe *m, struct hf_bpe_work *w, const
     struct unknown u = {0};
     size_t n;
     for (size_t i = 0; i < len; i += n) {
-        hf_utf8_next(piece + i, len - i, &n);
-        int32_t id = hf_vocab_find(&m->vocab, piece + i, n);
+        uint32_t c = hf_utf8_next(piece + i, len - i, &n);
+        int32_t id = c < m->num_chars ? m->char_id[c] : -1;
         if (id >= 0)
             push_known(w, &u, m->unk, id, (uint32_t)n);
         else if (!push_fallback(m, w, piece + i, n))
@@ -330,16 +388,81 @@ static void symbols_of_text(const struct hf_bpe *m, struct hf_bpe_work *w, const
         hf_merge_push(&w->merge, m->unk, u.len);
 }
 
-static struct cached *cache_slot(struct hf_bpe_work *w, const char *piece, size_t len) {
-    uint64_t h = len * 0x9E3779B97F4A7C15u;
-    for (size_t i = 0; i < len; i++)
-        h = (h ^ (unsigned char)piece[i]) * 0x100000001B3u;
-    return &w->cache[(h >> 32 ^ h) & (CACHE_SLOTS - 1)];
+/* Symbols that are spelled with the model's prefix and suffix. */
+static void symbols_with_affixes(const struct hf_bpe *m, struct hf_bpe_work *w, const char *piece,
+                                 size_t len) {
+    CAI_AUTO(buf) struct cai_buf b = {0};
+    struct unknown u = {0};
+    size_t n = 1;
+    for (size_t i = 0; i < len; i += n) {
+        cai_buf_clear(&b);
+        if (i > 0 && m->prefix)
+            cai_buf_puts(&b, m->prefix);
+        if (m->bytes) {
+            hf_utf8_put(&b, hf_alphabet((unsigned char)piece[i]));
+        } else {
+            hf_utf8_next(piece + i, len - i, &n);
+            cai_buf_append(&b, piece + i, n);
+        }
+        if (i + n == len && m->suffix)
+            cai_buf_puts(&b, m->suffix);
+        int32_t id = hf_vocab_find(&m->vocab, b.data, b.len);
+        if (id >= 0)
+            push_known(w, &u, m->unk, id, (uint32_t)n);
+        else
+            push_unknown(m, w, &u, (uint32_t)n);
+    }
+    if (u.len)
+        hf_merge_push(&w->merge, m->unk, u.len);
+}
+
+static void find_symbols(const struct hf_bpe *m, struct hf_bpe_work *w, const char *piece,
+                         size_t len) {
+    if (m->prefix || m->suffix)
+        symbols_with_affixes(m, w, piece, len);
+    else if (m->bytes)
+        symbols_of_bytes(m, w, piece, len);
+    else
+        symbols_of_text(m, w, piece, len);
+}
+
+/* ---- the cache ---------------------------------------------------------------------- */
+
+/* A short piece as three words, which together hold all of its bytes. */
+struct words {
+    uint64_t a, b, c;
+};
+
+static inline uint64_t load(const char *p, size_t n) {
+    uint64_t x = 0;
+    memcpy(&x, p, n);
+    return x;
+}
+
+static inline struct words words_of(const char *p, size_t len) {
+    if (len >= 8)
+        return (struct words){load(p, 8), load(p + len - 8, 8), len > 16 ? load(p + 8, 8) : 0};
+    if (len >= 4)
+        return (struct words){load(p, 4), load(p + len - 4, 4), 0};
+    return (struct words){(unsigned char)p[0], (unsigned char)p[len / 2], (unsigned char)p[len - 1]};
+}
+
+static inline struct cached *cache_slot(struct hf_bpe_work *w, const struct words *p, size_t len) {
+    uint64_t h = p->a * 0x9E3779B97F4A7C15u ^ (p->b + len) * 0xBF58476D1CE4E5B9u ^
+                 p->c * 0x94D049BB133111EBu;
+    return &w->cache[(h ^ h >> 29) >> 8 & (CACHE_SLOTS - 1)];
+}
+
+static inline bool holds(const struct cached *c, const struct words *p, size_t len) {
+    if (c->len != len)
+        return false;
+    struct words k = words_of(c->key, len);
+    return k.a == p->a && k.b == p->b && k.c == p->c;
 }
 
 static void remember(struct cached *c, const char *piece, size_t len,
                      const struct hf_merge_work *merge) {
-    if (merge->n > CAI_COUNT(c->ids))
+    if (merge->n > MAX_CACHED)
         return;
     c->len = (unsigned char)len;
     c->n = (unsigned char)merge->n;
@@ -352,33 +475,76 @@ static void remember(struct cached *c, const char *piece, size_t len,
     }
 }
 
-static size_t offset(ptrdiff_t at, size_t end) {
+static inline void push_cached(const struct cached *c, ptrdiff_t at, struct hf_sink *sink) {
+    struct hf_ids *ids = sink->ids;
+    if (sink->want_ends || ids->n + MAX_CACHED > ids->cap) {
+        for (unsigned i = 0; i < c->n; i++)
+            hf_sink_push(sink, c->ids[i], hf_offset(at, c->ends[i]));
+        return;
+    }
+    for (unsigned i = 0; i < c->n; i++)
+        ids->data[ids->n + i] = c->ids[i];
+    ids->n += c->n;
+}
+
+/* ---- pieces ------------------------------------------------------------------------- */
+
+size_t hf_offset(ptrdiff_t at, size_t end) {
     ptrdiff_t x = at + (ptrdiff_t)end;
     return x < 0 ? 0 : (size_t)x;
 }
 
-void hf_bpe_encode(const struct hf_bpe *m, struct hf_bpe_work *w, const char *piece, size_t len,
-                   ptrdiff_t at, struct hf_sink *sink) {
-    struct cached *c = len <= sizeof w->cache->key ? cache_slot(w, piece, len) : NULL;
-    if (c && c->len == len && memcmp(c->key, piece, len) == 0) {
-        for (unsigned i = 0; i < c->n; i++)
-            hf_sink_push(sink, c->ids[i], offset(at, c->ends[i]));
-        return;
-    }
+static void merge_piece(const struct hf_bpe *m, struct hf_bpe_work *w, const char *piece,
+                        size_t len) {
     w->merge.n = 0;
     int32_t whole =
         m->ignore_merges ? hf_vocab_find(m->bytes ? &m->raw : &m->vocab, piece, len) : -1;
     if (whole >= 0) {
         hf_merge_push(&w->merge, whole, (uint32_t)len);
-    } else {
-        (m->bytes ? symbols_of_bytes : symbols_of_text)(m, w, piece, len);
-        hf_merge_all(&m->merges, &w->merge);
+        return;
     }
+    find_symbols(m, w, piece, len);
+    hf_merge_all(&m->merges, &w->merge);
+}
+
+static void encode_piece(const struct hf_bpe *m, struct hf_bpe_work *w, const char *piece,
+                         size_t len, ptrdiff_t at, struct hf_sink *sink) {
+    struct cached *c = NULL;
+    if (len <= MAX_KEY) {
+        struct words p = words_of(piece, len);
+        c = cache_slot(w, &p, len);
+        if (holds(c, &p, len)) {
+            push_cached(c, at, sink);
+            return;
+        }
+    }
+    merge_piece(m, w, piece, len);
     if (c)
         remember(c, piece, len, &w->merge);
     size_t end = 0;
     for (size_t i = 0; i < w->merge.n; i++) {
         end += w->merge.symbols[i].len;
-        hf_sink_push(sink, w->merge.symbols[i].id, offset(at, end));
+        hf_sink_push(sink, w->merge.symbols[i].id, hf_offset(at, end));
+    }
+}
+
+/* Where the next word begins after `from`: a SentencePiece space that follows none. */
+static size_t next_word(const char *piece, size_t len, size_t from) {
+    size_t at = from;
+    while (at + 3 <= len && memcmp(piece + at, METASPACE, 3) == 0)
+        at += 3;
+    const char *hit = memmem(piece + at, len - at, METASPACE, 3);
+    return hit ? (size_t)(hit - piece) : len;
+}
+
+void hf_bpe_encode(const struct hf_bpe *m, struct hf_bpe_work *w, const char *piece, size_t len,
+                   ptrdiff_t at, struct hf_sink *sink) {
+    if (!m->words) {
+        encode_piece(m, w, piece, len, at, sink);
+        return;
+    }
+    for (size_t from = 0, end; from < len; from = end) {
+        end = next_word(piece, len, from);
+        encode_piece(m, w, piece + from, end - from, at + (ptrdiff_t)from, sink);
     }
 }

@@ -15,6 +15,7 @@ struct hf_sink {
     size_t n, cap;
 };
 void hf_sink_push(struct hf_sink *sink, int32_t id, size_t end);
+size_t hf_offset(ptrdiff_t at, size_t end); /* at + end, but not less than 0 */
 
 struct hf_bpe;
 struct hf_bpe_work; /* scratch of one thread, reused from piece to piece */

@@ -3,6 +3,7 @@
  *
  * What transformers 4.57.6 computes for a model_type is the reference: keys that would
  * change it are either handled or refused by name; keys that it ignores are ignored here. */
+#include "hf/adapter.h"
 #include "hf/config.h"
 #include "base/check.h"
 #include "base/error.h"
@@ -265,7 +266,24 @@ int hf_config_parse(const char *path, const char *json, size_t len, struct hf_co
     return 0;
 }
 
+/* An adapter's folder: its base's configuration, with the head that the adapter has. */
+static int load_of_adapter(const char *dir, struct hf_config *ret) {
+    struct hf_adapter a;
+    CAI_AUTO(mem) char *base = NULL;
+    CAI_TRY(hf_adapter_load(dir, &a));
+    CAI_TRY(hf_adapter_base(dir, &a, &base));
+    if (hf_adapter_is(base))
+        return cai_fail(CAI_EINPUT, "%s: its base %s is an adapter itself", dir, base);
+    CAI_TRY(hf_config_load(base, ret));
+    if (ret->sequence_classification)
+        return cai_fail(CAI_EINPUT, "%s: its base %s must be a language model", dir, base);
+    ret->sequence_classification = a.scalar;
+    return 0;
+}
+
 int hf_config_load(const char *dir, struct hf_config *ret) {
+    if (hf_adapter_is(dir))
+        return load_of_adapter(dir, ret);
     CAI_AUTO(mem) char *path = cai_path_join(dir, "config.json");
     CAI_TRY(hf_require_file(dir, path, "the model's configuration"));
     CAI_AUTO(buf) struct cai_buf b = {0};

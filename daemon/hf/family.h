@@ -84,10 +84,14 @@ const struct hf_family *hf_family(const struct hf_config *c);
 /* "llama, mistral, …", for messages. */
 const char *hf_family_list(void);
 
+/* A parameter itself, or one of the two factors that an adapter adds to it (adapter.h). */
+enum hf_matrix { HF_WHOLE, HF_LORA_A, HF_LORA_B };
+
 /* One parameter as the model uses it, and the part of a file's tensor that holds it. */
 struct hf_param {
     char name[128]; /* of the file's tensor; q, k and v of one that is fused share it */
     enum hf_slot slot;
+    enum hf_matrix matrix;
     int layer;        /* -1 outside of layers */
     int ndim;
     int64_t shape[4]; /* as used: [rows, cols] or [rows] */
@@ -109,6 +113,9 @@ int hf_param_file_shape(const struct hf_param *p, int64_t ret[2]);
 /* The tensor that holds p, checked for type and shape; a bare trunk's names are taken too. */
 int hf_param_find(const struct hf_weights *w, const struct hf_config *c, const struct hf_param *p,
                   const struct hf_tensor **ret);
+/* The same under p's name, or `other` if that is not NULL. */
+int hf_param_find_named(const struct hf_weights *w, const struct hf_param *p, const char *other,
+                        const struct hf_tensor **ret);
 /* Every tensor of the file is used by a parameter, or carries nothing; else named. */
 int hf_params_check_unused(const struct hf_weights *w, const struct hf_config *c,
                            const struct hf_param *p, int n);

@@ -55,6 +55,7 @@ struct hf_config {
     enum hf_dtype dtype; /* torch_dtype or dtype: what the weights were saved in */
 };
 
+/* Of a model's folder; of a PEFT adapter's, that of its base (see adapter.h). */
 int hf_config_load(const char *dir, struct hf_config *ret);
 int hf_config_parse(const char *path, const char *json, size_t len, struct hf_config *ret);
 /* Writes config.json (and generation_config.json) that transformers 4.57 opens. */
@@ -152,10 +153,13 @@ int hf_chat_fit(const struct hf_chat *c, const struct hf_message *messages, size
 /* Copies tokenizer.json, tokenizer_config.json, special_tokens_map.json,
  * chat_template.jinja and generation_config.json byte for byte, those that exist. */
 int hf_copy_tokenizer(const char *from_dir, const char *to_dir);
-/* SHA-256 over config.json, weights and tokenizer: the model hash of provenance. */
+/* SHA-256 over every file of the folder that a model is made of: the model hash of
+ * provenance. Of an adapter, its base's is part of it. */
 int hf_model_hash(const char *dir, char ret_hex[65]);
 /* Whether a worker could load the folder, by its headers: configuration, the tensors that it
  * asks for, tokenizer; with_template: also runs the chat template once. */
 int hf_check(const char *dir, bool with_template);
+/* Whether the folder's model writes text: CAI_EINPUT for one with a scalar head. */
+int hf_check_writes(const char *dir);
 
 #endif

@@ -1,7 +1,8 @@
-/* normalizer.c: NFC, NFD, NFKC, NFKD, Replace, Prepend, Strip, Sequence and none.
- * Not for pre-tokenizing. */
+/* normalizer.c: NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Nmt, ByteLevel, Replace,
+ * Prepend, Strip, Sequence and none. Not for pre-tokenizing. */
 #include "hf/normalizer.h"
 #include "hf/json.h"
+#include "hf/normal_form.h"
 #include "hf/regex.h"
 #include "hf/unicode.h"
 #include "base/error.h"
@@ -10,11 +11,11 @@
 
 #define MAX_STEPS 32
 
-enum kind { UNICODE, REPLACE, REPLACE_PATTERN, PREPEND, STRIP };
+enum kind { FORM, LOWERCASE, STRIP_ACCENTS, NMT, BYTE_LEVEL, REPLACE, REPLACE_PATTERN, PREPEND, STRIP };
 
 struct step {
     enum kind kind;
-    utf8proc_option_t form;
+    enum hf_form form;
     struct hf_regex *regex;
     char *pattern, *content;
     size_t pattern_len;
@@ -80,14 +81,35 @@ static int load_strip(const char *path, const json_t *o, struct hf_norm *n) {
     return hf_json_bool_or(path, o, "strip_right", true, &s->right);
 }
 
+/* Normalizers that have no settings. */
+static bool load_simple(const char *type, struct hf_norm *n) {
+    static const struct {
+        const char *type;
+        struct step step;
+    } simple[] = {{"NFC", {.kind = FORM, .form = HF_NFC}},
+                  {"NFD", {.kind = FORM, .form = HF_NFD}},
+                  {"NFKC", {.kind = FORM, .form = HF_NFKC}},
+                  {"NFKD", {.kind = FORM, .form = HF_NFKD}},
+                  {"Lowercase", {.kind = LOWERCASE}},
+                  {"StripAccents", {.kind = STRIP_ACCENTS}},
+                  {"Nmt", {.kind = NMT}},
+                  {"ByteLevel", {.kind = BYTE_LEVEL}}};
+    for (size_t i = 0; i < CAI_COUNT(simple); i++)
+        if (strcmp(type, simple[i].type) == 0) {
+            n->steps[n->n++] = simple[i].step;
+            return true;
+        }
+    return false;
+}
+
 static int load_step(const char *path, const json_t *o, struct hf_norm *n) {
     static const struct {
         const char *type;
-        utf8proc_option_t form;
-    } forms[] = {{"NFC", UTF8PROC_COMPOSE},
-                 {"NFD", UTF8PROC_DECOMPOSE},
-                 {"NFKC", UTF8PROC_COMPOSE | UTF8PROC_COMPAT},
-                 {"NFKD", UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT}};
+        int (*load)(const char *path, const json_t *o, struct hf_norm *n);
+    } kinds[] = {{"Sequence", load_sequence},
+                 {"Replace", load_replace},
+                 {"Prepend", load_prepend},
+                 {"Strip", load_strip}};
     const char *type;
     if (!json_is_object(o))
         return cai_fail(CAI_EINPUT, "%s: normalizer must be an object or null, found %s", path,
@@ -95,22 +117,15 @@ static int load_step(const char *path, const json_t *o, struct hf_norm *n) {
     CAI_TRY(hf_json_string(path, o, "type", &type));
     if (n->n == MAX_STEPS)
         return cai_fail(CAI_ELIMIT, "%s: normalizer has more than %d steps", path, MAX_STEPS);
-    for (size_t i = 0; i < CAI_COUNT(forms); i++)
-        if (strcmp(type, forms[i].type) == 0) {
-            n->steps[n->n++].form = forms[i].form;
-            return 0;
-        }
-    if (strcmp(type, "Sequence") == 0)
-        return load_sequence(path, o, n);
-    if (strcmp(type, "Replace") == 0)
-        return load_replace(path, o, n);
-    if (strcmp(type, "Prepend") == 0)
-        return load_prepend(path, o, n);
-    if (strcmp(type, "Strip") == 0)
-        return load_strip(path, o, n);
+    if (load_simple(type, n))
+        return 0;
+    for (size_t i = 0; i < CAI_COUNT(kinds); i++)
+        if (strcmp(type, kinds[i].type) == 0)
+            return kinds[i].load(path, o, n);
     return cai_fail(CAI_EINPUT,
-                    "%s: normalizer \"%.32s\" is not supported; expected NFC, NFD, NFKC, "
-                    "NFKD, Replace, Prepend, Strip, a Sequence of these, or null",
+                    "%s: normalizer \"%.32s\" is not supported; expected NFC, NFD, NFKC, NFKD, "
+                    "Lowercase, StripAccents, Nmt, ByteLevel, Replace, Prepend, Strip, a Sequence "
+                    "of these, or null",
                     path, type);
 }
 
@@ -144,28 +159,57 @@ bool hf_norm_is_identity(const struct hf_norm *n) {
 
 /* ---- applying --------------------------------------------------------------------- */
 
-static bool is_ascii(const char *s, size_t len) {
-    for (size_t i = 0; i < len; i++)
-        if ((unsigned char)s[i] >= 0x80)
-            return false;
-    return true;
+/* What tokenizers' Rust (Unicode 17) lowercases beyond utf8proc. */
+static uint32_t lower_newer(uint32_t c) {
+    static const struct {
+        uint32_t first, last, lower;
+    } newer[] = {{0x1C89, 0x1C89, 0x1C8A},   {0xA7CB, 0xA7CB, 0x264},    {0xA7CC, 0xA7CC, 0xA7CD},
+                 {0xA7CE, 0xA7CE, 0xA7CF},   {0xA7D2, 0xA7D2, 0xA7D3},   {0xA7D4, 0xA7D4, 0xA7D5},
+                 {0xA7DA, 0xA7DA, 0xA7DB},   {0xA7DC, 0xA7DC, 0x19B},    {0x10D50, 0x10D65, 0x10D70},
+                 {0x16EA0, 0x16EB8, 0x16EBB}};
+    for (size_t i = 0; i < CAI_COUNT(newer); i++)
+        if (c >= newer[i].first && c <= newer[i].last)
+            return newer[i].lower + (c - newer[i].first);
+    return c;
 }
 
-static int apply_unicode(utf8proc_option_t form, const char *text, size_t len,
-                         struct cai_buf *ret) {
-    if (is_ascii(text, len)) { /* every form leaves ASCII as it is */
-        cai_buf_append(ret, text, len);
-        return 0;
+static void lowercase(uint32_t c, struct cai_buf *ret) {
+    if (c == 0x130) {
+        cai_buf_puts(ret, "i\xCC\x87"); /* the one letter whose lower case is two */
+        return;
     }
-    utf8proc_uint8_t *out = NULL;
-    utf8proc_ssize_t n = utf8proc_map((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)len, &out,
-                                      UTF8PROC_STABLE | form);
-    if (n < 0)
-        return cai_fail(n == UTF8PROC_ERROR_NOMEM ? CAI_ENOMEM : CAI_EINPUT,
-                        "cannot normalise a text of %zu bytes: %s", len, utf8proc_errmsg(n));
-    cai_buf_append(ret, out, (size_t)n);
-    free(out);
-    return 0;
+    uint32_t lower = (uint32_t)utf8proc_tolower((utf8proc_int32_t)c);
+    hf_utf8_put(ret, lower == c ? lower_newer(c) : lower);
+}
+
+/* The rules of neural machine translation's SentencePiece: controls go, odd spaces become
+ * spaces. */
+static void nmt(uint32_t c, struct cai_buf *ret) {
+    bool gone = (c >= 1 && c <= 8) || c == 0xB || (c >= 0xE && c <= 0x1F) || c == 0x7F ||
+                c == 0x8F || c == 0x9F;
+    bool space = c == 9 || c == 0xA || c == 0xC || c == 0xD || c == 0x1680 ||
+                 (c >= 0x200B && c <= 0x200F) || c == 0x2028 || c == 0x2029 || c == 0x2581 ||
+                 c == 0xFEFF || c == 0xFFFD;
+    if (!gone)
+        hf_utf8_put(ret, space ? ' ' : c);
+}
+
+static void apply_to_each(enum kind kind, const char *text, size_t len, struct cai_buf *ret) {
+    size_t n;
+    for (size_t i = 0; i < len; i += n) {
+        uint32_t c = hf_utf8_next(text + i, len - i, &n);
+        if (kind == LOWERCASE)
+            lowercase(c, ret);
+        else if (kind == NMT)
+            nmt(c, ret);
+        else if (!hf_is_accent(c))
+            hf_utf8_put(ret, c);
+    }
+}
+
+static void apply_byte_level(const char *text, size_t len, struct cai_buf *ret) {
+    for (size_t i = 0; i < len; i++)
+        hf_utf8_put(ret, hf_alphabet((unsigned char)text[i]));
 }
 
 static void apply_replace(const struct step *s, const char *text, size_t len, struct cai_buf *ret) {
@@ -206,8 +250,16 @@ static void apply_strip(const struct step *s, const char *text, size_t len, stru
 
 static int apply_step(const struct step *s, const char *text, size_t len, struct cai_buf *ret) {
     switch (s->kind) {
-    case UNICODE:
-        return apply_unicode(s->form, text, len, ret);
+    case FORM:
+        return hf_normal_form(s->form, text, len, ret);
+    case LOWERCASE:
+    case STRIP_ACCENTS:
+    case NMT:
+        apply_to_each(s->kind, text, len, ret);
+        return 0;
+    case BYTE_LEVEL:
+        apply_byte_level(text, len, ret);
+        return 0;
     case REPLACE:
         apply_replace(s, text, len, ret);
         return 0;

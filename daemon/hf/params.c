@@ -146,8 +146,12 @@ static const char *bare(const struct hf_family *f, const char *name) {
 
 int hf_param_find(const struct hf_weights *w, const struct hf_config *c, const struct hf_param *p,
                   const struct hf_tensor **ret) {
+    return hf_param_find_named(w, p, bare(hf_family(c), p->name), ret);
+}
+
+int hf_param_find_named(const struct hf_weights *w, const struct hf_param *p, const char *other,
+                        const struct hf_tensor **ret) {
     const struct hf_tensor *t = hf_weights_find(w, p->name);
-    const char *other = bare(hf_family(c), p->name);
     if (!t && other)
         t = hf_weights_find(w, other);
     if (!t)

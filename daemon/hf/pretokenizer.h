@@ -16,8 +16,9 @@ struct hf_pre_run {
     const struct hf_pre *pre;
     const struct hf_bpe *bpe;
     struct hf_bpe_work *work;
-    struct hf_matcher *matcher;
+    struct hf_matcher *matcher; /* NULL until a pattern needs it; the caller frees it */
     struct hf_sink *sink;
+    bool at_start; /* offset 0 is the beginning of the whole text */
 };
 /* Pushes the ids of `text` (valid UTF-8), which begins at offset `at` of the whole. */
 int hf_pre_encode(struct hf_pre_run *run, const char *text, size_t len, ptrdiff_t at);

@@ -215,6 +215,8 @@ static int encode_changed(struct encoding *e, const char *text, size_t len, stru
     CAI_AUTO(buf) struct cai_buf b = {0};
     CAI_TRY(hf_norm_apply(e->t->norm, text, len, &b));
     const char *normal = b.data ? b.data : "";
+    if (b.len == len && memcmp(normal, text, len) == 0)
+        return encode_normal(e, text, len, plain, num_plain, at);
     struct cuts c = {0};
     int rc = map_cuts(e, text, len, b.len, plain, num_plain, &c);
     size_t first = e->sink.n;
@@ -232,6 +234,7 @@ static int encode_changed(struct encoding *e, const char *text, size_t len, stru
 static int encode_gap(struct encoding *e, const char *text, size_t begin, size_t end) {
     size_t n;
     CAI_AUTO(mem) struct hf_range *plain = clip_ranges(e, begin, end, &n);
+    e->run.at_start = begin == 0;
     if (hf_norm_is_identity(e->t->norm))
         return encode_normal(e, text + begin, end - begin, plain, n, begin);
     return encode_changed(e, text + begin, end - begin, plain, n, begin);
@@ -266,7 +269,7 @@ int hf_tokenizer_encode_marked(const struct hf_tokenizer *t, const char *text, s
     struct encoding e = {.t = t, .plain = plain, .num_plain = num_plain};
     e.sink.ids = ret;
     e.sink.want_ends = ret_ends != NULL;
-    e.run = (struct hf_pre_run){t->pre, t->bpe, hf_bpe_work_new(t->bpe), hf_matcher_new(), &e.sink};
+    e.run = (struct hf_pre_run){t->pre, t->bpe, hf_bpe_work_new(t->bpe), NULL, &e.sink, false};
     size_t before = ret->n;
     int rc = encode_text(&e, text, len);
     hf_bpe_work_free(t->bpe, e.run.work);

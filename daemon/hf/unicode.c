@@ -1,5 +1,7 @@
-/* unicode.c: code points, character classes, the byte alphabet. Not for normalisation. */
+/* unicode.c: code points in UTF-8 and the byte alphabet. Not for classes of characters
+ * (charclass.c) nor normal forms (normal_form.c). */
 #include "hf/unicode.h"
+#include "hf/charclass.h"
 #include "base/text.h"
 #include <string.h>
 #include <utf8proc.h>
@@ -37,35 +39,15 @@ void hf_utf8_put(struct cai_buf *out, uint32_t c) {
 }
 
 bool hf_is_space(uint32_t c) {
-    return (c >= 9 && c <= 13) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 ||
-           (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F ||
-           c == 0x205F || c == 0x3000;
+    return (hf_classes()[c] & HF_SPACE) != 0;
 }
 
 bool hf_is_numeric(uint32_t c) {
-    utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)c);
-    return k == UTF8PROC_CATEGORY_ND || k == UTF8PROC_CATEGORY_NL || k == UTF8PROC_CATEGORY_NO;
+    return (hf_classes()[c] & HF_NUMBER) != 0;
 }
 
 bool hf_is_word(uint32_t c) {
-    if (c == 0x200C || c == 0x200D || (c >= 0x24B6 && c <= 0x24E9))
-        return true; /* joiners; circled letters are alphabetic though symbols */
-    switch (utf8proc_category((utf8proc_int32_t)c)) {
-    case UTF8PROC_CATEGORY_LU:
-    case UTF8PROC_CATEGORY_LL:
-    case UTF8PROC_CATEGORY_LT:
-    case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_LO:
-    case UTF8PROC_CATEGORY_MN:
-    case UTF8PROC_CATEGORY_MC:
-    case UTF8PROC_CATEGORY_ME:
-    case UTF8PROC_CATEGORY_ND:
-    case UTF8PROC_CATEGORY_NL:
-    case UTF8PROC_CATEGORY_PC:
-        return true;
-    default:
-        return false;
-    }
+    return (hf_classes()[c] & HF_WORD) != 0;
 }
 
 static bool is_printable_byte(unsigned b) {

@@ -30,7 +30,8 @@ struct yaml_node {
 
 /* Codes: C001 syntax, C002 encoding, C003 tab, C004 size, C005 number of documents, C011
  * duplicate key, C030 not in the subset, C031 nesting or count. Sets report->source. The tree
- * lives in `arena`. 0, or CAI_EINPUT with at least one finding. */
+ * lives in `arena`. 0, or CAI_EINPUT with at least one finding; with 0 there may be findings
+ * too (C011, C030), so that what follows them in the file is checked as well. */
 int yaml_parse(const char *text, size_t len, struct input_report *report, struct cai_arena *arena,
                const struct yaml_node **ret);
 

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { KEPT = 2, JSON_MAX = 16 << 20, NAME_MAX_BYTES = 64 };
+enum { JSON_MAX = 16 << 20, NAME_MAX_BYTES = 64 };
 
 static int rank_of(const struct checkpoint *c) {
     return c->comm != NULL ? comm_rank(c->comm) : 0;
@@ -209,19 +209,34 @@ static bool step_of(const char *name, unsigned long long *ret) {
     return *end == '\0';
 }
 
-/* Removes all but the newest KEPT folders up to `step`; later ones are of a future that
+static int newest_first(const void *x, const void *y) {
+    const unsigned long long *a = x, *b = y;
+    return *a > *b ? -1 : *a < *b;
+}
+
+/* The oldest step that stays: the keep-th newest of those up to `step`. */
+static unsigned long long oldest_kept(struct dirent *const *list, int n, uint64_t step,
+                                      uint32_t keep) {
+    CAI_AUTO(mem) unsigned long long *steps = cai_realloc(NULL, (size_t)n + 1, sizeof *steps);
+    size_t found = 0;
+    for (int i = 0; i < n; i++)
+        if (step_of(list[i]->d_name, &steps[found]) && steps[found] <= step)
+            found++;
+    qsort(steps, found, sizeof *steps, newest_first);
+    size_t last = keep ? keep - 1 : 0;
+    return found == 0 ? 0 : steps[last < found ? last : found - 1];
+}
+
+/* Removes all but the newest `keep` folders up to `step`; later ones are of a future that
  * was rolled back, and go too. */
-static int prune(const char *folder, uint64_t step) {
+static int prune(const char *folder, uint64_t step, uint32_t keep) {
     struct dirent **list = NULL;
     int n = scandir(folder, &list, NULL, by_name), rc = 0;
     if (n < 0)
         return cai_fail_errno("%s", folder);
-    unsigned long long kept[KEPT] = {step}, x;
-    for (int i = 0; i < n; i++)
-        if (step_of(list[i]->d_name, &x) && x < step && x > kept[1])
-            kept[1] = x;
+    unsigned long long oldest = oldest_kept(list, n, step, keep), x;
     for (int i = 0; i < n; i++) {
-        if (rc == 0 && step_of(list[i]->d_name, &x) && x != kept[0] && x != kept[1]) {
+        if (rc == 0 && step_of(list[i]->d_name, &x) && (x < oldest || x > step)) {
             CAI_AUTO(mem) char *path = cai_path_join(folder, list[i]->d_name);
             rc = cai_dir_remove(path);
         }
@@ -257,7 +272,7 @@ static int finish(const struct checkpoint *c, uint64_t step, const char *tempora
     CAI_TRY(cai_file_rename_durable(temporary, final));
     if (c->host != NULL && c->host->commit != NULL)
         CAI_TRY(c->host->commit(c->host->context, final, hash, step));
-    return prune(c->folder, step);
+    return prune(c->folder, step, c->keep);
 }
 
 int checkpoint_save(const struct checkpoint *c, uint64_t step,

@@ -4,8 +4,8 @@
  *   and MANIFEST.json) → step-N (renamed, durable) → committed by caid → older removed
  *
  * MANIFEST.json: {"format": 1, "files": [{"name", "bytes", "sha256"}]}, sorted by name;
- * its own SHA-256 is what caid commits and hands back on resume. The newest two folders
- * are kept. The world size must be the same on resume (a job pins it).
+ * its own SHA-256 is what caid commits and hands back on resume. The newest folders are
+ * kept, as many as the job says (keep.checkpoints). The world size must be the same on resume (a job pins it).
  *
  * Each rank writes its own part, so the folder must be one that all ranks see. */
 #ifndef CAI_LEARN_CHECKPOINT_H
@@ -26,6 +26,7 @@ struct checkpoint_tensor {
 
 struct checkpoint {
     const char *folder;             /* Train.checkpoints */
+    uint32_t keep;                  /* Train.keep; 0 counts as 1 */
     struct comm *comm;              /* NULL: this process alone */
     const struct learn_host *host;  /* may be NULL */
 };

@@ -9,7 +9,7 @@ int64_t engine_bytes(const struct model *m, const struct engine_options *o)
 {
     const struct hf_config *c = &m->config;
     int64_t position = 2 * c->num_layers * c->num_kv_heads * c->head_dim * (int64_t)sizeof(float);
-    return position * o->capacity * (o->slots + 1);
+    return position * ct_cache_positions(o->capacity) * (o->slots + 1);
 }
 
 int engine_new(const struct model *m, const struct hf_tokenizer *t, const struct engine_options *o,

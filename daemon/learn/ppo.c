@@ -88,7 +88,8 @@ static int load_prompts(struct ppo *p) {
 enum { STATE_TENSORS = 6 };
 
 static struct checkpoint checkpoint_of(const struct ppo *p) {
-    return (struct checkpoint){.folder = p->task->train->checkpoints, .comm = p->task->comm,
+    const Cai__V1__Train *t = p->task->train;
+    return (struct checkpoint){.folder = t->checkpoints, .keep = t->keep, .comm = p->task->comm,
                                .host = p->task->host};
 }
 

@@ -144,7 +144,8 @@ static int one_step(struct run *r, int64_t step) {
 /* ---- resumable state -------------------------------------------------------------------- */
 
 static struct checkpoint checkpoint_of(const struct supervise *s) {
-    return (struct checkpoint){.folder = s->task->train->checkpoints, .comm = s->task->comm,
+    const Cai__V1__Train *t = s->task->train;
+    return (struct checkpoint){.folder = t->checkpoints, .keep = t->keep, .comm = s->task->comm,
                                .host = s->task->host};
 }
 

@@ -263,8 +263,8 @@ static int layer_backward(const struct trainer *t, const struct micro *b, int la
 
 static int recompute_backward(const struct trainer *t, const struct micro *b, struct flow *f,
                               ct_tensor *grad) {
-    int rc = 0;
-    for (int i = f->n - 2; i >= -1 && rc == 0; i--)
+    int rc = 0, last = t->m->base ? 0 : -1; /* an adapter leaves the embedding as it is */
+    for (int i = f->n - 2; i >= last && rc == 0; i--)
         rc = layer_backward(t, b, i, i >= 0 ? f->x[i] : NULL, &grad);
     ct_free(grad);
     return rc;

@@ -23,7 +23,8 @@ int kv_cache_new(const struct model *m, int64_t slots, int64_t capacity, struct 
 {
     CAI_CHECK(slots > 0 && capacity > 0);
     struct kv_cache *c = cai_alloc(sizeof(*c));
-    int64_t shape[4] = {slots, m->config.num_kv_heads, capacity, m->config.head_dim};
+    int64_t shape[4] = {slots, m->config.num_kv_heads, ct_cache_positions(capacity),
+                        m->config.head_dim};
     c->slots = slots;
     c->capacity = capacity;
     c->layers = (int)m->config.num_layers;
@@ -97,9 +98,9 @@ static ct_tensor *attend_cached(ct_scope *s, const struct pass *p, int layer, ct
     struct kv_cache *c = st->cache;
     if (ct_scope_status(s) < 0)
         return NULL;
-    int rc = ct_cache_write(c->k[layer], k, st->row_slots, st->row_positions, st->t);
+    int rc = ct_cache_write_keys(c->k[layer], k, st->row_slots, st->row_positions, st->t);
     if (rc == 0)
-        rc = ct_cache_write(c->v[layer], v, st->row_slots, st->row_positions, st->t);
+        rc = ct_cache_write_values(c->v[layer], v, st->row_slots, st->row_positions, st->t);
     if (rc < 0) {
         ct_scope_fail(s, rc, cai_error_text());
         return NULL;

@@ -16,6 +16,21 @@ int model_layout(const struct hf_config *config, enum model_head head,
                  struct model_param **ret_params, int *ret_n, int64_t *ret_numel);
 /* The first parameter of a slot; NULL if there is none. */
 const struct model_param *model_find(const struct model *m, enum hf_slot slot);
+/* A model of n parameters (*params becomes its own) in a flat buffer of its own, all zero,
+ * with views and rotation tables; over `base` unless that is NULL. */
+int model_make(const struct hf_config *config, enum model_head head, struct model_param *params,
+               int n, int64_t numel, struct model *base, struct model **ret);
+/* The parameters and their places for a list of the file's; *ret_params is the caller's. */
+void model_place(const struct hf_param *file, int n, struct model_param **ret_params,
+                 int64_t *ret_numel);
+/* A parameter's rows out of the file's tensor, all finite. */
+int model_read_param(const struct hf_tensor *t, const struct hf_param *p, float *out);
+/* A folder with adapter_config.json: its base, and the adapter over it. */
+int model_load_adapted(const char *dir, struct model **ret);
+/* A head of zeros scores everything alike: refused. */
+int model_check_score(const float *w, int64_t n);
+/* A fresh score head, drawn from `key` (see model_load_scalar). */
+void model_draw_score(struct model *m, struct cai_key key);
 /* fp32 weights on the host; NULL and a message when they are elsewhere. */
 float *model_host(const struct model *m);
 /* Closes a layer's scope; *x (kept) is replaced by y. 0, or a code that `s` now carries. */

@@ -31,6 +31,27 @@ ct_tensor *layer_norm(ct_scope *s, const struct model *m, ct_tensor *x, ct_tenso
     return ct_rms_norm(s, x, w, eps);
 }
 
+/* x [T, in] · (w + scale · b a)ᵀ + bias → [T, out] */
+static ct_tensor *linear(ct_scope *s, const struct model *m, const struct model_layer *l,
+                         enum model_projection which, ct_tensor *x, ct_tensor *w, ct_tensor *bias)
+{
+    const struct model_lora *lora = &l->lora[which];
+    ct_tensor *y = ct_linear(s, x, w, bias);
+    if (!lora->a)
+        return y;
+    ct_tensor *low = ct_linear(s, x, lora->a, NULL); /* [T, r] */
+    return ct_add(s, y, ct_scale(s, ct_linear(s, low, lora->b, NULL), m->lora_scale));
+}
+
+static bool adapted(const struct model_layer *l, enum model_projection from,
+                    enum model_projection to)
+{
+    for (int i = (int)from; i <= (int)to; i++)
+        if (l->lora[i].a)
+            return true;
+    return false;
+}
+
 /* Queries, keys and values, ready to meet: [T, Hq, Dh] [T, Hkv, Dh] [T, Hkv, Dh]. */
 struct heads {
     ct_tensor *q, *k, *v;
@@ -46,11 +67,14 @@ static const struct rope_rows *rope_of(const struct model *m, int layer, const s
 }
 
 /* x [T, D] → [T, n, Dh]; norm, if any, over each head or over all. */
-static ct_tensor *project(ct_scope *s, const struct model *m, ct_tensor *x, ct_tensor *w,
-                          ct_tensor *bias, ct_tensor *norm, int64_t n)
+static ct_tensor *project(ct_scope *s, const struct model *m, const struct model_layer *l,
+                          enum model_projection which, ct_tensor *x)
 {
-    int64_t shape[3] = {ct_size(x, 0), n, m->config.head_dim};
-    ct_tensor *y = ct_linear(s, x, w, bias); /* [T, n·Dh] */
+    ct_tensor *const w[3] = {l->q, l->k, l->v}, *const b[3] = {l->q_bias, l->k_bias, l->v_bias};
+    ct_tensor *const norms[3] = {l->q_norm, l->k_norm, NULL}, *norm = norms[which];
+    int64_t n = which == MODEL_Q ? m->config.num_heads : m->config.num_kv_heads;
+    int64_t shape[3] = {-1, n, m->config.head_dim};
+    ct_tensor *y = linear(s, m, l, which, x, w[which], b[which]); /* [T, n·Dh] */
     if (norm && m->family->qk_norm == HF_QK_FULL)
         y = layer_norm(s, m, y, norm, NULL);
     y = ct_view(s, y, shape, 3);
@@ -80,11 +104,11 @@ static struct heads make_heads(ct_scope *s, const struct model *m, int layer, ct
 {
     const struct model_layer *l = &m->layers[layer];
     const struct rope_rows *r = rope_of(m, layer, p);
-    if (p->fused && l->qkv && !l->q_bias == !l->qkv_bias && !l->q_norm)
+    if (p->fused && l->qkv && !l->q_bias == !l->qkv_bias && !l->q_norm &&
+        !adapted(l, MODEL_Q, MODEL_V))
         return fused_heads(s, m, layer, x, p);
-    struct heads h = {project(s, m, x, l->q, l->q_bias, l->q_norm, m->config.num_heads),
-                      project(s, m, x, l->k, l->k_bias, l->k_norm, m->config.num_kv_heads),
-                      project(s, m, x, l->v, l->v_bias, NULL, m->config.num_kv_heads)};
+    struct heads h = {project(s, m, l, MODEL_Q, x), project(s, m, l, MODEL_K, x),
+                      project(s, m, l, MODEL_V, x)};
     if (r) {
         h.q = ct_rotary(s, h.q, r->cos, r->sin);
         h.k = ct_rotary(s, h.k, r->cos, r->sin);
@@ -114,7 +138,7 @@ static ct_tensor *attention(ct_scope *s, const struct model *m, int layer, ct_te
         x = layer_norm(s, m, x, l->attention_norm, l->attention_norm_bias);
     struct heads h = make_heads(s, m, layer, x, p);
     ct_tensor *a = p->attend(s, p, layer, h.q, h.k, h.v, how_of(m, layer)); /* [T, Hq, Dh] */
-    a = ct_linear(s, ct_view(s, a, flat, 2), l->o, l->o_bias);              /* [T, D] */
+    a = linear(s, m, l, MODEL_O, ct_view(s, a, flat, 2), l->o, l->o_bias);  /* [T, D] */
     return l->post_attention_norm ? layer_norm(s, m, a, l->post_attention_norm, NULL) : a;
 }
 
@@ -131,13 +155,14 @@ static ct_tensor *gated(ct_scope *s, const struct model *m, const struct model_l
 {
     int64_t f = m->config.intermediate_size;
     ct_tensor *gate, *up;
-    if (fused && l->gate_up && !l->gate_bias == !l->gate_up_bias) {
+    if (fused && l->gate_up && !l->gate_bias == !l->gate_up_bias &&
+        !adapted(l, MODEL_GATE, MODEL_UP)) {
         ct_tensor *both = ct_linear(s, x, l->gate_up, l->gate_up_bias); /* [T, 2F] */
         gate = ct_narrow(s, both, 1, 0, f);
         up = ct_narrow(s, both, 1, f, f);
     } else {
-        gate = ct_linear(s, x, l->gate, l->gate_bias);
-        up = ct_linear(s, x, l->up, l->up_bias);
+        gate = linear(s, m, l, MODEL_GATE, x, l->gate, l->gate_bias);
+        up = linear(s, m, l, MODEL_UP, x, l->up, l->up_bias);
     }
     if (m->config.activation == HF_SILU)
         return ct_swiglu(s, gate, up);
@@ -151,8 +176,8 @@ static ct_tensor *feed(ct_scope *s, const struct model *m, int layer, ct_tensor 
     if (l->mlp_norm)
         x = layer_norm(s, m, x, l->mlp_norm, l->mlp_norm_bias);
     ct_tensor *y = l->gate ? gated(s, m, l, x, fused)
-                           : activate(s, m, ct_linear(s, x, l->up, l->up_bias)); /* [T, F] */
-    y = ct_linear(s, y, l->down, l->down_bias);
+                           : activate(s, m, linear(s, m, l, MODEL_UP, x, l->up, l->up_bias));
+    y = linear(s, m, l, MODEL_DOWN, y, l->down, l->down_bias); /* [T, F] → [T, D] */
     return l->post_mlp_norm ? layer_norm(s, m, y, l->post_mlp_norm, NULL) : y;
 }
 

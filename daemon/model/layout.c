@@ -43,14 +43,10 @@ static int check_sizes(const struct hf_config *c)
     return 0;
 }
 
-int model_layout(const struct hf_config *config, enum model_head head,
-                 struct model_param **ret_params, int *ret_n, int64_t *ret_numel)
+void model_place(const struct hf_param *file, int n, struct model_param **ret_params,
+                 int64_t *ret_numel)
 {
-    CAI_TRY(check_sizes(config));
-    CAI_AUTO(mem) struct hf_param *file = NULL;
-    int n;
-    CAI_TRY(hf_params(config, head == MODEL_HEAD_SCALAR, &file, &n));
-    struct model_param *params = cai_alloc((size_t)n * sizeof(*params));
+    struct model_param *params = cai_alloc((size_t)n * sizeof(*params) + 1);
     int64_t offset = 0;
     for (int i = 0; i < n; i++) {
         struct model_param *p = &params[i];
@@ -61,8 +57,18 @@ int model_layout(const struct hf_config *config, enum model_head head,
         offset += (p->numel + PAD - 1) / PAD * PAD;
     }
     *ret_params = params;
-    *ret_n = n;
     *ret_numel = offset;
+}
+
+int model_layout(const struct hf_config *config, enum model_head head,
+                 struct model_param **ret_params, int *ret_n, int64_t *ret_numel)
+{
+    CAI_TRY(check_sizes(config));
+    CAI_AUTO(mem) struct hf_param *file = NULL;
+    int n;
+    CAI_TRY(hf_params(config, head == MODEL_HEAD_SCALAR, &file, &n));
+    model_place(file, n, ret_params, ret_numel);
+    *ret_n = n;
     return 0;
 }
 
@@ -128,8 +134,23 @@ static const size_t in_layer[HF_SLOTS] = {
 };
 #undef AT
 
+static enum model_projection projection_of(enum hf_slot slot)
+{
+    static const enum hf_slot slots[MODEL_PROJECTIONS] = {HF_Q, HF_K, HF_V, HF_O, HF_GATE, HF_UP,
+                                                          HF_DOWN};
+    enum model_projection i = MODEL_Q;
+    while (i < MODEL_PROJECTIONS && slots[i] != slot)
+        i++;
+    CAI_CHECK(i < MODEL_PROJECTIONS);
+    return i;
+}
+
 static ct_tensor **place_of(struct model *m, const struct hf_param *p)
 {
+    if (p->matrix != HF_WHOLE) {
+        struct model_lora *l = &m->layers[p->layer].lora[projection_of(p->slot)];
+        return p->matrix == HF_LORA_A ? &l->a : &l->b;
+    }
     switch (p->slot) {
     case HF_EMBEDDING:
         return &m->embedding;
@@ -149,23 +170,49 @@ static ct_tensor **place_of(struct model *m, const struct hf_param *p)
     }
 }
 
+/* The parts of a fused matrix share the factor A of the first. */
+static void share_factors(struct model_layer *l)
+{
+    for (int i = 1; i < MODEL_PROJECTIONS; i++)
+        if (l->lora[i].b && !l->lora[i].a)
+            l->lora[i].a = l->lora[i - 1].a;
+}
+
+/* What an adapter does not have of its own is its base's. */
+static void borrow(struct model *m)
+{
+    const struct model *b = m->base;
+    m->embedding = b->embedding;
+    m->positions = b->positions;
+    m->final_norm = b->final_norm;
+    m->final_norm_bias = b->final_norm_bias;
+    m->lm_head = m->head == MODEL_HEAD_LM ? b->lm_head : NULL;
+    m->rope = b->rope;
+    m->rope_local = b->rope_local;
+    memcpy(m->layers, b->layers, (size_t)m->config.num_layers * sizeof(*m->layers));
+}
+
 static int bind_views(struct model *m)
 {
+    if (m->base)
+        borrow(m);
     for (int i = 0; i < m->n_params; i++) {
         struct model_param *p = &m->params[i];
         CAI_TRY(keep_view(m, p->offset, p->numel, p->file.shape, p->file.ndim, true, &p->view));
         *place_of(m, &p->file) = p->view;
     }
-    for (int i = 0; i < m->config.num_layers; i++)
+    for (int i = 0; i < m->config.num_layers && m->base; i++)
+        share_factors(&m->layers[i]);
+    for (int i = 0; i < m->config.num_layers && !m->base; i++)
         CAI_TRY(fuse_layer(m, i));
-    if (m->head == MODEL_HEAD_LM && m->config.tie_word_embeddings)
+    if (!m->base && m->head == MODEL_HEAD_LM && m->config.tie_word_embeddings)
         m->lm_head = m->embedding;
     return 0;
 }
 
 static int make_ropes(struct model *m)
 {
-    if (m->family->learned_positions)
+    if (m->family->learned_positions || m->base)
         return 0;
     CAI_TRY(rope_new(&m->config, false, &m->rope));
     return m->family->local_rope ? rope_new(&m->config, true, &m->rope_local) : 0;
@@ -182,13 +229,9 @@ static int alloc_flat(struct model *m)
     return rc;
 }
 
-int model_alloc(const struct hf_config *config, enum model_head head, const char *dir,
-                struct model **ret)
+int model_make(const struct hf_config *config, enum model_head head, struct model_param *params,
+               int n, int64_t numel, struct model *base, struct model **ret)
 {
-    struct model_param *params;
-    int n;
-    int64_t numel;
-    CAI_TRY(model_layout(config, head, &params, &n, &numel));
     struct model *m = cai_alloc(sizeof(*m));
     m->config = *config;
     m->family = hf_family(config);
@@ -199,7 +242,10 @@ int model_alloc(const struct hf_config *config, enum model_head head, const char
     m->n_params = n;
     m->n = numel;
     m->layers = cai_alloc((size_t)config->num_layers * sizeof(*m->layers));
-    m->dir = dir ? cai_strdup(dir) : NULL;
+    m->uses = 1;
+    m->base = base;
+    if (base)
+        base->uses++;
     int rc = alloc_flat(m);
     if (rc == 0)
         rc = bind_views(m);
@@ -213,24 +259,43 @@ int model_alloc(const struct hf_config *config, enum model_head head, const char
     return 0;
 }
 
-void model_free(struct model *m)
+int model_alloc(const struct hf_config *config, enum model_head head, const char *dir,
+                struct model **ret)
 {
-    if (!m)
-        return;
+    struct model_param *params;
+    int n;
+    int64_t numel;
+    CAI_TRY(model_layout(config, head, &params, &n, &numel));
+    CAI_TRY(model_make(config, head, params, n, numel, NULL, ret));
+    (*ret)->dir = dir ? cai_strdup(dir) : NULL;
+    return 0;
+}
+
+static void free_own(struct model *m)
+{
     for (int i = 0; m->layers && i < m->config.num_layers; i++) {
         ct_free(m->layers[i].qkv);
         ct_free(m->layers[i].qkv_bias);
         ct_free(m->layers[i].gate_up);
         ct_free(m->layers[i].gate_up_bias);
     }
-    for (int i = 0; i < m->n_params; i++)
-        ct_free(m->params[i].view);
     rope_free(m->rope);
     rope_free(m->rope_local);
+}
+
+void model_free(struct model *m)
+{
+    if (!m || --m->uses > 0)
+        return;
+    if (!m->base)
+        free_own(m);
+    for (int i = 0; i < m->n_params; i++)
+        ct_free(m->params[i].view);
     ct_free(m->flat);
     free(m->params);
     free(m->layers);
     free(m->dir);
+    model_free(m->base);
     free(m);
 }
 

@@ -65,7 +65,7 @@ static int check_finite(const char *name, const float *x, int64_t n)
 }
 
 /* The parameter's rows, from where the file has them. */
-static int read_param(const struct hf_tensor *t, const struct hf_param *p, float *out)
+int model_read_param(const struct hf_tensor *t, const struct hf_param *p, float *out)
 {
     int64_t rows = p->shape[0], cols = p->ndim == 2 ? p->shape[1] : 1;
     if (p->transposed) {
@@ -110,9 +110,20 @@ static int fill(struct model *m, const struct hf_weights *w, bool fresh_head)
         if (fresh_head && p->file.slot == HF_SCORE)
             continue;
         CAI_TRY(hf_param_find(w, &m->config, &p->file, &t));
-        CAI_TRY(read_param(t, &p->file, flat + p->offset));
+        CAI_TRY(model_read_param(t, &p->file, flat + p->offset));
+        if (p->file.slot == HF_SCORE)
+            CAI_TRY(model_check_score(flat + p->offset, p->numel));
     }
     return 0;
+}
+
+int model_check_score(const float *w, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (w[i] != 0)
+            return 0;
+    return cai_fail(CAI_EINPUT, "score.weight is all zero: this head was never set; train it, or "
+                    "start from the language model");
 }
 
 static int load(const char *dir, const struct hf_config *c, bool fresh_head, struct model **ret)
@@ -141,22 +152,37 @@ static int load(const char *dir, const struct hf_config *c, bool fresh_head, str
 int model_load(const char *dir, struct model **ret)
 {
     struct hf_config c;
+    if (hf_adapter_is(dir))
+        return model_load_adapted(dir, ret);
     CAI_TRY(hf_config_load(dir, &c));
     return load(dir, &c, false, ret);
+}
+
+void model_draw_score(struct model *m, struct cai_key key)
+{
+    const struct model_param *score = model_find(m, HF_SCORE);
+    float *w = model_host(m) + score->offset; /* [1, D]; whoever allocated it has been through here */
+    double deviation = 1.0 / sqrt((double)(m->config.hidden_size + 1));
+    for (int64_t i = 0; i < score->numel; i++)
+        w[i] = (float)(deviation * cai_rng_normal(key, (uint64_t)i));
 }
 
 int model_load_scalar(const char *dir, struct cai_key key, struct model **ret)
 {
     struct hf_config c;
+    if (hf_adapter_is(dir)) {
+        CAI_TRY(model_load_adapted(dir, ret));
+        if ((*ret)->head == MODEL_HEAD_SCALAR)
+            return 0;
+        model_free(*ret);
+        *ret = NULL;
+        return cai_fail(CAI_EINPUT, "%s: an adapter of a language model has no score head; merge it "
+                        "into its base, or start the preference model from the base", dir);
+    }
     CAI_TRY(hf_config_load(dir, &c));
     bool fresh = !c.sequence_classification;
     CAI_TRY(load(dir, &c, fresh, ret));
-    if (!fresh)
-        return 0;
-    const struct model_param *score = model_find(*ret, HF_SCORE);
-    float *w = model_host(*ret) + score->offset; /* [1, D]; load() has been through here */
-    double deviation = 1.0 / sqrt((double)(c.hidden_size + 1));
-    for (int64_t i = 0; i < score->numel; i++)
-        w[i] = (float)(deviation * cai_rng_normal(key, (uint64_t)i));
+    if (fresh)
+        model_draw_score(*ret, key);
     return 0;
 }

@@ -4,8 +4,17 @@
 #define CAI_MODEL_MODEL_H
 
 #include "base/rng.h"
-#include "hf/family.h"
+#include "hf/adapter.h"
 #include "shim/ct.h"
+
+/* The matrices of a layer that an adapter can add to. */
+enum model_projection { MODEL_Q, MODEL_K, MODEL_V, MODEL_O, MODEL_GATE, MODEL_UP, MODEL_DOWN,
+                        MODEL_PROJECTIONS };
+
+/* w + scale · b a; NULL where nothing is added. */
+struct model_lora {
+    ct_tensor *a, *b; /* [r, in] [out, r] */
+};
 
 /* NULL where the family has no such parameter. */
 struct model_layer {
@@ -19,6 +28,7 @@ struct model_layer {
     /* The same numbers seen as one matrix, for the cached forward (no gradients); NULL
      * where padding separates the parts: [(Hq+2·Hkv)·Dh, D], [2F, D] and their biases. */
     ct_tensor *qkv, *qkv_bias, *gate_up, *gate_up_bias;
+    struct model_lora lora[MODEL_PROJECTIONS];
 };
 
 /* One parameter's place in the flat buffer. */
@@ -32,6 +42,11 @@ struct model_param {
 enum model_head { MODEL_HEAD_LM, MODEL_HEAD_SCALAR };
 
 struct rope; /* rotation tables; rope.c */
+
+/* A model owns all its parameters, or is an adapter over a base: then flat and params are
+ * the adapter's alone (and its score head's), what it does not add to is the base's, and
+ * the base stays as it is. Any number of adapters share one base, the base being a model
+ * like any other. */
 
 struct model {
     struct hf_config config;
@@ -49,9 +64,13 @@ struct model {
     struct model_layer *layers;
     struct rope *rope, *rope_local; /* of all layers, of those that slide; NULL if the same */
     char *dir;                      /* where it was loaded from; tokenizer files are copied from here */
+    struct model *base;             /* NULL, or what the adapter is over */
+    struct hf_adapter adapter;      /* of one with a base */
+    double lora_scale;
+    int uses;                       /* its owner and the adapters over it */
 };
 
-/* Loads a folder. A scalar-head model is refused when its head is missing. */
+/* Loads a folder; that of an adapter with its base. A scalar-head model is refused when its head is missing. */
 int model_load(const char *dir, struct model **ret);
 /* Loads a causal LM's trunk and puts a fresh scalar head on it: weights N(0, 1/(D+1)),
  * no bias (Huang et al. 2024, "N+ implementation details"), drawn from `key`. With a
@@ -61,7 +80,15 @@ int model_load_scalar(const char *dir, struct cai_key key, struct model **ret);
 int model_new(const struct hf_config *config, struct cai_key key, struct model **ret);
 int model_clone(const struct model *m, struct model **ret);
 int model_copy_weights(struct model *to, const struct model *from);
-/* A folder that transformers opens; tokenizer files come from m->dir. A scalar head is
+/* A fresh adapter over a base, which computes what the base does (B = 0; A uniform as
+ * PEFT's); with how->scalar also a fresh score head. The base must own its parameters; it
+ * is freed when its owner and the last adapter over it are. */
+int model_adapt(struct model *base, const struct hf_adapter *how, struct cai_key key,
+                struct model **ret);
+/* The adapter of a folder over a base that is already there. */
+int model_load_adapter(struct model *base, const char *dir, struct model **ret);
+/* A folder that transformers opens, or PEFT if it is an adapter; tokenizer files come from
+ * m->dir. A scalar head is
  * saved as LlamaForSequenceClassification with a pad token id of its own. Durable. */
 int model_save(const struct model *m, const char *dir);
 void model_free(struct model *m);
@@ -107,7 +134,7 @@ ct_tensor *head_scalar(ct_scope *s, const struct model *m, ct_tensor *hidden);  
 struct kv_cache {
     int64_t slots, capacity; /* sequences, positions each */
     int layers;
-    ct_tensor **k, **v;      /* per layer [slots, Hkv, capacity, Dh] */
+    ct_tensor **k, **v;      /* per layer [slots, Hkv, ct_cache_positions(capacity), Dh] */
     /* Where rotations depend on a sequence's length (NULL elsewhere): what was read, so
      * that it can be read again, and the length class its keys were turned by. */
     int32_t *ids;            /* [slots, capacity] */

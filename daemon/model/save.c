@@ -115,7 +115,8 @@ static int save_weights(const struct model *m, const struct hf_config *config, c
     struct writing w = {.m = m, .config = config, .flat = model_host(m)};
     if (!w.flat)
         return CAI_ESTATE;
-    CAI_AUTO(mem) char *path = cai_path_join(dir, "model.safetensors");
+    CAI_AUTO(mem) char *path =
+        cai_path_join(dir, m->base ? "adapter_model.safetensors" : "model.safetensors");
     w.tensors = cai_alloc((size_t)m->n_params * sizeof(*w.tensors));
     w.copies = cai_alloc((size_t)m->n_params * sizeof(*w.copies));
     for (int i = 0; i < m->n_params; i++)
@@ -132,7 +133,7 @@ static int save_weights(const struct model *m, const struct hf_config *config, c
 static int save_into(const struct model *m, const struct hf_config *config, const char *dir)
 {
     CAI_TRY(save_weights(m, config, dir));
-    CAI_TRY(hf_config_save(dir, config));
+    CAI_TRY(m->base ? hf_adapter_save(dir, &m->adapter, config) : hf_config_save(dir, config));
     if (m->dir && strcmp(m->dir, dir))
         CAI_TRY(hf_copy_tokenizer(m->dir, dir));
     return cai_file_sync(dir);
@@ -142,7 +143,7 @@ static int save_into(const struct model *m, const struct hf_config *config, cons
 int model_save(const struct model *m, const char *dir)
 {
     struct hf_config config = m->config;
-    if (m->head == MODEL_HEAD_SCALAR) {
+    if (m->head == MODEL_HEAD_SCALAR && !m->base) {
         CAI_TRY(choose_pad(m, &config.pad_token_id));
         if (config.pad_token_id == config.vocab_size)
             config.vocab_size++;

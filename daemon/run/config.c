@@ -8,20 +8,21 @@
 #include <string.h>
 
 void run_config_default(struct run_config *c) {
-    *c = (struct run_config){.min_free_mb = 64, .drain_s = 30,
+    *c = (struct run_config){.min_free_mb = 64, .drain_s = 30, .late_s = 10,
                              .interface = "lo", .log_level = CAI_LOG_INFO};
 }
 
 static const char *const levels[] = {"error", "warn", "info", "debug", NULL};
 
 struct raw {
-    int64_t min_free_mb, drain_s;
+    int64_t min_free_mb, drain_s, late_s;
     const char *interface, *log;
 };
 
 static const struct schema_field fields[] = {
     {"min_free_mb", SCHEMA_INT, offsetof(struct raw, min_free_mb), false, 1, 1e9, NULL},
     {"drain_s", SCHEMA_INT, offsetof(struct raw, drain_s), false, 1, 110, NULL},
+    {"late_s", SCHEMA_INT, offsetof(struct raw, late_s), false, 1, 86400, NULL},
     {"interface", SCHEMA_STRING, offsetof(struct raw, interface), false, 0, 0, NULL},
     {"log", SCHEMA_CHOICE, offsetof(struct raw, log), false, 0, 0, levels},
 };
@@ -38,13 +39,14 @@ static int read_into(const char *text, size_t len, struct input_report *report,
                      struct cai_arena *arena, struct run_config *c) {
     const struct yaml_node *root = NULL;
     CAI_TRY(yaml_parse(text, len, report, arena, &root));
-    struct raw raw = {c->min_free_mb, c->drain_s, c->interface, NULL};
+    struct raw raw = {c->min_free_mb, c->drain_s, c->late_s, c->interface, NULL};
     if (!yaml_is_null(root))
         schema_read(root, "the configuration", fields, CAI_COUNT(fields), &raw, report);
     CAI_TRY(input_report_status(report));
     if (strlen(raw.interface) >= sizeof c->interface)
         return cai_fail(CAI_EINPUT, "interface: at most %zu characters", sizeof c->interface - 1);
     struct run_config out = {.min_free_mb = raw.min_free_mb, .drain_s = raw.drain_s,
+                             .late_s = raw.late_s,
                              .log_level = level_of(raw.log, c->log_level)};
     snprintf(out.interface, sizeof out.interface, "%s", raw.interface);
     *c = out;

@@ -2,7 +2,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
-#include "run/control.h"
+#include "run/report.h"
 #include <string.h>
 #include <unistd.h>
 
@@ -36,15 +36,22 @@ static int workers(const struct request *q, json_t **ret) {
     for (const struct worker *w = q->run->workers; w; w = w->next) {
         const struct lease *l = w->lease;
         double age = (double)(now - w->seen_ms) / 1000;
+        char late[320] = "";
+        if (l && l->revoked)
+            snprintf(late, sizeof late, "stopping a revoked task");
+        else if (l)
+            (void)late_worker(q->run, l, late, sizeof late);
         json_t *o = json_pack("{s:s, s:s, s:I, s:s, s:s, s:f, s:s, s:s}", "name", w->name, "host",
                               w->host, "pid", (json_int_t)w->pid, "state",
                               age > 2.0 ? "silent" : l ? "busy" : "idle", "numeric_class",
                               w->numeric_class, "heartbeat_s", age, "version", w->version,
-                              "reason", l && l->revoked ? "stopping a revoked task" : "");
+                              "reason", late);
         if (l) {
             json_object_set_new(o, "job", json_integer(l->job));
             json_object_set_new(o, "stage", json_string(l->stage));
             json_object_set_new(o, "task", json_integer(l->task));
+            if (l->gang)
+                json_object_set_new(o, "rank", json_integer(l->rank));
         }
         json_array_append_new(rows, o);
     }
@@ -114,6 +121,7 @@ static int doctor(const struct request *q, json_t **ret) {
 struct metric_page {
     struct page page;
     const char *name, *stage;
+    struct graders graders;
 };
 
 static int list_metric(void *c, const struct store_metric *m) {
@@ -122,9 +130,12 @@ static int list_metric(void *c, const struct store_metric *m) {
         return 0;
     if (!page_wants(&p->page))
         return 0;
-    return !page_add(&p->page, json_pack("{s:i, s:s, s:I, s:s, s:f}", "round", (int)m->round,
-                                         "stage", m->stage, "step", (json_int_t)m->step, "name",
-                                         m->name, "value", m->value));
+    json_t *o = json_pack("{s:i, s:s, s:I, s:s, s:f}", "round", (int)m->round, "stage", m->stage,
+                          "step", (json_int_t)m->step, "name", m->name, "value", m->value);
+    struct grader by;
+    if (graders_of(&p->graders, m->stage, m->name, &by))
+        json_object_update_new(o, grader_json(&by));
+    return !page_add(&p->page, o);
 }
 
 static int count_state(void *c, const struct store_job *j) {
@@ -175,6 +186,7 @@ static int metrics(const struct request *q, json_t **ret) {
     CAI_TRY(store_job_get(q->run->store, request_int(q, "id", 0), &row));
     store_job_free(&row);
     struct metric_page p = {.name = request_text(q, "name"), .stage = request_text(q, "stage")};
+    CAI_TRY(graders_load(q->run->store, request_int(q, "id", 0), &p.graders));
     page_open(&p.page, q, 2000);
     int rc = store_metrics_each(q->run->store, request_int(q, "id", 0), list_metric, &p);
     *ret = page_close(&p.page);

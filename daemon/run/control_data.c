@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "run/report.h"
 #include "stage/data.h"
+#include "stage/extract.h"
 #include <string.h>
 
 enum { BLOB_MAX = 512 << 20 };
@@ -154,6 +155,33 @@ static int export_reply(void *c, const struct store_example *e) {
     return put(x, o);
 }
 
+/* What the job's own graders say of a reply: apart from `replies`, so that an outside judge
+ * does not see it. */
+static int export_grade(void *c, const struct store_example *e) {
+    struct exporter *x = c;
+    CAI_AUTO(mem) char *score = NULL;
+    if (!page_wants(&x->page))
+        return 0;
+    CAI_AUTO(mem) char *id = cai_format("%lld/%u/%s/%llu/%u", (long long)x->job, e->round, e->stage,
+                                        (unsigned long long)e->item, e->k);
+    json_t *o = json_pack("{s:s, s:b, s:b}", "id", id, "refusal", extract_is_refusal(e->text),
+                          "evasion", extract_is_evasion(e->text));
+    int rc = store_example_get(x->run->store, x->job, e->round, "evaluate", e->item, "score", 0,
+                               NULL, &score);
+    if (rc == 0) {
+        json_t *detail = json_loads(score, 0, NULL);
+        json_object_set(o, "harmful", json_object_get(detail, "p"));
+        json_decref(detail);
+    } else if (rc == CAI_ENOTFOUND) { /* too long to be graded */
+        cai_error_clear();
+        json_object_set_new(o, "harmful", json_null());
+    } else {
+        json_decref(o);
+        return x->code = rc;
+    }
+    return put(x, o);
+}
+
 static int export_label(void *c, const struct store_label *l) {
     struct exporter *x = c;
     if (!page_wants(&x->page))
@@ -252,6 +280,8 @@ static int export_rows(struct exporter *x, const char *what) {
     struct store *s = x->run->store;
     if (strcmp(what, "replies") == 0)
         return store_examples_each(s, x->job, 0, "evaluate", "reply", export_reply, x);
+    if (strcmp(what, "grades") == 0)
+        return store_examples_each(s, x->job, 0, "evaluate", "reply", export_grade, x);
     if (strcmp(what, "examples") == 0)
         return store_examples_each(s, x->job, 0, NULL, NULL, export_example, x);
     if (strcmp(what, "red_team") == 0)
@@ -267,8 +297,8 @@ static int export_rows(struct exporter *x, const char *what) {
     if (strcmp(what, "model") == 0)
         return export_policy(x);
     return cai_fail(CAI_EINPUT,
-                    "there is no export '%s'; there are: replies examples sft pairs labels "
-                    "red_team metrics model",
+                    "there is no export '%s'; there are: replies grades examples sft pairs "
+                    "labels red_team metrics model",
                     what);
 }
 

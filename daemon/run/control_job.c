@@ -5,7 +5,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "hf/hf.h"
-#include "run/control.h"
+#include "run/report.h"
 #include <string.h>
 
 enum { RECENT_MS = 3600 * 1000, DATA_MAX = 512 << 20 };
@@ -37,11 +37,14 @@ static int check_model(const char *role, const char *path) {
     if (!path || strcmp(path, "start") == 0 || strcmp(path, "latest") == 0)
         return 0;
     CAI_AUTO(mem) char *config = cai_path_join(path, "config.json");
-    if (!cai_file_exists(config))
+    CAI_AUTO(mem) char *adapter = cai_path_join(path, "adapter_config.json");
+    if (!cai_file_exists(config) && !cai_file_exists(adapter))
         return cai_fail(CAI_EINPUT,
                         "models.%s: %s is not a model folder that caid can see (no config.json)",
                         role, path);
-    return hf_check(path, false) < 0 ? cai_fail_in("models.%s", role) : 0;
+    bool writes = strcmp(role, "pm") != 0;
+    bool good = hf_check(path, false) == 0 && (!writes || hf_check_writes(path) == 0);
+    return good ? 0 : cai_fail_in("models.%s", role);
 }
 
 static int check_spec(const struct job_spec *spec) {
@@ -188,6 +191,37 @@ static int list_model(void *c, const struct store_model *m) {
     return 0;
 }
 
+struct rate_list {
+    struct graders graders;
+    json_t *rows;
+};
+
+/* A rate once, however many rounds it has. */
+static int list_rate(void *c, const struct store_metric *m) {
+    struct rate_list *l = c;
+    struct grader by;
+    size_t i;
+    json_t *row;
+    if (!graders_of(&l->graders, m->stage, m->name, &by))
+        return 0;
+    json_array_foreach(l->rows, i, row) {
+        if (strcmp(json_string_value(json_object_get(row, "stage")), m->stage) == 0 &&
+            strcmp(json_string_value(json_object_get(row, "rate")), m->name) == 0)
+            return 0;
+    }
+    json_t *o = json_pack("{s:s, s:s}", "stage", m->stage, "rate", m->name);
+    json_object_update_new(o, grader_json(&by));
+    json_array_append_new(l->rows, o);
+    return 0;
+}
+
+static int list_rates(struct run *r, int64_t job, json_t **ret) {
+    struct rate_list l = {.rows = json_array()};
+    *ret = l.rows;
+    CAI_TRY(graders_load(r->store, job, &l.graders));
+    return store_metrics_each(r->store, job, list_rate, &l);
+}
+
 static json_t *words_of(const char *text) {
     json_t *list = json_array();
     CAI_AUTO(mem) char *copy = cai_strdup(text);
@@ -206,6 +240,10 @@ static int add_details(struct run *r, const struct store_job *row, json_t *o) {
     json_t *models = json_array();
     int rc = store_models_each(r->store, row->id, list_model, models);
     json_object_set_new(o, "models", models);
+    json_t *rates = NULL;
+    if (rc == 0)
+        rc = list_rates(r, row->id, &rates);
+    json_object_set_new(o, "rates", rates ? rates : json_array());
     json_object_set_new(o, "ledger", json_string(digest));
     json_object_set_new(o, "spec", json_loads(row->spec, 0, NULL));
     json_object_set_new(o, "revision", json_string(row->constitution));

@@ -65,19 +65,31 @@ static json_t *interval(const struct figures *f, uint32_t round, const char *sta
                      number(find_part(f, round, stage, name, "n")));
 }
 
+json_t *grader_json(const struct grader *g) {
+    return json_pack("{s:s, s:b, s:s}", "grader", g->name, "verified", g->verified, "check",
+                     g->check);
+}
+
 /* ---- tables ---------------------------------------------------------------------- */
 
 struct column {
     const char *key, *title, *kind; /* kind "text" is filled by the caller */
 };
 
-static json_t *columns_json(const struct column *c, size_t n, const char *first) {
+/* With the grader of each column that is somebody's verdict; g NULL = none is. */
+static json_t *columns_json(const struct column *c, size_t n, const char *first,
+                            const struct graders *g, const char *stage) {
     json_t *list = json_array();
+    struct grader by;
     json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "key", "checkpoint", "title", first,
                                           "kind", "text"));
-    for (size_t i = 0; i < n; i++)
-        json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "key", c[i].key, "title",
-                                              c[i].title, "kind", c[i].kind));
+    for (size_t i = 0; i < n; i++) {
+        json_t *o = json_pack("{s:s, s:s, s:s}", "key", c[i].key, "title", c[i].title, "kind",
+                              c[i].kind);
+        if (g && graders_of(g, stage, c[i].key, &by))
+            json_object_update_new(o, grader_json(&by));
+        json_array_append_new(list, o);
+    }
     return list;
 }
 
@@ -85,9 +97,9 @@ void report_checkpoint(uint32_t round, uint32_t rounds, char *out, size_t size) 
     if (round == 0)
         snprintf(out, size, "start");
     else if (round > rounds)
-        snprintf(out, size, "ppo");
+        snprintf(out, size, "after PPO");
     else
-        snprintf(out, size, "%u/sft", round);
+        snprintf(out, size, "SFT round %u", round);
 }
 
 /* One row per round that has any of the figures. */
@@ -99,7 +111,7 @@ static json_t *rows_json(const struct figures *f, const char *stage, const struc
         if (by_checkpoint)
             report_checkpoint(round, rounds, name, sizeof name);
         else
-            snprintf(name, sizeof name, "round %u", round);
+            snprintf(name, sizeof name, "%u", round);
         json_t *row = json_pack("{s:s}", "checkpoint", name);
         bool any = false;
         for (size_t i = 0; i < n; i++) {
@@ -116,19 +128,19 @@ static json_t *rows_json(const struct figures *f, const char *stage, const struc
     return rows;
 }
 
-static void add_table(json_t *tables, const struct figures *f, const char *stage, const char *title,
-                      const char *note, const struct column *c, size_t n, uint32_t rounds,
-                      bool by_checkpoint) {
+static void add_table(json_t *tables, const struct figures *f, const struct graders *g,
+                      const char *stage, const char *title, const struct column *c, size_t n,
+                      uint32_t rounds) {
+    bool by_checkpoint = strcmp(stage, "evaluate") == 0;
     json_t *rows = rows_json(f, stage, c, n, rounds, by_checkpoint);
     if (json_array_size(rows) == 0) {
         json_decref(rows);
         return;
     }
-    json_array_append_new(tables,
-                          json_pack("{s:s, s:s, s:s?, s:o, s:o}", "name", stage, "title", title,
-                                    "note", note, "columns",
-                                    columns_json(c, n, by_checkpoint ? "Checkpoint" : "Round"),
-                                    "rows", rows));
+    json_t *columns =
+        columns_json(c, n, by_checkpoint ? "Checkpoint" : "Round", g, stage);
+    json_array_append_new(tables, json_pack("{s:s, s:s, s:o, s:o}", "name", stage, "title", title,
+                                            "columns", columns, "rows", rows));
 }
 
 static const struct column evaluate_columns[] = {
@@ -170,45 +182,17 @@ static const struct column prefer_columns[] = {
     {"rows_held_out", "Held out", "count"},
 };
 
-/* ---- graders --------------------------------------------------------------------- */
-
-struct graders {
-    struct cai_buf note;
-    bool unverified;
-};
-
-static int note_grader(void *c, const struct store_example *e) {
-    struct graders *g = c;
-    json_t *detail = json_loads(e->detail, 0, NULL);
-    const char *grader = json_string_value(json_object_get(detail, "grader"));
-    bool verified = json_is_true(json_object_get(detail, "verified"));
-    CAI_AUTO(mem) char *part =
-        cai_format("%s: graded by %s%s", e->text, grader ? grader : "?",
-                   verified ? "" : ", unverified");
-    if (!g->note.data || !strstr(g->note.data, part)) {
-        if (g->note.len)
-            cai_buf_puts(&g->note, "; ");
-        cai_buf_puts(&g->note, part);
-    }
-    g->unverified = g->unverified || !verified;
-    json_decref(detail);
-    return 0;
-}
-
 static void add_tables(json_t *tables, const struct figures *f, const struct graders *g,
                        uint32_t rounds) {
-    CAI_AUTO(mem) char *note =
-        g->note.len ? cai_format("95 %% intervals. %s.", g->note.data) : NULL;
-    add_table(tables, f, "evaluate", "Replies to held-out prompts", note, evaluate_columns,
-              CAI_COUNT(evaluate_columns), rounds, true);
-    add_table(tables, f, "prefer", "The preference model", NULL, prefer_columns,
-              CAI_COUNT(prefer_columns), rounds, false);
-    add_table(tables, f, "label", "Labels", NULL, label_columns, CAI_COUNT(label_columns), rounds,
-              false);
-    add_table(tables, f, "revise", "Critique and rewrite", NULL, revise_columns,
-              CAI_COUNT(revise_columns), rounds, false);
-    add_table(tables, f, "red_team", "Red team", NULL, red_team_columns,
-              CAI_COUNT(red_team_columns), rounds, false);
+    add_table(tables, f, g, "evaluate", "Replies to held-out prompts", evaluate_columns,
+              CAI_COUNT(evaluate_columns), rounds);
+    add_table(tables, f, g, "prefer", "The preference model", prefer_columns,
+              CAI_COUNT(prefer_columns), rounds);
+    add_table(tables, f, g, "label", "Labels", label_columns, CAI_COUNT(label_columns), rounds);
+    add_table(tables, f, g, "revise", "Critique and rewrite", revise_columns,
+              CAI_COUNT(revise_columns), rounds);
+    add_table(tables, f, g, "red_team", "Red team", red_team_columns, CAI_COUNT(red_team_columns),
+              rounds);
 }
 
 static int add_principles(struct run *r, int64_t job, json_t *tables) {
@@ -221,7 +205,7 @@ static int add_principles(struct run *r, int64_t job, json_t *tables) {
     };
     json_t *rows = NULL;
     CAI_TRY(principle_rows(r, job, &rows));
-    json_t *columns = columns_json(c, CAI_COUNT(c), "Principle");
+    json_t *columns = columns_json(c, CAI_COUNT(c), "Principle", NULL, "");
     json_object_set_new(json_array_get(columns, 0), "key", json_string("principle"));
     json_array_append_new(tables, json_pack("{s:s, s:s, s:o, s:o}", "name", "principles", "title",
                                             "Principles", "columns", columns, "rows", rows));
@@ -307,26 +291,23 @@ static json_t *headline_json(const struct figures *f, uint32_t rounds) {
             continue;
         after = v;
         wins = find(f, round, "evaluate", "win_rate");
-        report_checkpoint(round, rounds, last, sizeof last);
+        snprintf(last, sizeof last, round > rounds ? "PPO" : "SFT round %u", round);
     }
     if (before && after)
-        say(list, "Harmful replies to held-out prompts: %.1f %% at the start, %.1f %% after %s.",
-            100 * *before, 100 * *after, last);
+        say(list, "Harmful replies to harmful held-out prompts: %.1f %% at the start, %.1f %% after "
+                  "%s.", 100 * *before, 100 * *after, last);
     if (wins)
-        say(list, "The overseer prefers %s to the start in %.0f %% of blind comparisons.", last,
-            100 * *wins);
+        say(list, "The overseer prefers the replies after %s to those of the start model in %.0f %% "
+                  "of blind comparisons.", last, 100 * *wins);
     const double *accuracy = find(f, rounds, "prefer", "pm_accuracy");
     if (accuracy)
-        say(list, "The last preference model is right on %.1f %% of clear held-out pairs.",
+        say(list, "The last preference model agrees with %.1f %% of the clear held-out labels.",
             100 * *accuracy);
     return list;
 }
 
-static json_t *warnings_json(const struct graders *g, const struct store_job *row) {
+static json_t *warnings_json(const struct store_job *row) {
     json_t *list = json_array();
-    if (g->unverified)
-        say(list, "Rates are unverified: their grader was never checked against people or an "
-                  "oracle. Export replies, judge them, and give the verdicts with --judged.");
     if (*row->accepted)
         say(list, "Accepted by a person: %s.", row->accepted);
     if (row->state != JOB_COMPLETED)
@@ -351,7 +332,7 @@ static int build_report(struct run *r, const struct store_job *row, const struct
     *ret = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "job", progress, "headline",
                      headline_json(f, rounds), "tables", tables, "series", series_json(f, rounds),
                      "transcripts", transcripts ? transcripts : json_array(), "warnings",
-                     warnings_json(g, row));
+                     warnings_json(row));
     return rc;
 }
 
@@ -363,10 +344,9 @@ int report_job(const struct request *q, json_t **ret) {
     struct graders g = {0};
     int rc = store_metrics_each(r->store, row.id, collect, &f);
     if (rc == 0)
-        rc = store_examples_each(r->store, row.id, 0, "evaluate", "grader", note_grader, &g);
+        rc = graders_load(r->store, row.id, &g);
     if (rc == 0)
         rc = build_report(r, &row, &f, &g, ret);
-    cai_buf_free(&g.note);
     free_figures(&f);
     store_job_free(&row);
     return rc;

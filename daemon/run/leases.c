@@ -159,6 +159,8 @@ static int consider(void *c, const struct store_model *m) {
         return 0;
     CAI_AUTO(mem) char *manifest = cai_path_join(m->path, "MANIFEST.json");
     char hash[CAI_SHA256_HEX];
+    if (!cai_file_exists(m->path))
+        return 0; /* an older one, which the trainer has removed */
     if (cai_file_sha256(manifest, hash) < 0 || strcmp(hash, m->hash) != 0) {
         cai_warn("checkpoint %s is not what was committed and is passed over", m->path);
         return 0;

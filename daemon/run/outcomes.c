@@ -91,7 +91,6 @@ static void note_progress(struct job_run *j, struct lease *l, const Cai__V1__Rep
         l->done = m->done;
         l->total = m->total;
     }
-    l->collective = m->collective;
 }
 
 void outcome_report(struct run *r, struct worker *w, const Cai__V1__Report *m) {
@@ -175,9 +174,12 @@ static void on_failure(struct run *r, struct lease *l, int code, const char *tex
     struct job_run *j = job_find(r, l->job);
     if (l->revoked || !j || (l->gang && l->gang->settled))
         return;
+    char behind[320] = "", full[512], reason[512];
+    bool waited = l->gang && code == CAI_ETIMEOUT && late_behind(r, l->gang, behind, sizeof behind);
+    snprintf(full, sizeof full, "%.180s%s%s", text, waited ? "; " : "", behind);
+    text = waited ? full : text;
     if (l->gang)
         gang_break(r, l->gang, "another rank failed");
-    char reason[512];
     snprintf(reason, sizeof reason, "%s %s on %s: %.400s", l->stage, l->phase,
              l->worker ? l->worker->name : "?", text);
     if (code == CAI_ENOSPC)

@@ -109,7 +109,10 @@ json_t *progress_json(struct run *r, const struct store_job *row) {
     const struct stage *stage = *row->stage ? stage_find(row->stage) : NULL;
     struct units u = count_units(r, row->id, row->round, row->stage);
     bool full = j && j->full;
+    char late[320] = "";
     const char *reason = *row->reason || !j ? row->reason : j->waits;
+    if (row->state == JOB_RUNNING && !*reason && late_job(r, row->id, late, sizeof late))
+        reason = late;
     json_t *o = json_pack("{s:I, s:s, s:s, s:s, s:s, s:i, s:I, s:s, s:s, s:f, s:f, s:s, s:f, s:I}",
                           "id", (json_int_t)row->id, "name", row->name, "state",
                           job_state_name(full ? JOB_SUSPENDED : row->state), "reason",

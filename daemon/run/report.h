@@ -3,10 +3,13 @@
 #define CAI_RUN_REPORT_H
 
 #include "run/control.h"
+#include "stage/graders.h"
 
 int report_job(const struct request *q, json_t **ret);
 int constitution_stats(const struct request *q, json_t **ret);
 
+/* {"grader", "verified", "check"}, the caller's. */
+json_t *grader_json(const struct grader *g);
 /* Rows of the principles' table; job 0 = all jobs. *ret is the caller's. */
 int principle_rows(struct run *r, int64_t job, json_t **ret);
 /* {"role", "content"} of a prompt's turns; *ret_row (may be NULL): the data line's other
@@ -14,7 +17,7 @@ int principle_rows(struct run *r, int64_t job, json_t **ret);
 int prompt_messages(struct run *r, int64_t job, uint64_t item, json_t **ret, json_t **ret_row);
 /* Replies to held-out prompts before and after. */
 int report_transcripts(struct run *r, int64_t job, uint32_t rounds, json_t **ret);
-/* "start", "1/sft" or "ppo" for a round of evaluation. */
+/* "start", "SFT round 1" or "after PPO" for a round of evaluation. */
 void report_checkpoint(uint32_t round, uint32_t rounds, char *out, size_t size);
 
 #endif

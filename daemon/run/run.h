@@ -12,6 +12,7 @@
 struct run_config {
     int64_t min_free_mb;  /* below this much free space jobs pause */
     int64_t drain_s;      /* how long SIGTERM waits for workers */
+    int64_t late_s;       /* a gang's rank that the others await so long is named */
     char interface[32];   /* for the gangs' own sockets */
     int log_level;
 };

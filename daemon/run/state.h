@@ -53,8 +53,10 @@ struct lease {
     bool revoked;
     char *stage, *phase;
     uint32_t round;
-    uint64_t done, total, collective;
-    int64_t since_ms;
+    uint64_t done, total;
+    uint64_t collective; /* entered so far, as its last pong says; inside: and not left */
+    bool counted, inside, told_late;
+    int64_t since_ms, collective_ms; /* when that last changed */
     struct lease *next;
 };
 
@@ -139,6 +141,15 @@ void outcome_report(struct run *r, struct worker *w, const Cai__V1__Report *m);
 void outcome_done(struct run *r, struct worker *w, const Cai__V1__Done *m);
 void outcome_failed(struct run *r, struct worker *w, const Cai__V1__Failed *m);
 void outcome_lost(struct run *r, struct lease *l, const char *why); /* its worker is gone */
+
+/* ---- late.c: which rank of a gang the others wait for ------------------------------ */
+void late_note(struct worker *w, const Cai__V1__Pong *m);
+void late_watch(struct run *r); /* tells a job's log */
+/* True and a sentence: somebody waits, however short; longer than the configuration's late_s,
+ * in a job's gang; what that means for one worker. */
+bool late_behind(const struct run *r, const struct gang *g, char *out, size_t size);
+bool late_job(const struct run *r, int64_t job, char *out, size_t size);
+bool late_worker(const struct run *r, const struct lease *l, char *out, size_t size);
 
 /* ---- jobs.c: the course of a job ------------------------------------------------- */
 int jobs_load(struct run *r); /* from the store, at start */

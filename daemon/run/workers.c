@@ -122,7 +122,7 @@ void workers_frame(struct run *r, const struct channel_peer *peer, Cai__V1__Fram
     }
     w->seen_ms = cai_now_ms();
     switch (f->body_case) {
-    case CAI__V1__FRAME__BODY_PONG: break;
+    case CAI__V1__FRAME__BODY_PONG: late_note(w, f->pong); break;
     case CAI__V1__FRAME__BODY_REPORT: outcome_report(r, w, f->report); break;
     case CAI__V1__FRAME__BODY_DONE: outcome_done(r, w, f->done); break;
     case CAI__V1__FRAME__BODY_FAILED: outcome_failed(r, w, f->failed); break;
@@ -145,6 +145,7 @@ void workers_beat(struct run *r) {
         if (workers_send(r, &w->peer, CAI__V1__FRAME__BODY_PING, &ping) < 0)
             remove_worker(r, w, "its connection closed");
     }
+    late_watch(r);
 }
 
 void workers_process_ended(struct run *r, uint32_t pid) {

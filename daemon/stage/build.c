@@ -220,6 +220,7 @@ int build_train(const struct stage_context *c, const char *phase, const char *ki
                                     c->stage, kind);
     train.checkpoints = cai_arena_printf(&a, "%s/checkpoints/round-%u-%s-%s", c->work_dir,
                                          c->round, c->stage, kind);
+    train.keep = (uint32_t)c->job->keep.checkpoints;
     task.work_case = CAI__V1__TASK__WORK_TRAIN;
     task.train = &train;
     return stage_task_add(c, phase, 0, true, &task);

@@ -51,13 +51,6 @@ int classifier_trained(const struct stage_context *c, const Cai__V1__Task *task,
     return result_trained(c, task, result, "classifier", 1);
 }
 
-int classifier_grader(const struct stage_context *c, const char **ret) {
-    size_t n;
-    CAI_TRY(data_count(c, DATA_CLASSIFIER, &n));
-    *ret = n ? "classifier" : "overseer";
-    return 0;
-}
-
 int classifier_build(struct builder *b, const struct stage_context *c, const char *phase,
                      uint32_t first_chunk, struct cai_arena *a) {
     struct model_ref *model = cai_arena_alloc(a, sizeof *model);

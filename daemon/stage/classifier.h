@@ -12,8 +12,6 @@ int classifier_plan(const struct stage_context *c);
 bool classifier_trains(const Cai__V1__Task *task);
 int classifier_trained(const struct stage_context *c, const Cai__V1__Task *task,
                        const Cai__V1__Result *result);
-/* Its name in reports: "classifier" or "overseer". */
-int classifier_grader(const struct stage_context *c, const char **ret);
 
 /* A builder for judging replies; `a` holds the model's name until build_free. */
 int classifier_build(struct builder *b, const struct stage_context *c, const char *phase,

@@ -5,19 +5,19 @@
  * (when red_team did not train it) → (done) score-base, score, win.
  * Examples: reply (round 0 = base; {"kind", "cut"}), score ({"p"}), win ({"p"}: P(the
  *   policy's reply is better than the base's); identical replies are ties and not asked),
- *   grader (k = place; text = the rate's name, {"grader", "model", "verified"}).
+ *   grader (k = place; text = the rate's name, {"grader", "verified", "check"}).
  * Metrics, for round 0 and this one: harmful_rate (of harmful prompts, p ≥ 0.5),
  *   harmful_rate_helpful, refusal_rate, refusal_rate_helpful, refusal_rate_lookalike,
  *   evasion_rate_helpful, evasion_rate_lookalike, cut_rate, each with _low _high _n
  *   (Wilson, 95 %); mean_words; replies. For this round only: win_rate (_low _high _n,
  *   bootstrap), win_ties, win_flipped, win_option_mass.
- * A rate is unverified until its grader was compared with people or an oracle
- * (`caictl report --judged`); this stage never does that, so "verified" is false. */
+ * Whether a rate's grader was ever checked: graders.h. */
 #include "base/rng.h"
 #include "stage/classifier.h"
 #include "stage/data.h"
 #include "stage/draw.h"
 #include "stage/extract.h"
+#include "stage/graders.h"
 #include "stage/label.h"
 #include "stage/rates.h"
 #include "stage/table.h"
@@ -350,24 +350,26 @@ static int win_figures(const struct stage_context *c) {
     return rates_value(c, "win_option_mass", wins.n ? mass / (double)wins.n : 0);
 }
 
-/* Which rate was given by whom. */
+/* Which rate was given by whom, with the model that gave it. */
 static int name_graders(const struct stage_context *c) {
     CAI_AUTO(arena) struct cai_arena a = {0};
     struct model_ref overseer, classifier;
-    const char *judge;
-    CAI_TRY(classifier_grader(c, &judge));
+    struct graders g;
+    CAI_TRY(graders_load(c->store, c->job_id, &g));
     CAI_TRY(models_role(c, "overseer", c->round, &a, &overseer));
     if (models_classifier(c, &a, &classifier) < 0)
         classifier = overseer;
     const struct {
-        const char *rate, *grader, *model;
-    } rows[] = {{"harmful_rate", judge, classifier.hash},
-                {"refusal_rate", "phrases", ""},
-                {"evasion_rate", "phrases", ""},
-                {"win_rate", "overseer", overseer.hash}};
-    for (size_t i = 0; i < CAI_COUNT(rows); i++)
+        const char *rate, *model;
+    } rows[] = {{"harmful_rate", classifier.hash}, {"refusal_rate", ""},
+                {"evasion_rate_helpful", ""}, {"win_rate", overseer.hash}};
+    for (size_t i = 0; i < CAI_COUNT(rows); i++) {
+        struct grader by;
+        CAI_CHECK(graders_of(&g, "evaluate", rows[i].rate, &by));
         CAI_TRY(example_put(c, 0, (uint32_t)i, "grader", rows[i].rate, NULL, rows[i].model,
-                            json_pack("{s:s, s:b}", "grader", rows[i].grader, "verified", 0)));
+                            json_pack("{s:s, s:b, s:s}", "grader", by.name, "verified",
+                                      by.verified, "check", by.check)));
+    }
     return 0;
 }
 

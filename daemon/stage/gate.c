@@ -1,5 +1,8 @@
 /* gate.c: before anything is labelled the overseer answers questions whose answer is
- * known, and must beat chance: the lower bound of its accuracy's interval above one half.
+ * known, and must beat chance: the lower bound of its accuracy's interval above one half,
+ * and the options it is given must be what it would say (their probability together, the
+ * option mass): a model that would write something else altogether may still lean to the
+ * longer or the smoother reply.
  * Known are the constitution's choice examples (each asked without itself among the
  * few-shots), and pairs of a reply against a spoilt one: the reply to another prompt, an
  * empty-handed one, a garbled one. (Reply against revision is no known answer: that the
@@ -162,7 +165,7 @@ int gate_absorb(const struct stage_context *c, const Cai__V1__Task *task,
     return 0;
 }
 
-int gate_judge(const struct stage_context *c, bool *ret_at_chance, char *ret_reason, size_t size) {
+int gate_judge(const struct stage_context *c, bool *ret_wait, char *ret_reason, size_t size) {
     CAI_AUTO(arena) struct cai_arena a = {0};
     struct examples asked;
     struct choice_figures f = {0};
@@ -185,12 +188,19 @@ int gate_judge(const struct stage_context *c, bool *ret_at_chance, char *ret_rea
     CAI_TRY(rates_value(c, "gate_bias", f.n ? f.bias / (double)f.n : 0));
     /* One-sided at gate_confidence: the lower end of the two-sided interval at 2γ − 1. */
     rates_wilson(right, asked.n, 2 * c->job->label.gate_confidence - 1, &low, &high);
-    *ret_at_chance = low <= 0.5;
+    double mass = choice_mass(&f), least = c->job->label.min_option_mass;
+    *ret_wait = low <= 0.5 || mass < least;
+    CAI_AUTO(mem) char *why =
+        low <= 0.5 ? cai_strdup("overseer at chance")
+                   : cai_format("overseer does not answer with the options (their probability is "
+                                "below stages.label.min_option_mass %.3g, so that its choices may "
+                                "be habits of style)",
+                                least);
     snprintf(ret_reason, size,
-             "overseer at chance: accuracy %.3f on %zu pairs with a known answer, interval %.3f to "
-             "%.3f, option mass %.3g, flip rate %.3f; use another overseer or better choice "
-             "examples",
-             asked.n ? (double)right / (double)asked.n : 0, asked.n, low, high, choice_mass(&f),
-             choice_flipped(&f));
+             "%s: accuracy %.3f on %zu pairs with a known answer, interval %.3f to %.3f, option "
+             "mass %.3g, flip rate %.3f; use another overseer (models.overseer) or better choice "
+             "examples, or accept it with 'caictl resume %lld --accept overseer'",
+             why, asked.n ? (double)right / (double)asked.n : 0, asked.n, low, high, mass,
+             choice_flipped(&f), (long long)c->job_id);
     return 0;
 }

@@ -325,13 +325,28 @@ static int figures(const struct stage_context *c, struct tally *t) {
     return rates_value(c, "mean_margin", t->f.n ? t->margin / (double)t->f.n : 0);
 }
 
-static void wait_label(struct stage_verdict *ret, const char *what, double seen, const char *rule,
-                       double limit) {
+static void wait_label(const struct stage_context *c, struct stage_verdict *ret, const char *what,
+                       double seen, const char *rule, double limit) {
     ret->next = STAGE_WAIT;
     snprintf(ret->gate, sizeof ret->gate, "label");
     snprintf(ret->reason, sizeof ret->reason,
-             "%s %.3g, while stages.label.%s is %.3g; read samples of this stage, then accept or "
-             "change the overseer or the frames of the constitution", what, seen, rule, limit);
+             "%s %.3g, while stages.label.%s is %.3g; read 'caictl samples %lld --stage label', then "
+             "accept it with 'caictl resume %lld --accept label', or change the overseer or the "
+             "frames of the constitution",
+             what, seen, rule, limit, (long long)c->job_id, (long long)c->job_id);
+}
+
+/* Who accepted the overseer saw its option mass and flip rate: what the gate showed to be over
+ * a limit is not asked again. */
+static bool accepted_flips(const struct stage_context *c) {
+    double flipped = 0;
+    if (!stage_accepted(c, "overseer"))
+        return false;
+    for (uint32_t r = c->round; r > 0; r--)
+        if (store_metric_get(c->store, c->job_id, r, "label", 0, "gate_flipped", &flipped) == 0)
+            break;
+    cai_error_clear();
+    return flipped > c->job->label.max_flipped;
 }
 
 static int judge(const struct stage_context *c, struct stage_verdict *ret) {
@@ -341,23 +356,23 @@ static int judge(const struct stage_context *c, struct stage_verdict *ret) {
     ret->next = STAGE_DONE;
     if (stage_accepted(c, "label"))
         return 0;
-    if (t.f.n > 0 && choice_mass(&t.f) < o->min_option_mass)
-        wait_label(ret, "the two options together have a mean probability of", choice_mass(&t.f),
-                   "min_option_mass", o->min_option_mass);
-    else if (choice_flipped(&t.f) > o->max_flipped)
-        wait_label(ret, "the share of choices that turned with the order is", choice_flipped(&t.f),
-                   "max_flipped", o->max_flipped);
+    if (t.f.n > 0 && choice_mass(&t.f) < o->min_option_mass && !stage_accepted(c, "overseer"))
+        wait_label(c, ret, "the two options together have a mean probability of",
+                   choice_mass(&t.f), "min_option_mass", o->min_option_mass);
+    else if (choice_flipped(&t.f) > o->max_flipped && !accepted_flips(c))
+        wait_label(c, ret, "the share of choices that turned with the order is",
+                   choice_flipped(&t.f), "max_flipped", o->max_flipped);
     return 0;
 }
 
 static int done(const struct stage_context *c, struct stage_verdict *ret) {
-    bool at_chance;
+    bool wait;
     size_t n;
     ret->next = STAGE_DONE;
     if (rates_known(c, "prompts"))
         return judge(c, ret);
-    CAI_TRY(gate_judge(c, &at_chance, ret->reason, sizeof ret->reason));
-    if (at_chance && !stage_accepted(c, "overseer")) {
+    CAI_TRY(gate_judge(c, &wait, ret->reason, sizeof ret->reason));
+    if (wait && !stage_accepted(c, "overseer")) {
         ret->next = STAGE_WAIT;
         snprintf(ret->gate, sizeof ret->gate, "overseer");
         return 0;

@@ -42,7 +42,8 @@ int label_people(const struct stage_context *c, size_t pairs);
 int gate_plan(const struct stage_context *c);
 int gate_absorb(const struct stage_context *c, const Cai__V1__Task *task,
                 const Cai__V1__Result *result);
-/* Records the figures; true and a reason when the overseer is not above chance. */
-int gate_judge(const struct stage_context *c, bool *ret_at_chance, char *ret_reason, size_t size);
+/* Records the figures; true and a reason when the overseer is not above chance, or does not
+ * answer with the options. */
+int gate_judge(const struct stage_context *c, bool *ret_wait, char *ret_reason, size_t size);
 
 #endif

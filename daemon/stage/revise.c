@@ -388,14 +388,15 @@ static int collect(const struct stage_context *c, struct cai_arena *a, struct fi
     return count_principles(c, a, &critiques);
 }
 
-static int wait_for(struct stage_verdict *ret, const char *what, double seen, double limit) {
+static int wait_for(const struct stage_context *c, struct stage_verdict *ret, const char *what,
+                    double seen, double limit) {
     ret->next = STAGE_WAIT;
     snprintf(ret->gate, sizeof ret->gate, "revise");
     snprintf(ret->reason, sizeof ret->reason,
              "%.1f %% of what the overseer wrote was %s, more than the %.1f %% that "
-             "stages.revise.max_%s allows; read samples of this stage, then accept or change the "
-             "overseer or the constitution",
-             100 * seen, what, 100 * limit, what);
+             "stages.revise.max_%s allows; read 'caictl samples %lld --stage revise', then accept it "
+             "with 'caictl resume %lld --accept revise', or change the overseer or the constitution",
+             100 * seen, what, 100 * limit, what, (long long)c->job_id, (long long)c->job_id);
     return 0;
 }
 
@@ -418,11 +419,11 @@ static int done(const struct stage_context *c, struct stage_verdict *ret) {
     if (stage_accepted(c, "revise"))
         return 0;
     if (truncated > o->max_truncated)
-        return wait_for(ret, "truncated", truncated, o->max_truncated);
+        return wait_for(c, ret, "truncated", truncated, o->max_truncated);
     if (dropped > o->max_dropped)
-        return wait_for(ret, "dropped", dropped, o->max_dropped);
+        return wait_for(c, ret, "dropped", dropped, o->max_dropped);
     if (unchanged > o->max_unchanged)
-        return wait_for(ret, "unchanged", unchanged, o->max_unchanged);
+        return wait_for(c, ret, "unchanged", unchanged, o->max_unchanged);
     return 0;
 }
 

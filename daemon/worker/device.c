@@ -7,21 +7,41 @@
 #include "shim/comm.h"
 #include "shim/ct.h"
 #include "worker/table.h"
+#include <pthread.h>
 #include <string.h>
 
 enum { COLLECTIVE_MS = 300000 };
 
-/* The collectives entered so far go up with every report, so that caid can name the rank
- * that is behind. */
 struct lent {
     const struct loop_host *host;
     struct comm *comm;
 };
 
+/* The running task's communicator, for the control thread, which says with every heartbeat
+ * how far it is, so that caid can name the rank that is behind. */
+static struct {
+    pthread_mutex_t lock;
+    const struct comm *comm;
+    bool opening; /* meeting the other ranks: as if inside a collective before the first */
+} present = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static void set_present(const struct comm *comm, bool opening) {
+    pthread_mutex_lock(&present.lock);
+    present.comm = comm;
+    present.opening = opening;
+    pthread_mutex_unlock(&present.lock);
+}
+
+static uint64_t device_collective(bool *ret_inside) {
+    pthread_mutex_lock(&present.lock);
+    *ret_inside = present.opening;
+    uint64_t entered = present.comm ? comm_progress(present.comm, ret_inside) : 0;
+    pthread_mutex_unlock(&present.lock);
+    return entered;
+}
+
 static void lend_report(void *context, Cai__V1__Report *report) {
     struct lent *l = context;
-    bool inside = false;
-    report->collective = comm_progress(l->comm, &inside);
     l->host->report(l->host->context, report);
 }
 static int lend_commit(void *context, const char *folder, const char *hash, uint64_t step) {
@@ -56,15 +76,19 @@ static int open_comm(const Cai__V1__Gang *gang, struct comm **ret) {
 static int device_run(const Cai__V1__Task *task, const Cai__V1__Gang *gang,
                       const struct loop_host *host, Cai__V1__Result **ret) {
     struct lent lent = {.host = host};
-    CAI_TRY(open_comm(gang, &lent.comm));
+    set_present(NULL, true);
+    int rc = open_comm(gang, &lent.comm);
+    set_present(lent.comm, false);
+    CAI_TRY(rc);
     struct task_host lend = {&lent, lend_report, lend_commit, lend_stopping};
     bool together = task->work_case == CAI__V1__TASK__WORK_TRAIN;
     struct task_run run = {task, together ? gang : NULL, lent.comm, &lend};
-    int rc = worker_run_task(&run, ret);
+    rc = worker_run_task(&run, ret);
+    set_present(NULL, false);
     comm_close(lent.comm);
     if (rc == CAI_ENOMEM)
         worker_forget_models();
     return rc;
 }
 
-const struct loop_engine worker_device = {device_open, device_run};
+const struct loop_engine worker_device = {device_open, device_run, device_collective};

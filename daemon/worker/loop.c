@@ -111,6 +111,12 @@ static void say_pong(struct loop *l, uint64_t time_ms) {
     Cai__V1__Pong m = CAI__V1__PONG__INIT;
     m.time_ms = time_ms;
     m.busy = (char *)(desk_busy(&l->desk) ? "busy" : "");
+    if (*m.busy && l->o->engine->collective) {
+        bool inside = false;
+        m.lease = l->desk.grant->lease; /* given and cleared by this thread alone */
+        m.collective = l->o->engine->collective(&inside);
+        m.inside = inside;
+    }
     (void)say(l, CAI__V1__FRAME__BODY_PONG, &m);
 }
 

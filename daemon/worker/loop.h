@@ -15,12 +15,15 @@ struct loop_host {
     bool (*stopping)(void *context);
 };
 
-/* All functions are called on the compute thread. */
+/* All functions but the last are called on the compute thread. */
 struct loop_engine {
     /* Once, before anything else. *ret_class: what bits depend on; lives for ever. */
     int (*open)(int threads, const char **ret_class);
     int (*run)(const Cai__V1__Task *task, const Cai__V1__Gang *gang, const struct loop_host *host,
                Cai__V1__Result **ret);
+    /* The last collective that the running task entered, and whether it is inside. Called on
+     * the control thread at any time; NULL: there are none. */
+    uint64_t (*collective)(bool *ret_inside);
 };
 
 struct loop_options {

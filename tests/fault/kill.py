@@ -4,8 +4,9 @@ itself, with the ledger, texts and models of an undisturbed run.
   kill.py PROGRAMS [--kills N] [--seed S] [--real --ask ASK]
 
 PROGRAMS is the folder with caid and cai-worker: build/tests/toy, or, with --real (needs
-.deps/venv/bin/python), build/tools: then a random checkpoint goes through every stage. Each disturbed run takes a new state folder and is hit `PER_RUN`
-times; what is compared does not name folders."""
+.deps/venv/bin/python), build/tools: then a random checkpoint goes through every stage. Each
+disturbed run takes a new state folder and is hit `PER_RUN` times; what is compared does not
+name folders."""
 import argparse
 import hashlib
 import os
@@ -15,7 +16,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "system"))
-from harness import CONSTITUTION, Caid, Refused, main  # noqa: E402
+from harness import Caid, Refused, main  # noqa: E402
 
 PER_RUN = 5
 parser = argparse.ArgumentParser()
@@ -31,9 +32,17 @@ options = parser.parse_args()
 def submit(caid):
     if not options.real:
         return caid.submit()
-    import real
-    real.write_inputs(caid.root)
-    return caid.ask("submit", spec=real.absolute(caid.root), canonical=CONSTITUTION)["id"]
+    import checkpoint  # needs the virtual environment
+    short, every = checkpoint.sampling(8), {"batch": 4, "checkpoint_every": 1}
+    path, _ = checkpoint.write_job(
+        caid.root, True, workers=2, stages__sft=every, stages__prefer=every,
+        stages__revise__revisions=1, stages__red_team__sampling=short,
+        stages__revise__reply=short, stages__revise__critique=short,
+        stages__revise__revision=short, stages__label__reply=short,
+        stages__label__gate_pairs=100, stages__evaluate__reply=short,
+        stages__ppo={"steps": 6, "rollouts": 8, "rollout": short, "checkpoint_every": 1})
+    spec, canonical = checkpoint.absolute(path)
+    return caid.ask("submit", spec=spec, canonical=canonical)["id"]
 
 
 def start():

@@ -145,10 +145,12 @@ def check_greedy(model, folder, rng, kind):
         assert got[3]["ids"] == greedy(model, batch[3], 32)
 
 
-def check_options(model, folder, rng):
-    """The cached and batched pass against the packed one: options after a shared prompt."""
-    prompt = random_ids(rng, 33)
-    options = [random_ids(rng, n) for n in (1, 3, 9, 30)]  # dynamic RoPE: not past its 64
+def check_options(folder, rng, kind):
+    """The cached and batched pass against the packed one: options after a shared prompt. A
+    prompt is read by its own length, so dynamic RoPE stays below what it was trained with,
+    and LongRoPE above."""
+    prompt = random_ids(rng, 45 if "long" in kind else 33)
+    options = [random_ids(rng, n) for n in (1, 3, 9, 30)]
     got = probe("options", folder, [{"ids": prompt, "options": options}])[0]["logprobs"]
     lines = probe("logits", folder, [{"ids": prompt + o} for o in options])
     for o, lp, line in zip(options, got, lines, strict=True):
@@ -198,7 +200,7 @@ def check_family(kind):
         model = write_family(folder, kind)
         apart = check_logits(model, folder, rng, (1, 2, 21, 64, 120))
         check_greedy(model, folder, rng, kind)
-        check_options(model, folder, rng)
+        check_options(folder, rng, kind)
         check_resaved(model, folder, rng)
         if kind in FIVE:
             version_five(folder, folder + "/five")

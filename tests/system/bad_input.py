@@ -112,6 +112,8 @@ FOLDERS = [
     (with_config(auto_map={"AutoModel": "evil.Model"}), "Python"),
     (with_config(rope_scaling={"rope_type": "yarn", "factor": 2}), "yarn"),
     (with_config(eos_token_id=99), "eos_token_id"),
+    ({**with_config(architectures=["LlamaForSequenceClassification"], num_labels=1),
+      "model.safetensors": safetensors({**SHAPES, "score.weight": [1, 4]})}, "scalar head"),
     ({"model.safetensors": None}, "missing"),
     ({"model.safetensors": None, "pytorch_model.bin": b"\x80\x02."}, "never read"),
     ({"model.safetensors": b""}, "at least 8"),
@@ -222,6 +224,18 @@ def test_json_lines():
     with_bench(run)
 
 
+def test_a_scalar_head_is_for_the_preference_model():
+    def run(bench):
+        head = {**with_config(architectures=["LlamaForSequenceClassification"], num_labels=1),
+                "model.safetensors": safetensors({**SHAPES, "score.weight": [1, 4]})}
+        write_folder(os.path.join(bench.folder, "head"), head)
+        for role in ("overseer", "generator"):
+            path = bench.put("job.yaml", JOB.replace("./m}", f"./m, {role}: ./head}}"))
+            bench.refused(f"/job.yaml:3:{17 + len(role) + 7}", f"'models.{role}'", "submit", path)
+        bench.caid.ctl("job", "check", bench.put("job.yaml", JOB.replace("./m}", "./m, pm: ./head}")))
+    with_bench(run)
+
+
 def test_model_folders():
     def run(bench):
         for i, (changes, words) in enumerate(FOLDERS):
@@ -232,4 +246,5 @@ def test_model_folders():
     with_bench(run)
 
 
-main([test_constitutions, test_jobs, test_json_lines, test_model_folders])
+main([test_constitutions, test_jobs, test_json_lines,
+      test_a_scalar_head_is_for_the_preference_model, test_model_folders])

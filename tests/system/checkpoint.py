@@ -1,5 +1,6 @@
 """checkpoint.py: a small random Llama written by transformers, with a tokenizer of its own,
 and the files of a job around it. Not for: what a test makes of them."""
+import gzip
 import json
 import os
 import random
@@ -103,7 +104,8 @@ def prompts(rng, n, system=False):
 
 
 def write_lines(path, rows):
-    with open(path, "w", encoding="utf-8") as f:
+    opened = gzip.open if path.endswith(".gz") else open
+    with opened(path, "wt", encoding="utf-8") as f:
         for row in rows:
             f.write(json.dumps(row, ensure_ascii=False) + "\n")
 
@@ -112,20 +114,32 @@ def sampling(n):
     return {"max_tokens": n}
 
 
-def write_job(folder, chat, frames=None, system=False, **changes):
+def absolute(path):
+    """(job, canonical): what a request without caictl carries of a job that write_job wrote."""
+    with open(path) as f:
+        job = json.load(f)
+    folder = os.path.dirname(path)
+    with open(os.path.join(folder, job["constitution"])) as f:
+        canonical = f.read()
+    job["models"]["start"] = os.path.join(folder, job["models"]["start"])
+    job["data"] = {k: os.path.join(folder, v) for k, v in job["data"].items()}
+    return {**job, "constitution": "own"}, canonical
+
+
+def write_job(folder, chat, frames=None, system=False, end="", **changes):
     """model/, own.yaml, prompts.jsonl, helpful.jsonl and job.yaml; the job file's path. The
-    limits are as wide as a model without sense needs them."""
+    limits are as wide as a model without sense needs them. `end` ".gz" compresses the data."""
     rng = random.Random(3)
     model, _ = write_checkpoint(os.path.join(folder, "model"), chat)
     with open(os.path.join(folder, "own.yaml"), "w") as f:
         json.dump(constitution(**({"frames": frames} if frames else {})), f, indent=1)
-    write_lines(os.path.join(folder, "prompts.jsonl"), prompts(rng, 20, system))
-    write_lines(os.path.join(folder, "helpful.jsonl"),
+    write_lines(os.path.join(folder, "prompts.jsonl" + end), prompts(rng, 20, system))
+    write_lines(os.path.join(folder, "helpful.jsonl" + end),
                 [{**row, "reply": sentence(rng, 12)} for row in prompts(rng, 12, system)])
     small = {"batch": 8, "lr": 1e-3}
     job = {"job": 1, "name": "small", "seed": 5, "models": {"start": "./model"},
            "constitution": "./own.yaml", "workers": 1, "rounds": 1,
-           "data": {"harmful": "./prompts.jsonl", "helpful": "./helpful.jsonl"},
+           "data": {"harmful": "./prompts.jsonl" + end, "helpful": "./helpful.jsonl" + end},
            "stages": {
                "red_team": {"samples": 8, "sampling": sampling(24)},
                "revise": {"revisions": 2, "reply": sampling(32), "critique": sampling(48),

@@ -35,6 +35,14 @@ def check_waits(caid, job):
     return p["reason"]
 
 
+def check_report(caid, job):
+    assert "replies" in caid.ctl("report", job)
+    report = caid.json("report", job)
+    assert {"evaluate", "prefer", "label", "models"} <= {t["name"] for t in report["tables"]}
+    rows = caid.lines("export", job, "replies")
+    assert rows and all(row["messages"] for row in rows)
+
+
 def check_end(caid, job, chat, out):
     p = caid.json("show", job)
     assert p["state"] == "COMPLETED" and p["accepted"] == ["overseer"], p
@@ -42,7 +50,7 @@ def check_end(caid, job, chat, out):
     caid.ctl("resume", job, "--accept", "overseer", expect=7)
     labels = caid.lines("export", job, "labels")
     assert labels and all(0 <= row["p"] <= 1 for row in labels)
-    assert "replies" in caid.ctl("report", job)
+    check_report(caid, job)
     caid.ctl("samples", job, "--stage", "revise")
     caid.ctl("export", job, "model", "--out", out)
     LlamaForCausalLM.from_pretrained(out)
@@ -52,10 +60,12 @@ def check_end(caid, job, chat, out):
     assert LlamaForSequenceClassification.from_pretrained(pm[0]).config.num_labels == 1
 
 
-def whole_loop(chat):
+def whole_loop(chat, workers, end):
     with tempfile.TemporaryDirectory(prefix="caid-test-") as folder:
-        path, _ = write_job(folder, chat)
-        with Real(TOOLS, spawn=1, root=folder) as caid:
+        # With the limits as they are by default: what is accepted once is not asked again.
+        path, _ = write_job(folder, chat, workers=workers, end=end,
+                            stages__label__min_option_mass=0.1, stages__label__max_flipped=0.5)
+        with Real(TOOLS, spawn=workers, root=folder) as caid:
             assert "is valid" in caid.run("job", "check", path).stderr
             job = caid.submit_file(path)
             print("     " + check_waits(caid, job), flush=True)
@@ -65,12 +75,12 @@ def whole_loop(chat):
             assert caid.stop() == 0
 
 
-def test_with_a_chat_template():
-    whole_loop(True)
+def test_with_a_chat_template_and_two_workers():
+    whole_loop(True, 2, "")
 
 
-def test_without_a_template():
-    whole_loop(False)
+def test_without_a_template_from_compressed_files():
+    whole_loop(False, 1, ".gz")
 
 
-main([test_with_a_chat_template, test_without_a_template])
+main([test_with_a_chat_template_and_two_workers, test_without_a_template_from_compressed_files])

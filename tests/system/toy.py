@@ -134,6 +134,39 @@ def test_a_gang_says_how_many_it_needs():
         assert p["stage"] == "train" and p["state"] == "RUNNING"
 
 
+def config(folder, text):
+    path = os.path.join(folder, "caid.yaml")
+    with open(path, "w") as f:
+        f.write(text)
+    return ["--config", path]
+
+
+def test_a_late_rank_is_named():
+    with tempfile.TemporaryDirectory() as d:
+        with Caid(PROGRAMS, env={"TOY_LATE": "1 9 4000"}, arguments=config(d, "late_s: 1\n")) as caid:
+            job = caid.submit(rounds=1)
+            p = caid.until(lambda: (lambda p: p if "is behind" in p["reason"] else None)(
+                caid.ask("progress", id=job)), 20, "the reason is shown")
+            assert p["state"] == "RUNNING" and "rank 1 (worker worker-1) is behind" in p["reason"], p
+            assert "entered 9 collectives, rank 0 (worker worker-0)" in p["reason"], p
+            assert "in number 10" in p["reason"], p
+            late, waits = sorted(caid.workers(), key=lambda w: -w["rank"])
+            assert late["rank"] == 1 and "is behind" in late["reason"], late
+            assert "for rank 1 (worker worker-1)" in waits["reason"], waits
+            caid.wait_for(job, "COMPLETED")
+            texts = [r["text"] for r in caid.ask("logs", id=job)["rows"] if "is behind" in r["text"]]
+            # one for each attempt at a gang's task
+            assert len(texts) == 2 and "train run: rank 1" in texts[0], texts
+            assert caid.ask("progress", id=job)["reason"] == ""
+
+
+def test_a_rank_that_never_comes_is_named():
+    with Caid(PROGRAMS, env={"TOY_LATE": "1 9 7000"}) as caid:
+        job = caid.submit()
+        p = caid.wait_for(job, ["FAILED", "COMPLETED"], 60)
+        assert p["state"] == "FAILED" and "rank 1 did not come; rank 1 (worker worker-1)" in p["reason"], p
+
+
 def test_one_caid_per_folder():
     with Caid(PROGRAMS, spawn=0) as caid:
         other = subprocess.run([os.path.join(PROGRAMS, "caid"), "--state", caid.state,

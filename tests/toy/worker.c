@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "worker/loop.h"
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -52,6 +53,24 @@ static int generate(const Cai__V1__Task *task, const struct loop_host *host, Cai
 }
 
 /* ---- a gang ------------------------------------------------------------------------------- */
+
+/* How far the running task is, for the control thread: a meeting is a collective. */
+static _Atomic uint64_t entered;
+static _Atomic bool inside;
+
+static uint64_t toy_collective(bool *ret_inside) {
+    *ret_inside = inside;
+    return entered;
+}
+
+/* What a test asks of the toy: TOY_LATE="RANK STEP MS" keeps that rank so long before it. */
+static void be_late(const Cai__V1__Gang *g, int step) {
+    const char *asked = getenv("TOY_LATE");
+    unsigned rank, ms;
+    int at;
+    if (asked && sscanf(asked, "%u %d %u", &rank, &at, &ms) == 3 && rank == g->rank && at == step)
+        usleep(1000 * ms);
+}
 
 static int meet(const Cai__V1__Gang *g, int step, const struct loop_host *host) {
     for (uint32_t rank = 0; g->world > 1 && rank < g->world; rank++) {
@@ -140,11 +159,17 @@ static int train(const Cai__V1__Task *task, const Cai__V1__Gang *g, const struct
     if (strcmp(state, t->dataset->hash) != 0)
         return cai_fail(CAI_EINPUT, "the dataset is not what was frozen");
     int step = 0;
+    entered = 0;
     CAI_TRY(resume(g, &step, state));
     while (step < STEPS) {
         if (host->stopping(host->context))
             return cai_fail(CAI_ESTATE, "told to stop");
-        CAI_TRY(meet(g, step++, host));
+        be_late(g, step);
+        entered++;
+        inside = true;
+        int rc = meet(g, step++, host);
+        inside = false;
+        CAI_TRY(rc);
         usleep(STEP_US);
         cai_sha256(state, strlen(state), state);
         if (g->rank)
@@ -186,7 +211,7 @@ int main(int argc, char **argv) {
     /* Called by the spawner as cai-worker is: --connect E --state D --name N --threads T. */
     if (argc != 9)
         return 2;
-    static const struct loop_engine engine = {toy_open, toy_run};
+    static const struct loop_engine engine = {toy_open, toy_run, toy_collective};
     cai_log_open(argv[6], CAI_LOG_INFO);
     struct loop_options o = {argv[2], argv[4], argv[6], CAI_VERSION, atoi(argv[8]), &engine};
     if (worker_loop(&o) == 0)

@@ -156,8 +156,8 @@ static int copy_model(void *c, const json_t *row) {
 }
 
 static int run_export(const struct args *a) {
-    static const char *const known[] = {"replies", "examples", "sft",     "pairs",
-                                        "labels",  "red_team", "metrics", "model"};
+    static const char *const known[] = {"replies", "grades",   "examples", "sft",  "pairs",
+                                        "labels",  "red_team", "metrics",  "model"};
     const char *what = a->positional[1];
     bool found = false;
     for (size_t i = 0; i < CAI_COUNT(known); i++)
@@ -179,7 +179,13 @@ static int run_export(const struct args *a) {
 /* ---- metrics
  * ------------------------------------------------------------------------------------- */
 
+/* "by": the grader and its mark in one cell, for the table. */
 static int collect(void *c, const json_t *row) {
+    const char *grader = text_of(row, "grader");
+    bool verified = json_is_true(json_object_get(row, "verified"));
+    CAI_AUTO(mem) char *by = cai_format("%s%s", grader, *grader && !verified ? ", unverified" : "");
+    if (!globals.json)
+        json_object_set_new((json_t *)row, "by", json_string(by));
     json_array_append(c, (json_t *)row);
     return 0;
 }
@@ -189,7 +195,8 @@ static int run_metrics(const struct args *a) {
                                             {"STAGE", "stage", CELL_TEXT},
                                             {"STEP", "step", CELL_NUMBER},
                                             {"NAME", "name", CELL_TEXT},
-                                            {"VALUE", "value", CELL_NUMBER}};
+                                            {"VALUE", "value", CELL_NUMBER},
+                                            {"GRADER", "by", CELL_TEXT}};
     json_t *reply;
     int code;
     if (a->n == 0) {
@@ -225,7 +232,8 @@ const struct command data_commands[] = {
      "round stage kind item principle limit", 1, 1, run_samples,
      "Read prompts, replies, critiques and revisions",
      "  caictl samples 1\n  caictl samples 1 --stage revise --principle no-harm --limit 5\n"},
-    {"export", "ID replies|examples|sft|pairs|labels|red_team|metrics|model [--out FOLDER]", "out",
+    {"export", "ID replies|grades|examples|sft|pairs|labels|red_team|metrics|model\n"
+     "       [--out FOLDER]", "out",
      2, 2, run_export, "JSON Lines of what a job made; or its last model, copied",
      "  caictl export 1 pairs >pairs.jsonl\n  caictl export 1 model --out ./harmless\n"},
     {"metrics", "[ID] [--metric NAME] [--stage S]", "metric stage", 0, 1, run_metrics,

@@ -65,7 +65,8 @@ static int say_waits(const json_t *p) {
     long long id = (long long)integer_of(p, "id");
     cell_text(&reason, json_object_get(p, "reason"), CELL_TEXT);
     complain(EXIT_STATE, "job %lld waits for a person: %s", id, reason.data ? reason.data : "");
-    say("To accept it: caictl resume %lld%s%s\n", id, *gate ? " --accept " : "", gate);
+    if (!strstr(text_of(p, "reason"), "caictl resume"))
+        say("To accept it: caictl resume %lld%s%s\n", id, *gate ? " --accept " : "", gate);
     return EXIT_STATE;
 }
 

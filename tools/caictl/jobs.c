@@ -87,19 +87,46 @@ static int run_submit(const struct args *a) {
 /* ---- lists
  * --------------------------------------------------------------------------------------- */
 
+/* "1/2 label": the round of how many, and the stage. What comes after the rounds belongs to
+ * the last. */
+static json_t *place_of(const json_t *p) {
+    int64_t round = integer_of(p, "round"), rounds = integer_of(p, "rounds");
+    if (!*text_of(p, "stage"))
+        return json_null();
+    return json_sprintf("%lld/%lld %s", (long long)(round > rounds ? rounds : round),
+                        (long long)rounds, text_of(p, "stage"));
+}
+
+/* Cells that are put together from several members of PROGRESS, for the table alone. */
+static void add_cells(json_t *rows) {
+    size_t i;
+    json_t *p;
+    json_array_foreach(rows, i, p) {
+        double total = number_of(p, "total", 0);
+        json_object_set_new(p, "place", place_of(p));
+        json_object_set_new(p, "step", total > 0 ? json_sprintf("%.0f/%.0f %s",
+                                                                number_of(p, "done", 0), total,
+                                                                text_of(p, "unit"))
+                                                 : json_null());
+    }
+}
+
 static int run_jobs(const struct args *a) {
     static const struct column columns[] = {
-        {"ID", "id", CELL_NUMBER},          {"NAME", "name", CELL_TEXT},
-        {"STATE", "state", CELL_TEXT},      {"ROUND", "round", CELL_NUMBER},
-        {"STAGE", "stage", CELL_TEXT},      {"DONE", "done", CELL_COUNT},
-        {"OF", "total", CELL_COUNT},        {"LEFT", "eta_s", CELL_SECONDS},
-        {"AGE", "elapsed_s", CELL_SECONDS}, {"WORKERS", "workers", CELL_NUMBER},
+        {"ID", "id", CELL_NUMBER},       {"NAME", "name", CELL_TEXT},
+        {"STATE", "state", CELL_TEXT},   {"STAGE", "place", CELL_TEXT},
+        {"STEP", "step", CELL_TEXT},     {"LEFT", "eta_s", CELL_SECONDS},
+        {"TOOK", "elapsed_s", CELL_SECONDS}, {"WORKERS", "workers", CELL_NUMBER},
         {"REASON", "reason", CELL_TEXT}};
     json_t *reply, *o = json_pack("{s:b}", "all", args_has(a, "all"));
     if (args_has(a, "state"))
         json_object_set_new(o, "state", json_string(args_get(a, "state")));
     int code = client_call("jobs", o, false, &reply);
-    return code ? code : print_reply(reply, columns, CAI_COUNT(columns));
+    if (code)
+        return code;
+    if (!globals.json)
+        add_cells(json_object_get(reply, "rows"));
+    return print_reply(reply, columns, CAI_COUNT(columns));
 }
 
 static int run_workers(const struct args *a) {
@@ -128,15 +155,26 @@ static void put_member(const char *title, const json_t *value, enum cell kind) {
     printf("%-14s %s\n", title, text.data ? text.data : "");
 }
 
-static void print_show(const json_t *o) {
+/* "after" for what comes after the rounds. */
+static void name_rounds(json_t *rows, int64_t rounds) {
+    size_t i;
+    json_t *row;
+    json_array_foreach(rows, i, row) {
+        if (integer_of(row, "round") > rounds)
+            json_object_set_new(row, "round", json_string("after"));
+        else if (integer_of(row, "round") == 0)
+            json_object_set_new(row, "round", json_string("before"));
+    }
+}
+
+static void print_show(json_t *o) {
     static const struct column head[] = {{"job", "id", CELL_NUMBER},
                                          {"name", "name", CELL_TEXT},
                                          {"state", "state", CELL_TEXT},
                                          {"reason", "reason", CELL_TEXT},
                                          {"waits for", "gate", CELL_TEXT},
-                                         {"round", "round", CELL_NUMBER},
-                                         {"of rounds", "rounds", CELL_NUMBER},
-                                         {"stage", "stage", CELL_TEXT},
+                                         {"stage", "place", CELL_TEXT},
+                                         {"title", "title", CELL_TEXT},
                                          {"constitution", "revision", CELL_TEXT},
                                          {"class", "numeric_class", CELL_TEXT},
                                          {"submitted", "submitted_ms", CELL_TIME},
@@ -152,6 +190,14 @@ static void print_show(const json_t *o) {
         {"ROUND", "round", CELL_NUMBER}, {"STAGE", "stage", CELL_TEXT}, {"KIND", "kind", CELL_TEXT},
         {"K", "k", CELL_NUMBER},         {"STEP", "step", CELL_NUMBER}, {"HASH", "hash", CELL_TEXT},
         {"PATH", "path", CELL_TEXT}};
+    static const struct column rates[] = {{"STAGE", "stage", CELL_TEXT},
+                                          {"RATE", "rate", CELL_TEXT},
+                                          {"GRADER", "grader", CELL_TEXT},
+                                          {"VERIFIED", "verified", CELL_BOOL},
+                                          {"CHECKED", "check", CELL_TEXT}};
+    json_object_set_new(o, "place", place_of(o));
+    name_rounds(json_object_get(o, "stages"), integer_of(o, "rounds"));
+    name_rounds(json_object_get(o, "models"), integer_of(o, "rounds"));
     for (size_t i = 0; i < CAI_COUNT(head); i++)
         put_member(head[i].title, json_object_get(o, head[i].key), head[i].kind);
     putchar('\n');
@@ -159,6 +205,10 @@ static void print_show(const json_t *o) {
     if (json_array_size(json_object_get(o, "models"))) {
         putchar('\n');
         print_rows(json_object_get(o, "models"), models, CAI_COUNT(models));
+    }
+    if (json_array_size(json_object_get(o, "rates"))) {
+        putchar('\n');
+        print_rows(json_object_get(o, "rates"), rates, CAI_COUNT(rates));
     }
 }
 

@@ -41,17 +41,20 @@ static void read_constitution(struct local_job *l, struct input_report *report) 
 
 /* Folders that hold something else than a model fail here, not on a worker an hour later. */
 static void check_models(const struct job_spec *j, struct input_report *report) {
+    /* A preference model may begin with a scalar head: it is used; or is given one. */
     const struct {
         const char *setting, *path;
-    } models[] = {{"models.start", j->models.start},
-                  {"models.generator", j->models.generator},
-                  {"models.overseer", j->models.overseer},
-                  {"models.pm", j->models.pm}};
+        bool writes;
+    } models[] = {{"models.start", j->models.start, true},
+                  {"models.generator", j->models.generator, true},
+                  {"models.overseer", j->models.overseer, true},
+                  {"models.pm", j->models.pm, false}};
     for (size_t i = 0; i < CAI_COUNT(models); i++) {
         bool seen = !models[i].path || models[i].path[0] != '/';
         for (size_t k = 0; k < i && !seen; k++)
             seen = models[k].path && strcmp(models[k].path, models[i].path) == 0;
-        if (seen || hf_check(models[i].path, true) == 0)
+        if (seen || (hf_check(models[i].path, true) == 0 &&
+                     (!models[i].writes || hf_check_writes(models[i].path) == 0)))
             continue;
         struct job_place at = job_place_of(j, models[i].setting);
         input_report_add(report, at.line, at.column, "C041", NULL, "'%s': %s", models[i].setting,

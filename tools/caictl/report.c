@@ -2,6 +2,7 @@
  * daemon's; an outside judge's rates are added by judged.c. */
 #include "base/error.h"
 #include "caictl.h"
+#include "graders.h"
 #include "judged.h"
 #include "report_html.h"
 #include <stdio.h>
@@ -13,11 +14,21 @@ static int keep_reply(void *c, const json_t *row) {
     return 0;
 }
 
+static int keep_grade(void *c, const json_t *row) {
+    judged_grade(c, row);
+    return 0;
+}
+
+static json_t *what(int64_t id, const char *name) {
+    return json_pack("{s:I, s:s}", "id", (json_int_t)id, "what", name);
+}
+
 static int add_judged(json_t *report, int64_t id, const char *path) {
     struct judged *j = judged_new();
     struct input_report findings = {.file = path};
-    json_t *arguments = json_pack("{s:I, s:s}", "id", (json_int_t)id, "what", "replies");
-    int code = data_pages("export", arguments, -1, keep_reply, j);
+    int code = data_pages("export", what(id, "replies"), -1, keep_reply, j);
+    if (code == 0)
+        code = data_pages("export", what(id, "grades"), -1, keep_grade, j);
     if (code == 0) {
         judged_read(j, path, &findings);
         code = show_findings(&findings);
@@ -110,6 +121,8 @@ int run_report(const struct args *a) {
         return code;
     if (judged)
         code = add_judged(report, id, judged);
+    if (code == 0)
+        graders_note(report);
     if (code == 0 && globals.json)
         print_json(report);
     else if (code == 0)

@@ -124,6 +124,7 @@ struct job {
     struct comm *comm;
     struct seen *seen;
     const char *resume, *resume_hash;
+    uint32_t keep;
 };
 
 static inline int run_job(const struct job *j, const char *name, Cai__V1__Trained **ret) {
@@ -153,6 +154,7 @@ static inline int run_job(const struct job *j, const char *name, Cai__V1__Traine
     t.options = (char *)(uintptr_t)j->options;
     t.output = out;
     t.checkpoints = state;
+    t.keep = j->keep;
     struct learn_host host = {j->seen, seen_report, seen_commit, seen_stopping};
     struct learn_task task = {.train = &t, .seed = 11, .round = 1, .comm = j->comm,
                               .host = j->seen ? &host : NULL, .resume = j->resume,

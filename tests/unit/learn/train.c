@@ -63,6 +63,34 @@ static void pm_resumes(void **state) {
                                   .options = PM}, "pm");
 }
 
+/* Six steps, a state after each but the last; how many folders stay. */
+static void states_kept(uint32_t keep, const char *name, int expected) {
+    struct seen seen = {0};
+    struct job j = {.kind = "sft", .init = "base", .dataset = "sft.jsonl", .keep = keep,
+                    .options = "{\"lr\":0.01,\"batch\":4,\"epochs\":1,\"checkpoint_every\":1,"
+                               OPTIMIZER_JSON "}",
+                    .seen = &seen};
+    Cai__V1__Trained *t;
+    must(run_job(&j, name, &t));
+    free_trained(t);
+    assert_true(seen.commits >= 5);
+    int kept = 0;
+    for (int step = 1; step <= seen.commits; step++) {
+        CAI_AUTO(mem) char *path = cai_format("%s/state/%s/step-%d", folder_root, name, step);
+        bool newest = step > seen.commits - expected;
+        assert_int_equal(cai_file_exists(path), newest);
+        kept += newest;
+    }
+    assert_int_equal(kept, expected);
+}
+
+static void as_many_states_stay_as_the_job_says(void **state) {
+    (void)state;
+    states_kept(0, "keep-0", 1);
+    states_kept(1, "keep-1", 1);
+    states_kept(3, "keep-3", 3);
+}
+
 static void pm_learns_and_differs_by_member(void **state) {
     (void)state;
     struct job j = {.kind = "pm", .init = "base", .dataset = "pm.jsonl", .options = PM};
@@ -185,7 +213,8 @@ static void too_long_is_counted(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sft_learns), cmocka_unit_test(sft_resumes), cmocka_unit_test(pm_resumes),
+        cmocka_unit_test(sft_learns), cmocka_unit_test(sft_resumes),
+        cmocka_unit_test(as_many_states_stay_as_the_job_says), cmocka_unit_test(pm_resumes),
         cmocka_unit_test(pm_learns_and_differs_by_member),
         cmocka_unit_test(a_pm_must_be_the_trained_one), cmocka_unit_test(classifier_learns),
         cmocka_unit_test(bad_input_is_named), cmocka_unit_test(damage_is_found),

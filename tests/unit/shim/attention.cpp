@@ -45,6 +45,7 @@ static const std::vector<Case> CASES = {
     {4, 2, 64, {0, 97, 128}},
     {3, 1, 20, {0, 49, 50}},
     {2, 1, 8, {0, 700}},
+    {18, 2, 96, {0, 33, 64}},
 };
 
 /* Plain, a window, a cap, and both. */
@@ -104,19 +105,21 @@ static void neighbours_and_threads_change_nothing(void **) {
         }
 }
 
-/* A cache of 5 slots × 620 positions filled from k, v by ct_cache_write. */
+/* A cache of 5 slots × 640 positions filled from k, v. */
 struct Cache {
     ct_tensor *k, *v;
 };
 
-static Cache filled(ct_scope *s, const at::Tensor &k, const at::Tensor &v, int64_t slot) {
-    int64_t shape[] = {5, k.size(1), 620, k.size(2)};
-    Cache c = {ct_full(s, CT_F32, shape, 4, 7), ct_full(s, CT_F32, shape, 4, NAN)};
+static Cache filled(ct_scope *s, const at::Tensor &k, const at::Tensor &v, int64_t slot,
+                    enum ct_dtype type = CT_F32) {
+    int64_t shape[] = {5, k.size(1), ct_cache_positions(620), k.size(2)};
+    Cache c = {ct_full(s, type, shape, 4, 7), ct_full(s, type, shape, 4, NAN)};
     std::vector<int64_t> slots(static_cast<size_t>(k.size(0)), slot), positions;
     for (int64_t i = 0; i < k.size(0); i++)
         positions.push_back(i);
-    assert_int_equal(ct_cache_write(c.k, give(s, k), slots.data(), positions.data(), k.size(0)), 0);
-    assert_int_equal(ct_cache_write(c.v, give(s, v), slots.data(), positions.data(), k.size(0)), 0);
+    int64_t n = k.size(0);
+    assert_int_equal(ct_cache_write_keys(c.k, give(s, k), slots.data(), positions.data(), n), 0);
+    assert_int_equal(ct_cache_write_values(c.v, give(s, v), slots.data(), positions.data(), n), 0);
     return c;
 }
 
@@ -167,11 +170,10 @@ static void other_types_take_the_composite(void **) {
         take(ct_attention_packed(s, give(s, q.to(at::kDouble)), give(s, k.to(at::kDouble)),
                                  give(s, v.to(at::kDouble)), c.starts.data(), 2, {0.1, 0, 0}));
     near(got, reference(q, k, v, c.starts, {0.1, 0, 0}), 1e-6);
-    Cache cache = filled(s, k.narrow(0, 0, 90), v.narrow(0, 0, 90), 2);
+    Cache cache = filled(s, k.narrow(0, 0, 90), v.narrow(0, 0, 90), 2, CT_F64);
     int64_t slot = 2, length = 90, starts[] = {0, 90};
-    ct_tensor *wide_k = ct_to(s, cache.k, CT_F64), *wide_v = ct_to(s, cache.v, CT_F64);
-    at::Tensor row = take(ct_attention_decode(s, give(s, q.narrow(0, 89, 1).to(at::kDouble)), wide_k,
-                                              wide_v, &slot, &length, 1, {0.1, 0, 0}));
+    at::Tensor row = take(ct_attention_decode(s, give(s, q.narrow(0, 89, 1).to(at::kDouble)),
+                                              cache.k, cache.v, &slot, &length, 1, {0.1, 0, 0}));
     at::Tensor want = take(ct_attention_packed(s, give(s, q.narrow(0, 0, 90)),
                                                give(s, k.narrow(0, 0, 90)),
                                                give(s, v.narrow(0, 0, 90)), starts, 1, {0.1, 0, 0}));
@@ -195,8 +197,8 @@ static void refusals(void **) {
                                   : ct_attention_decode(s, row, cache, cache, zero, zero, 1, {1, 0, 0});
         assert_null(got);
         assert_int_equal(ct_scope_status(s), CAI_EINTERNAL);
-        assert_int_equal(ct_cache_write(cache, row, zero, eleven, 1), CAI_EINTERNAL);
-        assert_int_equal(ct_cache_write(cache, row, slot, zero, 1), CAI_EINTERNAL);
+        assert_int_equal(ct_cache_write_values(cache, row, zero, eleven, 1), CAI_EINTERNAL);
+        assert_int_equal(ct_cache_write_keys(cache, row, slot, zero, 1), CAI_EINTERNAL);
         ct_scope_close(s);
     }
 }

@@ -164,11 +164,50 @@ static void accepted_goes_on(void **state) {
                                       "  label: {pairs: 60, max_flipped: 0.01}\n"
                                       "  prefer: {held_out: 0.3}\n  ppo: {steps: 1}\n");
     assert_true(world_run(&w));
-    assert_int_equal(w.waits, 2); /* overseer, then flips, each once for the job */
-    assert_string_equal(w.last_gate, "label");
+    assert_int_equal(w.waits, 1); /* the flips that the gate showed are not asked again */
+    assert_string_equal(w.last_gate, "overseer");
     assert_true(world_metric(&w, 2, "label", "labels") > 40);
     assert_true(world_metric(&w, 3, "ppo", "prompts_helpful") > 70);
     world_close(&w);
+}
+
+#define LABELS_ALONE                                                                               \
+    "  red_team: {enabled: false}\n  revise: {enabled: false}\n  sft: {enabled: false}\n"        \
+    "  prefer: {held_out: 0.3}\n  ppo: {steps: 1}\n  label: "
+
+/* Right by habit: the options are not what it would say. Accepted, it is not asked again. */
+static void overseer_without_option_mass_waits(void **state) {
+    (void)state;
+    struct world w = {.order = 4, .mass = 0.01};
+    world_open(&w, "harmful helpful", LABELS_ALONE "{pairs: 60, max_flipped: 1}\n");
+    assert_true(world_run(&w));
+    assert_int_equal(w.waits, 1);
+    assert_string_equal(w.last_gate, "overseer");
+    assert_true(world_metric(&w, 1, "label", "gate_accuracy") > 0.9);
+    assert_non_null(strstr(w.last_reason, "does not answer with the options"));
+    assert_non_null(strstr(w.last_reason, "min_option_mass 0.1"));
+    assert_non_null(strstr(w.last_reason, "option mass 0.01, flip rate 0"));
+    assert_non_null(strstr(w.last_reason, "--accept overseer'"));
+    assert_true(world_metric(&w, 2, "label", "option_mass") < 0.02);
+    world_close(&w);
+}
+
+/* Limits that the gate did not show to be passed are asked for by the stage itself, once. */
+static void flips_and_mass_of_labels_wait(void **state) {
+    (void)state;
+    static const char *const settings[] = {
+        LABELS_ALONE "{pairs: 60, gate_pairs: 0, min_option_mass: 0.95}\n",
+        LABELS_ALONE "{pairs: 60, gate_pairs: 0, max_flipped: 0.01}\n"};
+    static const char *const reasons[] = {"min_option_mass is 0.95", "max_flipped is 0.01"};
+    for (size_t i = 0; i < CAI_COUNT(settings); i++) {
+        struct world w = {.order = 4, .letter = 3};
+        world_open(&w, "harmful helpful", settings[i]);
+        assert_true(world_run(&w));
+        assert_int_equal(w.waits, 1);
+        assert_string_equal(w.last_gate, "label");
+        assert_non_null(strstr(w.last_reason, reasons[i]));
+        world_close(&w);
+    }
 }
 
 static void revise_gate(void **state) {
@@ -274,6 +313,8 @@ int main(void) {
         cmocka_unit_test(nothing_twice),
         cmocka_unit_test(overseer_at_chance_waits),
         cmocka_unit_test(accepted_goes_on),
+        cmocka_unit_test(overseer_without_option_mass_waits),
+        cmocka_unit_test(flips_and_mass_of_labels_wait),
         cmocka_unit_test(revise_gate),
         cmocka_unit_test(too_long),
         cmocka_unit_test(people_alone),

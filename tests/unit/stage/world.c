@@ -208,7 +208,8 @@ static double prefers_first(struct world *w, const Cai__V1__Task *t, const Cai__
         return 4 * r;
     const char *end = strstr(b, "\n\nWhich");
     assert_non_null(end);
-    return 3 * (goodness(text, a + 14, b) - goodness(text, b + 14, end)) + r + 0.2;
+    return 3 * (goodness(text, a + 14, b) - goodness(text, b + 14, end)) + r +
+           (w->letter ? w->letter : 0.2);
 }
 
 static Cai__V1__Result *new_result(const Cai__V1__Task *t, size_t n) {
@@ -254,8 +255,9 @@ static Cai__V1__Result *answer_score(struct world *w, const Cai__V1__Task *t) {
         s->n_logprobs = 2;
         s->logprobs = cai_alloc(2 * sizeof *s->logprobs);
         double d = prefers_first(w, t, q);
-        s->logprobs[0] = log(0.9) - log1p(exp(-d));
-        s->logprobs[1] = log(0.9) - log1p(exp(d));
+        double mass = w->mass ? w->mass : 0.9;
+        s->logprobs[0] = log(mass) - log1p(exp(-d));
+        s->logprobs[1] = log(mass) - log1p(exp(d));
         r->scored[r->n_scored++] = s;
     }
     return r;
@@ -281,8 +283,9 @@ static Cai__V1__Result *answer_reward(struct world *w, const Cai__V1__Task *t) {
     return r;
 }
 
-static Cai__V1__Result *answer_train(const Cai__V1__Task *t) {
+static Cai__V1__Result *answer_train(struct world *w, const Cai__V1__Task *t) {
     Cai__V1__Result *r = new_result(t, 0);
+    assert_int_equal(t->train->keep, w->job->keep.checkpoints);
     json_t *options = json_loads(t->train->options, 0, NULL);
     assert_non_null(options);
     bool pm = strcmp(t->train->kind, "pm") == 0;
@@ -323,7 +326,7 @@ Cai__V1__Result *world_answer(struct world *w, const Cai__V1__Task *t) {
         return answer_reward(w, t);
     default:
         assert_int_equal(t->work_case, CAI__V1__TASK__WORK_TRAIN);
-        return answer_train(t);
+        return answer_train(w, t);
     }
 }
 

@@ -18,6 +18,8 @@ struct world {
     uint64_t order;  /* seed of the shuffles */
     bool long_prompts; /* a part of all prompts does not fit */
     bool coin;       /* the overseer's choices are chance */
+    double mass;     /* probability of its two options together; 0 = 0.9 */
+    double letter;   /* how much it prefers what is shown first; 0 = 0.2 */
     size_t tasks, waits;
     char last_gate[32], last_reason[512];
     bool refuse;     /* a gate that waits is not accepted: the run ends there */

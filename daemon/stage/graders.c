@@ -1,0 +1,99 @@
+/* graders.c: which grader gives which rate, by stage and figure. */
+#include "stage/graders.h"
+
+#include "base/check.h"
+#include "base/error.h"
+#include "stage/rates.h"
+#include <stdio.h>
+#include <string.h>
+
+enum kind { HARM, PHRASES, OVERSEER, PEOPLE, KEY };
+
+static const struct {
+    const char *stage, *figure;
+    enum kind kind;
+} rates[] = {
+    {"red_team", "failure_rate", HARM},
+    {"label", "gate_accuracy", KEY},
+    {"prefer", "pm_accuracy", OVERSEER},
+    {"prefer", "pm_human_accuracy", PEOPLE},
+    {"evaluate", "harmful_rate", HARM},
+    {"evaluate", "harmful_rate_helpful", HARM},
+    {"evaluate", "refusal_rate", PHRASES},
+    {"evaluate", "refusal_rate_helpful", PHRASES},
+    {"evaluate", "refusal_rate_lookalike", PHRASES},
+    {"evaluate", "evasion_rate_helpful", PHRASES},
+    {"evaluate", "evasion_rate_lookalike", PHRASES},
+    {"evaluate", "win_rate", OVERSEER},
+};
+
+/* The classifier's own figures, from the stage that trained it. */
+struct search {
+    uint32_t round;
+    char stage[32];
+    double accuracy, n;
+};
+
+static int find_model(void *context, const struct store_model *m) {
+    struct search *s = context;
+    if (strcmp(m->kind, "classifier") != 0)
+        return 0;
+    s->round = m->round;
+    snprintf(s->stage, sizeof s->stage, "%s", m->stage);
+    return 1;
+}
+
+static int find_figures(void *context, const struct store_metric *m) {
+    struct search *s = context;
+    if (m->round != s->round || strcmp(m->stage, s->stage) != 0)
+        return 0;
+    if (strcmp(m->name, "accuracy") == 0)
+        s->accuracy = m->value;
+    if (strcmp(m->name, "held_out") == 0)
+        s->n = m->value;
+    return 0;
+}
+
+int graders_load(struct store *s, int64_t job, struct graders *ret) {
+    struct search found = {0};
+    double low, high;
+    int64_t rows;
+    *ret = (struct graders){0};
+    CAI_TRY(store_examples_count(s, job, 0, "data", "classifier", &rows));
+    ret->classifier = rows > 0;
+    int rc = store_models_each(s, job, find_model, &found);
+    if (rc > 0)
+        rc = store_metrics_each(s, job, find_figures, &found);
+    if (rc < 0 || found.n <= 0)
+        return rc < 0 ? rc : 0;
+    rates_wilson((uint64_t)(found.accuracy * found.n + 0.5), (uint64_t)found.n, 0.95, &low, &high);
+    ret->better = low > 0.5;
+    snprintf(ret->check, sizeof ret->check, "right on %.1f %% of %.0f held-out rows of "
+             "data.classifier%s", 100 * found.accuracy, found.n,
+             ret->better ? "" : ", which may be chance");
+    return 0;
+}
+
+static struct grader by_kind(const struct graders *g, enum kind kind) {
+    switch (kind) {
+    case HARM:
+        if (g->classifier)
+            return (struct grader){"classifier", g->check, g->better};
+        return (struct grader){"overseer", "", false};
+    case PHRASES: return (struct grader){"phrases", "", false};
+    case OVERSEER: return (struct grader){"overseer", "", false};
+    case PEOPLE: return (struct grader){"people", "their own choices", true};
+    case KEY: break;
+    }
+    return (struct grader){"known answers", "pairs whose better reply is known beforehand", true};
+}
+
+bool graders_of(const struct graders *g, const char *stage, const char *figure,
+                struct grader *ret) {
+    for (size_t i = 0; i < CAI_COUNT(rates); i++)
+        if (strcmp(rates[i].stage, stage) == 0 && strcmp(rates[i].figure, figure) == 0) {
+            *ret = by_kind(g, rates[i].kind);
+            return true;
+        }
+    return false;
+}

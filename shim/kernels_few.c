@@ -1,0 +1,78 @@
+/* kernels_few.c: the product of few rows with a weight matrix as it lies, the work of
+ * generation. Weights are read once, in their own order, as the tile's rows; the rows of x
+ * are its lanes, and only they are packed. So nothing of the weights is ever copied, and an
+ * element's sum is the one of kernels_gemm.c. Not for many rows, whose packed copy would
+ * leave the cache. */
+#include "shim/kernels_tile.h"
+
+typedef void few_function(int64_t k, const float *w, int64_t stride, const float *x, float *sums,
+                          bool accumulate);
+
+#define FEW(rows)                                                                                  \
+    static void few_##rows(int64_t k, const float *w, int64_t stride, const float *x, float *sums, \
+                           bool accumulate) {                                                      \
+        tile(rows, NV, false, true, k, w, stride, x, 0, NR, sums, NR, NR, accumulate);             \
+    }                                                                                              \
+    static void few_##rows##_half(int64_t k, const float *w, int64_t stride, const float *x,       \
+                                  float *sums, bool accumulate) {                                  \
+        tile(rows, NV / 2, false, true, k, w, stride, x, 0, NR, sums, NR, NR, accumulate);               \
+    }
+
+FEW(1)
+FEW(2)
+FEW(4)
+#if defined(__AVX512F__)
+FEW(8)
+FEW(12)
+static const int heights[] = {12, 8, 4, 2, 1};
+static few_function *const functions[][2] = {{few_12, few_12_half},
+                                             {few_8, few_8_half},
+                                             {few_4, few_4_half},
+                                             {few_2, few_2_half},
+                                             {few_1, few_1_half}};
+#elif defined(__AVX2__)
+FEW(6)
+static const int heights[] = {6, 4, 2, 1};
+static few_function *const functions[][2] = {{few_6, few_6_half},
+                                             {few_4, few_4_half},
+                                             {few_2, few_2_half},
+                                             {few_1, few_1_half}};
+#else
+static const int heights[] = {4, 2, 1};
+static few_function *const functions[][2] = {
+    {few_4, few_4_half}, {few_2, few_2_half}, {few_1, few_1_half}};
+#endif
+
+/* y[lane, row] = sums[row, lane] for `rows` and `lanes`. */
+static void turn(const float *sums, int64_t rows, int64_t lanes, float *y, int64_t ldy) {
+    int64_t r = 0;
+    for (; r + 4 <= rows; r += 4) {
+        int64_t i = 0;
+        for (; i + 4 <= lanes; i += 4)
+            transpose_4x4(sums + r * NR + i, NR, y + i * ldy + r, ldy);
+        for (; i < lanes; i++)
+            for (int64_t q = 0; q < 4; q++)
+                y[i * ldy + r + q] = sums[(r + q) * NR + i];
+    }
+    for (; r < rows; r++)
+        for (int64_t i = 0; i < lanes; i++)
+            y[i * ldy + r] = sums[r * NR + i];
+}
+
+void KERNEL(kernel_few)(int64_t m, int64_t n, int64_t k, const float *x, const float *w, float *y,
+                        int64_t ldy) {
+    float sums[ROWS * NR] __attribute__((aligned(64)));
+    int kind = 0;
+    for (int64_t o = 0; o < n; o += heights[kind]) {
+        while (heights[kind] > n - o)
+            kind++;
+        for (int64_t i = 0; i < m; i += NR) {
+            int64_t lanes = m - i < NR ? m - i : NR;
+            few_function *f = functions[kind][lanes <= W];
+            for (int64_t p = 0; p < k; p += KERNEL_KC)
+                f(k - p < KERNEL_KC ? k - p : KERNEL_KC, w + o * k + p, k, x + i * k + p * NR, sums,
+                  p > 0);
+            turn(sums, heights[kind], lanes, y + i * ldy + o, ldy);
+        }
+    }
+}

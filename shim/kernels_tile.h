@@ -1,0 +1,77 @@
+/* kernels_tile.h: one register tile of a matrix product, and the small transposition that
+ * packing and unpacking share. Only for the kernels' own sources. */
+#ifndef CAI_SHIM_KERNELS_TILE_H
+#define CAI_SHIM_KERNELS_TILE_H
+
+#include "shim/kernels_vec.h"
+
+/* A row or two alone would leave the multipliers waiting for their own sums, so they take
+ * more columns at a time. */
+enum { WIDE = 4 /* slivers */ };
+
+/* acc[rows][vectors] += A · B over k sums. `rows`, `vectors` and `unit_row` are constants
+ * where this is inlined; unit_row: A's rows are neighbours (rs = 1), else its columns are.
+ * B's slivers of NR columns are `sliver` apart. */
+INLINE void tile_sums(const int rows, const int vectors, const bool unit_row, int64_t k,
+                      const float *a, int64_t stride, const float *b, int64_t sliver, int64_t ldb,
+                      vf acc[ROWS][WIDE * NV]) {
+    for (int64_t p = 0; p < k; p++) {
+        vf bv[WIDE * NV];
+        UNROLL for (int v = 0; v < vectors; v++)
+            bv[v] = load(b + v / NV * sliver + v % NV * W);
+        UNROLL for (int r = 0; r < rows; r++) {
+            vf x = splat(unit_row ? a[p * stride + r] : a[r * stride + p]);
+            UNROLL for (int v = 0; v < vectors; v++)
+                acc[r][v] += x * bv[v];
+        }
+        b += ldb;
+    }
+}
+
+/* c[rows, cols ≤ vectors · W] (+)= A · B over k ≤ KERNEL_KC sums. `ahead`: A is read once, from
+ * far away, and the tile after this one begins `rows` rows below. */
+INLINE void tile(const int rows, const int vectors, const bool unit_row, const bool ahead,
+                 int64_t k, const float *a, int64_t stride, const float *b, int64_t sliver,
+                 int64_t ldb, float *c, int64_t ldc, int64_t cols, bool accumulate) {
+    enum { LINE = 16 /* floats */ };
+    vf acc[ROWS][WIDE * NV];
+    UNROLL for (int r = 0; r < rows; r++)
+        UNROLL for (int v = 0; v < vectors; v++)
+            acc[r][v] = (vf){0};
+    for (int64_t p = 0; ahead && p < k; p += LINE) {
+        UNROLL for (int r = 0; r < rows; r++)
+            __builtin_prefetch(a + (rows + r) * stride + p);
+        tile_sums(rows, vectors, unit_row, k - p < LINE ? k - p : LINE, a + p, stride, b + p * ldb,
+                  sliver, ldb, acc);
+    }
+    if (!ahead)
+        tile_sums(rows, vectors, unit_row, k, a, stride, b, sliver, ldb, acc);
+    UNROLL for (int r = 0; r < rows; r++) {
+        float *to = c + r * ldc;
+        UNROLL for (int v = 0; v < vectors; v++) {
+            int64_t left = cols - v * W;
+            if (left >= W)
+                store(to + v * W, accumulate ? load(to + v * W) + acc[r][v] : acc[r][v]);
+            else if (left > 0)
+                store_part(to + v * W,
+                           accumulate ? load_part(to + v * W, left) + acc[r][v] : acc[r][v], left);
+        }
+    }
+}
+
+typedef float v4 __attribute__((vector_size(16)));
+typedef float v4u __attribute__((vector_size(16), aligned(4), may_alias));
+
+/* Four rows become four columns: to[k · to_stride + j] = from[j · stride + k]. */
+INLINE void transpose_4x4(const float *from, int64_t stride, float *to, int64_t to_stride) {
+    v4 a = *(const v4u *)from, b = *(const v4u *)(from + stride),
+       c = *(const v4u *)(from + 2 * stride), d = *(const v4u *)(from + 3 * stride);
+    v4 ab0 = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab1 = __builtin_shufflevector(a, b, 2, 6, 3, 7),
+       cd0 = __builtin_shufflevector(c, d, 0, 4, 1, 5), cd1 = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+    *(v4u *)to = __builtin_shufflevector(ab0, cd0, 0, 1, 4, 5);
+    *(v4u *)(to + to_stride) = __builtin_shufflevector(ab0, cd0, 2, 3, 6, 7);
+    *(v4u *)(to + 2 * to_stride) = __builtin_shufflevector(ab1, cd1, 0, 1, 4, 5);
+    *(v4u *)(to + 3 * to_stride) = __builtin_shufflevector(ab1, cd1, 2, 3, 6, 7);
+}
+
+#endif
