@@ -339,7 +339,7 @@ static void tokenizers(void **state) {
         {BPE(AB, "[\"b a\"]", ""), "must be in model.vocab"},
         {BPE(AB, "[\" ab\"]", ""), "must be in model.vocab"},
         {BPE(AB, "[]", ",\"pre_tokenizer\":{\"type\":\"Metaspace\"}"),
-         "\"Metaspace\" is not supported"},
+         "\"replacement\" must be a string"},
         {BPE(AB, "[]", ",\"pre_tokenizer\":{}"), "\"type\" must be a string"},
         {BPE(AB, "[]", ",\"pre_tokenizer\":[]"), "must be an object or null"},
         {BPE(AB, "[]",
