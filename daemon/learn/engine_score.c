@@ -28,8 +28,7 @@ static int add_logprobs(struct scoring *sc, ct_scope *s, ct_tensor *hidden, cons
                             (long long)targets[i], (long long)sc->e->m->config.vocab_size);
     CAI_AUTO(mem) float *out = cai_alloc((size_t)n * sizeof(*out));
     ct_tensor *h = ct_index_select(s, hidden, 0, ct_from_i64(s, rows, n)); /* [n, D] */
-    ct_tensor *lp = ct_linear_logprob(s, h, sc->e->m->lm_head, ct_from_i64(s, targets, n), 1.0,
-                                      NULL, NULL); /* [n] */
+    ct_tensor *lp = head_logprob(s, sc->e->m, h, ct_from_i64(s, targets, n), 1.0, NULL); /* [n] */
     CAI_TRY(ct_scope_status(s));
     CAI_TRY(ct_read_f32(lp, out, n));
     for (int64_t i = 0; i < n; i++)

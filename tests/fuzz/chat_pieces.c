@@ -58,7 +58,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     char *wrapped = expand(len[1] ? part[1] : part[0], len[1] ? len[1] : len[0], true);
     char *content = expand(part[2], len[2], false);
     struct hf_pieces p;
-    if (hf_pieces_build("fuzz", n, plain, wrapped, &p) == 0) {
+    if (hf_pieces_build("fuzz", n, NULL, plain, wrapped, &p) == 0) {
         try_pieces(&p, plain, content);
         hf_pieces_free(&p);
     }
