@@ -142,7 +142,8 @@ def config(folder, text):
 
 def test_a_late_rank_is_named():
     with tempfile.TemporaryDirectory() as d:
-        with Caid(PROGRAMS, env={"TOY_LATE": "1 9 4000"}, arguments=config(d, "late_s: 1\n")) as caid:
+        with Caid(PROGRAMS, env={"TOY_LATE": "1 9 5000", "TOY_MEET_MS": "30000"},
+                  arguments=config(d, "late_s: 1\n")) as caid:
             job = caid.submit(rounds=1)
             p = caid.until(lambda: (lambda p: p if "is behind" in p["reason"] else None)(
                 caid.ask("progress", id=job)), 20, "the reason is shown")

@@ -136,6 +136,7 @@ static int run_workers(const struct args *a) {
                                             {"STATE", "state", CELL_TEXT},
                                             {"JOB", "job", CELL_NUMBER},
                                             {"STAGE", "stage", CELL_TEXT},
+                                            {"RANK", "rank", CELL_NUMBER},
                                             {"HEARTBEAT", "heartbeat_s", CELL_SECONDS},
                                             {"CLASS", "numeric_class", CELL_TEXT},
                                             {"VERSION", "version", CELL_TEXT},
