@@ -57,8 +57,10 @@ int model_clone(const struct model *m, struct model **ret)
     struct model *c;
     CAI_TRY(m->base ? model_adapt(m->base, &m->adapter, (struct cai_key){0}, &c)
                     : model_alloc(&m->config, m->head, m->dir, &c));
-    if (m->base && m->dir)
+    if (m->base && m->dir) {
+        free(c->dir);
         c->dir = cai_strdup(m->dir);
+    }
     int rc = model_copy_weights(c, m);
     if (rc < 0) {
         model_free(c);

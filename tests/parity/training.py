@@ -13,7 +13,7 @@ import time
 import peft
 import torch
 import transformers
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from common import fresh, probe, random_ids
 from families import KINDS, classes, write_family
@@ -176,6 +176,36 @@ def scores(kind):
     return apart
 
 
+def unset_heads():
+    """A head that is missing or all zero is refused, of a whole model and of an adapter."""
+    with fresh() as folder:
+        write_family(folder, "llama", head=transformers.LlamaForSequenceClassification, num_labels=1)
+        tensors = load_file(folder + "/model.safetensors")
+        head = tensors.pop("score.weight")
+        save_file(tensors, folder + "/model.safetensors", {"format": "pt"})
+        assert "score.weight is missing" in probe("score", folder, [], expect=3)
+        tensors["score.weight"] = torch.zeros_like(head)
+        save_file(tensors, folder + "/model.safetensors", {"format": "pt"})
+        assert "never set" in probe("score", folder, [], expect=3)
+    with fresh() as folder:
+        write_family(folder, "llama")
+        rows = [random_ids(random.Random(2), 9)]
+        model_probe = Model()
+        model_probe.ask(op="adapt", model=folder, rank=2, alpha=2.0, rslora=False, scalar=True,
+                        targets=["v_proj"], rows=rows, steps=1, rate=1e-3, to=folder + "/pm")
+        model_probe.close()
+        config = peft.PeftConfig.from_pretrained(folder + "/pm")
+        assert config.task_type == "SEQ_CLS" and config.modules_to_save == ["score"]
+        base = transformers.AutoModelForSequenceClassification.from_pretrained(
+            folder, num_labels=1, pad_token_id=2)
+        model = peft.PeftModel.from_pretrained(base, folder + "/pm").eval()
+        with torch.no_grad():
+            want = model(torch.tensor(rows)).logits.item()
+        got = probe("score", folder + "/pm", [{"ids": rows[0]}])[0]["score"]
+        assert abs(got - want) < 1e-5, (got, want)
+    print("heads: missing and unset ones refused; an adapter's own head as in PEFT")
+
+
 def main():
     parts = ("gradients", "adapters", "scores")
     which = [a for a in sys.argv[1:] if a in parts] or parts
@@ -191,6 +221,8 @@ def main():
     for kind in sample if "scores" in which else ():
         if kind != "olmo2":  # transformers has no such class
             print(f"{kind}: scores within {scores(kind):.1e}")
+    if "scores" in which and not kinds:
+        unset_heads()
     model_probe.close()
     print(f"{time.time() - began:.1f} s")
 
