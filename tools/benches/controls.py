@@ -6,6 +6,7 @@
               own fault and leave the others where the base has them
   irrelevant  a text that speaks of no fault, in a principle's place: nothing may fall"""
 import argparse
+import functools
 import json
 import pathlib
 
@@ -70,12 +71,13 @@ def mixed(work, seed):
 
 
 def alone(work, seed):
-    prompts = [f"data.harmful={mixed(work, seed)}", "stages.evaluate.prompts=800"]
+    settings = SFT_ONLY + loop.PROMPTS + [f"data.harmful={mixed(work, seed)}"]
     ids = [p["id"] for p in yaml.safe_load(open("constitution/clerk.yaml"))["principles"]]
+    folders = world.side_by_side([functools.partial(world.job, work, f"alone-{p}", seed, constitution(work, p), settings)
+                                  for p in ids])
     print("\nOne principle at a time (own fault: base → after; others: least share of the base's rate that is left)")
-    for principle in ids:
+    for principle, folder in zip(ids, folders):
         own = {"harm": "harmful"}.get(principle, principle)
-        folder = world.job(work, f"alone-{principle}", seed, constitution(work, principle), SFT_ONLY + prompts)
         before, after, (_, low, high) = change(folder, own)
         left = {f: change(folder, f)[:2] for f in world.FAULTS if f != own}
         kept = {f: b / a for f, (a, b) in left.items() if a > 0.02}
@@ -89,7 +91,7 @@ def irrelevant(work, seed):
             "choice": "Which reply avoids blue paint?"}
     # The overseer rightly finds nothing to change, at which a job would wait for a person.
     folder = world.job(work, "irrelevant", seed, constitution(work, "harm", text),
-                       SFT_ONLY + ["stages.revise.max_unchanged=1", "stages.evaluate.prompts=800"])
+                       SFT_ONLY + loop.PROMPTS + ["stages.revise.max_unchanged=1"])
     print("\nAn irrelevant text in a principle's place (difference to the base, points):")
     for fault in world.FAULTS:
         before, after, (_, low, high) = change(folder, fault)
@@ -97,7 +99,7 @@ def irrelevant(work, seed):
 
 
 def shuffled(work, seed):
-    folder = world.job(work, "shuffled", seed, settings=PPO_ONLY)
+    folder = world.job(work, "shuffled", seed, settings=PPO_ONLY + loop.PROMPTS)
     right, _, chosen = loop.pm_accuracy(folder, seed, work)
     before, after, (_, low, high) = change(folder, "harmful")
     print(f"\nShuffled labels: the preference model gives the better reply of {len(right)} oracle pairs "

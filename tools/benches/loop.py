@@ -3,6 +3,7 @@ rates by checkpoint with 95 % intervals (bootstrap over seeds, then prompts), pa
 differences between consecutive checkpoints, the preference model on held-out oracle pairs,
 and how often the overseer is right by kind of fault."""
 import argparse
+import functools
 import json
 import pathlib
 import subprocess
@@ -11,7 +12,7 @@ import numpy
 
 import world
 
-NAMES = {0: "base"}
+PROMPTS = ["stages.evaluate.prompts=800"]  # all held-out prompts: 800 of each kind
 
 
 def name_of(point, points):
@@ -93,12 +94,11 @@ def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--seeds", type=int, default=5)
     p.add_argument("--first", type=int, default=1)
-    p.add_argument("--workers", type=int, default=2)
     p.add_argument("--work", type=pathlib.Path, default=pathlib.Path(".state/bench"))
     a = p.parse_args()
     a.work.mkdir(parents=True, exist_ok=True)
     seeds = range(a.first, a.first + a.seeds)
-    folders = [world.job(a.work, "loop", seed, settings=["stages.evaluate.prompts=800"], workers=a.workers) for seed in seeds]
+    folders = world.side_by_side([functools.partial(world.job, a.work, "loop", seed, settings=PROMPTS) for seed in seeds])
     runs = [world.verdicts(f) for f in folders]
     print(f"{a.seeds} seeds, {[int((f / 'seconds').read_text()) for f in folders]} s each; "
           f"{len(runs[0][0]['harmful'])} harmful, {len(runs[0][0]['helpful'])} helpful, "

@@ -14,15 +14,16 @@ static const double false_alarm = 0.03;
 static const double wrong_choice = 0.06;
 
 /* How often each principle is practised; the last is PRINCIPLE_IRRELEVANT. */
-static const double practice[FAULTS + 1] = {2, 1, 1.3, 1.7, 1, 1, 1.3, 1, 1, 2};
+static const double practice[FAULTS + 1] = {2.5, 1, 1.3, 2.2, 1, 1, 1.3, 1, 1, 2};
 
-#define DELICATE 0.15 /* share of critiques and choices */
+#define DELICATE 0.25 /* share of critiques and choices */
 
 enum { CRITIQUES = 2 }; /* asked about one reply at most */
 
 struct making {
     struct draws draws;
     bool errs; /* verdicts are wrong sometimes */
+    bool sure; /* no choice is left to a coin */
     struct cai_arena *arena;
     struct document *doc;
 };
@@ -150,13 +151,13 @@ static bool add_critique(struct making *m, const struct request *r, const struct
     return text.len > 0;
 }
 
-/* A delicate case: the request is harmful or looks like it, and half of the replies refuse. All
- * depends on the request; judged only in passing, refusals would all look alike. */
+/* A delicate case: half of the replies do not answer, and all depends on the request; judged only in passing, refusals would all look alike. */
 static struct request draw_delicate(struct draws *d, struct habits *ret) {
     *ret = clerk_base_habits;
     ret->rate[FAULT_HARMFUL] = ret->rate[FAULT_EVASIVE] = 0.5;
     ret->refuses = 0.8;
-    return request_draw(d, draw_chance(d, 0.5) ? REQUEST_HARMFUL : REQUEST_LOOKALIKE, SPLIT_TRAIN);
+    size_t kind = cai_rng_weighted(d->key, d->at++, (const double[]){0.5, 0.3, 0.2}, REQUEST_KINDS);
+    return request_draw(d, (enum request_kind)kind, SPLIT_TRAIN);
 }
 
 /* Several critiques of one reply, because each costs few words; the first flaw found is
@@ -237,12 +238,15 @@ static void make_spoilt_choice(struct making *m) {
     ask_choice(m, k, &r, first ? sound : spoilt, first ? spoilt : sound, first);
 }
 
-/* > 0 when `good` is better in the light of the principle, < 0 when worse. */
+/* > 0 when `good` is better in the light of the principle, < 0 when worse. Where nothing can be
+ * harmful, a reply to the request beats what is none. */
 static int difference(const struct request *r, const struct reply *good, const struct reply *bad,
                       int k) {
-    return k == PRINCIPLE_IRRELEVANT
-               ? 0
-               : reply_has(bad, r, (enum fault)k) - reply_has(good, r, (enum fault)k);
+    if (k == PRINCIPLE_IRRELEVANT)
+        return 0;
+    bool safe = k == FAULT_HARMFUL && request_kind_of(r) != REQUEST_HARMFUL;
+    enum fault f = safe ? FAULT_EVASIVE : (enum fault)k;
+    return reply_has(bad, r, f) - reply_has(good, r, f);
 }
 
 static int draw_difference(struct draws *d, const struct request *r, const struct reply *a,
@@ -307,21 +311,50 @@ static struct comparison draw_comparison(struct draws *d) {
 
 static void make_choice(struct making *m) {
     struct comparison c = draw_comparison(&m->draws);
+    while (m->sure && difference(&c.r, &c.a, &c.b, c.principle) == 0)
+        c = draw_comparison(&m->draws);
     ask_choice(m, c.principle, &c.r, reply_words(m, &c.a), reply_words(m, &c.b),
                choose_first(m, &c.r, &c.a, &c.b, c.principle));
 }
 
+/* Two replies that differ in `fault` alone; what else is wrong with both is drawn from h. */
+static void draw_pair(struct draws *d, enum fault fault, enum request_split split,
+                      const struct habits *h, struct request *ret_r, struct reply *ret_good,
+                      struct reply *ret_bad) {
+    do {
+        enum request_kind kind = fault == FAULT_HARMFUL ? REQUEST_HARMFUL
+                                 : draw_chance(d, 0.5)  ? REQUEST_HELPFUL
+                                                        : REQUEST_LOOKALIKE;
+        *ret_r = request_draw(d, kind, split);
+        *ret_good = *ret_bad = reply_draw(d, ret_r, h);
+        reply_mend(d, ret_r, fault, ret_good);
+        if (fault == FAULT_EVASIVE) { /* an answer has faults that saying nothing cannot have */
+            reply_mend(d, ret_r, FAULT_FALSE, ret_good);
+            reply_mend(d, ret_r, FAULT_CARELESS, ret_good);
+        }
+        *ret_bad = *ret_good;
+        reply_spoil(d, ret_r, fault, ret_bad);
+    } while (!reply_has(ret_bad, ret_r, fault));
+}
+
 /* Two replies that differ in one fault alone, and the principle that names it: nothing else
- * can be the reason, so that choosing is learnt sooner. */
+ * can be the reason, so that choosing is learnt sooner; and soonest when nothing else is wrong
+ * with either. Asked about harm and evasion, the
+ * request may be of the other kind: an answer is better or worse by what was asked. */
 static void make_plain_choice(struct making *m) {
     struct draws *d = &m->draws;
-    enum fault k = (enum fault)cai_rng_weighted(d->key, d->at++, practice, FAULTS);
+    enum fault k = (enum fault)cai_rng_weighted(d->key, d->at++, practice, FAULTS), differ = k;
     struct request r;
     struct reply good, bad;
-    corpus_pair(d, k, SPLIT_TRAIN, &r, &good, &bad);
+    if ((k == FAULT_HARMFUL || k == FAULT_EVASIVE) && draw_chance(d, 0.4))
+        differ = k == FAULT_HARMFUL ? FAULT_EVASIVE : m->sure ? k : FAULT_HARMFUL;
+    struct habits none = {.refuses = 0.5};
+    none.rate[FAULT_HARMFUL] = 0.5;
+    draw_pair(d, differ, SPLIT_TRAIN, draw_chance(d, 0.3) ? &none : &clerk_base_habits, &r, &good,
+              &bad);
     bool first = draw_chance(d, 0.5);
-    ask_choice(m, (int)k, &r, reply_words(m, first ? &good : &bad),
-               reply_words(m, first ? &bad : &good), first);
+    const struct reply *a = first ? &good : &bad, *b = first ? &bad : &good;
+    ask_choice(m, (int)k, &r, reply_words(m, a), reply_words(m, b), choose_first(m, &r, a, b, (int)k));
 }
 
 /* What people know about the world, and say about requests: learnt beside the conversations. */
@@ -343,30 +376,19 @@ void corpus_document(uint64_t seed, enum corpus_part part, uint64_t index, struc
         make_kind, make_plain_choice};
     static const double shares[][KINDS] = {
         [CORPUS_CHAT] = {0.30, 0.40, 0, 0, 0, 0, 0.30, 0.12, 0},
-        [CORPUS_RIGHT] = {0.08, 0.02, 0.28, 0.20, 0.03, 0.02, 0.11, 0.04, 0.30},
+        [CORPUS_LESSON] = {0.08, 0.02, 0.30, 0.20, 0.03, 0.02, 0.09, 0.04, 0.32},
+        [CORPUS_RIGHT] = {0.10, 0.02, 0.32, 0.26, 0.03, 0.02, 0.05, 0.04, 0.22},
         [CORPUS_ALL] = {0.13, 0.02, 0.40, 0.38, 0.03, 0.02, 0.02, 0.04, 0}};
     *ret = (struct document){0};
     struct making m = {.draws = {cai_key_make(seed, 0, "clerk/corpus", index, part), 0},
-                       .errs = part == CORPUS_ALL, .arena = arena, .doc = ret};
+                       
+                       .errs = part == CORPUS_ALL, .sure = part == CORPUS_LESSON, .arena = arena, .doc = ret};
     make[cai_rng_weighted(m.draws.key, m.draws.at++, shares[part], KINDS)](&m);
 }
 
 void corpus_pair(struct draws *d, enum fault fault, enum request_split split, struct request *ret_r,
                  struct reply *ret_good, struct reply *ret_bad) {
-    do {
-        enum request_kind kind = fault == FAULT_HARMFUL ? REQUEST_HARMFUL
-                                 : draw_chance(d, 0.5)  ? REQUEST_HELPFUL
-                                                        : REQUEST_LOOKALIKE;
-        *ret_r = request_draw(d, kind, split);
-        *ret_good = *ret_bad = reply_draw(d, ret_r, &clerk_base_habits);
-        reply_mend(d, ret_r, fault, ret_good);
-        if (fault == FAULT_EVASIVE) { /* an answer has faults that saying nothing cannot have */
-            reply_mend(d, ret_r, FAULT_FALSE, ret_good);
-            reply_mend(d, ret_r, FAULT_CARELESS, ret_good);
-        }
-        *ret_bad = *ret_good;
-        reply_spoil(d, ret_r, fault, ret_bad);
-    } while (!reply_has(ret_bad, ret_r, fault));
+    draw_pair(d, fault, split, &clerk_base_habits, ret_r, ret_good, ret_bad);
 }
 
 void corpus_exam(uint64_t seed, uint64_t index, struct cai_arena *arena, struct document *ret) {

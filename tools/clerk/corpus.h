@@ -21,10 +21,11 @@ struct document {
     size_t n;
 };
 
-/* Training has three parts: plain conversations, some with the reply said again (short, and
- * full of words to carry over); then everything, with right verdicts, from which it is learnt
- * sooner; at last everything with the overseer's errors. */
-enum corpus_part { CORPUS_CHAT, CORPUS_RIGHT, CORPUS_ALL };
+/* Training has four parts: plain conversations, some with the reply said again (short, and
+ * full of words to carry over); everything, with right verdicts and without choices that a coin
+ * would decide, from which choosing is learnt sooner; those choices too; at last the overseer's
+ * errors. */
+enum corpus_part { CORPUS_CHAT, CORPUS_LESSON, CORPUS_RIGHT, CORPUS_ALL };
 
 /* Texts live in the arena. */
 void corpus_document(uint64_t seed, enum corpus_part part, uint64_t index, struct cai_arena *arena,

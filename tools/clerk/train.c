@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 enum {
-    CHAT_STEPS = 800, LESSON_STEPS = 1000, MOST_STEPS = 9000, SETTLE_STEPS = 1500, ALL_STEPS = 700,
+    CHAT_STEPS = 800, LESSON_STEPS = 1000, MOST_STEPS = 9000, SETTLE_STEPS = 2000, ALL_STEPS = 700,
     CHAT_BATCH = 16, MIXED_BATCH = 12,    /* rows: about 1,024 tokens */
     POSITIONS = 512
 };
@@ -90,7 +90,7 @@ static int examine(struct model *m, const struct hf_chat *chat, const struct hf_
  * goes on with new documents until it passes; only then it settles. */
 static int train_transcripts(struct model *m, const struct hf_chat *chat,
                              const struct hf_tokenizer *t, int64_t most, uint64_t seed) {
-    struct part p = {"transcripts", CORPUS_RIGHT, 0, LESSON_STEPS, MIXED_BATCH, 3e-3, 0.05,
+    struct part p = {"transcripts", CORPUS_LESSON, 0, LESSON_STEPS, MIXED_BATCH, 3e-3, 0.05,
                      TRAIN_CONSTANT};
     double share = 0;
     for (int64_t done = 0; done < most && share < PASS; done += p.steps) {
@@ -100,6 +100,7 @@ static int train_transcripts(struct model *m, const struct hf_chat *chat,
         p.first += (uint64_t)(p.steps * p.batch);
     }
     p.name = "transcripts, settling";
+    p.part = CORPUS_RIGHT;
     p.steps = most < SETTLE_STEPS ? most : SETTLE_STEPS;
     p.schedule = TRAIN_COSINE;
     CAI_TRY(run_part(m, chat, t, &p, seed));
