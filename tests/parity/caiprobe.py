@@ -113,7 +113,7 @@ def generation(folder, model, ids):
 
 def refused(words, *arguments, lines=(), answers=0):
     r = subprocess.run([PROBE, *arguments], input="".join(x + "\n" for x in lines), text=True, capture_output=True,
-                       timeout=60)
+                       timeout=300)
     assert r.returncode == 3, (arguments, r.returncode, r.stderr)
     assert words in r.stderr and r.stderr.startswith("caiprobe: "), (words, r.stderr)
     assert len(r.stdout.splitlines()) == answers, r.stdout
