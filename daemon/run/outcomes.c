@@ -182,6 +182,16 @@ static void retry_later(struct run *r, struct job_run *j, const struct lease *l,
     setback_of(j, l->task)->not_before_ms = cai_now_ms() + 1000 * (int64_t)failures;
 }
 
+/* A worker that still ends something else: the task goes to another one, or comes back. */
+static void on_refusal(struct run *r, struct lease *l) {
+    struct job_run *j = job_find(r, l->job);
+    if (l->revoked || !j || (l->gang && l->gang->settled))
+        return;
+    if (l->gang)
+        gang_break(r, l->gang, "another rank's worker is busy");
+    setback_of(j, l->task)->not_before_ms = cai_now_ms() + HEARTBEAT_MS;
+}
+
 static void on_failure(struct run *r, struct lease *l, int code, const char *text) {
     struct job_run *j = job_find(r, l->job);
     if (l->revoked || !j || (l->gang && l->gang->settled))
@@ -208,7 +218,10 @@ void outcome_failed(struct run *r, struct worker *w, const Cai__V1__Failed *m) {
     struct lease *l = lease_of(r, w, m->epoch, m->lease);
     if (!l)
         return;
-    on_failure(r, l, m->code < 0 ? m->code : CAI_EINTERNAL, m->text);
+    if (m->refused)
+        on_refusal(r, l);
+    else
+        on_failure(r, l, m->code < 0 ? m->code : CAI_EINTERNAL, m->text);
     lease_end(r, l);
 }
 
