@@ -109,7 +109,7 @@ FOLDERS = [
     (with_config(intermediate_size=3), "but config.json asks for"),
     (with_config(attention_bias=True), "self_attn.q_proj.bias is missing"),
     (with_config(quantization_config={"bits": 4}), "unquantized"),
-    (with_config(auto_map={"AutoModel": "evil.Model"}), "Python"),
+    (with_config(model_type="evil", auto_map={"AutoModel": "evil.Model"}), "model_type"),
     (with_config(rope_scaling={"rope_type": "spiral", "factor": 2}), "spiral"),
     (with_config(eos_token_id=99), "eos_token_id"),
     ({**with_config(architectures=["LlamaForSequenceClassification"], num_labels=1),
