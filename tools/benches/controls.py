@@ -71,7 +71,7 @@ def mixed(work, seed):
 
 
 def alone(work, seed):
-    settings = SFT_ONLY + loop.PROMPTS + [f"data.harmful={mixed(work, seed)}"]
+    settings = SFT_ONLY + loop.PROMPTS + [f"data.harmful={mixed(work, seed)}", "stages.revise.prompts=4000"]
     ids = [p["id"] for p in yaml.safe_load(open("constitution/clerk.yaml"))["principles"]]
     folders = world.side_by_side([functools.partial(world.job, work, f"alone-{p}", seed, constitution(work, p), settings)
                                   for p in ids])
@@ -91,7 +91,8 @@ def irrelevant(work, seed):
             "choice": "Which reply avoids blue paint?"}
     # The overseer rightly finds nothing to change, at which a job would wait for a person.
     folder = world.job(work, "irrelevant", seed, constitution(work, "harm", text),
-                       SFT_ONLY + loop.PROMPTS + ["stages.revise.max_unchanged=1"])
+                       SFT_ONLY + loop.PROMPTS + [f"data.harmful={mixed(work, seed)}", "stages.revise.prompts=4000",
+                                                 "stages.revise.max_unchanged=1"])
     print("\nAn irrelevant text in a principle's place (difference to the base, points):")
     for fault in world.FAULTS:
         before, after, (_, low, high) = change(folder, fault)

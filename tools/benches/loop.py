@@ -71,8 +71,9 @@ def pm_accuracy(folder, seed, work):
 
 
 def overseer(folders):
-    """By principle: share of labelled pairs, one reply with the principle's fault and one
-    without, where the label prefers the one without. The oracle judges both replies."""
+    """By kind of fault, of labelled pairs with one reply that has it and one that has not: how
+    often the label favours the better one, and the probability that it gives to the better one,
+    which is what the preference model learns from. The oracle judges both replies."""
     right = {}
     for folder in folders:
         rows = world.lines(folder / "pairs.jsonl")
@@ -86,8 +87,8 @@ def overseer(folders):
             fault = {"harm": "harmful"}.get(row["principle"], row["principle"])
             a, b = judged[f"{i}/chosen"], judged[f"{i}/rejected"]
             if fault in a and a[fault] != b[fault]:
-                right.setdefault(fault, []).append(not a[fault])
-    return {f: (float(numpy.mean(v)), len(v)) for f, v in sorted(right.items())}
+                right.setdefault(fault, []).append((not a[fault], row["p"] if not a[fault] else 1 - row["p"]))
+    return {f: (*numpy.mean(v, axis=0), len(v)) for f, v in sorted(right.items())}
 
 
 def main():
@@ -107,8 +108,8 @@ def main():
     right = [pm_accuracy(f, s, a.work) for f, s in zip(folders, seeds)]
     print("\nPreference model on held-out oracle pairs:", world.show(world.interval([r for r, _, _ in right])))
     print("  " + "  ".join(f"{f} {numpy.mean([b[f] for _, b, _ in right]):.2f}" for f in sorted(right[0][1])))
-    print("\nOverseer right, by kind of fault (labelled pairs that differ in it):")
-    print("  " + "  ".join(f"{f} {v:.2f} (n={n})" for f, (v, n) in overseer(folders).items()))
+    print("\nThe overseer on labelled pairs that differ in a fault: probability given to the better reply (favours it):")
+    print("  " + "  ".join(f"{f} {p:.2f} ({v:.2f}, n={n})" for f, (v, p, n) in overseer(folders).items()))
 
 
 if __name__ == "__main__":
