@@ -25,7 +25,7 @@ static float softmax_row(float *s, int64_t seen, int64_t cols, float scale) {
     vf top = splat(-INFINITY), total = {0};
     for (int64_t i = 0; i < vectors; i++) {
         vi valid = lanes < (int32_t)(seen - i * W < W ? seen - i * W : W);
-        vf x = select(valid, load(s + i * W) * scale, splat(-INFINITY));
+        vf x = blend(valid, load(s + i * W) * scale, splat(-INFINITY));
         store(s + i * W, x);
         top = vmax(x, top);
     }
