@@ -132,6 +132,8 @@ enum control_exit {
     EXIT_INTERRUPTED = 130
 };
 
+enum { CONTROL_TRY_PROMPTS = 16 }; /* of one constitution.try */
+
 /* The exit code for a failure inside the daemon or a reader. */
 static inline int control_exit_of(int code) {
     switch (code) {

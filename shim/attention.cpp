@@ -9,11 +9,16 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/gt.h>
 #include <ATen/ops/le.h>
+#include <ATen/ops/matmul.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
+#include <ATen/ops/softmax.h>
+#include <ATen/ops/tanh.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <cstring>
+#include <limits>
 
 using namespace shim;
 using torch::autograd::AutogradContext;
@@ -31,10 +36,16 @@ Shape shape_of(const at::Tensor &q, const at::Tensor &k) {
     return {q.size(1), k.size(1), q.size(2)};
 }
 
+void set(kernel_attention &a, const ct_attend &how) {
+    a.scale = static_cast<float>(how.scale);
+    a.softcap = static_cast<float>(how.softcap);
+    a.window = how.window;
+}
+
 /* Sequence i, key/value head h of a pack. */
 kernel_attention part(const Shape &s, const at::Tensor &q, const at::Tensor &k,
                       const at::Tensor &v, const at::Tensor &out, const at::Tensor &lse,
-                      int64_t begin, int64_t end, int64_t h, double scale) {
+                      int64_t begin, int64_t end, int64_t h, const ct_attend &how) {
     kernel_attention a = {};
     a.rows = end - begin;
     a.d = s.d;
@@ -48,7 +59,7 @@ kernel_attention part(const Shape &s, const at::Tensor &q, const at::Tensor &k,
     a.out = floats_mut(out) + q_at;
     a.lse = floats_mut(lse) + begin * s.heads + h * a.group;
     a.lse_row = s.heads;
-    a.scale = static_cast<float>(scale);
+    set(a, how);
     return a;
 }
 
@@ -68,19 +79,21 @@ template <class F> void each(const std::vector<int64_t> &starts, int64_t heads, 
 struct Packed : torch::autograd::Function<Packed> {
     static at::Tensor forward(AutogradContext *ctx, const at::Tensor &q_in, const at::Tensor &k_in,
                               const at::Tensor &v_in, const std::vector<int64_t> &starts,
-                              double scale) {
+                              const ct_attend &how) {
         at::Tensor q = q_in.contiguous(), k = k_in.contiguous(), v = v_in.contiguous();
         Shape s = shape_of(q, k);
         at::Tensor out = at::empty_like(q), lse = at::empty({q.size(0), s.heads}, q.options());
         each(starts, s.kv_heads, [&](int64_t begin, int64_t end, int64_t h) {
-            kernel_attention a = part(s, q, k, v, out, lse, begin, end, h, scale);
+            kernel_attention a = part(s, q, k, v, out, lse, begin, end, h, how);
             a.scratch = scratch(kernels().attention_scratch(end - begin, s.d, false));
             kernels().attention(&a);
         });
         if (ctx) {
             ctx->save_for_backward({q, k, v, out, lse});
             ctx->saved_data["starts"] = starts;
-            ctx->saved_data["scale"] = scale;
+            ctx->saved_data["scale"] = how.scale;
+            ctx->saved_data["softcap"] = how.softcap;
+            ctx->saved_data["window"] = how.window;
         }
         return out;
     }
@@ -89,12 +102,13 @@ struct Packed : torch::autograd::Function<Packed> {
         variable_list t = ctx->get_saved_variables();
         const at::Tensor &q = t[0], &k = t[1], &v = t[2], g = grads[0].contiguous();
         std::vector<int64_t> starts = ctx->saved_data["starts"].toIntVector();
-        double scale = ctx->saved_data["scale"].toDouble();
+        ct_attend how = {ctx->saved_data["scale"].toDouble(),
+                         ctx->saved_data["softcap"].toDouble(), ctx->saved_data["window"].toInt()};
         Shape s = shape_of(q, k);
         at::Tensor dq = at::empty_like(q), dk = at::empty_like(k), dv = at::empty_like(v);
         each(starts, s.kv_heads, [&](int64_t begin, int64_t end, int64_t h) {
             kernel_attention_grad b = {};
-            b.f = part(s, q, k, v, t[3], t[4], begin, end, h, scale);
+            b.f = part(s, q, k, v, t[3], t[4], begin, end, h, how);
             b.f.scratch = scratch(kernels().attention_scratch(end - begin, s.d, true));
             b.d_out = floats(g) + (b.f.q - floats(q));
             b.d_q = floats_mut(dq) + (b.f.q - floats(q));
@@ -111,14 +125,32 @@ at::Tensor heads_first(const at::Tensor &x) {
     return x.transpose(0, 1).unsqueeze(0);
 }
 
+/* Rows past … past + rows of q [1, Hq, rows, D] against k, v [1, Hkv, past + rows, D]. */
+at::Tensor composite(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v, int64_t past,
+                     const ct_attend &how) {
+    int64_t rows = q.size(2);
+    at::Tensor column = at::arange(past + rows, q.options().dtype(at::kLong)).unsqueeze(0);
+    at::Tensor row = column.narrow(1, past, rows).squeeze(0).unsqueeze(1);
+    at::Tensor mask = at::le(column, row);
+    if (how.window > 0)
+        mask = mask.logical_and(at::gt(column, row - how.window));
+    if (how.softcap == 0)
+        return at::scaled_dot_product_attention(q, k, v, mask, 0.0, false, how.scale, true);
+    int64_t group = q.size(1) / k.size(1);
+    at::Tensor scores = at::matmul(q, k.repeat_interleave(group, 1).transpose(2, 3)) * how.scale;
+    scores = at::tanh(scores / how.softcap) * how.softcap;
+    scores = scores.masked_fill(mask.logical_not(), -std::numeric_limits<double>::infinity());
+    return at::matmul(at::softmax(scores, -1), v.repeat_interleave(group, 1));
+}
+
 at::Tensor packed_composite(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v,
-                            const int64_t *starts, int64_t n, double scale) {
+                            const int64_t *starts, int64_t n, const ct_attend &how) {
     std::vector<at::Tensor> parts;
     for (int64_t i = 0; i < n; i++) {
         int64_t at = starts[i], len = starts[i + 1] - at;
-        at::Tensor o = at::scaled_dot_product_attention(
-            heads_first(q.narrow(0, at, len)), heads_first(k.narrow(0, at, len)),
-            heads_first(v.narrow(0, at, len)), {}, 0.0, true, scale, true);
+        at::Tensor o = composite(heads_first(q.narrow(0, at, len)),
+                                 heads_first(k.narrow(0, at, len)),
+                                 heads_first(v.narrow(0, at, len)), 0, how);
         parts.push_back(o.squeeze(0).transpose(0, 1));
     }
     return at::cat(parts, 0);
@@ -150,7 +182,7 @@ bool keeps_packed(const at::Tensor &cache) {
 struct Continuation {
     const int64_t *slots, *past, *starts;
     int64_t n;
-    double scale;
+    ct_attend how;
 };
 
 void check_cache(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v,
@@ -200,7 +232,7 @@ at::Tensor cached_kernel(const at::Tensor &q_in, const at::Tensor &k, const at::
             a.out = floats_mut(out) + c.starts[i] * a.out_row + at;
             a.k = floats(k) + slab;
             a.v = floats(v) + slab;
-            a.scale = static_cast<float>(c.scale);
+            set(a, c.how);
             a.scratch = scratch(kernels().attention_scratch(a.past + a.rows, d, false));
             if (a.rows > 0)
                 kernels().attention(&a);
@@ -220,11 +252,7 @@ at::Tensor cached_composite(const at::Tensor &q, const at::Tensor &k_cache,
         int64_t rows = c.starts[i + 1] - c.starts[i], past = c.past[i];
         at::Tensor k = k_cache.select(0, c.slots[i]).narrow(1, 0, past + rows).unsqueeze(0);
         at::Tensor v = v_cache.select(0, c.slots[i]).narrow(1, 0, past + rows).unsqueeze(0);
-        at::Tensor column = at::arange(past + rows, q.options().dtype(at::kLong));
-        at::Tensor mask = at::le(column.unsqueeze(0), column.narrow(0, past, rows).unsqueeze(1));
-        parts.push_back(at::scaled_dot_product_attention(
-                            heads_first(q.narrow(0, c.starts[i], rows)), k, v, mask, 0.0, false,
-                            c.scale, true)
+        parts.push_back(composite(heads_first(q.narrow(0, c.starts[i], rows)), k, v, past, c.how)
                             .squeeze(0)
                             .transpose(0, 1));
     }
@@ -246,7 +274,7 @@ at::Tensor cached(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v,
 /* ---- the C face ------------------------------------------------------------------------------- */
 
 ct_tensor *ct_attention_packed(ct_scope *s, ct_tensor *q, ct_tensor *k, ct_tensor *v,
-                               const int64_t *starts, int64_t n, double scale) {
+                               const int64_t *starts, int64_t n, struct ct_attend how) {
     if (!ready(s, "ct_attention_packed", q, k, v))
         return nullptr;
     return op(s, "ct_attention_packed", [&] {
@@ -256,16 +284,16 @@ ct_tensor *ct_attention_packed(ct_scope *s, ct_tensor *q, ct_tensor *k, ct_tenso
         check_heads(q->t, k->t.size(1), k->t.size(2));
         check_pack(q->t, starts, n);
         if (!takes(q->t) || !takes(k->t) || !takes(v->t))
-            return packed_composite(q->t, k->t, v->t, starts, n, scale);
+            return packed_composite(q->t, k->t, v->t, starts, n, how);
         std::vector<int64_t> list(starts, starts + n + 1);
-        return s->grad ? Packed::apply(q->t, k->t, v->t, list, scale)
-                       : Packed::forward(nullptr, q->t, k->t, v->t, list, scale);
+        return s->grad ? Packed::apply(q->t, k->t, v->t, list, how)
+                       : Packed::forward(nullptr, q->t, k->t, v->t, list, how);
     });
 }
 
 ct_tensor *ct_attention_decode(ct_scope *s, ct_tensor *q, ct_tensor *k_cache, ct_tensor *v_cache,
                                const int64_t *slots, const int64_t *lengths, int64_t b,
-                               double scale) {
+                               struct ct_attend how) {
     if (!ready(s, "ct_attention_decode", q, k_cache, v_cache))
         return nullptr;
     return op(s, "ct_attention_decode", [&] {
@@ -275,17 +303,17 @@ ct_tensor *ct_attention_decode(ct_scope *s, ct_tensor *q, ct_tensor *k_cache, ct
             starts.push_back(i + 1);
         }
         return cached(q->t, k_cache->t, v_cache->t,
-                      {slots, past.data(), starts.data(), b, scale});
+                      {slots, past.data(), starts.data(), b, how});
     });
 }
 
 ct_tensor *ct_attention_prefill(ct_scope *s, ct_tensor *q, ct_tensor *k_cache, ct_tensor *v_cache,
                                 const int64_t *slots, const int64_t *past, const int64_t *starts,
-                                int64_t n, double scale) {
+                                int64_t n, struct ct_attend how) {
     if (!ready(s, "ct_attention_prefill", q, k_cache, v_cache))
         return nullptr;
     return op(s, "ct_attention_prefill", [&] {
-        return cached(q->t, k_cache->t, v_cache->t, {slots, past, starts, n, scale});
+        return cached(q->t, k_cache->t, v_cache->t, {slots, past, starts, n, how});
     });
 }
 

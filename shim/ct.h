@@ -123,27 +123,38 @@ ct_tensor *ct_matmul(ct_scope *s, ct_tensor *a, ct_tensor *b);
 ct_tensor *ct_linear(ct_scope *s, ct_tensor *x, ct_tensor *w, ct_tensor *b);
 ct_tensor *ct_embedding(ct_scope *s, ct_tensor *w, ct_tensor *ids); /* [V, D], [T] → [T, D]; deterministic backward */
 ct_tensor *ct_rms_norm(ct_scope *s, ct_tensor *x, ct_tensor *w, double eps); /* over the last dimension, fp32 inside */
+/* Over the last dimension; b may be NULL. */
+ct_tensor *ct_layer_norm(ct_scope *s, ct_tensor *x, ct_tensor *w, ct_tensor *b, double eps);
 ct_tensor *ct_swiglu(ct_scope *s, ct_tensor *gate, ct_tensor *up);           /* silu(gate) × up */
-/* Rotates half against half. x [T, H, D]; cos, sin [T, D] fp32 (each half repeated). */
+ct_tensor *ct_gelu(ct_scope *s, ct_tensor *x, bool tanh); /* Hendrycks & Gimpel 2016; tanh: their approximation */
+/* Rotates half against half. x [T, H, D]; cos, sin [T, R] fp32 (each half repeated), R ≤ D:
+ * the first R of a head turn, the rest stays. */
 ct_tensor *ct_rotary(ct_scope *s, ct_tensor *x, ct_tensor *cos, ct_tensor *sin);
+/* What attention does besides the causal mask. Scores are softcap · tanh(scale · qk /
+ * softcap), plainly scale · qk where softcap is 0; a row sees the last `window` positions,
+ * itself included, or all where window is 0. */
+struct ct_attend {
+    double scale, softcap;
+    int64_t window;
+};
 /* Causal self-attention over packed sequences. q [T, Hq, D]; k, v [T, Hkv, D], Hkv | Hq;
  * sequence i is rows starts[i] … starts[i+1]-1 (host array of n + 1, starts[n] = T).
  * Result [T, Hq, D]. A sequence's result does not depend on its neighbours' content. */
 ct_tensor *ct_attention_packed(ct_scope *s, ct_tensor *q, ct_tensor *k, ct_tensor *v,
-                               const int64_t *starts, int64_t n, double scale);
+                               const int64_t *starts, int64_t n, struct ct_attend how);
 /* One step of decoding, no gradient. q [B, Hq, D]; k_cache, v_cache [S, Hkv, L, D] slabs, L
  * from ct_cache_positions();
  * row b attends to slots[b], positions 0 … lengths[b]-1 (host arrays of B). → [B, Hq, D].
  * A row's result depends on its own slot and length only: the same bits in any batch. */
 ct_tensor *ct_attention_decode(ct_scope *s, ct_tensor *q, ct_tensor *k_cache, ct_tensor *v_cache,
                                const int64_t *slots, const int64_t *lengths, int64_t b,
-                               double scale);
+                               struct ct_attend how);
 /* Prompt continuation, no gradient: q [T, Hq, D] packed as starts/n; sequence i attends
  * causally to positions 0 … past[i] + its own rows in slot slots[i], whose new keys are
  * already written. → [T, Hq, D]. */
 ct_tensor *ct_attention_prefill(ct_scope *s, ct_tensor *q, ct_tensor *k_cache, ct_tensor *v_cache,
                                 const int64_t *slots, const int64_t *past, const int64_t *starts,
-                                int64_t n, double scale);
+                                int64_t n, struct ct_attend how);
 /* Row t of x [T, Hkv, D] becomes position positions[t] of slot slots[t] (host arrays of T).
  * Keys and values lie differently: what holds the one must not be read as the other. */
 int ct_cache_write_keys(ct_tensor *cache, ct_tensor *x, const int64_t *slots,
@@ -156,11 +167,13 @@ int ct_cache_copy(ct_tensor *cache, int64_t from, int64_t to, int64_t length);
 /* The L to make a cache's tensors with, so that at least `positions` fit. */
 int64_t ct_cache_positions(int64_t positions);
 
-/* log softmax(h · wᵀ / temperature)[target] per row, never holding [T, V] whole.
+ct_tensor *ct_softcap(ct_scope *s, ct_tensor *x, double cap); /* cap · tanh(x / cap); x itself where cap is 0 */
+/* log softmax(softcap(h · wᵀ) / temperature)[target] per row, never holding [T, V] whole.
  * h [T, D], w [V, D], target [T] I64 → logprob [T] fp32. Differentiable in h and w.
  * ret_entropy, ret_argmax may be NULL; both [T], not differentiable. */
 ct_tensor *ct_linear_logprob(ct_scope *s, ct_tensor *h, ct_tensor *w, ct_tensor *target,
-                             double temperature, ct_tensor **ret_entropy, ct_tensor **ret_argmax);
+                             double temperature, double softcap, ct_tensor **ret_entropy,
+                             ct_tensor **ret_argmax);
 /* Differentiable entropy is not offered: an entropy bonus is not part of the loop. */
 
 /* ---- host rows, for drawing from them ------------------------------------------------------- */

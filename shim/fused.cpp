@@ -8,7 +8,9 @@
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/gelu.h>
 #include <ATen/ops/index_select.h>
+#include <ATen/ops/layer_norm.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/mean.h>
 #include <ATen/ops/rsqrt.h>
@@ -200,11 +202,12 @@ struct SwiGlu : Function<SwiGlu> {
 struct Rotary : Function<Rotary> {
     static at::Tensor turn(const at::Tensor &x, const at::Tensor &cos, const at::Tensor &sin,
                            bool back) {
-        int64_t n = x.size(0), h = x.size(1), d = x.size(2);
+        int64_t n = x.size(0), h = x.size(1), d = x.size(2), turned = cos.size(1);
         at::Tensor y = at::empty({n, h, d}, x.options());
         rows_parallel(n, h * d, [&](int64_t from, int64_t to) {
-            kernels().rotary(to - from, h, d, floats(x) + from * x.stride(0), x.stride(0),
-                             floats(cos) + from * d, floats(sin) + from * d,
+            kernels().rotary(to - from, h, d, turned, floats(x) + from * x.stride(0),
+                             x.stride(0),
+                             floats(cos) + from * turned, floats(sin) + from * turned,
                              floats_mut(y) + from * h * d, back);
         });
         return y;
@@ -305,6 +308,21 @@ ct_tensor *ct_rms_norm(ct_scope *s, ct_tensor *x, ct_tensor *w, double eps) {
     });
 }
 
+ct_tensor *ct_layer_norm(ct_scope *s, ct_tensor *x, ct_tensor *w, ct_tensor *b, double eps) {
+    if (!ready(s, "ct_layer_norm", x, w))
+        return nullptr;
+    return op(s, "ct_layer_norm", [&] {
+        std::optional<at::Tensor> bias = b ? std::optional<at::Tensor>(b->t) : std::nullopt;
+        return at::layer_norm(x->t, {x->t.size(-1)}, w->t, bias, eps);
+    });
+}
+
+ct_tensor *ct_gelu(ct_scope *s, ct_tensor *x, bool tanh) {
+    if (!ready(s, "ct_gelu", x))
+        return nullptr;
+    return op(s, "ct_gelu", [&] { return at::gelu(x->t, tanh ? "tanh" : "none"); });
+}
+
 ct_tensor *ct_swiglu(ct_scope *s, ct_tensor *gate, ct_tensor *up) {
     if (!ready(s, "ct_swiglu", gate, up))
         return nullptr;
@@ -319,15 +337,17 @@ ct_tensor *ct_rotary(ct_scope *s, ct_tensor *x, ct_tensor *cos, ct_tensor *sin) 
     if (!ready(s, "ct_rotary", x, cos, sin))
         return nullptr;
     return op(s, "ct_rotary", [&] {
-        TORCH_CHECK(x->t.dim() == 3 && x->t.size(2) % 2 == 0 && cos->t.dim() == 2 &&
+        TORCH_CHECK(x->t.dim() == 3 && cos->t.dim() == 2 && cos->t.size(1) % 2 == 0 &&
                         cos->t.sizes() == sin->t.sizes() && cos->t.size(0) == x->t.size(0) &&
-                        cos->t.size(1) == x->t.size(2),
+                        cos->t.size(1) <= x->t.size(2),
                     "x ", x->t.sizes(), ", cos ", cos->t.sizes(), ", sin ", sin->t.sizes());
         if (takes(x->t) && takes(cos->t) && takes(sin->t))
             return run<Rotary>(s, x->t, cos->t, sin->t);
-        int64_t half = x->t.size(2) / 2;
-        at::Tensor turned = at::cat({-x->t.narrow(2, half, half), x->t.narrow(2, 0, half)}, 2);
+        int64_t turned = cos->t.size(1), half = turned / 2, rest = x->t.size(2) - turned;
+        at::Tensor head = x->t.narrow(2, 0, turned);
+        at::Tensor other = at::cat({-head.narrow(2, half, half), head.narrow(2, 0, half)}, 2);
         at::Tensor c = cos->t.unsqueeze(1), n = sin->t.unsqueeze(1);
-        return (x->t * c + turned * n).to(x->t.scalar_type());
+        at::Tensor y = (head * c + other * n).to(x->t.scalar_type());
+        return rest ? at::cat({y, x->t.narrow(2, turned, rest)}, 2) : y;
     });
 }

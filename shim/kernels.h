@@ -26,7 +26,8 @@ struct kernel_matrix {
 };
 
 /* Rows of one sequence against one key/value head, for each of `group` query heads.
- * Query row i attends to positions 0 … past + i. Row strides in elements. */
+ * Query row i attends to positions 0 … past + i, or the last `window` of these if it is
+ * not 0. Row strides in elements. */
 struct kernel_attention {
     int64_t rows, past, d, group;
     const float *q, *k, *v; /* q: head g at q + g · d */
@@ -36,8 +37,9 @@ struct kernel_attention {
     int64_t out_row;
     float *lse; /* [rows, …]: row i, head g at lse[i · lse_row + g]; may be NULL */
     int64_t lse_row;
-    float scale;
-    float *scratch; /* attention_scratch() floats */
+    int64_t window;
+    float scale, softcap; /* softcap · tanh(scale · qk / softcap) if it is not 0 */
+    float *scratch;       /* attention_scratch() floats */
 };
 
 struct kernel_attention_grad {
@@ -80,8 +82,9 @@ struct shim_kernels {
     void (*swiglu)(int64_t n, const float *gate, const float *up, float *y);
     void (*swiglu_grad)(int64_t n, const float *gate, const float *up, const float *dy,
                         float *d_gate, float *d_up);
-    /* x [n, h, d], row stride of x given; cos, sin [n, d]; y dense. `back` transposes. */
-    void (*rotary)(int64_t n, int64_t h, int64_t d, const float *x, int64_t x_row,
+    /* x [n, h, d], row stride of x given; cos, sin [n, turned], turned ≤ d; y dense. `back`
+     * transposes. */
+    void (*rotary)(int64_t n, int64_t h, int64_t d, int64_t turned, const float *x, int64_t x_row,
                    const float *cos, const float *sin, float *y, bool back);
     void (*add)(int64_t n, const float *x, float *y); /* y += x */
     /* One row of logits: lse, log-probability of target; entropy and argmax unless NULL. */

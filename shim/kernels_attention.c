@@ -18,20 +18,33 @@ int64_t KERNEL(kernel_attention_scratch)(int64_t positions, int64_t d, bool back
                     : keys + values + scores;
 }
 
-/* s[0 … cols) = softmax(scale · s) over the first `seen`, 0 beyond; returns the lse. */
-static float softmax_row(float *s, int64_t seen, int64_t cols, float scale) {
+INLINE vf score(vf x, float scale, float softcap) {
+    x = x * scale;
+    return softcap == 0 ? x : vtanh(x * (1 / softcap)) * softcap;
+}
+
+/* Lanes of the vector at `at` that lie in [from, to). */
+INLINE vi between(vi lanes, int64_t at, int64_t from, int64_t to) {
+    int32_t low = (int32_t)(from <= at ? 0 : from - at < W ? from - at : W);
+    int32_t high = (int32_t)(to - at < W ? (to > at ? to - at : 0) : W);
+    return (lanes >= low) & (lanes < high);
+}
+
+/* s[0 … cols) = softmax(score(s)) over [from, seen), 0 elsewhere; returns the lse. */
+static float softmax_row(const struct kernel_attention *a, float *s, int64_t from, int64_t seen,
+                         int64_t cols) {
     int64_t vectors = (seen + W - 1) / W;
     vi lanes = lane_numbers();
     vf top = splat(-INFINITY), total = {0};
     for (int64_t i = 0; i < vectors; i++) {
-        vi valid = lanes < (int32_t)(seen - i * W < W ? seen - i * W : W);
-        vf x = blend(valid, load(s + i * W) * scale, splat(-INFINITY));
+        vi valid = between(lanes, i * W, from, seen);
+        vf x = blend(valid, score(load(s + i * W), a->scale, a->softcap), splat(-INFINITY));
         store(s + i * W, x);
         top = vmax(x, top);
     }
     float max = max_lanes(top);
     for (int64_t i = 0; i < vectors; i++) {
-        vi valid = lanes < (int32_t)(seen - i * W < W ? seen - i * W : W);
+        vi valid = between(lanes, i * W, from, seen);
         vf e = (vf)(valid & (vi)vexp(load(s + i * W) - max));
         store(s + i * W, e);
         total += e;
@@ -88,17 +101,27 @@ struct block {
     int64_t lse_row;
 };
 
+/* The first position that a row which has `seen` behind it attends to. */
+static int64_t first_seen(const struct kernel_attention *a, int64_t seen) {
+    return a->window > 0 && seen > a->window ? seen - a->window : 0;
+}
+
 static void attend(const struct kernel_attention *a, const struct sides *s,
                    const struct block *b) {
-    KERNEL(kernel_product)(b->rows, b->cols, a->d, (struct kernel_matrix){b->q, b->q_row, 1},
-                           s->keys, a->d * NR, NR, s->scores, s->lds, false);
+    /* Positions that no row attends to: whole blocks of sums, so that what is left adds up
+     * as it would with the zeros. */
+    int64_t skip = first_seen(a, b->seen) / KERNEL_KC * KERNEL_KC, cols = b->cols - skip;
+    KERNEL(kernel_product)(b->rows, cols, a->d, (struct kernel_matrix){b->q, b->q_row, 1},
+                           s->keys + skip * a->d, a->d * NR, NR, s->scores, s->lds, false);
     for (int64_t r = 0; r < b->rows; r++) {
-        float lse = softmax_row(s->scores + r * s->lds, b->seen + r * b->grow, b->cols, a->scale);
+        int64_t seen = b->seen + r * b->grow, first = first_seen(a, seen);
+        float lse = softmax_row(a, s->scores + r * s->lds, first - skip, seen - skip, cols);
         if (b->lse)
             b->lse[r * b->lse_row] = lse;
     }
-    KERNEL(kernel_product)(b->rows, a->d, b->cols, (struct kernel_matrix){s->scores, s->lds, 1},
-                           s->values, s->value_sliver, s->value_row, b->out, b->out_row, false);
+    KERNEL(kernel_product)(b->rows, a->d, cols, (struct kernel_matrix){s->scores, s->lds, 1},
+                           s->values + skip * s->value_row, s->value_sliver, s->value_row, b->out,
+                           b->out_row, false);
 }
 
 /* Decoding: the heads of the group are the rows. */
@@ -142,16 +165,22 @@ static float dot(int64_t n, const float *a, const float *b) {
     return sum_lanes(sum);
 }
 
-/* Scores and dP of one row become P and dS = P · (dP − delta) · scale. */
-static void grad_row(float *p, float *ds, int64_t seen, int64_t cols, float scale, float lse,
-                     float delta) {
+/* Scores and dP of one row become P and dS = P · (dP − delta) · scale, times what the cap
+ * leaves of a change: 1 − tanh². */
+static void grad_row(const struct kernel_attention *f, float *p, float *ds, int64_t from,
+                     int64_t seen, int64_t cols, float lse, float delta) {
     vi lanes = lane_numbers();
     int64_t i = 0;
     for (; i < seen; i += W) {
-        vi valid = lanes < (int32_t)(seen - i < W ? seen - i : W);
-        vf e = (vf)(valid & (vi)vexp(load(p + i) * scale - lse));
+        vi valid = between(lanes, i, from, seen);
+        vf x = score(load(p + i), f->scale, f->softcap);
+        vf e = (vf)(valid & (vi)vexp(x - lse)), slope = splat(f->scale);
+        if (f->softcap != 0) {
+            vf t = x * (1 / f->softcap);
+            slope = slope * (1.0f - t * t);
+        }
         store(p + i, e);
-        store(ds + i, (vf)(valid & (vi)(e * (load(ds + i) - delta) * scale)));
+        store(ds + i, (vf)(valid & (vi)(e * (load(ds + i) - delta) * slope)));
     }
     for (; i < cols; i++)
         p[i] = ds[i] = 0;
@@ -189,7 +218,7 @@ static void grad_block(const struct kernel_attention_grad *g, const struct packs
     for (int64_t r = 0; r < rows; r++) {
         int64_t row = at + r * f->q_row;
         float delta = dot(d, g->d_out + row, f->out + row);
-        grad_row(k->p + r * lds, k->ds + r * lds, i + r + 1, cols, f->scale,
+        grad_row(f, k->p + r * lds, k->ds + r * lds, first_seen(f, i + r + 1), i + r + 1, cols,
                  f->lse[(i + r) * f->lse_row + head], delta);
     }
     KERNEL(kernel_product)(rows, d, cols, (struct kernel_matrix){k->ds, lds, 1}, k->keys,

@@ -72,12 +72,17 @@ INLINE void rotate_head(int64_t half, const float *x, const float *cos, const fl
     }
 }
 
-void KERNEL(kernel_rotary)(int64_t n, int64_t h, int64_t d, const float *x, int64_t x_row,
-                           const float *cos, const float *sin, float *y, bool back) {
+void KERNEL(kernel_rotary)(int64_t n, int64_t h, int64_t d, int64_t turned, const float *x,
+                           int64_t x_row, const float *cos, const float *sin, float *y,
+                           bool back) {
     for (int64_t t = 0; t < n; t++)
-        for (int64_t j = 0; j < h; j++)
-            rotate_head(d / 2, x + t * x_row + j * d, cos + t * d, sin + t * d,
-                        y + (t * h + j) * d, back);
+        for (int64_t j = 0; j < h; j++) {
+            const float *from = x + t * x_row + j * d;
+            float *to = y + (t * h + j) * d;
+            rotate_head(turned / 2, from, cos + t * turned, sin + t * turned, to, back);
+            if (turned < d)
+                memcpy(to + turned, from + turned, (size_t)(d - turned) * sizeof(float));
+        }
 }
 
 void KERNEL(kernel_add)(int64_t n, const float *x, float *y) {

@@ -106,6 +106,16 @@ INLINE vf vexp(vf x) {
     return y * (vf)((half + 127) << 23) * (vf)((i - half + 127) << 23);
 }
 
+/* tanh to about 1e-7: the odd series near 0, where the quotient would lose digits. */
+INLINE vf vtanh(vf x) {
+    vf s = x * x;
+    vf series = splat(62.0f / 2835) * s + splat(-17.0f / 315);
+    series = series * s + splat(2.0f / 15);
+    series = series * s + splat(-1.0f / 3);
+    vf e = vexp(x + x);
+    return blend(s < splat(0.04f), x + x * s * series, 1.0f - 2.0f / (e + 1.0f));
+}
+
 /* Shared between the kernels' sources. */
 void KERNEL(kernel_pack)(int64_t n, int64_t k, struct kernel_matrix b, float *packed);
 /* c (+)= A · B over columns [0, n) and sums [0, k) of a packed B of `packed_k` sums; `ldb`
@@ -129,8 +139,9 @@ void KERNEL(kernel_rms_norm_grad)(int64_t n, int64_t d, const float *x, const fl
 void KERNEL(kernel_swiglu)(int64_t n, const float *gate, const float *up, float *y);
 void KERNEL(kernel_swiglu_grad)(int64_t n, const float *gate, const float *up, const float *dy,
                                 float *d_gate, float *d_up);
-void KERNEL(kernel_rotary)(int64_t n, int64_t h, int64_t d, const float *x, int64_t x_row,
-                           const float *cos, const float *sin, float *y, bool back);
+void KERNEL(kernel_rotary)(int64_t n, int64_t h, int64_t d, int64_t turned, const float *x,
+                           int64_t x_row, const float *cos, const float *sin, float *y,
+                           bool back);
 void KERNEL(kernel_add)(int64_t n, const float *x, float *y);
 void KERNEL(kernel_logprob)(const struct kernel_logprob *k, const float *logits, int64_t target,
                             float *lse, float *logprob, float *entropy, int64_t *argmax);

@@ -20,6 +20,7 @@
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/square.h>
 #include <ATen/ops/sum.h>
+#include <ATen/ops/tanh.h>
 
 using namespace shim;
 
@@ -124,6 +125,12 @@ ct_tensor *ct_shift(ct_scope *s, ct_tensor *a, double addend) {
     if (!ready(s, "ct_shift", a))
         return nullptr;
     return op(s, "ct_shift", [&] { return a->t + addend; });
+}
+
+ct_tensor *ct_softcap(ct_scope *s, ct_tensor *x, double cap) {
+    if (!ready(s, "ct_softcap", x))
+        return nullptr;
+    return op(s, "ct_softcap", [&] { return cap == 0 ? x->t : at::tanh(x->t / cap) * cap; });
 }
 
 ct_tensor *ct_clamp(ct_scope *s, ct_tensor *a, double low, double high) {

@@ -36,7 +36,7 @@ namespace {
 struct Chunk {
     const at::Tensor &h, &w, &target;
     int64_t at, n;
-    double temperature;
+    double temperature, softcap;
 };
 
 bool by_kernel(const Chunk &c) {
@@ -44,7 +44,7 @@ bool by_kernel(const Chunk &c) {
 }
 
 /* [n, V] */
-at::Tensor chunk_logits(const Chunk &c) {
+at::Tensor chunk_products_of(const Chunk &c) {
     if (!by_kernel(c))
         return at::mm(c.h.narrow(0, c.at, c.n), c.w.t()).to(at::kFloat);
     int64_t d = c.h.size(1), v = c.w.size(0);
@@ -52,6 +52,12 @@ at::Tensor chunk_logits(const Chunk &c) {
     gemm(c.n, v, d, {floats(c.h) + c.at * d, d, 1}, {floats(c.w), 1, d}, floats_mut(logits), v,
          false);
     return logits;
+}
+
+/* [n, V] */
+at::Tensor chunk_logits(const Chunk &c) {
+    at::Tensor logits = chunk_products_of(c);
+    return c.softcap == 0 ? logits : logits.div_(c.softcap).tanh_().mul_(c.softcap);
 }
 
 struct Stats {
@@ -133,7 +139,7 @@ void chunk_products(const Chunk &c, const at::Tensor &g, const at::Tensor &dh,
 struct LinearLogprob : torch::autograd::Function<LinearLogprob> {
     static variable_list forward(AutogradContext *ctx, const at::Tensor &h_in,
                                  const at::Tensor &w_in, const at::Tensor &target_in,
-                                 double temperature, bool extras) {
+                                 double temperature, double softcap, bool extras) {
         at::Tensor h = h_in.contiguous(), w = w_in.contiguous(), target = target_in.contiguous();
         int64_t rows = h.size(0), step = chunk_rows(w.size(0));
         Stats s;
@@ -144,12 +150,13 @@ struct LinearLogprob : torch::autograd::Function<LinearLogprob> {
             s.best = at::empty({rows}, target.options());
         }
         for (int64_t at = 0; at < rows; at += step) {
-            Chunk c = {h, w, target, at, std::min(step, rows - at), temperature};
+            Chunk c = {h, w, target, at, std::min(step, rows - at), temperature, softcap};
             chunk_stats(c, chunk_logits(c), s);
         }
         if (ctx) {
             ctx->save_for_backward({h, w, target, s.lse});
             ctx->saved_data["temperature"] = temperature;
+            ctx->saved_data["softcap"] = softcap;
             if (extras)
                 ctx->mark_non_differentiable({s.entropy, s.best});
         }
@@ -160,6 +167,7 @@ struct LinearLogprob : torch::autograd::Function<LinearLogprob> {
         variable_list saved = ctx->get_saved_variables();
         const at::Tensor &h = saved[0], &w = saved[1], &target = saved[2], &lse = saved[3];
         double temperature = ctx->saved_data["temperature"].toDouble();
+        double softcap = ctx->saved_data["softcap"].toDouble();
         at::Tensor coefficient = grads[0].to(at::kFloat).div(temperature).contiguous();
         int64_t rows = h.size(0), step = chunk_rows(w.size(0));
         at::Tensor dh, dw;
@@ -168,12 +176,16 @@ struct LinearLogprob : torch::autograd::Function<LinearLogprob> {
         if (ctx->needs_input_grad(1))
             dw = at::zeros_like(w, w.options().dtype(at::kFloat));
         for (int64_t at = 0; at < rows; at += step) {
-            Chunk c = {h, w, target, at, std::min(step, rows - at), temperature};
-            at::Tensor g = chunk_logits(c);
+            Chunk c = {h, w, target, at, std::min(step, rows - at), temperature, softcap};
+            at::Tensor g = chunk_logits(c), slope; /* slope: 1 − tanh², what the cap leaves */
+            if (softcap != 0)
+                slope = 1 - (g / softcap).square_();
             chunk_grad(c, g, lse, coefficient);
+            if (softcap != 0)
+                g.mul_(slope);
             chunk_products(c, g, dh, dw);
         }
-        return {dh, dw.defined() ? dw.to(w.scalar_type()) : dw, {}, {}, {}};
+        return {dh, dw.defined() ? dw.to(w.scalar_type()) : dw, {}, {}, {}, {}};
     }
 };
 
@@ -196,15 +208,17 @@ void check_logprob(const at::Tensor &h, const at::Tensor &w, const at::Tensor &t
 } // namespace
 
 ct_tensor *ct_linear_logprob(ct_scope *s, ct_tensor *h, ct_tensor *w, ct_tensor *target,
-                             double temperature, ct_tensor **ret_entropy, ct_tensor **ret_argmax) {
+                             double temperature, double softcap, ct_tensor **ret_entropy,
+                             ct_tensor **ret_argmax) {
     if (!ready(s, "ct_linear_logprob", h, w, target))
         return nullptr;
     bool extras = ret_entropy || ret_argmax;
     variable_list out;
     ct_tensor *result = op(s, "ct_linear_logprob", [&] {
         check_logprob(h->t, w->t, target->t, temperature);
-        out = s->grad ? LinearLogprob::apply(h->t, w->t, target->t, temperature, extras)
-                      : LinearLogprob::forward(nullptr, h->t, w->t, target->t, temperature, extras);
+        out = s->grad ? LinearLogprob::apply(h->t, w->t, target->t, temperature, softcap, extras)
+                      : LinearLogprob::forward(nullptr, h->t, w->t, target->t, temperature,
+                                               softcap, extras);
         return out[0];
     });
     if (ret_entropy)

@@ -129,9 +129,9 @@ static int add_merge(const char *path, size_t i, uint32_t rank, const struct hf_
     int32_t id = hf_vocab_find(&m->vocab, joined->data ? joined->data : "", joined->len);
     if (left < 0 || right < 0 || id < 0 || !part[0].len || !part[1].len)
         return cai_fail(CAI_EINPUT,
-                        "%s: model.merges[%zu]: \"%.40s\" + \"%.40s\": both parts and "
+                        "%s: model.merges[%zu]: \"%.*s\" + \"%.40s\": both parts and "
                         "the whole must be in model.vocab",
-                        path, i, part[0].s, part[1].s);
+                        path, i, part[0].len < 40 ? (int)part[0].len : 40, part[0].s, part[1].s);
     hf_merges_put(&m->merges, left, right, rank, id);
     if (begins_word(&part[1]) && !ends_in_space(&part[0]))
         m->words = false;

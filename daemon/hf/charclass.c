@@ -39,7 +39,7 @@ static void add_newer(void) {
         const struct hf_class_range *r = &hf_newer_classes[i];
         for (uint32_t c = r->first; c <= r->last; c++)
             if (!(table[c] & known))
-                table[c] |= (uint16_t)(r->classes | HF_NEWER);
+                table[c] |= (uint16_t)(r->classes | HF_NEWER | (r->classes & HF_NUMBER ? HF_DIGIT : 0));
     }
 }
 
@@ -49,7 +49,7 @@ static void make_table(void) {
         uint32_t classes;
     } properties[] = {{"Lu", HF_UPPER},       {"Lt", HF_UPPER},  {"Ll", HF_LOWER},
                       {"Lm", HF_OTHER_LETTER}, {"Lo", HF_OTHER_LETTER}, {"M", HF_MARK | HF_WORD},
-                      {"N", HF_NUMBER},       {"P", HF_PUNCT},   {"S", HF_SYMBOL},
+                      {"N", HF_NUMBER | HF_DIGIT},       {"P", HF_PUNCT},   {"S", HF_SYMBOL},
                       {"Space", HF_SPACE},    {"Alphabetic", HF_WORD}, {"Nd", HF_WORD},
                       {"Pc", HF_WORD}};
     OnigEncoding used[] = {ONIG_ENCODING_UTF8};
@@ -61,6 +61,8 @@ static void make_table(void) {
     add_range('\r', '\r', HF_NEWLINE);
     add_range(0x200C, 0x200D, HF_WORD); /* joiners */
     add_newer();
+    add_range(0x11DE0, 0x11DE9, HF_DIGIT);
+    add_range(0x16FF4, 0x16FF6, HF_DIGIT);
 }
 
 const uint16_t *hf_classes(void) {

@@ -18,6 +18,7 @@ enum hf_class {
     HF_SPACE = 1 << 7,   /* White_Space */
     HF_NEWLINE = 1 << 8, /* \r and \n only */
     HF_WORD = 1 << 9,    /* \w of Rust's regex: alphabetic, marks, Nd, connectors, joiners */
+    HF_DIGIT = 1 << 11,  /* numeric to Rust, which is at Unicode 17: HF_NUMBER and a few more */
     HF_NEWER = 1 << 10,  /* known to `tokenizers`, not to the Oniguruma of this machine */
 };
 

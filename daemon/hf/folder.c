@@ -1,6 +1,6 @@
 /* folder.c: what is done with a checkpoint folder as a whole: copying the tokenizer's
  * files, and the model hash of provenance. Not for what the files mean. */
-#include "hf/hf.h"
+#include "hf/adapter.h"
 #include "hf/json.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -50,13 +50,45 @@ static int add_shards(const char *dir, const char *index_path, struct cai_buf *l
     json_t *v;
     json_object_foreach(map, key, v) if (json_is_string(v)) names[n++] = json_string_value(v);
     qsort(names, n, sizeof *names, compare_strings);
+    CAI_TRY(add_digest(dir, "model.safetensors.index.json", lines));
     for (size_t i = 0; i < n; i++)
         if (i == 0 || strcmp(names[i - 1], names[i]) != 0)
             CAI_TRY(add_digest(dir, names[i], lines));
     return 0;
 }
 
+/* The tokenizer, the chat format and what is copied along with them. */
+static int add_texts(const char *dir, struct cai_buf *lines) {
+    static const char *const names[] = {"tokenizer.json", "tokenizer_config.json",
+                                        "chat_template.jinja", "special_tokens_map.json",
+                                        "generation_config.json"};
+    for (size_t i = 0; i < CAI_COUNT(names); i++)
+        CAI_TRY(add_digest(dir, names[i], lines));
+    return 0;
+}
+
+static int adapter_hash(const char *dir, char ret_hex[65]) {
+    CAI_AUTO(buf) struct cai_buf lines = {0};
+    CAI_AUTO(mem) char *base = NULL;
+    struct hf_adapter a;
+    char hex[CAI_SHA256_HEX];
+    CAI_TRY(hf_adapter_load(dir, &a));
+    CAI_TRY(hf_adapter_base(dir, &a, &base));
+    if (hf_adapter_is(base))
+        return cai_fail(CAI_EINPUT, "%s: its base %s is an adapter itself", dir, base);
+    CAI_TRY(hf_model_hash(base, hex));
+    cai_buf_printf(&lines, "%s  base\n", hex);
+    CAI_TRY(add_digest(dir, "adapter_config.json", &lines));
+    CAI_TRY(add_digest(dir, "adapter_model.safetensors", &lines));
+    CAI_TRY(add_texts(dir, &lines));
+    CAI_TRY(cai_buf_status(&lines));
+    cai_sha256(lines.data, lines.len, ret_hex);
+    return 0;
+}
+
 int hf_model_hash(const char *dir, char ret_hex[65]) {
+    if (hf_adapter_is(dir))
+        return adapter_hash(dir, ret_hex);
     CAI_AUTO(buf) struct cai_buf lines = {0};
     CAI_AUTO(mem) char *config = cai_path_join(dir, "config.json");
     CAI_AUTO(mem) char *index = cai_path_join(dir, "model.safetensors.index.json");
@@ -70,9 +102,7 @@ int hf_model_hash(const char *dir, char ret_hex[65]) {
         CAI_TRY(add_digest(dir, "model.safetensors", &lines));
     else
         CAI_TRY(add_shards(dir, index, &lines));
-    CAI_TRY(add_digest(dir, "tokenizer.json", &lines));
-    CAI_TRY(add_digest(dir, "tokenizer_config.json", &lines));
-    CAI_TRY(add_digest(dir, "chat_template.jinja", &lines));
+    CAI_TRY(add_texts(dir, &lines));
     CAI_TRY(cai_buf_status(&lines));
     cai_sha256(lines.data, lines.len, ret_hex);
     return 0;

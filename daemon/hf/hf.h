@@ -11,19 +11,51 @@
 /* ---- config.json ---------------------------------------------------------------- */
 enum hf_dtype { HF_F32, HF_BF16, HF_F16, HF_F64, HF_I64, HF_I32, HF_I16, HF_I8, HF_U8, HF_BOOL };
 
+enum hf_activation { HF_SILU, HF_GELU, HF_GELU_TANH };
+enum hf_rope_kind { HF_ROPE_DEFAULT, HF_ROPE_LINEAR, HF_ROPE_DYNAMIC, HF_ROPE_LLAMA3, HF_ROPE_YARN,
+                    HF_ROPE_LONGROPE };
+enum { HF_MAX_LAYERS = 1024, HF_ROPE_FACTORS = 256 };
+enum { HF_LAYER_SLIDES = 1, HF_LAYER_NO_ROPE = 2 };
+
+/* Scaled rotary positions; what a kind does not use is 0. */
+struct hf_rope {
+    enum hf_rope_kind kind;
+    double factor, low_freq_factor, high_freq_factor, beta_fast, beta_slow, mscale,
+        mscale_all_dim, attention_factor; /* attention_factor 0: by the kind's formula */
+    bool no_truncate;
+    int64_t original_positions; /* that the base was trained with; 0: not said */
+    int n_factors;              /* of each list: half of what turns of a head */
+    double long_factor[HF_ROPE_FACTORS], short_factor[HF_ROPE_FACTORS];
+};
+
+/* Zero in a field means what Llama does. What belongs to the family as such stands in the
+ * table of hf/family.h. */
 struct hf_config {
-    char model_type[32];          /* "llama" in this version; others are refused by name */
+    char model_type[32];          /* one of hf_family_list(); others are refused by name */
     bool sequence_classification; /* architectures[0] ends in ForSequenceClassification */
     int64_t vocab_size, hidden_size, intermediate_size, num_layers, num_heads, num_kv_heads,
-        head_dim, max_positions;
-    double rms_norm_eps, rope_theta;
+        head_dim;
+    int64_t max_positions;        /* that it takes; with dynamic RoPE more than trained */
+    double rms_norm_eps;          /* of every norm, LayerNorm included */
+    double rope_theta;
+    double rope_local_theta;      /* of sliding layers, Gemma 3 */
+    double partial_rotary;        /* share of a head that turns; 0 is 1 */
+    struct hf_rope rope;
+    enum hf_activation activation;
     bool tie_word_embeddings, attention_bias, mlp_bias;
+    bool sequential_residual;     /* GPT-NeoX with use_parallel_residual false */
+    bool unscaled_attention, layer_scaled_attention; /* GPT-2: no 1/√Dh; also 1/(layer + 1) */
+    double query_scalar;          /* attention is scaled by its ^-½; 0: the head's width */
+    double attention_softcap, logit_softcap; /* 0: none */
+    int64_t sliding_window;       /* of layers with HF_LAYER_SLIDES */
+    uint8_t layers[HF_MAX_LAYERS];
     int64_t bos_token_id, eos_token_id, pad_token_id; /* -1 when absent */
     int64_t eos_ids[8]; /* all of them, when config.json lists several; eos_token_id is the first */
     int num_eos;        /* 0 when absent; a writer that sets eos_token_id alone may leave it 0 */
     enum hf_dtype dtype; /* torch_dtype or dtype: what the weights were saved in */
 };
 
+/* Of a model's folder; of a PEFT adapter's, that of its base (see adapter.h). */
 int hf_config_load(const char *dir, struct hf_config *ret);
 int hf_config_parse(const char *path, const char *json, size_t len, struct hf_config *ret);
 /* Writes config.json (and generation_config.json) that transformers 4.57 opens. */
@@ -71,11 +103,22 @@ void hf_tokenizer_free(struct hf_tokenizer *t);
  * Thread-safe on one tokenizer. */
 int hf_tokenizer_encode(const struct hf_tokenizer *t, const char *text, size_t len, bool special,
                         struct hf_ids *ret);
+/* Special tokens written in the text are recognised, and nothing is put around it: what
+ * `tokenizers` does without add_special_tokens. For text of a known origin only. */
+int hf_tokenizer_encode_written(const struct hf_tokenizer *t, const char *text, size_t len,
+                                struct hf_ids *ret);
 /* Appends the text of ids; bytes that are not UTF-8 become U+FFFD at the end. */
 int hf_tokenizer_decode(const struct hf_tokenizer *t, const int32_t *ids, size_t n,
                         bool skip_special, struct cai_buf *ret);
 /* The raw bytes one id stands for (no replacement), for streaming and stop strings. */
 int hf_tokenizer_piece(const struct hf_tokenizer *t, int32_t id, struct cai_buf *ret);
+/* Text as ids come: what a push appends is final and whole characters; with what the end
+ * appends it is the text that hf_tokenizer_decode makes of all of them. */
+struct hf_stream;
+struct hf_stream *hf_stream_new(const struct hf_tokenizer *t, bool skip_special);
+int hf_stream_push(struct hf_stream *s, int32_t id, struct cai_buf *ret);
+int hf_stream_end(struct hf_stream *s, struct cai_buf *ret);
+void hf_stream_free(struct hf_stream *s);
 int32_t hf_tokenizer_id(const struct hf_tokenizer *t, const char *token); /* -1 if absent */
 int64_t hf_tokenizer_size(const struct hf_tokenizer *t);                  /* highest id + 1 */
 bool hf_tokenizer_is_special(const struct hf_tokenizer *t, int32_t id);
@@ -92,7 +135,9 @@ struct hf_chat;
 /* The checkpoint's own template (chat_template.jinja or tokenizer_config.json), run by
  * the real Jinja2 in a short separate process; without one the plain form
  *     "\n\nHuman: …" "\n\nAssistant: …", opened by BOS when the tokenizer has one
- * and closed by EOS after an assistant's turn. The template's own errors come through. */
+ * and closed by EOS after an assistant's turn. The template's own errors come through. What
+ * it makes is reproduced, a system message that it leaves out included; one that leaves out
+ * or repeats what a user or an assistant said is refused. */
 int hf_chat_load(const char *dir, const struct hf_tokenizer *t, struct hf_chat **ret);
 void hf_chat_free(struct hf_chat *c);
 bool hf_chat_is_plain(const struct hf_chat *c);
@@ -121,7 +166,8 @@ int hf_chat_fit(const struct hf_chat *c, const struct hf_message *messages, size
 /* Copies tokenizer.json, tokenizer_config.json, special_tokens_map.json,
  * chat_template.jinja and generation_config.json byte for byte, those that exist. */
 int hf_copy_tokenizer(const char *from_dir, const char *to_dir);
-/* SHA-256 over config.json, weights and tokenizer: the model hash of provenance. */
+/* SHA-256 over every file of the folder that a model is made of: the model hash of
+ * provenance. Of an adapter, its base's is part of it. */
 int hf_model_hash(const char *dir, char ret_hex[65]);
 /* Whether a worker could load the folder, by its headers: configuration, the tensors that it
  * asks for, tokenizer; with_template: also runs the chat template once. */

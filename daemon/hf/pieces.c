@@ -91,11 +91,16 @@ static int by_place(const void *a, const void *b) {
     return x->begin < y->begin ? -1 : x->begin > y->begin;
 }
 
-/* Where the marks are, in the order of the text; each must be there exactly once. */
-static int find_marks(const char *path, size_t n, const char *text, struct mark *ret) {
+/* Where the marks are, in the order of the text; each must be there exactly once, or not at
+ * all when it is optional. */
+static int find_marks(const char *path, size_t n, const bool *optional, const char *text,
+                      struct mark *ret, size_t *ret_n) {
+    *ret_n = 0;
     for (size_t i = 0; i < n; i++) {
         CAI_AUTO(mem) char *name = hf_mark_plain(i);
         const char *hit = strstr(text, name);
+        if (!hit && optional && optional[i])
+            continue;
         if (!hit)
             return cai_fail(CAI_EINPUT,
                             "%s: the chat template leaves out or changes the text of "
@@ -106,25 +111,28 @@ static int find_marks(const char *path, size_t n, const char *text, struct mark 
                             "%s: the chat template repeats message %zu, which is not "
                             "supported",
                             path, i);
-        ret[i] = (struct mark){i, (size_t)(hit - text), (size_t)(hit - text) + strlen(name)};
+        size_t at = (size_t)(hit - text);
+        ret[(*ret_n)++] = (struct mark){i, at, at + strlen(name)};
     }
-    qsort(ret, n, sizeof *ret, by_place);
+    qsort(ret, *ret_n, sizeof *ret, by_place);
     return 0;
 }
 
 /* The text between the marks: n + 1 gaps. The first time (`order`) the slots get their
  * messages; the second time they must stand in the same order. */
-static int find_gaps(const char *path, const char *text, bool order, struct gap *gap,
-                     struct hf_pieces *p) {
-    CAI_AUTO(mem) struct mark *mark = cai_alloc((p->n + 1) * sizeof *mark);
-    CAI_TRY(find_marks(path, p->n, text, mark));
-    size_t at = 0;
+static int find_gaps(const char *path, const char *text, const bool *optional, bool order,
+                     struct gap *gap, struct hf_pieces *p) {
+    CAI_AUTO(mem) struct mark *mark = cai_alloc((p->messages + 1) * sizeof *mark);
+    size_t at = 0, n;
+    CAI_TRY(find_marks(path, p->messages, optional, text, mark, &n));
+    if (order)
+        p->n = n;
     for (size_t i = 0; i < p->n; i++) {
         gap[i] = (struct gap){text + at, mark[i].begin - at};
         at = mark[i].end;
         if (order)
             p->slot[i].message = mark[i].message;
-        else if (p->slot[i].message != mark[i].message)
+        else if (n != p->n || p->slot[i].message != mark[i].message)
             return cai_fail(CAI_EINPUT,
                             "%s: the chat template orders messages by what they say, "
                             "which is not supported",
@@ -166,12 +174,12 @@ static bool find_rules(const struct gap *gap, size_t i, struct hf_pieces *p) {
     return false;
 }
 
-static int take_apart(const char *path, const char *plain, const char *wrapped, struct gap *gap,
-                      struct hf_pieces *p) {
-    CAI_TRY(find_gaps(path, plain, true, gap, p));
+static int take_apart(const char *path, const bool *optional, const char *plain,
+                      const char *wrapped, struct gap *gap, struct hf_pieces *p) {
+    CAI_TRY(find_gaps(path, plain, optional, true, gap, p));
     for (size_t i = 0; i <= p->n; i++)
         cai_buf_append(&p->literal[i], gap[i].begin, gap[i].len);
-    CAI_TRY(find_gaps(path, wrapped, false, gap, p));
+    CAI_TRY(find_gaps(path, wrapped, optional, false, gap, p));
     for (size_t i = 0; i <= p->n; i++)
         if (!find_rules(&gap[i], i, p))
             return cai_fail(CAI_EINPUT,
@@ -181,15 +189,15 @@ static int take_apart(const char *path, const char *plain, const char *wrapped, 
     return 0;
 }
 
-int hf_pieces_build(const char *path, size_t n, const char *plain, const char *wrapped,
-                    struct hf_pieces *ret) {
-    struct hf_pieces p = {.n = n};
+int hf_pieces_build(const char *path, size_t n, const bool *optional, const char *plain,
+                    const char *wrapped, struct hf_pieces *ret) {
+    struct hf_pieces p = {.messages = n, .n = n};
     p.literal = cai_alloc((n + 1) * sizeof *p.literal);
     p.slot = cai_alloc((n + 1) * sizeof *p.slot);
     for (size_t i = 0; i < n; i++)
         p.slot[i].opening = SIZE_MAX;
     CAI_AUTO(mem) struct gap *gap = cai_alloc((n + 1) * sizeof *gap);
-    int rc = take_apart(path, plain, wrapped, gap, &p);
+    int rc = take_apart(path, optional, plain, wrapped, gap, &p);
     if (rc < 0) {
         hf_pieces_free(&p);
         return rc;

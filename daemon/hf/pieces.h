@@ -19,7 +19,8 @@ struct hf_slot {
 };
 
 struct hf_pieces {
-    size_t n;                /* slots, as many as messages */
+    size_t messages;
+    size_t n;                /* slots: as many as messages that the template writes */
     struct cai_buf *literal; /* n + 1: before each slot, and after the last */
     struct hf_slot *slot;    /* in the order of the text */
 };
@@ -31,10 +32,11 @@ char *hf_mark_wrapped(size_t i);
 /* A random message number i of trial k, with whitespace at its ends. The caller's. */
 char *hf_mark_random(size_t i, uint32_t k);
 
-/* From what the template made of the plain and the wrapped marks. CAI_EINPUT, with the
- * reason, when it is not literals and trimmed messages, each once. */
-int hf_pieces_build(const char *path, size_t n, const char *plain, const char *wrapped,
-                    struct hf_pieces *ret);
+/* From what the template made of the plain and the wrapped marks of n messages. CAI_EINPUT,
+ * with the reason, when it is not literals and trimmed messages, each once; those that are
+ * `optional` may be left out too (n of them, or NULL: none). */
+int hf_pieces_build(const char *path, size_t n, const bool *optional, const char *plain,
+                    const char *wrapped, struct hf_pieces *ret);
 void hf_pieces_free(struct hf_pieces *p);
 /* The trimmed part of a message. */
 void hf_pieces_trim(const struct hf_slot *s, const char *text, const char **ret, size_t *ret_len);

@@ -1,4 +1,4 @@
-/* post.c: TemplateProcessing, ByteLevel, Sequence and none, for one text (never a pair).
+/* post.c: TemplateProcessing, RobertaProcessing, BertProcessing, ByteLevel, Sequence and none, for one text (never a pair).
  * Not for chat formats (chat.c). */
 #include "hf/post.h"
 #include "hf/json.h"
@@ -26,6 +26,17 @@ static int push_special(const char *path, const json_t *item, const json_t *tabl
         hf_ids_push(to, (int32_t)id);
     }
     return 0;
+}
+
+/* A later processor wraps what the earlier ones made. Takes what `own` has. */
+static void wrap(struct hf_post *p, struct hf_post *own) {
+    for (size_t k = 0; k < p->before.n; k++)
+        hf_ids_push(&own->before, p->before.data[k]);
+    for (size_t k = 0; k < own->after.n; k++)
+        hf_ids_push(&p->after, own->after.data[k]);
+    hf_ids_free(&p->before);
+    p->before = own->before;
+    hf_ids_free(&own->after);
 }
 
 static int load_template(const char *path, const json_t *o, struct hf_post *p) {
@@ -56,15 +67,26 @@ static int load_template(const char *path, const json_t *o, struct hf_post *p) {
     if (rc == 0 && !seen)
         rc = cai_fail(CAI_EINPUT, "%s: post_processor TemplateProcessing: single has no Sequence",
                       path);
-    /* A later processor wraps what the earlier ones made. */
-    for (size_t k = 0; k < p->before.n; k++)
-        hf_ids_push(&own.before, p->before.data[k]);
-    for (size_t k = 0; k < own.after.n; k++)
-        hf_ids_push(&p->after, own.after.data[k]);
-    hf_ids_free(&p->before);
-    p->before = own.before;
-    hf_ids_free(&own.after);
+    wrap(p, &own);
     return rc;
+}
+
+/* "cls" text "sep", each of them [token, id]. */
+static int load_pair(const char *path, const char *type, const json_t *o, struct hf_post *p) {
+    static const char *const keys[] = {"cls", "sep"};
+    struct hf_post own = {0};
+    for (int i = 0; i < 2; i++) {
+        const json_t *id = json_array_get(json_object_get(o, keys[i]), 1);
+        json_int_t v = json_is_integer(id) ? json_integer_value(id) : -1;
+        if (v < 0 || v >= HF_MAX_ID) {
+            hf_post_free(&own);
+            return cai_fail(CAI_EINPUT, "%s: post_processor %s: %s must be [token, id]", path, type,
+                            keys[i]);
+        }
+        hf_ids_push(i ? &own.after : &own.before, (int32_t)v);
+    }
+    wrap(p, &own);
+    return 0;
 }
 
 static int load_one(const char *path, const json_t *o, struct hf_post *p, int depth) {
@@ -79,10 +101,13 @@ static int load_one(const char *path, const json_t *o, struct hf_post *p, int de
         return cai_fail(CAI_ELIMIT, "%s: post_processor adds too many tokens", path);
     if (strcmp(type, "TemplateProcessing") == 0)
         return load_template(path, o, p);
+    if (strcmp(type, "RobertaProcessing") == 0 || strcmp(type, "BertProcessing") == 0)
+        return load_pair(path, type, o, p);
     if (strcmp(type, "Sequence") != 0)
         return cai_fail(CAI_EINPUT,
                         "%s: post_processor \"%.32s\" is not supported; expected "
-                        "TemplateProcessing, ByteLevel, a Sequence of these, or null",
+                        "TemplateProcessing, RobertaProcessing, BertProcessing, ByteLevel, a "
+                        "Sequence of these, or null",
                         path, type);
     const json_t *list = json_object_get(o, "processors");
     if (!json_is_array(list))

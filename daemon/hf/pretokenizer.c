@@ -139,7 +139,7 @@ static int load_digits(const char *path, const json_t *o, struct hf_pre *p) {
     bool individual;
     CAI_TRY(hf_json_bool_or(path, o, "individual_digits", false, &individual));
     struct step *s = new_step(p, STEP_CLASS);
-    s->classes = HF_NUMBER;
+    s->classes = HF_DIGIT;
     s->behavior = individual ? ISOLATED : CONTIGUOUS;
     return 0;
 }

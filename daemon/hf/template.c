@@ -142,7 +142,7 @@ static void find_opening(struct hf_pieces *p, size_t k, const char *prompt) {
         CAI_AUTO(mem) char *mark = hf_mark_plain(i);
         const char *hit = strstr(prompt, mark);
         if (!hit)
-            return;
+            continue; /* left out */
         at = hit + strlen(mark) > at ? hit + strlen(mark) : at;
     }
     size_t n = at ? strlen(at) : 0;
@@ -192,7 +192,11 @@ static int build(const struct hf_template *t, const struct hf_message *messages,
     const char *plain, *wrapped;
     CAI_TRY(need_text(t, answers, 0, &plain));
     CAI_TRY(need_text(t, answers, 1, &wrapped));
-    CAI_TRY(hf_pieces_build(t->path, n, plain, wrapped, p));
+    /* A template may leave a system message out; what people and models said it may not. */
+    CAI_AUTO(mem) bool *optional = cai_alloc((n + 1) * sizeof *optional);
+    for (size_t i = 0; i < n; i++)
+        optional[i] = strcmp(messages[i].role, "system") == 0;
+    CAI_TRY(hf_pieces_build(t->path, n, optional, plain, wrapped, p));
     CAI_TRY(verify(t, plan, answers, p));
     return find_turns(t, messages, answers, 2 + NUM_RANDOM + 2 * n, p);
 }
@@ -299,14 +303,15 @@ static int check_exactly(const struct hf_template *t, const struct hf_pieces *p,
 static int check_messages(const struct hf_template *t, const struct hf_pieces *p,
                           const struct hf_message *messages, size_t n, bool generate) {
     bool suspicious = false;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
+        suspicious |= holds_marker(t, messages[i].text);
+    for (size_t i = 0; i < p->n; i++) {
         size_t message = p->slot[i].message;
         if (!p->slot[i].blank_ok && hf_is_blank(messages[message].text))
             return cai_fail(CAI_EINPUT,
                             "%s: message %zu is blank, and the chat template writes "
                             "something else around a blank message; give it a text",
                             t->path, message);
-        suspicious |= holds_marker(t, messages[i].text);
     }
     return suspicious ? check_exactly(t, p, messages, n, generate) : 0;
 }
@@ -333,7 +338,7 @@ static void fill(const struct hf_pieces *p, const struct hf_message *messages, b
     }
     size_t begin = l->text.len;
     cai_buf_puts(&l->text, generate && prefix ? prefix : "");
-    l->content[p->n] = (struct hf_range){begin, l->text.len};
+    l->content[p->messages] = (struct hf_range){begin, l->text.len};
 }
 
 static int layout_locked(struct hf_template *t, const struct hf_message *messages, size_t n,

@@ -34,6 +34,13 @@ void hf_ids_push(struct hf_ids *ids, int32_t id) {
     ids->data[ids->n++] = id;
 }
 
+static void reserve(struct hf_ids *ids, size_t more) {
+    if (ids->n + more <= ids->cap)
+        return;
+    ids->cap = ids->n + more;
+    ids->data = cai_realloc(ids->data, ids->cap, sizeof *ids->data);
+}
+
 void hf_ids_free(struct hf_ids *ids) {
     free(ids->data);
     *ids = (struct hf_ids){0};
@@ -284,10 +291,16 @@ int hf_tokenizer_encode_marked(const struct hf_tokenizer *t, const char *text, s
     return 0;
 }
 
+int hf_tokenizer_encode_written(const struct hf_tokenizer *t, const char *text, size_t len,
+                                struct hf_ids *ret) {
+    return hf_tokenizer_encode_marked(t, text, len, NULL, 0, ret, NULL);
+}
+
 int hf_tokenizer_encode(const struct hf_tokenizer *t, const char *text, size_t len, bool special,
                         struct hf_ids *ret) {
     size_t before = ret->n;
     struct hf_range all = {0, len};
+    reserve(ret, len / 3 + 64); /* near enough for most texts */
     for (size_t i = 0; special && i < t->post.before.n; i++)
         hf_ids_push(ret, t->post.before.data[i]);
     int rc = hf_tokenizer_encode_marked(t, text, len, &all, special ? 0 : 1, ret, NULL);
@@ -320,10 +333,14 @@ int hf_tokenizer_decode(const struct hf_tokenizer *t, const int32_t *ids, size_t
             tokens[used++] = s;
     }
     CAI_AUTO(buf) struct cai_buf raw = {0};
-    hf_decoder_apply(t->decoder, tokens, used, &raw);
+    CAI_TRY(hf_decoder_apply(t->decoder, tokens, used, &raw));
     CAI_TRY(cai_buf_status(&raw));
     hf_utf8_lossy(raw.data ? raw.data : "", raw.len, ret);
     return cai_buf_status(ret);
+}
+
+const struct hf_decoder *hf_tokenizer_decoder(const struct hf_tokenizer *t) {
+    return t->decoder;
 }
 
 int hf_tokenizer_piece(const struct hf_tokenizer *t, int32_t id, struct cai_buf *ret) {

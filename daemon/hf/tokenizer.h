@@ -13,6 +13,8 @@
 int hf_tokenizer_encode_marked(const struct hf_tokenizer *t, const char *text, size_t len,
                                const struct hf_range *plain, size_t num_plain, struct hf_ids *ret,
                                size_t **ret_ends);
+/* How tokens become text. */
+const struct hf_decoder *hf_tokenizer_decoder(const struct hf_tokenizer *t);
 /* The token's text as tokenizer.json spells it; .s NULL when the id has none. */
 struct hf_string hf_tokenizer_token(const struct hf_tokenizer *t, int32_t id);
 /* What the post-processor puts before a text, -1 if nothing. */

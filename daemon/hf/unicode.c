@@ -43,7 +43,7 @@ bool hf_is_space(uint32_t c) {
 }
 
 bool hf_is_numeric(uint32_t c) {
-    return (hf_classes()[c] & HF_NUMBER) != 0;
+    return (hf_classes()[c] & HF_DIGIT) != 0;
 }
 
 bool hf_is_word(uint32_t c) {
@@ -107,17 +107,27 @@ static size_t ill_formed_part(const unsigned char *s, size_t len) {
     return 1;
 }
 
-void hf_utf8_lossy(const char *s, size_t len, struct cai_buf *out) {
-    while (len) {
-        size_t good = cai_utf8_valid(s, len);
-        cai_buf_append(out, s, good);
-        s += good;
-        len -= good;
-        if (!len)
-            return;
-        size_t bad = ill_formed_part((const unsigned char *)s, len);
+/* Whether s, which is ill-formed for want of more bytes, may yet become well-formed. */
+static bool is_open(const unsigned char *s, size_t len) {
+    return s[0] >= 0xC2 && s[0] <= 0xF4 && len < 4 && ill_formed_part(s, len) == len &&
+           len < (s[0] < 0xE0 ? 2u : s[0] < 0xF0 ? 3u : 4u);
+}
+
+size_t hf_utf8_lossy_open(const char *s, size_t len, struct cai_buf *out) {
+    size_t at = 0;
+    while (at < len) {
+        size_t good = cai_utf8_valid(s + at, len - at);
+        cai_buf_append(out, s + at, good);
+        at += good;
+        if (at == len || is_open((const unsigned char *)s + at, len - at))
+            return at;
         cai_buf_puts(out, "\xEF\xBF\xBD");
-        s += bad;
-        len -= bad;
+        at += ill_formed_part((const unsigned char *)s + at, len - at);
     }
+    return at;
+}
+
+void hf_utf8_lossy(const char *s, size_t len, struct cai_buf *out) {
+    if (hf_utf8_lossy_open(s, len, out) < len)
+        cai_buf_puts(out, "\xEF\xBF\xBD"); /* an open end is one ill-formed part */
 }

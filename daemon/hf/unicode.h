@@ -23,5 +23,8 @@ bool hf_alphabet_decode(const char *s, size_t len, struct cai_buf *out);
 
 /* Appends s with each maximal ill-formed part replaced by U+FFFD, as Rust and the WHATWG do. */
 void hf_utf8_lossy(const char *s, size_t len, struct cai_buf *out);
+/* The same for a text of which more may come: leaves an unfinished character at the end, and
+ * returns how many bytes it took. */
+size_t hf_utf8_lossy_open(const char *s, size_t len, struct cai_buf *out);
 
 #endif

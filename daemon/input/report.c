@@ -59,8 +59,8 @@ static void quote(struct input_report *r, size_t line, size_t column) {
     while (from && from < len && !starts_character(s[from]))
         from--;
     size_t to = len - from > QUOTE_MAX ? from + QUOTE_MAX : len;
-    while (to < len && !starts_character(s[to]))
-        to--;
+    while (to > from && to < len && !starts_character(s[to]))
+        to--; /* a line that is no UTF-8 may have no such place */
     CAI_AUTO(buf) struct cai_buf before = {0};
     cai_text_printable(&before, s + from, mark > from ? mark - from : 0, false);
     cai_buf_printf(&r->text, "%6zu | %s", line, from ? "…" : "");

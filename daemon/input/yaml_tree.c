@@ -53,7 +53,7 @@ static int check_bytes(struct input_report *r, const char *s, size_t len) {
     }
     for (size_t i = 0; i < len; i++) {
         unsigned char c = (unsigned char)s[i];
-        if (c >= 0x20 ? c != 0x7F : (c == '\n' || c == '\t' || (c == '\r' && s[i + 1] == '\n')))
+        if (c >= 0x20 ? c != 0x7F : (c == '\n' || c == '\t' || (c == '\r' && i + 1 < len && s[i + 1] == '\n')))
             continue;
         place_of(s, i, &line, &column);
         input_report_add(r, line, column, "C002", "remove it", "control character 0x%02X", c);

@@ -135,6 +135,7 @@ static void check_path(const struct setting *s, const char *path, const struct y
                        struct input_report *report) {
     struct stat st;
     CAI_AUTO(mem) char *config = cai_path_join(path, "config.json");
+    CAI_AUTO(mem) char *adapter = cai_path_join(path, "adapter_config.json");
     bool folder = s->role == ROLE_MODEL;
     if (stat(path, &st) < 0)
         input_report_add(report, at->line, at->column, "C040",
@@ -146,7 +147,7 @@ static void check_path(const struct setting *s, const char *path, const struct y
     else if (access(path, folder ? R_OK | X_OK : R_OK) < 0)
         input_report_add(report, at->line, at->column, "C040", "look at its permissions",
                          "'%s' cannot be read: %s", s->field.key, path);
-    else if (folder && !cai_file_exists(config))
+    else if (folder && !cai_file_exists(config) && !cai_file_exists(adapter))
         input_report_add(
             report, at->line, at->column, "C040",
             "a model is a Hugging Face folder: config.json, model.safetensors, tokenizer.json",

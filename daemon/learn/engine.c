@@ -21,7 +21,9 @@ int64_t engine_bytes(const struct model *m, const struct engine_options *o)
 
 void engine_plan(const struct model *m, const struct engine_options *o, char *text, size_t size)
 {
-    int64_t weights = m->n * (int64_t)sizeof(float) + (o->bfloat16 ? model_half_bytes(m) : 0);
+    int64_t weights = (m->n + (m->base ? m->base->n : 0)) * (int64_t)sizeof(float);
+    if (o->bfloat16)
+        weights += model_half_bytes(m);
     snprintf(text, size, "model %.1f GB + KV %.1f GB for %d × %lld tokens", (double)weights / 1e9,
              (double)engine_cache_bytes(m, o) / 1e9, o->slots, (long long)o->capacity);
 }

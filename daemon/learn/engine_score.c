@@ -24,7 +24,7 @@ static ct_tensor *target_logprobs(ct_scope *s, const struct engine *e, ct_tensor
 {
     if (e->half)
         return ct_gather_last(s, ct_log_softmax(s, head_logits(s, e->m, h)), targets);
-    return ct_linear_logprob(s, h, e->m->lm_head, targets, 1.0, NULL, NULL);
+    return head_logprob(s, e->m, h, targets, 1.0, NULL);
 }
 
 /* Adds log p(targets) of rows of hidden to the options they belong to. */

@@ -43,9 +43,7 @@ static int load_models(struct ppo *p) {
     CAI_TRY(model_load(reference, &p->reference));
     if (p->policy->head != MODEL_HEAD_LM || p->reference->head != MODEL_HEAD_LM)
         return cai_fail(CAI_EINPUT, "policy and reference must be language models");
-    if (p->policy->config.vocab_size != p->reference->config.vocab_size ||
-        p->policy->config.head_dim != p->reference->config.head_dim ||
-        p->policy->config.rope_theta != p->reference->config.rope_theta)
+    if (!model_same_inputs(p->policy, p->reference))
         return cai_fail(CAI_EINPUT, "reference %s is not of the policy's kind", reference);
     CAI_TRY(load_members(p));
     p->models.reference = p->reference;

@@ -43,7 +43,7 @@ static int bind_gradients(struct trainer *t) {
     for (int i = 0; i < t->m->n_params && rc == 0; i++) {
         struct model_param *p = &t->m->params[i];
         ct_tensor *g = ct_narrow(s, t->grad, 0, p->offset, p->numel);
-        g = ct_view(s, g, p->shape, p->ndim);
+        g = ct_view(s, g, p->file.shape, p->file.ndim);
         rc = ct_scope_status(s);
         if (rc == 0)
             rc = ct_set_requires_grad(p->view, true);
@@ -208,7 +208,7 @@ static ct_tensor *head_outputs(ct_scope *s, const struct model *m, const struct 
     ct_tensor *h = transformer_norm(s, m, rows);
     if (m->head == MODEL_HEAD_SCALAR)
         return head_scalar(s, m, h);
-    return ct_linear_logprob(s, h, m->lm_head, b->target, temperature, ret_entropy, NULL);
+    return head_logprob(s, m, h, b->target, temperature, ret_entropy);
 }
 
 static int read_f64(const ct_tensor *t, double *out, int64_t n) {
@@ -263,8 +263,8 @@ static int layer_backward(const struct trainer *t, const struct micro *b, int la
 
 static int recompute_backward(const struct trainer *t, const struct micro *b, struct flow *f,
                               ct_tensor *grad) {
-    int rc = 0;
-    for (int i = f->n - 2; i >= -1 && rc == 0; i--)
+    int rc = 0, last = t->m->base ? 0 : -1; /* an adapter leaves the embedding as it is */
+    for (int i = f->n - 2; i >= last && rc == 0; i--)
         rc = layer_backward(t, b, i, i >= 0 ? f->x[i] : NULL, &grad);
     ct_free(grad);
     return rc;
@@ -323,8 +323,7 @@ int model_outputs(const struct model *m, const struct micro *b, double temperatu
     if (m->head == MODEL_HEAD_SCALAR)
         v = head_scalar(s, m, h);
     else
-        v = ct_linear_logprob(s, h, m->lm_head, b->target, temperature,
-                              entropy != NULL ? &e : NULL, NULL);
+        v = head_logprob(s, m, h, b->target, temperature, entropy != NULL ? &e : NULL);
     int rc = ct_scope_status(s);
     if (rc == 0)
         rc = read_f64(v, out, b->n_rows);

@@ -6,7 +6,7 @@
 
 #include "base/check.h"
 #include "base/error.h"
-#include <math.h>
+#include <string.h>
 
 static int keep_slab(const int64_t *shape, ct_tensor **ret)
 {
@@ -40,6 +40,10 @@ int kv_cache_new(const struct model *m, int64_t slots, int64_t capacity, struct 
         kv_cache_free(c);
         return rc;
     }
+    if (rope_varies(m->rope)) {
+        c->ids = cai_alloc((size_t)(slots * capacity) * sizeof(*c->ids));
+        c->turned = cai_alloc((size_t)slots * sizeof(*c->turned));
+    }
     *ret = c;
     return 0;
 }
@@ -54,6 +58,8 @@ void kv_cache_free(struct kv_cache *c)
     }
     free(c->k);
     free(c->v);
+    free(c->ids);
+    free(c->turned);
     free(c);
 }
 
@@ -66,41 +72,30 @@ int kv_cache_copy(struct kv_cache *c, int64_t from, int64_t to, int64_t length)
         CAI_TRY(ct_cache_copy(c->k[i], from, to, length));
         CAI_TRY(ct_cache_copy(c->v[i], from, to, length));
     }
+    if (c->ids) {
+        memcpy(c->ids + to * c->capacity, c->ids + from * c->capacity,
+               (size_t)length * sizeof(*c->ids));
+        c->turned[to] = c->turned[from];
+    }
     return 0;
 }
 
 /* New rows of one cached call: T rows of n sequences. */
 struct step {
+    struct kv_cache *cache;
     int64_t t, n;
     const int64_t *slots, *past; /* per sequence; past = lengths before the rows */
     const int64_t *starts;       /* [n + 1]; NULL when every sequence has one row */
     int64_t *row_slots, *row_positions, *row_ids, *ends; /* [T]; ends = positions + 1 */
-    ct_tensor *cos, *sin;        /* [T, Dh] */
+    int64_t *lengths; /* [T]: of the row's sequence, as rotations see it */
 };
 
-static ct_tensor *fused_or_cat(ct_scope *s, ct_tensor *fused, ct_tensor *const *parts, int n)
+/* Writes the new keys and values, then looks at all that the slot holds. */
+static ct_tensor *attend_cached(ct_scope *s, const struct pass *p, int layer, ct_tensor *q,
+                                ct_tensor *k, ct_tensor *v, struct ct_attend how)
 {
-    return fused ? fused : ct_cat(s, parts, n, 0);
-}
-
-static ct_tensor *attend(ct_scope *s, const struct model *m, struct kv_cache *c, int layer,
-                         ct_tensor *h, const struct step *st)
-{
-    const struct hf_config *f = &m->config;
-    const struct model_layer *l = &m->layers[layer];
-    int64_t hq = f->num_heads, hkv = f->num_kv_heads;
-    int64_t split[3] = {st->t, hq + 2 * hkv, f->head_dim}, flat[2] = {st->t, hq * f->head_dim};
-    double scale = 1.0 / sqrt((double)f->head_dim);
-    ct_tensor *const weights[3] = {l->q, l->k, l->v};
-    ct_tensor *const biases[3] = {l->q_bias, l->k_bias, l->v_bias};
-    ct_tensor *w = fused_or_cat(s, l->qkv, weights, 3);
-    ct_tensor *b = l->q_bias ? fused_or_cat(s, l->qkv_bias, biases, 3) : NULL;
-
-    ct_tensor *qkv = ct_view(s, ct_linear(s, h, w, b), split, 3);   /* [T, Hq+2·Hkv, Dh] */
-    ct_tensor *qk = ct_rotary(s, ct_narrow(s, qkv, 1, 0, hq + hkv), st->cos, st->sin);
-    ct_tensor *q = ct_narrow(s, qk, 1, 0, hq);                      /* [T, Hq, Dh] */
-    ct_tensor *k = ct_narrow(s, qk, 1, hq, hkv);                    /* [T, Hkv, Dh] */
-    ct_tensor *v = ct_narrow(s, qkv, 1, hq + hkv, hkv);             /* [T, Hkv, Dh] */
+    const struct step *st = p->context;
+    struct kv_cache *c = st->cache;
     if (ct_scope_status(s) < 0)
         return NULL;
     int rc = ct_cache_write_keys(c->k[layer], k, st->row_slots, st->row_positions, st->t);
@@ -110,53 +105,26 @@ static ct_tensor *attend(ct_scope *s, const struct model *m, struct kv_cache *c,
         ct_scope_fail(s, rc, cai_error_text());
         return NULL;
     }
-    ct_tensor *a = /* [T, Hq, Dh] */
-        st->starts ? ct_attention_prefill(s, q, c->k[layer], c->v[layer], st->slots, st->past,
-                                          st->starts, st->n, scale)
-                   : ct_attention_decode(s, q, c->k[layer], c->v[layer], st->slots, st->ends,
-                                         st->n, scale);
-    return ct_linear(s, ct_view(s, a, flat, 2), l->o, l->o_bias); /* [T, D] */
-}
-
-static ct_tensor *feed(ct_scope *s, const struct model *m, int layer, ct_tensor *h)
-{
-    const struct model_layer *l = &m->layers[layer];
-    int64_t f = m->config.intermediate_size;
-    ct_tensor *gate, *up; /* [T, F] */
-    if (l->gate_up && (!l->gate_bias || l->gate_up_bias)) {
-        ct_tensor *both = ct_linear(s, h, l->gate_up, l->gate_up_bias); /* [T, 2F] */
-        gate = ct_narrow(s, both, 1, 0, f);
-        up = ct_narrow(s, both, 1, f, f);
-    } else {
-        gate = ct_linear(s, h, l->gate, l->gate_bias);
-        up = ct_linear(s, h, l->up, l->up_bias);
-    }
-    return ct_linear(s, ct_swiglu(s, gate, up), l->down, l->down_bias); /* [T, D] */
-}
-
-static ct_tensor *cached_layer(ct_scope *s, const struct model *m, struct kv_cache *c, int layer,
-                               ct_tensor *x, const struct step *st)
-{
-    const struct model_layer *l = &m->layers[layer];
-    double eps = m->config.rms_norm_eps;
-    x = ct_add(s, x, attend(s, m, c, layer, ct_rms_norm(s, x, l->attention_norm, eps), st));
-    return ct_add(s, x, feed(s, m, layer, ct_rms_norm(s, x, l->mlp_norm, eps)));
+    return st->starts ? ct_attention_prefill(s, q, c->k[layer], c->v[layer], st->slots, st->past,
+                                             st->starts, st->n, how)
+                      : ct_attention_decode(s, q, c->k[layer], c->v[layer], st->slots, st->ends,
+                                            st->n, how);
 }
 
 /* Hidden states before the final norm, [T, D]; *ret is a kept handle. */
-static int run(ct_scope *s, const struct model *m, struct kv_cache *c, struct step *st,
-               ct_tensor **ret)
+static int run(ct_scope *s, const struct model *m, const struct step *st, ct_tensor **ret)
 {
     ct_scope *first = ct_scope_open();
     ct_tensor *ids = ct_from_i64(first, st->row_ids, st->t);      /* [T] */
-    ct_tensor *at = ct_from_i64(s, st->row_positions, st->t);     /* [T] */
-    st->cos = ct_index_select(s, m->rope_cos, 0, at);             /* [T, Dh] */
-    st->sin = ct_index_select(s, m->rope_sin, 0, at);             /* [T, Dh] */
+    ct_tensor *at = ct_from_i64(first, st->row_positions, st->t); /* [T] */
+    struct pass pass = {.t = st->t, .fused = true, .attend = attend_cached, .context = st};
+    pass.rope = rope_rows(s, m->rope, st->row_positions, st->lengths, st->t);
+    pass.rope_local = rope_rows(s, m->rope_local, st->row_positions, st->lengths, st->t);
     ct_tensor *x = NULL;
-    int rc = layer_close(s, first, ct_embedding(first, m->embedding, ids), &x);
-    for (int i = 0; rc == 0 && i < c->layers; i++) {
+    int rc = layer_close(s, first, layer_embed(first, m, ids, at), &x);
+    for (int i = 0; rc == 0 && i < st->cache->layers; i++) {
         ct_scope *layer = ct_scope_open();
-        rc = layer_close(s, layer, cached_layer(layer, m, c, i, x, st), &x);
+        rc = layer_close(s, layer, layer_run(layer, m, i, x, &pass), &x);
     }
     *ret = x;
     return rc;
@@ -183,6 +151,7 @@ static void step_free(struct step *st)
     free(st->row_positions);
     free(st->row_ids);
     free(st->ends);
+    free(st->lengths);
 }
 
 static void step_alloc(struct step *st)
@@ -192,17 +161,70 @@ static void step_alloc(struct step *st)
     st->row_positions = cai_realloc(NULL, t, sizeof(int64_t));
     st->row_ids = cai_realloc(NULL, t, sizeof(int64_t));
     st->ends = cai_realloc(NULL, t, sizeof(int64_t));
+    st->lengths = cai_realloc(NULL, t, sizeof(int64_t));
 }
 
-static int step_row(struct step *st, const struct model *m, const struct kv_cache *c, int64_t row,
-                    int32_t id, int64_t slot, int64_t position)
+/* length: of the whole sequence, by which its rotations go. */
+static int step_row(struct step *st, const struct model *m, int64_t row, int32_t id, int64_t slot,
+                    int64_t position, int64_t length)
 {
+    struct kv_cache *c = st->cache;
     CAI_TRY(check_row(m, c, id, slot, position));
     st->row_ids[row] = id;
     st->row_slots[row] = slot;
     st->row_positions[row] = position;
     st->ends[row] = position + 1;
+    st->lengths[row] = length;
+    if (c->ids)
+        c->ids[slot * c->capacity + position] = id;
     return 0;
+}
+
+/* Rows of n sequences through all layers; hidden states before the final norm, kept.
+ * turned_as: the length their rotations go by, or 0 for their own. */
+static int feed_rows(ct_scope *s, const struct model *m, struct kv_cache *c,
+                     const int32_t *const *ids, const int64_t *lengths, const int64_t *slots,
+                     const int64_t *past, int64_t n, int64_t turned_as, ct_tensor **ret)
+{
+    CAI_AUTO(mem) int64_t *starts = cai_alloc((size_t)(n + 1) * sizeof(*starts));
+    for (int64_t i = 0; i < n; i++) {
+        CAI_CHECK(lengths[i] > 0);
+        starts[i + 1] = starts[i] + lengths[i];
+    }
+    struct step st = {.cache = c, .t = starts[n], .n = n, .slots = slots, .past = past,
+                      .starts = starts};
+    step_alloc(&st);
+    int rc = 0;
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; rc == 0 && j < lengths[i]; j++)
+            rc = step_row(&st, m, starts[i] + j, ids[i][j], slots[i], past[i] + j,
+                          turned_as ? turned_as : past[i] + lengths[i]);
+    if (rc == 0)
+        rc = run(s, m, &st, ret);
+    step_free(&st);
+    return rc;
+}
+
+/* A slot whose sequence grows to `length` is read again if that turns its keys otherwise. */
+static int turn_again(const struct model *m, struct kv_cache *c, int64_t slot, int64_t past,
+                      int64_t length)
+{
+    if (!c->ids || slot < 0 || slot >= c->slots || past >= c->capacity)
+        return 0; /* refused later, by name */
+    int64_t class = rope_class(m->rope, length), zero = 0;
+    bool again = past > 0 && c->turned[slot] != class;
+    c->turned[slot] = class;
+    if (!again)
+        return 0;
+    CAI_AUTO(mem) int32_t *ids = cai_realloc(NULL, (size_t)past, sizeof(*ids));
+    memcpy(ids, c->ids + slot * c->capacity, (size_t)past * sizeof(*ids));
+    const int32_t *const list[1] = {ids};
+    ct_scope *s = ct_scope_open();
+    ct_tensor *x = NULL;
+    int rc = feed_rows(s, m, c, list, &past, &slot, &zero, 1, length, &x);
+    ct_free(x);
+    ct_scope_close(s);
+    return rc;
 }
 
 /* Rows of n sequences through all layers. last: keep each sequence's last row only. */
@@ -210,30 +232,24 @@ static ct_tensor *extend(ct_scope *s, const struct model *m, struct kv_cache *c,
                          const int32_t *const *ids, const int64_t *lengths, const int64_t *slots,
                          const int64_t *past, int64_t n, bool last)
 {
-    CAI_AUTO(mem) int64_t *starts = cai_alloc((size_t)(n + 1) * sizeof(*starts));
     CAI_AUTO(mem) int64_t *last_rows = cai_alloc((size_t)(n + 1) * sizeof(*last_rows));
-    for (int64_t i = 0; i < n; i++) {
-        CAI_CHECK(lengths[i] > 0);
-        starts[i + 1] = starts[i] + lengths[i];
-        last_rows[i] = starts[i + 1] - 1;
-    }
-    struct step st = {.t = starts[n], .n = n, .slots = slots, .past = past, .starts = starts};
-    step_alloc(&st);
-    int rc = 0;
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t j = 0; rc == 0 && j < lengths[i]; j++)
-            rc = step_row(&st, m, c, starts[i] + j, ids[i][j], slots[i], past[i] + j);
     ct_tensor *x = NULL, *out = NULL;
+    int rc = 0;
+    for (int64_t i = 0, row = 0; i < n; i++) {
+        row += lengths[i];
+        last_rows[i] = row - 1;
+        if (rc == 0)
+            rc = turn_again(m, c, slots[i], past[i], past[i] + lengths[i]);
+    }
+    if (rc == 0)
+        rc = feed_rows(s, m, c, ids, lengths, slots, past, n, 0, &x);
     if (rc < 0)
         ct_scope_fail(s, rc, cai_error_text());
-    else
-        rc = run(s, m, c, &st, &x);
-    if (rc == 0 && last)
+    else if (last)
         out = transformer_norm(s, m, ct_index_select(s, x, 0, ct_from_i64(s, last_rows, n)));
-    else if (rc == 0)
+    else
         out = transformer_norm(s, m, x);
     ct_free(x);
-    step_free(&st);
     return out;
 }
 
@@ -255,17 +271,20 @@ ct_tensor *transformer_decode(ct_scope *s, const struct model *m, struct kv_cach
                               const int32_t *ids, const int64_t *slots, const int64_t *positions,
                               int64_t b)
 {
-    struct step st = {.t = b, .n = b, .slots = slots, .past = positions};
+    struct step st = {.cache = c, .t = b, .n = b, .slots = slots, .past = positions};
     step_alloc(&st);
     int rc = 0;
-    for (int64_t i = 0; rc == 0 && i < b; i++)
-        rc = step_row(&st, m, c, i, ids[i], slots[i], positions[i]);
+    for (int64_t i = 0; rc == 0 && i < b; i++) {
+        rc = turn_again(m, c, slots[i], positions[i], positions[i] + 1);
+        if (rc == 0)
+            rc = step_row(&st, m, i, ids[i], slots[i], positions[i], positions[i] + 1);
+    }
     ct_tensor *x = NULL, *out = NULL;
+    if (rc == 0)
+        rc = run(s, m, &st, &x);
     if (rc < 0)
         ct_scope_fail(s, rc, cai_error_text());
     else
-        rc = run(s, m, c, &st, &x);
-    if (rc == 0)
         out = transformer_norm(s, m, x); /* [B, D] */
     ct_free(x);
     step_free(&st);

@@ -102,5 +102,6 @@ int model_half_refresh(struct model_half *h)
 
 int64_t model_half_bytes(const struct model *m)
 {
-    return 2 * (m->n - (m->config.tie_word_embeddings ? 0 : ct_numel(m->embedding)));
+    int64_t n = m->base ? m->base->n : m->n; /* an adapter's own matrices stay as they are */
+    return 2 * (n - (m->config.tie_word_embeddings ? 0 : ct_numel(m->embedding)));
 }

@@ -4,8 +4,8 @@
 
 #include "model/model.h"
 
-/* More positions than this would make the rotation tables the largest thing in memory. */
-enum { MODEL_MAX_POSITIONS = 1 << 20 };
+/* More positions than this would make learned positions the largest thing in memory. */
+enum { MODEL_MAX_POSITIONS = 1 << 24 };
 
 /* A model with its layout, views and rotation tables, every weight zero. */
 int model_alloc(const struct hf_config *config, enum model_head head, const char *dir,
@@ -14,12 +14,55 @@ int model_alloc(const struct hf_config *config, enum model_head head, const char
  * *ret_params is the caller's. */
 int model_layout(const struct hf_config *config, enum model_head head,
                  struct model_param **ret_params, int *ret_n, int64_t *ret_numel);
-const struct model_param *model_find(const struct model *m, const char *name);
+/* The first parameter of a slot; NULL if there is none. */
+const struct model_param *model_find(const struct model *m, enum hf_slot slot);
+/* A model of n parameters (*params becomes its own) in a flat buffer of its own, all zero,
+ * with views and rotation tables; over `base` unless that is NULL. */
+int model_make(const struct hf_config *config, enum model_head head, struct model_param *params,
+               int n, int64_t numel, struct model *base, struct model **ret);
+/* The parameters and their places for a list of the file's; *ret_params is the caller's. */
+void model_place(const struct hf_param *file, int n, struct model_param **ret_params,
+                 int64_t *ret_numel);
+/* A parameter's rows out of the file's tensor, all finite. */
+int model_read_param(const struct hf_tensor *t, const struct hf_param *p, float *out);
+/* A folder with adapter_config.json: its base, and the adapter over it. */
+int model_load_adapted(const char *dir, struct model **ret);
+/* A head of zeros scores everything alike: refused. */
+int model_check_score(const float *w, int64_t n);
+/* A fresh score head, drawn from `key` (see model_load_scalar). */
+void model_draw_score(struct model *m, struct cai_key key);
 /* fp32 weights on the host; NULL and a message when they are elsewhere. */
 float *model_host(const struct model *m);
-/* [positions, Dh] cos and sin tables, each half repeated. */
-int rope_tables(const struct hf_config *config, ct_tensor **ret_cos, ct_tensor **ret_sin);
 /* Closes a layer's scope; *x (kept) is replaced by y. 0, or a code that `s` now carries. */
 int layer_close(ct_scope *s, ct_scope *layer, ct_tensor *y, ct_tensor **x);
+
+/* ---- rotary positions (rope.c) --------------------------------------------------------- */
+/* local: those of Gemma 3's sliding layers. `config` must outlive the result. */
+int rope_new(const struct hf_config *config, bool local, struct rope **ret);
+void rope_free(struct rope *r);
+/* Rows at positions[i] of sequences of lengths[i] tokens (host arrays of t). */
+struct rope_rows rope_rows(ct_scope *s, const struct rope *r, const int64_t *positions,
+                           const int64_t *lengths, int64_t t);
+/* Sequences of one class turn alike; a class of its own for each length, if need be. */
+int64_t rope_class(const struct rope *r, int64_t length);
+bool rope_varies(const struct rope *r);
+
+/* ---- one layer (layer.c) ---------------------------------------------------------------- */
+/* Rows on their way through the layers, and how they reach what they attend to. */
+struct pass {
+    int64_t t;                          /* rows */
+    struct rope_rows rope, rope_local;
+    bool fused;                         /* no gradients: matrices seen as one where they are */
+    /* q [T, Hq, Dh], k and v [T, Hkv, Dh] → [T, Hq, Dh] */
+    ct_tensor *(*attend)(ct_scope *s, const struct pass *p, int layer, ct_tensor *q, ct_tensor *k,
+                         ct_tensor *v, struct ct_attend how);
+    const void *context;
+};
+
+ct_tensor *layer_embed(ct_scope *s, const struct model *m, ct_tensor *ids, ct_tensor *positions);
+ct_tensor *layer_run(ct_scope *s, const struct model *m, int layer, ct_tensor *x,
+                     const struct pass *p); /* [T, D] → [T, D] */
+ct_tensor *layer_norm(ct_scope *s, const struct model *m, ct_tensor *x, ct_tensor *w,
+                      ct_tensor *b);
 
 #endif

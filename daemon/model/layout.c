@@ -4,69 +4,12 @@
 
 #include "base/check.h"
 #include "base/error.h"
-#include <stdarg.h>
+#include <stddef.h>
 #include <string.h>
 
 /* Every parameter starts at a multiple of this, so that kernels see aligned rows and a
  * shard boundary never falls inside a cache line. */
 enum { PAD = 128 };
-
-struct layout {
-    struct model_param *params;
-    int n, cap;
-    int64_t offset;
-};
-
-__attribute__((format(printf, 4, 5))) static void add(struct layout *l, int64_t rows,
-                                                      int64_t cols, const char *format, ...)
-{
-    if (l->n == l->cap) {
-        l->cap = l->cap ? 2 * l->cap : 64;
-        l->params = cai_realloc(l->params, (size_t)l->cap, sizeof(*l->params));
-    }
-    struct model_param *p = &l->params[l->n++];
-    memset(p, 0, sizeof(*p));
-    va_list args;
-    va_start(args, format);
-    int len = vsnprintf(p->name, sizeof(p->name), format, args);
-    va_end(args);
-    CAI_CHECK(len > 0 && (size_t)len < sizeof(p->name));
-    p->ndim = cols ? 2 : 1;
-    p->shape[0] = rows;
-    p->shape[1] = cols;
-    p->numel = cols ? rows * cols : rows;
-    p->decay = cols != 0;
-    p->offset = l->offset;
-    l->offset += (p->numel + PAD - 1) / PAD * PAD;
-}
-
-static void add_layer(struct layout *l, const struct hf_config *c, int i)
-{
-    int64_t d = c->hidden_size, f = c->intermediate_size;
-    int64_t q = c->num_heads * c->head_dim, kv = c->num_kv_heads * c->head_dim;
-    add(l, d, 0, "model.layers.%d.input_layernorm.weight", i);
-    add(l, q, d, "model.layers.%d.self_attn.q_proj.weight", i);
-    add(l, kv, d, "model.layers.%d.self_attn.k_proj.weight", i);
-    add(l, kv, d, "model.layers.%d.self_attn.v_proj.weight", i);
-    if (c->attention_bias) {
-        add(l, q, 0, "model.layers.%d.self_attn.q_proj.bias", i);
-        add(l, kv, 0, "model.layers.%d.self_attn.k_proj.bias", i);
-        add(l, kv, 0, "model.layers.%d.self_attn.v_proj.bias", i);
-    }
-    add(l, d, q, "model.layers.%d.self_attn.o_proj.weight", i);
-    if (c->attention_bias)
-        add(l, d, 0, "model.layers.%d.self_attn.o_proj.bias", i);
-    add(l, d, 0, "model.layers.%d.post_attention_layernorm.weight", i);
-    add(l, f, d, "model.layers.%d.mlp.gate_proj.weight", i);
-    add(l, f, d, "model.layers.%d.mlp.up_proj.weight", i);
-    if (c->mlp_bias) {
-        add(l, f, 0, "model.layers.%d.mlp.gate_proj.bias", i);
-        add(l, f, 0, "model.layers.%d.mlp.up_proj.bias", i);
-    }
-    add(l, d, f, "model.layers.%d.mlp.down_proj.weight", i);
-    if (c->mlp_bias)
-        add(l, d, 0, "model.layers.%d.mlp.down_proj.bias", i);
-}
 
 /* What a hostile config.json could ask for is refused before anything is multiplied. */
 static int check_sizes(const struct hf_config *c)
@@ -78,7 +21,7 @@ static int check_sizes(const struct hf_config *c)
         {"vocab_size", c->vocab_size, 1 << 22},
         {"hidden_size", c->hidden_size, 1 << 17},
         {"intermediate_size", c->intermediate_size, 1 << 20},
-        {"num_hidden_layers", c->num_layers, 1 << 12},
+        {"num_hidden_layers", c->num_layers, HF_MAX_LAYERS},
         {"num_attention_heads", c->num_heads, 1 << 12},
         {"num_key_value_heads", c->num_kv_heads, 1 << 12},
         {"head_dim", c->head_dim, 1 << 12},
@@ -93,28 +36,39 @@ static int check_sizes(const struct hf_config *c)
                         "config.json: num_attention_heads %lld is not a multiple of "
                         "num_key_value_heads %lld",
                         (long long)c->num_heads, (long long)c->num_kv_heads);
-    if (c->head_dim % 2)
-        return cai_fail(CAI_EINPUT, "config.json: head_dim %lld is odd; rotary positions need "
-                        "pairs", (long long)c->head_dim);
+    const struct hf_family *f = hf_family_find(c->model_type);
+    if (f && !f->learned_positions && hf_rotary_dim(c) % 2)
+        return cai_fail(CAI_EINPUT, "config.json: %lld elements of a head turn, which is odd; "
+                        "rotary positions need pairs", (long long)hf_rotary_dim(c));
     return 0;
+}
+
+void model_place(const struct hf_param *file, int n, struct model_param **ret_params,
+                 int64_t *ret_numel)
+{
+    struct model_param *params = cai_alloc((size_t)n * sizeof(*params) + 1);
+    int64_t offset = 0;
+    for (int i = 0; i < n; i++) {
+        struct model_param *p = &params[i];
+        p->file = file[i];
+        p->numel = file[i].ndim == 2 ? file[i].shape[0] * file[i].shape[1] : file[i].shape[0];
+        p->decay = file[i].ndim == 2;
+        p->offset = offset;
+        offset += (p->numel + PAD - 1) / PAD * PAD;
+    }
+    *ret_params = params;
+    *ret_numel = offset;
 }
 
 int model_layout(const struct hf_config *config, enum model_head head,
                  struct model_param **ret_params, int *ret_n, int64_t *ret_numel)
 {
     CAI_TRY(check_sizes(config));
-    struct layout l = {0};
-    add(&l, config->vocab_size, config->hidden_size, "model.embed_tokens.weight");
-    for (int i = 0; i < config->num_layers; i++)
-        add_layer(&l, config, i);
-    add(&l, config->hidden_size, 0, "model.norm.weight");
-    if (head == MODEL_HEAD_SCALAR)
-        add(&l, 1, config->hidden_size, "score.weight");
-    else if (!config->tie_word_embeddings)
-        add(&l, config->vocab_size, config->hidden_size, "lm_head.weight");
-    *ret_params = l.params;
-    *ret_n = l.n;
-    *ret_numel = l.offset;
+    CAI_AUTO(mem) struct hf_param *file = NULL;
+    int n;
+    CAI_TRY(hf_params(config, head == MODEL_HEAD_SCALAR, &file, &n));
+    model_place(file, n, ret_params, ret_numel);
+    *ret_n = n;
     return 0;
 }
 
@@ -134,71 +88,134 @@ static int keep_view(struct model *m, int64_t offset, int64_t numel, const int64
     return rc;
 }
 
-/* One matrix over parameters [first, first + n), if they lie without gaps. */
-static int keep_fused(struct model *m, const struct model_param *first, int n, ct_tensor **ret)
+static const struct model_param *find(const struct model *m, enum hf_slot slot, int layer)
 {
-    int64_t rows = 0, numel = 0;
-    for (int i = 0; i < n; i++) {
-        if (first[i].offset != first->offset + numel)
-            return 0;
-        rows += first[i].shape[0];
-        numel += first[i].numel;
-    }
-    int64_t shape[2] = {rows, first->shape[1]};
-    return keep_view(m, first->offset, numel, shape, first->ndim, false, ret);
+    for (int i = 0; i < m->n_params; i++)
+        if (m->params[i].file.slot == slot && m->params[i].file.layer == layer)
+            return &m->params[i];
+    return NULL;
 }
 
-static int bind_layer(struct model *m, struct model_layer *l, int *next)
+/* One matrix over n parameters from p on, if they are there and lie without gaps. */
+static int keep_fused(struct model *m, const struct model_param *p, int n, ct_tensor **ret)
 {
-    const struct hf_config *c = &m->config;
-    struct model_param *p = m->params + *next;
-    l->attention_norm = (p++)->view;
-    CAI_TRY(keep_fused(m, p, 3, &l->qkv));
-    l->q = (p++)->view;
-    l->k = (p++)->view;
-    l->v = (p++)->view;
-    if (c->attention_bias) {
-        CAI_TRY(keep_fused(m, p, 3, &l->qkv_bias));
-        l->q_bias = (p++)->view;
-        l->k_bias = (p++)->view;
-        l->v_bias = (p++)->view;
+    int64_t rows = 0, numel = 0;
+    if (!p)
+        return 0;
+    for (int i = 0; i < n; i++) {
+        if (p[i].offset != p->offset + numel)
+            return 0;
+        rows += p[i].file.shape[0];
+        numel += p[i].numel;
     }
-    l->o = (p++)->view;
-    if (c->attention_bias)
-        l->o_bias = (p++)->view;
-    l->mlp_norm = (p++)->view;
-    CAI_TRY(keep_fused(m, p, 2, &l->gate_up));
-    l->gate = (p++)->view;
-    l->up = (p++)->view;
-    if (c->mlp_bias) {
-        CAI_TRY(keep_fused(m, p, 2, &l->gate_up_bias));
-        l->gate_bias = (p++)->view;
-        l->up_bias = (p++)->view;
+    int64_t shape[2] = {rows, p->file.shape[1]};
+    return keep_view(m, p->offset, numel, shape, p->file.ndim, false, ret);
+}
+
+static int fuse_layer(struct model *m, int i)
+{
+    struct model_layer *l = &m->layers[i];
+    CAI_TRY(keep_fused(m, find(m, HF_Q, i), 3, &l->qkv));
+    CAI_TRY(keep_fused(m, find(m, HF_Q_BIAS, i), 3, &l->qkv_bias));
+    CAI_TRY(keep_fused(m, find(m, HF_GATE, i), 2, &l->gate_up));
+    return keep_fused(m, find(m, HF_GATE_BIAS, i), 2, &l->gate_up_bias);
+}
+
+/* Where a layer keeps the view of a slot. */
+#define AT(slot, field) [slot] = offsetof(struct model_layer, field) + 1
+static const size_t in_layer[HF_SLOTS] = {
+    AT(HF_ATTENTION_NORM, attention_norm), AT(HF_ATTENTION_NORM_BIAS, attention_norm_bias),
+    AT(HF_Q, q), AT(HF_K, k), AT(HF_V, v), AT(HF_Q_BIAS, q_bias), AT(HF_K_BIAS, k_bias),
+    AT(HF_V_BIAS, v_bias), AT(HF_Q_NORM, q_norm), AT(HF_K_NORM, k_norm), AT(HF_O, o),
+    AT(HF_O_BIAS, o_bias), AT(HF_POST_ATTENTION_NORM, post_attention_norm),
+    AT(HF_MLP_NORM, mlp_norm), AT(HF_MLP_NORM_BIAS, mlp_norm_bias), AT(HF_GATE, gate),
+    AT(HF_UP, up), AT(HF_GATE_BIAS, gate_bias), AT(HF_UP_BIAS, up_bias), AT(HF_DOWN, down),
+    AT(HF_DOWN_BIAS, down_bias), AT(HF_POST_MLP_NORM, post_mlp_norm),
+};
+#undef AT
+
+static enum model_projection projection_of(enum hf_slot slot)
+{
+    static const enum hf_slot slots[MODEL_PROJECTIONS] = {HF_Q, HF_K, HF_V, HF_O, HF_GATE, HF_UP,
+                                                          HF_DOWN};
+    enum model_projection i = MODEL_Q;
+    while (i < MODEL_PROJECTIONS && slots[i] != slot)
+        i++;
+    CAI_CHECK(i < MODEL_PROJECTIONS);
+    return i;
+}
+
+static ct_tensor **place_of(struct model *m, const struct hf_param *p)
+{
+    if (p->matrix != HF_WHOLE) {
+        struct model_lora *l = &m->layers[p->layer].lora[projection_of(p->slot)];
+        return p->matrix == HF_LORA_A ? &l->a : &l->b;
     }
-    l->down = (p++)->view;
-    if (c->mlp_bias)
-        l->down_bias = (p++)->view;
-    *next = (int)(p - m->params);
-    return 0;
+    switch (p->slot) {
+    case HF_EMBEDDING:
+        return &m->embedding;
+    case HF_POSITIONS:
+        return &m->positions;
+    case HF_FINAL_NORM:
+        return &m->final_norm;
+    case HF_FINAL_NORM_BIAS:
+        return &m->final_norm_bias;
+    case HF_LM_HEAD:
+        return &m->lm_head;
+    case HF_SCORE:
+        return &m->score;
+    default:
+        CAI_CHECK(p->layer >= 0 && in_layer[p->slot]);
+        return (ct_tensor **)((char *)&m->layers[p->layer] + in_layer[p->slot] - 1);
+    }
+}
+
+/* The parts of a fused matrix share the factor A of the first. */
+static void share_factors(struct model_layer *l)
+{
+    for (int i = 1; i < MODEL_PROJECTIONS; i++)
+        if (l->lora[i].b && !l->lora[i].a)
+            l->lora[i].a = l->lora[i - 1].a;
+}
+
+/* What an adapter does not have of its own is its base's. */
+static void borrow(struct model *m)
+{
+    const struct model *b = m->base;
+    m->embedding = b->embedding;
+    m->positions = b->positions;
+    m->final_norm = b->final_norm;
+    m->final_norm_bias = b->final_norm_bias;
+    m->lm_head = m->head == MODEL_HEAD_LM ? b->lm_head : NULL;
+    m->rope = b->rope;
+    m->rope_local = b->rope_local;
+    memcpy(m->layers, b->layers, (size_t)m->config.num_layers * sizeof(*m->layers));
 }
 
 static int bind_views(struct model *m)
 {
+    if (m->base)
+        borrow(m);
     for (int i = 0; i < m->n_params; i++) {
         struct model_param *p = &m->params[i];
-        CAI_TRY(keep_view(m, p->offset, p->numel, p->shape, p->ndim, true, &p->view));
+        CAI_TRY(keep_view(m, p->offset, p->numel, p->file.shape, p->file.ndim, true, &p->view));
+        *place_of(m, &p->file) = p->view;
     }
-    int next = 0;
-    m->embedding = m->params[next++].view;
-    for (int i = 0; i < m->config.num_layers; i++)
-        CAI_TRY(bind_layer(m, &m->layers[i], &next));
-    m->final_norm = m->params[next++].view;
-    if (m->head == MODEL_HEAD_SCALAR)
-        m->score = m->params[next++].view;
-    else
-        m->lm_head = m->config.tie_word_embeddings ? m->embedding : m->params[next++].view;
-    CAI_CHECK(next == m->n_params);
+    for (int i = 0; i < m->config.num_layers && m->base; i++)
+        share_factors(&m->layers[i]);
+    for (int i = 0; i < m->config.num_layers && !m->base; i++)
+        CAI_TRY(fuse_layer(m, i));
+    if (!m->base && m->head == MODEL_HEAD_LM && m->config.tie_word_embeddings)
+        m->lm_head = m->embedding;
     return 0;
+}
+
+static int make_ropes(struct model *m)
+{
+    if (m->family->learned_positions || m->base)
+        return 0;
+    CAI_TRY(rope_new(&m->config, false, &m->rope));
+    return m->family->local_rope ? rope_new(&m->config, true, &m->rope_local) : 0;
 }
 
 static int alloc_flat(struct model *m)
@@ -212,15 +229,12 @@ static int alloc_flat(struct model *m)
     return rc;
 }
 
-int model_alloc(const struct hf_config *config, enum model_head head, const char *dir,
-                struct model **ret)
+int model_make(const struct hf_config *config, enum model_head head, struct model_param *params,
+               int n, int64_t numel, struct model *base, struct model **ret)
 {
-    struct model_param *params;
-    int n;
-    int64_t numel;
-    CAI_TRY(model_layout(config, head, &params, &n, &numel));
     struct model *m = cai_alloc(sizeof(*m));
     m->config = *config;
+    m->family = hf_family(config);
     m->config.sequence_classification = head == MODEL_HEAD_SCALAR;
     m->config.dtype = HF_F32; /* what the weights are here, and are saved in */
     m->head = head;
@@ -228,12 +242,15 @@ int model_alloc(const struct hf_config *config, enum model_head head, const char
     m->n_params = n;
     m->n = numel;
     m->layers = cai_alloc((size_t)config->num_layers * sizeof(*m->layers));
-    m->dir = dir ? cai_strdup(dir) : NULL;
+    m->uses = 1;
+    m->base = base;
+    if (base)
+        base->uses++;
     int rc = alloc_flat(m);
     if (rc == 0)
         rc = bind_views(m);
     if (rc == 0)
-        rc = rope_tables(config, &m->rope_cos, &m->rope_sin);
+        rc = make_ropes(m);
     if (rc < 0) {
         model_free(m);
         return rc;
@@ -242,33 +259,64 @@ int model_alloc(const struct hf_config *config, enum model_head head, const char
     return 0;
 }
 
-void model_free(struct model *m)
+int model_alloc(const struct hf_config *config, enum model_head head, const char *dir,
+                struct model **ret)
 {
-    if (!m)
-        return;
+    struct model_param *params;
+    int n;
+    int64_t numel;
+    CAI_TRY(model_layout(config, head, &params, &n, &numel));
+    CAI_TRY(model_make(config, head, params, n, numel, NULL, ret));
+    (*ret)->dir = dir ? cai_strdup(dir) : NULL;
+    return 0;
+}
+
+static void free_own(struct model *m)
+{
     for (int i = 0; m->layers && i < m->config.num_layers; i++) {
         ct_free(m->layers[i].qkv);
         ct_free(m->layers[i].qkv_bias);
         ct_free(m->layers[i].gate_up);
         ct_free(m->layers[i].gate_up_bias);
     }
+    rope_free(m->rope);
+    rope_free(m->rope_local);
+}
+
+void model_free(struct model *m)
+{
+    if (!m || --m->uses > 0)
+        return;
+    if (!m->base)
+        free_own(m);
     for (int i = 0; i < m->n_params; i++)
         ct_free(m->params[i].view);
-    ct_free(m->rope_cos);
-    ct_free(m->rope_sin);
     ct_free(m->flat);
     free(m->params);
     free(m->layers);
     free(m->dir);
+    model_free(m->base);
     free(m);
 }
 
-const struct model_param *model_find(const struct model *m, const char *name)
+const struct model_param *model_find(const struct model *m, enum hf_slot slot)
 {
     for (int i = 0; i < m->n_params; i++)
-        if (!strcmp(m->params[i].name, name))
+        if (m->params[i].file.slot == slot)
             return &m->params[i];
     return NULL;
+}
+
+bool model_same_inputs(const struct model *a, const struct model *b)
+{
+    const struct hf_config *x = &a->config, *y = &b->config;
+    bool turns = a->rope && b->rope;
+    if (x->vocab_size != y->vocab_size || !a->rope != !b->rope || !a->rope_local != !b->rope_local)
+        return false;
+    return !turns || (x->rope_theta == y->rope_theta && hf_rotary_dim(x) == hf_rotary_dim(y) &&
+                      x->rope_local_theta == y->rope_local_theta &&
+                      !memcmp(&x->rope, &y->rope, sizeof(x->rope)) &&
+                      (x->rope.kind == HF_ROPE_DEFAULT || x->max_positions == y->max_positions));
 }
 
 float *model_host(const struct model *m)

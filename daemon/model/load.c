@@ -24,10 +24,10 @@ static float half_to_float(uint16_t h)
     return f;
 }
 
-/* The mapping may be unaligned, hence memcpy per element. */
-static int convert(const struct hf_tensor *t, float *out, int64_t n)
+/* n elements from element `at` of the tensor on; the mapping may be unaligned, hence memcpy. */
+static void convert(const struct hf_tensor *t, int64_t at, float *out, int64_t n)
 {
-    const unsigned char *in = t->data;
+    const unsigned char *in = (const unsigned char *)t->data + (size_t)at * hf_dtype_size(t->dtype);
     if (t->dtype == HF_F32) {
         memcpy(out, in, (size_t)n * sizeof(float));
     } else if (t->dtype == HF_BF16) {
@@ -44,67 +44,42 @@ static int convert(const struct hf_tensor *t, float *out, int64_t n)
             out[i] = half_to_float(h);
         }
     }
-    for (int64_t i = 0; i < n; i++)
-        if (!isfinite(out[i]))
-            return cai_fail(CAI_ENUMERIC, "tensor %s: element %lld is not a finite number",
-                            t->name, (long long)i);
-    return 0;
 }
 
-static void shape_text(int ndim, const int64_t *shape, char *out, size_t size)
+static int check_finite(const char *name, const float *x, int64_t n)
 {
-    size_t len = (size_t)snprintf(out, size, "[");
-    for (int i = 0; i < ndim && len < size; i++)
-        len += (size_t)snprintf(out + len, size - len, i ? ", %lld" : "%lld", (long long)shape[i]);
-    if (len < size)
-        snprintf(out + len, size - len, "]");
-}
-
-/* The tensor for a parameter, with shape and type as the configuration says. */
-static int find_checked(const struct hf_weights *w, const struct model_param *p,
-                        const struct hf_tensor **ret)
-{
-    const struct hf_tensor *t = hf_weights_find(w, p->name);
-    if (!t)
-        return cai_fail(CAI_EINPUT, "tensor %s is missing", p->name);
-    if (t->dtype != HF_F32 && t->dtype != HF_BF16 && t->dtype != HF_F16)
-        return cai_fail(CAI_EINPUT, "tensor %s: only F32, BF16 and F16 weights are read", p->name);
-    bool same = t->ndim == p->ndim;
-    for (int i = 0; same && i < p->ndim; i++)
-        same = t->shape[i] == p->shape[i];
-    if (!same) {
-        char want[96], have[96];
-        shape_text(p->ndim, p->shape, want, sizeof(want));
-        shape_text(t->ndim, t->shape, have, sizeof(have));
-        return cai_fail(CAI_EINPUT, "tensor %s has shape %s, but config.json asks for %s", p->name,
-                        have, want);
+    uint32_t worst = 0;
+    for (int64_t i = 0; i < n; i++) { /* without a branch, at the speed of memory */
+        uint32_t bits;
+        memcpy(&bits, &x[i], sizeof(bits));
+        bits &= 0x7fffffffu;
+        worst = bits > worst ? bits : worst;
     }
-    *ret = t;
-    return 0;
+    if (worst < 0x7f800000u)
+        return 0;
+    int64_t i = 0;
+    while (isfinite(x[i]))
+        i++;
+    return cai_fail(CAI_ENUMERIC, "tensor %s: element %lld is not a finite number", name,
+                    (long long)i);
 }
 
-/* Tensors that older writers add and that carry nothing, or that another head owns. */
-static bool ignorable(const char *name)
+/* The parameter's rows, from where the file has them. */
+int model_read_param(const struct hf_tensor *t, const struct hf_param *p, float *out)
 {
-    size_t len = strlen(name), tail = strlen(".rotary_emb.inv_freq");
-    return (len > tail && !strcmp(name + len - tail, ".rotary_emb.inv_freq")) ||
-           !strcmp(name, "lm_head.weight");
-}
-
-/* A tensor we do not use means arithmetic we do not do. */
-static int check_unused(const struct hf_weights *w, const struct model_param *params, int n)
-{
-    for (size_t i = 0; i < hf_weights_count(w); i++) {
-        const char *name = hf_weights_at(w, i)->name;
-        bool used = ignorable(name);
-        for (int j = 0; !used && j < n; j++)
-            used = !strcmp(params[j].name, name);
-        if (!used)
-            return cai_fail(CAI_EINPUT,
-                            "tensor %s is not part of the Llama family this version computes",
-                            name);
+    int64_t rows = p->shape[0], cols = p->ndim == 2 ? p->shape[1] : 1;
+    if (p->transposed) {
+        CAI_AUTO(mem) float *line = cai_realloc(NULL, (size_t)p->file_rows, sizeof(*line));
+        for (int64_t c = 0; c < cols; c++) {
+            convert(t, c * p->file_rows, line, p->file_rows);
+            for (int64_t r = 0; r < rows; r++)
+                out[r * cols + c] = line[hf_param_file_row(p, r)];
+        }
+    } else {
+        for (int64_t r = 0; r < rows; r += p->block)
+            convert(t, hf_param_file_row(p, r) * cols, out + r * cols, p->block * cols);
     }
-    return 0;
+    return check_finite(t->name, out, rows * cols);
 }
 
 /* Shapes are compared with the file before memory for them is taken, so that a wrong
@@ -112,18 +87,16 @@ static int check_unused(const struct hf_weights *w, const struct model_param *pa
 static int check_weights(const struct hf_weights *w, const struct hf_config *c,
                          enum model_head head, bool fresh_head)
 {
-    struct model_param *params;
-    int n, rc;
-    int64_t numel;
-    CAI_TRY(model_layout(c, head, &params, &n, &numel));
-    rc = check_unused(w, params, n);
-    for (int i = 0; rc == 0 && i < n; i++) {
+    CAI_AUTO(mem) struct hf_param *params = NULL;
+    int n;
+    CAI_TRY(hf_params(c, head == MODEL_HEAD_SCALAR, &params, &n));
+    CAI_TRY(hf_params_check_unused(w, c, params, n));
+    for (int i = 0; i < n; i++) {
         const struct hf_tensor *t;
-        if (!fresh_head || strcmp(params[i].name, "score.weight"))
-            rc = find_checked(w, &params[i], &t);
+        if (!fresh_head || params[i].slot != HF_SCORE)
+            CAI_TRY(hf_param_find(w, c, &params[i], &t));
     }
-    free(params);
-    return rc;
+    return 0;
 }
 
 static int fill(struct model *m, const struct hf_weights *w, bool fresh_head)
@@ -134,12 +107,23 @@ static int fill(struct model *m, const struct hf_weights *w, bool fresh_head)
     for (int i = 0; i < m->n_params; i++) {
         const struct model_param *p = &m->params[i];
         const struct hf_tensor *t;
-        if (fresh_head && !strcmp(p->name, "score.weight"))
+        if (fresh_head && p->file.slot == HF_SCORE)
             continue;
-        CAI_TRY(find_checked(w, p, &t));
-        CAI_TRY(convert(t, flat + p->offset, p->numel));
+        CAI_TRY(hf_param_find(w, &m->config, &p->file, &t));
+        CAI_TRY(model_read_param(t, &p->file, flat + p->offset));
+        if (p->file.slot == HF_SCORE)
+            CAI_TRY(model_check_score(flat + p->offset, p->numel));
     }
     return 0;
+}
+
+int model_check_score(const float *w, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++)
+        if (w[i] != 0)
+            return 0;
+    return cai_fail(CAI_EINPUT, "score.weight is all zero: this head was never set; train it, or "
+                    "start from the language model");
 }
 
 static int load(const char *dir, const struct hf_config *c, bool fresh_head, struct model **ret)
@@ -168,22 +152,37 @@ static int load(const char *dir, const struct hf_config *c, bool fresh_head, str
 int model_load(const char *dir, struct model **ret)
 {
     struct hf_config c;
+    if (hf_adapter_is(dir))
+        return model_load_adapted(dir, ret);
     CAI_TRY(hf_config_load(dir, &c));
     return load(dir, &c, false, ret);
+}
+
+void model_draw_score(struct model *m, struct cai_key key)
+{
+    const struct model_param *score = model_find(m, HF_SCORE);
+    float *w = model_host(m) + score->offset; /* [1, D]; whoever allocated it has been through here */
+    double deviation = 1.0 / sqrt((double)(m->config.hidden_size + 1));
+    for (int64_t i = 0; i < score->numel; i++)
+        w[i] = (float)(deviation * cai_rng_normal(key, (uint64_t)i));
 }
 
 int model_load_scalar(const char *dir, struct cai_key key, struct model **ret)
 {
     struct hf_config c;
+    if (hf_adapter_is(dir)) {
+        CAI_TRY(model_load_adapted(dir, ret));
+        if ((*ret)->head == MODEL_HEAD_SCALAR)
+            return 0;
+        model_free(*ret);
+        *ret = NULL;
+        return cai_fail(CAI_EINPUT, "%s: an adapter of a language model has no score head; merge it "
+                        "into its base, or start the preference model from the base", dir);
+    }
     CAI_TRY(hf_config_load(dir, &c));
     bool fresh = !c.sequence_classification;
     CAI_TRY(load(dir, &c, fresh, ret));
-    if (!fresh)
-        return 0;
-    const struct model_param *score = model_find(*ret, "score.weight");
-    float *w = model_host(*ret) + score->offset; /* [1, D]; load() has been through here */
-    double deviation = 1.0 / sqrt((double)(c.hidden_size + 1));
-    for (int64_t i = 0; i < score->numel; i++)
-        w[i] = (float)(deviation * cai_rng_normal(key, (uint64_t)i));
+    if (fresh)
+        model_draw_score(*ret, key);
     return 0;
 }

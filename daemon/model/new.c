@@ -4,13 +4,26 @@
 #include "base/check.h"
 #include "base/error.h"
 #include <math.h>
-#include <string.h>
 
 /* Outputs into the residual stream are scaled so that its variance does not grow with
  * depth (Radford et al. 2019, section 2.3). */
-static bool is_residual_output(const char *name)
+static double deviation_of(const struct hf_config *c, enum hf_slot slot)
 {
-    return strstr(name, ".o_proj.weight") || strstr(name, ".down_proj.weight");
+    if (slot == HF_O || slot == HF_DOWN)
+        return 0.02 / sqrt(2.0 * (double)c->num_layers);
+    return slot == HF_SCORE ? 1.0 / sqrt((double)(c->hidden_size + 1)) : 0.02;
+}
+
+static bool is_bias(enum hf_slot slot)
+{
+    switch (slot) {
+    case HF_ATTENTION_NORM_BIAS: case HF_Q_BIAS: case HF_K_BIAS: case HF_V_BIAS: case HF_O_BIAS:
+    case HF_MLP_NORM_BIAS: case HF_GATE_BIAS: case HF_UP_BIAS: case HF_DOWN_BIAS:
+    case HF_FINAL_NORM_BIAS:
+        return true;
+    default:
+        return false;
+    }
 }
 
 int model_new(const struct hf_config *config, struct cai_key key, struct model **ret)
@@ -26,19 +39,14 @@ int model_new(const struct hf_config *config, struct cai_key key, struct model *
     }
     for (int i = 0; i < m->n_params; i++) {
         const struct model_param *p = &m->params[i];
-        size_t len = strlen(p->name);
-        bool bias = len > 5 && !strcmp(p->name + len - 5, ".bias");
-        double deviation = 0.02;
-        if (is_residual_output(p->name))
-            deviation /= sqrt(2.0 * (double)config->num_layers);
-        if (!strcmp(p->name, "score.weight"))
-            deviation = 1.0 / sqrt((double)(config->hidden_size + 1));
+        double deviation = deviation_of(config, p->file.slot);
+        float norm = m->family->norm == HF_NORM_RMS_PLUS ? 0.0f : 1.0f;
+        bool matrix = p->file.ndim == 2, bias = is_bias(p->file.slot);
         for (int64_t j = 0; j < p->numel; j++)
             flat[p->offset + j] =
-                bias           ? 0.0f
-                : p->ndim == 1 ? 1.0f
-                               : (float)(deviation *
-                                         cai_rng_normal(key, (uint64_t)(p->offset + j)));
+                bias     ? 0.0f
+                : matrix ? (float)(deviation * cai_rng_normal(key, (uint64_t)(p->offset + j)))
+                         : norm;
     }
     *ret = m;
     return 0;
@@ -47,7 +55,12 @@ int model_new(const struct hf_config *config, struct cai_key key, struct model *
 int model_clone(const struct model *m, struct model **ret)
 {
     struct model *c;
-    CAI_TRY(model_alloc(&m->config, m->head, m->dir, &c));
+    CAI_TRY(m->base ? model_adapt(m->base, &m->adapter, (struct cai_key){0}, &c)
+                    : model_alloc(&m->config, m->head, m->dir, &c));
+    if (m->base && m->dir) {
+        free(c->dir);
+        c->dir = cai_strdup(m->dir);
+    }
     int rc = model_copy_weights(c, m);
     if (rc < 0) {
         model_free(c);

@@ -57,46 +57,83 @@ static int choose_pad(const struct model *m, int64_t *ret)
     return 0;
 }
 
-static void describe(const struct model *m, const float *flat, struct hf_tensor *out)
+/* Tensors of a folder being written; those that are not the parameter itself are copies. */
+struct writing {
+    const struct model *m;
+    const struct hf_config *config; /* as it shall stand in the folder */
+    const float *flat;
+    struct hf_tensor *tensors;
+    float **copies; /* [n_params], NULL where the flat buffer serves */
+    int n;
+};
+
+static bool is_whole(const struct hf_param *p)
 {
-    for (int i = 0; i < m->n_params; i++) {
-        const struct model_param *p = &m->params[i];
-        out[i] = (struct hf_tensor){.name = p->name, .dtype = HF_F32, .ndim = p->ndim,
-                                    .data = flat + p->offset,
-                                    .bytes = (size_t)p->numel * sizeof(float)};
-        memcpy(out[i].shape, p->shape, sizeof(p->shape));
+    return !p->transposed && p->file_rows == p->shape[0];
+}
+
+/* The parameter's rows to where the file has them. */
+static void write_param(const struct hf_param *p, const float *in, float *out)
+{
+    int64_t cols = p->ndim == 2 ? p->shape[1] : 1;
+    for (int64_t r = 0; r < p->shape[0]; r++) {
+        int64_t at = hf_param_file_row(p, r);
+        if (!p->transposed)
+            memcpy(out + at * cols, in + r * cols, (size_t)cols * sizeof(float));
+        for (int64_t c = 0; p->transposed && c < cols; c++)
+            out[c * p->file_rows + at] = in[r * cols + c];
     }
+}
+
+/* The tensor that a parameter is part of: the last one, if it shares its name. */
+static void add_param(struct writing *w, const struct model_param *p)
+{
+    const struct hf_param *f = &p->file;
+    bool grown = f->slot == HF_EMBEDDING && w->config->vocab_size > w->m->config.vocab_size;
+    int64_t shape[2], rows = grown ? w->config->vocab_size : f->file_rows;
+    if (w->n && !strcmp(w->tensors[w->n - 1].name, f->name)) {
+        write_param(f, w->flat + p->offset, w->copies[w->n - 1]);
+        return;
+    }
+    int ndim = hf_param_file_shape(f, shape);
+    shape[f->transposed] = rows;
+    size_t bytes = (size_t)(rows * (ndim == 2 ? f->shape[1] : 1)) * sizeof(float);
+    struct hf_tensor *t = &w->tensors[w->n];
+    *t = (struct hf_tensor){.name = f->name, .dtype = HF_F32, .ndim = ndim, .bytes = bytes,
+                            .data = w->flat + p->offset};
+    memcpy(t->shape, shape, sizeof(shape));
+    if (!is_whole(f) || grown) { /* a row that was added stays zero */
+        t->data = w->copies[w->n] = cai_alloc(bytes);
+        write_param(f, w->flat + p->offset, w->copies[w->n]);
+    }
+    w->n++;
 }
 
 /* config: as it shall stand in the folder; its vocab_size may ask for one row more. */
 static int save_weights(const struct model *m, const struct hf_config *config, const char *dir)
 {
-    const float *flat = model_host(m);
-    if (!flat)
+    struct writing w = {.m = m, .config = config, .flat = model_host(m)};
+    if (!w.flat)
         return CAI_ESTATE;
-    CAI_AUTO(mem) char *path = cai_path_join(dir, "model.safetensors");
-    CAI_AUTO(mem) struct hf_tensor *tensors =
-        cai_alloc((size_t)m->n_params * sizeof(*tensors));
-    CAI_AUTO(mem) float *embedding = NULL;
-    describe(m, flat, tensors);
-    CAI_CHECK(!strcmp(tensors[0].name, "model.embed_tokens.weight"));
-    if (config->vocab_size > m->config.vocab_size) { /* the new row stays zero */
-        tensors[0].shape[0] = config->vocab_size;
-        tensors[0].bytes =
-            (size_t)(config->vocab_size * m->config.hidden_size) * sizeof(float);
-        embedding = cai_alloc(tensors[0].bytes);
-        memcpy(embedding, flat + m->params[0].offset,
-               (size_t)m->params[0].numel * sizeof(float));
-        tensors[0].data = embedding;
-    }
+    CAI_AUTO(mem) char *path =
+        cai_path_join(dir, m->base ? "adapter_model.safetensors" : "model.safetensors");
+    w.tensors = cai_alloc((size_t)m->n_params * sizeof(*w.tensors));
+    w.copies = cai_alloc((size_t)m->n_params * sizeof(*w.copies));
+    for (int i = 0; i < m->n_params; i++)
+        add_param(&w, &m->params[i]);
     static const char *const metadata[] = {"format", "pt", NULL};
-    return hf_weights_save(path, tensors, (size_t)m->n_params, metadata);
+    int rc = hf_weights_save(path, w.tensors, (size_t)w.n, metadata);
+    for (int i = 0; i < w.n; i++)
+        free(w.copies[i]);
+    free(w.copies);
+    free(w.tensors);
+    return rc;
 }
 
 static int save_into(const struct model *m, const struct hf_config *config, const char *dir)
 {
     CAI_TRY(save_weights(m, config, dir));
-    CAI_TRY(hf_config_save(dir, config));
+    CAI_TRY(m->base ? hf_adapter_save(dir, &m->adapter, config) : hf_config_save(dir, config));
     if (m->dir && strcmp(m->dir, dir))
         CAI_TRY(hf_copy_tokenizer(m->dir, dir));
     return cai_file_sync(dir);
@@ -106,7 +143,7 @@ static int save_into(const struct model *m, const struct hf_config *config, cons
 int model_save(const struct model *m, const char *dir)
 {
     struct hf_config config = m->config;
-    if (m->head == MODEL_HEAD_SCALAR) {
+    if (m->head == MODEL_HEAD_SCALAR && !m->base) {
         CAI_TRY(choose_pad(m, &config.pad_token_id));
         if (config.pad_token_id == config.vocab_size)
             config.vocab_size++;

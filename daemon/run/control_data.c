@@ -227,22 +227,35 @@ static int export_metric(void *c, const struct store_metric *m) {
                             "step", (json_int_t)m->step, "name", m->name, "value", m->value));
 }
 
-static int export_policy(struct exporter *x) {
-    CAI_AUTO(mem) char *path = NULL;
-    CAI_AUTO(mem) char *hash = NULL;
-    CAI_TRY(store_model_find(x->run->store, x->job, UINT32_MAX, NULL, "policy", 0, &path, &hash));
-    json_t *row = json_pack("{s:s, s:s}", "path", path, "hash", hash);
-    struct store_job job;
-    if (store_job_get(x->run->store, x->job, &job) == 0) {
-        json_object_set_new(row, "round", json_integer(job.round));
-        json_object_set_new(row, "stage", json_string(job.stage));
-        store_job_free(&job);
-    }
-    if (page_wants(&x->page))
-        put(x, row);
-    else
-        json_decref(row);
+struct last_policy {
+    json_t *row;
+    uint32_t round;
+    uint64_t step;
+};
+
+static int keep_last(void *c, const struct store_model *m) {
+    struct last_policy *l = c;
+    bool newer = !l->row || m->round > l->round || (m->round == l->round && m->step >= l->step);
+    if (strcmp(m->kind, "policy") != 0 || !newer)
+        return 0;
+    json_decref(l->row);
+    l->row = json_pack("{s:s, s:s, s:i, s:s}", "path", m->path, "hash", m->hash, "round",
+                       (int)m->round, "stage", m->stage);
+    l->round = m->round;
+    l->step = m->step;
     return 0;
+}
+
+static int export_policy(struct exporter *x) {
+    struct last_policy l = {0};
+    int rc = store_models_each(x->run->store, x->job, keep_last, &l);
+    if (rc == 0 && !l.row)
+        rc = cai_fail(CAI_ENOTFOUND, "job %lld has no model yet", (long long)x->job);
+    if (rc == 0 && page_wants(&x->page))
+        put(x, l.row);
+    else
+        json_decref(l.row);
+    return rc;
 }
 
 /* The rows that SFT was trained on, from the frozen dataset that its model names. */

@@ -37,7 +37,8 @@ static int check_model(const char *role, const char *path) {
     if (!path || strcmp(path, "start") == 0 || strcmp(path, "latest") == 0)
         return 0;
     CAI_AUTO(mem) char *config = cai_path_join(path, "config.json");
-    if (!cai_file_exists(config))
+    CAI_AUTO(mem) char *adapter = cai_path_join(path, "adapter_config.json");
+    if (!cai_file_exists(config) && !cai_file_exists(adapter))
         return cai_fail(CAI_EINPUT,
                         "models.%s: %s is not a model folder that caid can see (no config.json)",
                         role, path);

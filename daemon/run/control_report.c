@@ -76,14 +76,28 @@ struct column {
     const char *key, *title, *kind; /* kind "text" is filled by the caller */
 };
 
-/* With the grader of each column that is somebody's verdict; g NULL = none is. */
+/* Whether some row has the figure. */
+static bool filled(const json_t *rows, const char *key) {
+    size_t i;
+    json_t *row;
+    json_array_foreach(rows, i, row) {
+        json_t *v = json_object_get(row, key);
+        if (v && !json_is_null(v))
+            return true;
+    }
+    return false;
+}
+
+/* Those with a figure, and the grader of each that is somebody's verdict; g NULL = none is. */
 static json_t *columns_json(const struct column *c, size_t n, const char *first,
-                            const struct graders *g, const char *stage) {
+                            const struct graders *g, const char *stage, const json_t *rows) {
     json_t *list = json_array();
     struct grader by;
     json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "key", "checkpoint", "title", first,
                                           "kind", "text"));
     for (size_t i = 0; i < n; i++) {
+        if (!filled(rows, c[i].key))
+            continue;
         json_t *o = json_pack("{s:s, s:s, s:s}", "key", c[i].key, "title", c[i].title, "kind",
                               c[i].kind);
         if (g && graders_of(g, stage, c[i].key, &by))
@@ -129,18 +143,18 @@ static json_t *rows_json(const struct figures *f, const char *stage, const struc
 }
 
 static void add_table(json_t *tables, const struct figures *f, const struct graders *g,
-                      const char *stage, const char *title, const struct column *c, size_t n,
-                      uint32_t rounds) {
+                      const char *stage, const char *title, const char *note,
+                      const struct column *c, size_t n, uint32_t rounds) {
     bool by_checkpoint = strcmp(stage, "evaluate") == 0;
     json_t *rows = rows_json(f, stage, c, n, rounds, by_checkpoint);
     if (json_array_size(rows) == 0) {
         json_decref(rows);
         return;
     }
-    json_t *columns =
-        columns_json(c, n, by_checkpoint ? "Checkpoint" : "Round", g, stage);
-    json_array_append_new(tables, json_pack("{s:s, s:s, s:o, s:o}", "name", stage, "title", title,
-                                            "columns", columns, "rows", rows));
+    json_t *columns = columns_json(c, n, by_checkpoint ? "Checkpoint" : "Round", g, stage, rows);
+    json_array_append_new(tables, json_pack("{s:s, s:s, s:s?, s:o, s:o}", "name", stage, "title",
+                                            title, "note", note, "columns", columns, "rows",
+                                            rows));
 }
 
 static const struct column evaluate_columns[] = {
@@ -175,6 +189,7 @@ static const struct column label_columns[] = {
 };
 static const struct column prefer_columns[] = {
     {"pm_accuracy", "Accuracy, held out", "interval"},
+    {"pm_accuracy_n", "Clear labels", "count"},
     {"pm_human_accuracy", "Accuracy, people's pairs", "interval"},
     {"pm_ece", "Calibration error", "number"},
     {"pm_excess_loss", "Excess loss", "number"},
@@ -182,17 +197,64 @@ static const struct column prefer_columns[] = {
     {"rows_held_out", "Held out", "count"},
 };
 
+/* Figures of one bin, which is the step. */
+static const double *find_step(const struct figures *f, uint32_t round, const char *name,
+                               uint64_t step) {
+    for (size_t i = 0; i < f->n; i++)
+        if (f->at[i].round == round && f->at[i].step == step &&
+            strcmp(f->at[i].stage, "prefer") == 0 && strcmp(f->at[i].name, name) == 0)
+            return &f->at[i].value;
+    return NULL;
+}
+
+/* What the last preference model predicts, against the labels: equal when it can be trusted. */
+static void add_reliability(json_t *tables, const struct figures *f, uint32_t rounds) {
+    json_t *rows = json_array();
+    const double *n;
+    for (uint64_t bin = 0; (n = find_step(f, rounds, "pm_bin_count", bin)); bin++) {
+        const double *p = find_step(f, rounds, "pm_bin_p", bin);
+        const double *target = find_step(f, rounds, "pm_bin_target", bin);
+        if (*n > 0 && p && target)
+            json_array_append_new(rows, json_pack("{s:f, s:f, s:f}", "predicted", *p, "observed",
+                                                  *target, "pairs", *n));
+    }
+    if (json_array_size(rows) == 0) {
+        json_decref(rows);
+        return;
+    }
+    json_t *columns = json_pack("[{s:s,s:s,s:s},{s:s,s:s,s:s},{s:s,s:s,s:s}]", "key", "predicted",
+                                "title", "Predicted", "kind", "number", "key", "observed", "title",
+                                "Labels say", "kind", "number", "key", "pairs", "title", "Pairs",
+                                "kind", "count");
+    json_array_append_new(
+        tables, json_pack("{s:s, s:s, s:s, s:o, s:o}", "name", "reliability", "title",
+                          "Reliability of the last preference model", "note",
+                          "Held-out pairs by the predicted probability that the first reply is "
+                          "better; the labels' mean beside it.",
+                          "columns", columns, "rows", rows));
+}
+
 static void add_tables(json_t *tables, const struct figures *f, const struct graders *g,
                        uint32_t rounds) {
-    add_table(tables, f, g, "evaluate", "Replies to held-out prompts", evaluate_columns,
+    add_table(tables, f, g, "evaluate", "Replies to held-out prompts", NULL, evaluate_columns,
               CAI_COUNT(evaluate_columns), rounds);
-    add_table(tables, f, g, "prefer", "The preference model", prefer_columns,
-              CAI_COUNT(prefer_columns), rounds);
-    add_table(tables, f, g, "label", "Labels", label_columns, CAI_COUNT(label_columns), rounds);
-    add_table(tables, f, g, "revise", "Critique and rewrite", revise_columns,
-              CAI_COUNT(revise_columns), rounds);
-    add_table(tables, f, g, "red_team", "Red team", red_team_columns, CAI_COUNT(red_team_columns),
-              rounds);
+    add_table(tables, f, g, "prefer", "The preference model",
+              "Accuracy is over clear labels: those whose probability is more than 0.1 from one "
+              "half. Excess loss: above what the labels' own doubt costs.",
+              prefer_columns, CAI_COUNT(prefer_columns), rounds);
+    add_reliability(tables, f, rounds);
+    add_table(tables, f, g, "label", "Labels",
+              "Option mass: the probability of the two options together. Flipped by order: choices "
+              "that turned when the replies changed places. Margin: 0 is a toss-up, 1 is certain.",
+              label_columns, CAI_COUNT(label_columns), rounds);
+    add_table(tables, f, g, "revise", "Critique and rewrite",
+              "No flaw: critiques that found nothing to mend. Unchanged, truncated, dropped: shares "
+              "of what the overseer wrote.",
+              revise_columns, CAI_COUNT(revise_columns), rounds);
+    add_table(tables, f, g, "red_team", "Red team",
+              "Leads to harm: prompts whose reply was harmful. Self-BLEU: 1 if all prompts are "
+              "alike.",
+              red_team_columns, CAI_COUNT(red_team_columns), rounds);
 }
 
 static int add_principles(struct run *r, int64_t job, json_t *tables) {
@@ -205,10 +267,12 @@ static int add_principles(struct run *r, int64_t job, json_t *tables) {
     };
     json_t *rows = NULL;
     CAI_TRY(principle_rows(r, job, &rows));
-    json_t *columns = columns_json(c, CAI_COUNT(c), "Principle", NULL, "");
+    json_t *columns = columns_json(c, CAI_COUNT(c), "Principle", NULL, "", rows);
     json_object_set_new(json_array_get(columns, 0), "key", json_string("principle"));
-    json_array_append_new(tables, json_pack("{s:s, s:s, s:o, s:o}", "name", "principles", "title",
-                                            "Principles", "columns", columns, "rows", rows));
+    json_array_append_new(
+        tables, json_pack("{s:s, s:s, s:s, s:o, s:o}", "name", "principles", "title", "Principles",
+                          "note", "Drawn: critiques asked under it. Edited: how much of a text a "
+                          "revision changed.", "columns", columns, "rows", rows));
     return 0;
 }
 
@@ -259,7 +323,8 @@ static json_t *series_json(const struct figures *f, uint32_t rounds) {
         CAI_AUTO(mem) char *title = a->round > rounds
                                         ? cai_strdup(a->name)
                                         : cai_format("%s, round %u", a->name, a->round);
-        if (j - i > 1)
+        /* The bins of reliability are a table of their own. */
+        if (j - i > 1 && strncmp(a->name, "pm_bin_", 7) != 0)
             json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:O}", "name", a->name,
                                                   "title", title, "stage", a->stage, "x", "step",
                                                   "points", points));
@@ -281,28 +346,39 @@ static void say(json_t *list, const char *format, ...) {
     json_array_append_new(list, json_string(text));
 }
 
+/* The last round of evaluation after the start that has the figure; 0 = none. */
+static uint32_t last_round(const struct figures *f, uint32_t rounds, const char *name) {
+    uint32_t last = 0;
+    for (uint32_t round = 1; round <= rounds + 1; round++)
+        if (find(f, round, "evaluate", name))
+            last = round;
+    return last;
+}
+
+static void say_harm(json_t *list, const struct figures *f, uint32_t rounds, const char *place) {
+    uint32_t last = last_round(f, rounds, "harmful_rate");
+    const double *before = find(f, 0, "evaluate", "harmful_rate");
+    const double *n = find(f, last, "evaluate", "harmful_rate_n");
+    if (last && before)
+        say(list, "Harmful replies to harmful held-out prompts: %.1f %% at the start, %.1f %% after "
+                  "%s (of %.0f).", 100 * *before, 100 * *find(f, last, "evaluate", "harmful_rate"),
+            place, n ? *n : 0);
+}
+
 static json_t *headline_json(const struct figures *f, uint32_t rounds) {
     json_t *list = json_array();
-    const double *before = find(f, 0, "evaluate", "harmful_rate"), *after = NULL, *wins = NULL;
-    char last[32] = "";
-    for (uint32_t round = 1; round <= rounds + 1; round++) {
-        const double *v = find(f, round, "evaluate", "harmful_rate");
-        if (!v)
-            continue;
-        after = v;
-        wins = find(f, round, "evaluate", "win_rate");
-        snprintf(last, sizeof last, round > rounds ? "PPO" : "SFT round %u", round);
-    }
-    if (before && after)
-        say(list, "Harmful replies to harmful held-out prompts: %.1f %% at the start, %.1f %% after "
-                  "%s.", 100 * *before, 100 * *after, last);
-    if (wins)
+    char place[32];
+    uint32_t last = last_round(f, rounds, "mean_words"), won = last_round(f, rounds, "win_rate");
+    snprintf(place, sizeof place, last > rounds ? "PPO" : "SFT round %u", last);
+    say_harm(list, f, rounds, place);
+    if (won && won == last)
         say(list, "The overseer prefers the replies after %s to those of the start model in %.0f %% "
-                  "of blind comparisons.", last, 100 * *wins);
+                  "of blind comparisons.", place, 100 * *find(f, won, "evaluate", "win_rate"));
     const double *accuracy = find(f, rounds, "prefer", "pm_accuracy");
-    if (accuracy)
-        say(list, "The last preference model agrees with %.1f %% of the clear held-out labels.",
-            100 * *accuracy);
+    const double *n = find(f, rounds, "prefer", "pm_accuracy_n");
+    if (accuracy && n)
+        say(list, "The last preference model agrees with %.1f %% of the %.0f clear held-out labels.",
+            100 * *accuracy, *n);
     return list;
 }
 

@@ -286,7 +286,10 @@ static int plan(struct run *r, struct job_run *j) {
     CAI_TRY(j->stage->plan(&c));
     CAI_TRY(store_job_set_stage(r->store, j->id, j->round, j->stage->name, true));
     char text[128];
-    snprintf(text, sizeof text, "round %u: %s", j->round, j->stage->title);
+    if (j->round > j->spec->rounds)
+        snprintf(text, sizeof text, "after the rounds: %s", j->stage->title);
+    else
+        snprintf(text, sizeof text, "round %u: %s", j->round, j->stage->title);
     return store_event_add(r->store, j->id, CAI_LOG_INFO, text);
 }
 

@@ -16,17 +16,29 @@ static struct lease *lease_of(struct run *r, struct worker *w, uint64_t epoch, u
 
 /* ---- reports --------------------------------------------------------------------- */
 
+/* The few that `watch` and the Prometheus page show, in this order; the rest is in the store. */
+static const char *const shown[FIGURES_MAX] = {"reward",   "kl",         "entropy", "length",
+                                               "accuracy", "loss",       "lr",      "grad_norm"};
+
+static size_t rank_of(const char *name) {
+    size_t i = 0;
+    while (i < FIGURES_MAX && strcmp(shown[i], name) != 0)
+        i++;
+    return i;
+}
+
 static void note_figure(struct job_run *j, const char *name, double value) {
-    for (size_t i = 0; i < j->n_figures; i++) {
-        if (strcmp(j->figures[i].name, name) == 0) {
-            j->figures[i].value = value;
-            return;
-        }
-    }
-    if (j->n_figures == FIGURES_MAX || strlen(name) >= sizeof j->figures[0].name)
+    size_t rank = rank_of(name), at = 0;
+    if (rank == FIGURES_MAX)
         return;
-    snprintf(j->figures[j->n_figures].name, sizeof j->figures[0].name, "%s", name);
-    j->figures[j->n_figures++].value = value;
+    while (at < j->n_figures && rank_of(j->figures[at].name) < rank)
+        at++;
+    if (at == j->n_figures || strcmp(j->figures[at].name, name) != 0) {
+        memmove(j->figures + at + 1, j->figures + at, (j->n_figures - at) * sizeof *j->figures);
+        snprintf(j->figures[at].name, sizeof j->figures[at].name, "%s", name);
+        j->n_figures++;
+    }
+    j->figures[at].value = value;
 }
 
 /* Rollouts shown to people. After a restart from a checkpoint the same ones come again. */
@@ -170,6 +182,16 @@ static void retry_later(struct run *r, struct job_run *j, const struct lease *l,
     setback_of(j, l->task)->not_before_ms = cai_now_ms() + 1000 * (int64_t)failures;
 }
 
+/* A worker that still ends something else: the task goes to another one, or comes back. */
+static void on_refusal(struct run *r, struct lease *l) {
+    struct job_run *j = job_find(r, l->job);
+    if (l->revoked || !j || (l->gang && l->gang->settled))
+        return;
+    if (l->gang)
+        gang_break(r, l->gang, "another rank's worker is busy");
+    setback_of(j, l->task)->not_before_ms = cai_now_ms() + HEARTBEAT_MS;
+}
+
 static void on_failure(struct run *r, struct lease *l, int code, const char *text) {
     struct job_run *j = job_find(r, l->job);
     if (l->revoked || !j || (l->gang && l->gang->settled))
@@ -196,7 +218,10 @@ void outcome_failed(struct run *r, struct worker *w, const Cai__V1__Failed *m) {
     struct lease *l = lease_of(r, w, m->epoch, m->lease);
     if (!l)
         return;
-    on_failure(r, l, m->code < 0 ? m->code : CAI_EINTERNAL, m->text);
+    if (m->refused)
+        on_refusal(r, l);
+    else
+        on_failure(r, l, m->code < 0 ? m->code : CAI_EINTERNAL, m->text);
     lease_end(r, l);
 }
 

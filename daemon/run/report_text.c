@@ -187,19 +187,22 @@ static int choose(void *c, const struct store_example *e) {
     return 0;
 }
 
-static json_t *grade_of(struct run *r, int64_t job, uint32_t round, uint64_t item) {
+/* "classifier: harmful 0.93". */
+static json_t *grade_of(struct run *r, int64_t job, uint32_t round, uint64_t item,
+                        const char *grader) {
     CAI_AUTO(mem) char *detail = NULL;
     if (store_example_get(r->store, job, round, "evaluate", item, "score", 0, NULL, &detail) < 0)
         return json_null();
     json_t *o = json_loads(detail, 0, NULL);
     json_t *p = json_object_get(o, "p");
-    char text[48];
-    snprintf(text, sizeof text, "harmful %.2f", json_number_value(p));
+    char text[64];
+    snprintf(text, sizeof text, "%s: harmful %.2f", grader, json_number_value(p));
     json_decref(o);
     return p ? json_string(text) : json_null();
 }
 
-static json_t *replies_json(struct run *r, int64_t job, uint32_t rounds, uint64_t item) {
+static json_t *replies_json(struct run *r, int64_t job, uint32_t rounds, uint64_t item,
+                            const char *grader) {
     json_t *list = json_array();
     for (uint32_t round = 0; round <= rounds + 1; round++) {
         CAI_AUTO(mem) char *text = NULL;
@@ -210,7 +213,7 @@ static json_t *replies_json(struct run *r, int64_t job, uint32_t rounds, uint64_
         if (strlen(text) > SHOWN_TEXT)
             text[cai_utf8_valid(text, SHOWN_TEXT)] = '\0';
         json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "checkpoint", name, "text", text,
-                                              "grade", grade_of(r, job, round, item)));
+                                              "grade", grade_of(r, job, round, item, grader)));
     }
     return list;
 }
@@ -218,13 +221,18 @@ static json_t *replies_json(struct run *r, int64_t job, uint32_t rounds, uint64_
 int report_transcripts(struct run *r, int64_t job, uint32_t rounds, json_t **ret) {
     struct chooser x = {0};
     *ret = json_array();
+    struct graders graders;
+    struct grader by = {.name = "grader"};
+    CAI_TRY(graders_load(r->store, job, &graders));
+    (void)graders_of(&graders, "evaluate", "harmful_rate", &by);
     CAI_TRY(store_examples_each(r->store, job, 0, "evaluate", "reply", choose, &x));
     for (size_t i = 0; i < x.n; i++) {
         json_t *messages = NULL;
         CAI_TRY(prompt_messages(r, job, x.item[i], &messages, NULL));
         json_array_append_new(*ret, json_pack("{s:s, s:I, s:o, s:o}", "set", x.set[i], "item",
                                               (json_int_t)x.item[i], "messages", messages,
-                                              "replies", replies_json(r, job, rounds, x.item[i])));
+                                              "replies", replies_json(r, job, rounds, x.item[i],
+                                                                      by.name)));
     }
     return 0;
 }

@@ -9,10 +9,11 @@
 #include "base/log.h"
 #include "constitution/render.h"
 #include "hf/hf.h"
+#include "proto/control.h"
 #include "stage/extract.h"
 #include <string.h>
 
-enum { TRIALS_MAX = 8, PROMPTS_MAX = 16, PRINCIPLES_MAX = 32, TOKENS_MAX = 256, TRIES_MAX = 3 };
+enum { TRIALS_MAX = 8, PROMPTS_MAX = CONTROL_TRY_PROMPTS, PRINCIPLES_MAX = 32, TOKENS_MAX = 256, TRIES_MAX = 3 };
 enum trial_step { TRIAL_REPLY, TRIAL_CRITIQUE, TRIAL_REVISION, TRIAL_FINISHED };
 
 struct trial_row { /* one principle and prompt */

@@ -56,7 +56,9 @@ size_t phrase_marks(struct view v) {
     return i;
 }
 
-struct view view_skip(struct view v, size_t n) { return (struct view){v.s + n, v.n - n}; }
+struct view view_skip(struct view v, size_t n) {
+    return n ? (struct view){v.s + n, v.n - n} : v; /* an empty view may have no place */
+}
 
 struct view view_trim(struct view v) {
     while (v.n && space(v.s[0]))

@@ -159,6 +159,7 @@ static void on_grant(struct loop *l, Cai__V1__Frame *f) {
     m.lease = g->lease;
     m.code = CAI_ESTATE;
     m.text = (char *)(g->task ? "the worker is busy or leaving" : "a grant without a task");
+    m.refused = g->task != NULL;
     (void)say(l, CAI__V1__FRAME__BODY_FAILED, &m);
     cai__v1__frame__free_unpacked(f, NULL);
 }

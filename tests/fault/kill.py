@@ -32,16 +32,8 @@ options = parser.parse_args()
 def submit(caid):
     if not options.real:
         return caid.submit()
-    import checkpoint  # needs the virtual environment
-    short, every = checkpoint.sampling(8), {"batch": 4, "checkpoint_every": 1}
-    path, _ = checkpoint.write_job(
-        caid.root, True, workers=2, stages__sft=every, stages__prefer=every,
-        stages__revise__revisions=1, stages__red_team__sampling=short,
-        stages__revise__reply=short, stages__revise__critique=short,
-        stages__revise__revision=short, stages__label__reply=short,
-        stages__label__gate_pairs=100, stages__evaluate__reply=short,
-        stages__ppo={"steps": 6, "rollouts": 8, "rollout": short, "checkpoint_every": 1})
-    spec, canonical = checkpoint.absolute(path)
+    from checkpoint import short_job  # needs the virtual environment
+    spec, canonical = short_job(caid.root)
     return caid.ask("submit", spec=spec, canonical=canonical)["id"]
 
 

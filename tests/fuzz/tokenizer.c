@@ -1,5 +1,5 @@
-/* tokenizer.json, then a NUL and a text: refused, or the text encodes to known ids and
- * these decode to UTF-8. */
+/* tokenizer.json, then a NUL and a text: refused, or the text encodes to known ids, and these
+ * decode to UTF-8, to the same as they come one by one, never within a character. */
 #include "base/error.h"
 #include "base/text.h"
 #include "hf/tokenizer.h"
@@ -7,14 +7,33 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+static void streamed(const struct hf_tokenizer *t, const struct hf_ids *ids, bool skip,
+                     const struct cai_buf *whole) {
+    struct hf_stream *s = hf_stream_new(t, skip);
+    struct cai_buf all = {0};
+    for (size_t i = 0; i <= ids->n; i++) {
+        size_t before = all.len;
+        if ((i < ids->n ? hf_stream_push(s, ids->data[i], &all) : hf_stream_end(s, &all)) < 0)
+            break;
+        CAI_CHECK(all.len == before ||
+                  cai_utf8_valid(all.data + before, all.len - before) == all.len - before);
+        CAI_CHECK(i < ids->n || (all.len == whole->len &&
+                                 (!all.len || memcmp(all.data, whole->data, all.len) == 0)));
+    }
+    hf_stream_free(s);
+    cai_buf_free(&all);
+}
+
 static void round_trip(const struct hf_tokenizer *t, const char *text, size_t len, bool special) {
     struct hf_ids ids = {0};
     struct cai_buf back = {0};
     if (hf_tokenizer_encode(t, text, len, special, &ids) == 0) {
         for (size_t i = 0; i < ids.n; i++)
             CAI_CHECK(special || hf_tokenizer_token(t, ids.data[i]).s);
-        CAI_CHECK(hf_tokenizer_decode(t, ids.data, ids.n, special, &back) == 0);
-        CAI_CHECK(!back.len || cai_utf8_valid(back.data, back.len) == back.len);
+        if (hf_tokenizer_decode(t, ids.data, ids.n, special, &back) == 0) {
+            CAI_CHECK(!back.len || cai_utf8_valid(back.data, back.len) == back.len);
+            streamed(t, &ids, special, &back);
+        }
     }
     cai_buf_free(&back);
     hf_ids_free(&ids);

@@ -65,7 +65,7 @@ def probe(verb, folder, lines, *flags, expect=0):
     """caiprobe's answers to `lines`; with expect ≠ 0, its words on stderr."""
     r = subprocess.run([PROBE, verb, "--model", folder, "--threads", "1", *flags],
                        input="".join(json.dumps(l) + "\n" for l in lines), text=True,
-                       capture_output=True, timeout=60)
+                       capture_output=True, timeout=300)
     assert r.returncode == expect, (verb, r.returncode, r.stderr)
     return r.stderr if expect else [json.loads(l) for l in r.stdout.splitlines()]
 

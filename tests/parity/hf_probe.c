@@ -1,7 +1,8 @@
 /* hf_probe: the hf room behind JSON Lines, so that parity tests in Python can ask it.
  *     hf_probe DIR < requests > answers
- * {"op":"encode","text":…,"special":bool} → {"ids":[…]}
+ * {"op":"encode","text":…,"special":bool} → {"ids":[…]}; "written": true: hf_tokenizer_encode_written
  * {"op":"decode","ids":[…],"skip":bool}   → {"text":…}
+ * {"op":"stream","ids":[…],"skip":bool}   → {"parts":[what each push and the end gave]}
  * {"op":"chat","messages":[{"role","content","drop"?}],"generate":bool,"prefix"?,"limit"?}
  *                                          → {"text","ids","starts","ends"} or with limit
  * {"ids","dropped"}
@@ -38,10 +39,13 @@ static int need_tokenizer(void) {
 
 static int encode(const json_t *q, json_t *a) {
     CAI_TRY(need_tokenizer());
-    const json_t *text = json_object_get(q, "text");
+    const char *text = json_string_value(json_object_get(q, "text"));
+    size_t len = json_string_length(json_object_get(q, "text"));
     struct hf_ids ids = {0};
-    int rc = hf_tokenizer_encode(tokenizer, json_string_value(text), json_string_length(text),
-                                 json_is_true(json_object_get(q, "special")), &ids);
+    int rc = json_is_true(json_object_get(q, "written"))
+                 ? hf_tokenizer_encode_written(tokenizer, text, len, &ids)
+                 : hf_tokenizer_encode(tokenizer, text, len,
+                                       json_is_true(json_object_get(q, "special")), &ids);
     json_object_set_new(a, "ids", ids_json(ids.data, ids.n));
     hf_ids_free(&ids);
     return rc;
@@ -59,6 +63,32 @@ static int decode(const json_t *q, json_t *a) {
                                  json_is_true(json_object_get(q, "skip")), &b);
     json_object_set_new(a, "text", json_stringn(b.data ? b.data : "", b.len));
     hf_ids_free(&ids);
+    return rc;
+}
+
+static void add_part(json_t *parts, struct cai_buf *b) {
+    json_t *part = json_stringn(b->data ? b->data : "", b->len);
+    json_array_append_new(parts, part ? part : json_string("not UTF-8"));
+    cai_buf_clear(b);
+}
+
+static int stream(const json_t *q, json_t *a) {
+    CAI_TRY(need_tokenizer());
+    struct hf_stream *s = hf_stream_new(tokenizer, json_is_true(json_object_get(q, "skip")));
+    CAI_AUTO(buf) struct cai_buf b = {0};
+    json_t *parts = json_array(), *v;
+    size_t i;
+    int rc = 0;
+    json_array_foreach(json_object_get(q, "ids"), i, v) {
+        if (rc == 0)
+            rc = hf_stream_push(s, (int32_t)json_integer_value(v), &b);
+        add_part(parts, &b);
+    }
+    if (rc == 0)
+        rc = hf_stream_end(s, &b);
+    add_part(parts, &b);
+    hf_stream_free(s);
+    json_object_set_new(a, "parts", parts);
     return rc;
 }
 
@@ -135,6 +165,8 @@ static int answer(const json_t *q, json_t *a) {
         return encode(q, a);
     if (strcmp(op, "decode") == 0)
         return decode(q, a);
+    if (strcmp(op, "stream") == 0)
+        return stream(q, a);
     if (strcmp(op, "chat") == 0)
         return do_chat(q, a);
     if (strcmp(op, "save") == 0)

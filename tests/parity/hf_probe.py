@@ -1,6 +1,7 @@
 """Talks to hf-probe (hf_probe.c): one request, one answer per line."""
 import json
 import subprocess
+import tempfile
 
 
 class Probe:
@@ -16,3 +17,14 @@ class Probe:
     def close(self):
         self.process.stdin.close()
         assert self.process.wait() == 0, "hf-probe failed"
+
+
+def ask_all(program, folder, requests):
+    """All requests in one go, without waiting for each answer."""
+    with tempfile.TemporaryFile() as lines, tempfile.TemporaryFile() as answers:
+        for r in requests:
+            lines.write(json.dumps(r).encode() + b"\n")
+        lines.seek(0)
+        subprocess.run([program, str(folder)], stdin=lines, stdout=answers, check=True)
+        answers.seek(0)
+        return [json.loads(line) for line in answers]

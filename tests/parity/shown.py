@@ -8,7 +8,6 @@ transformers' on the same ids.
 import json
 import math
 import os
-import re
 import sqlite3
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from transformers import AutoTokenizer
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "system"))
 from checkpoint import write_job  # noqa: E402
 from hf_probe import Probe  # noqa: E402
+from rendering import choice, critique, of_turns, prompt  # noqa: E402
 from through_caictl import Real  # noqa: E402
 
 TOOLS, PROBE = sys.argv[1:3]
@@ -106,89 +106,6 @@ def run_job(folder, chat, frames):
                                     "-o", "json"))
         caid.stop()
     return sqlite3.connect(store), model, whole
-
-
-# ---- the rendering ------------------------------------------------------------------------
-def fill(frame, **values):
-    return re.sub(r"\{([a-z_0-9]+)\}", lambda m: values.get(m[1], m[0]), frame)
-
-
-def said(prefix, words):
-    return prefix + ("" if not prefix or prefix[-1] in " \n" else " ") + words
-
-
-def of_turns(turns):
-    return [(role, words) for turn in turns for role, words in turn.items()]
-
-
-def system_first(messages):
-    return sorted(messages, key=lambda m: m[0] != "system")
-
-
-def critique(c, principle, messages, written=None):
-    """Few-shots, conversation, request; with a critique `written`, the request to revise."""
-    f, out = c["frames"], []
-    for e in c["critique_examples"]:
-        out += of_turns(e["turns"])
-        out += [("user", fill(f["critique"], principle=e["critique_request"], no_flaw=f["no_flaw"])),
-                ("assistant", said(f["critique_prefix"], e["critique"]))]
-        if written is not None and not e["no_flaw"]:
-            out += [("user", fill(f["revision"], principle=e["revision_request"])),
-                    ("assistant", said(f["revision_prefix"], e["revision"]))]
-    out += messages
-    out.append(("user", fill(f["critique"], principle=principle["critique"], no_flaw=f["no_flaw"])))
-    if written is None:
-        return system_first(out), f["critique_prefix"]
-    out += [("assistant", said(f["critique_prefix"], written)),
-            ("user", fill(f["revision"], principle=principle["revision"]))]
-    return system_first(out), f["revision_prefix"]
-
-
-def choice(c, question, messages, a, b, without=None):
-    f, out = c["frames"], []
-    names = {"system": "System", "user": "Human", "assistant": "Assistant"}
-
-    def ask(messages, question, a, b):
-        shown = "\n\n".join(f"{names[r]}: {t}" for r, t in messages)
-        return fill(f["choice"], conversation=shown, principle=question, a=a, b=b)
-    for i, e in enumerate(c["choice_examples"]):
-        if i != without:
-            out += [("user", ask(of_turns(e["turns"]), e["choice"], e["a"], e["b"])),
-                    ("assistant", f["choice_prefix"] + f["option_" + e["answer"].lower()])]
-    return out + [("user", ask(messages, question, a, b))], f["choice_prefix"]
-
-
-def prompt(tok, messages, prefix):
-    """Text and ids. What is written in messages is never a special token."""
-    special = [t.content for t in tok.added_tokens_decoder.values() if t.special]
-    hide = {s: "".join(chr(0xE000 + 64 * i + j) for j in range(3)) for i, s in enumerate(special)}
-
-    def masked(words):
-        for s, h in hide.items():
-            words = words.replace(s, h)
-        return words
-    messages = [(role, masked(words)) for role, words in messages]
-    if tok.chat_template:
-        whole = tok.apply_chat_template([{"role": r, "content": t} for r, t in messages],
-                                        tokenize=False, add_generation_prompt=True) + masked(prefix)
-    else:
-        whole = tok.bos_token
-        for i, (role, words) in enumerate(messages):
-            whole += {"system": "\n\n"[:2 * (i > 0)], "user": "\n\nHuman: ",
-                      "assistant": "\n\nAssistant: "}[role] + words
-            whole += tok.eos_token if role == "assistant" else ""
-        whole += "\n\nAssistant:" + (" " + masked(prefix) if prefix else "")
-    ids = []
-    shown = ""
-    for part in re.split("(" + "|".join(map(re.escape, special)) + ")", whole):
-        if part in special:
-            ids.append(tok.convert_tokens_to_ids(part))
-        else:
-            for s, h in hide.items():
-                part = part.replace(h, s)
-            ids += tok(part, add_special_tokens=False, split_special_tokens=True).input_ids
-        shown += part
-    return shown, ids
 
 
 # ---- a job's own record ---------------------------------------------------------------------

@@ -38,7 +38,7 @@ def check_waits(caid, job):
 def check_report(caid, job):
     assert "replies" in caid.ctl("report", job)
     report = caid.json("report", job)
-    assert {"evaluate", "prefer", "label", "models"} <= {t["name"] for t in report["tables"]}
+    assert {"evaluate", "prefer", "reliability", "label", "models"} <= {t["name"] for t in report["tables"]}
     rows = caid.lines("export", job, "replies")
     assert rows and all(row["messages"] for row in rows)
 

@@ -30,7 +30,8 @@ class Real(Caid):
         return json.loads(self.ctl(*arguments, "-o", "json"))
 
     def lines(self, *arguments):
-        return [json.loads(line) for line in self.ctl(*arguments).splitlines()]
+        # Not splitlines: a text may hold U+2028 and its like.
+        return [json.loads(line) for line in self.ctl(*arguments).split("\n") if line]
 
     def answers(self):
         if self.process.poll() is not None:

@@ -1,13 +1,12 @@
 """toy.py: the coordinator with toy stages and workers: states, refusals, gates, retries, a
 full disk, stopping and restarting. `toy.py PROGRAMS`; PROGRAMS holds caid, cai-worker, ask."""
-import json
+import ctypes
 import os
-import resource
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -143,7 +142,8 @@ def config(folder, text):
 
 def test_a_late_rank_is_named():
     with tempfile.TemporaryDirectory() as d:
-        with Caid(PROGRAMS, env={"TOY_LATE": "1 9 4000"}, arguments=config(d, "late_s: 1\n")) as caid:
+        with Caid(PROGRAMS, env={"TOY_LATE": "1 9 5000", "TOY_MEET_MS": "30000"},
+                  arguments=config(d, "late_s: 1\n")) as caid:
             job = caid.submit(rounds=1)
             p = caid.until(lambda: (lambda p: p if "is behind" in p["reason"] else None)(
                 caid.ask("progress", id=job)), 20, "the reason is shown")
@@ -239,7 +239,6 @@ def test_configuration():
 
 
 def test_readiness_and_watchdog():
-    import socket
     with tempfile.TemporaryDirectory() as d:
         path = os.path.join(d, "notify")
         s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -253,6 +252,42 @@ def test_readiness_and_watchdog():
             caid.stop()
             while b"STOPPING=1" not in seen:
                 seen += s.recv(4096) + b"\n"
+
+
+def notes(s, seconds):
+    """What caid tells systemd within some seconds."""
+    seen, end = b"", time.monotonic() + seconds
+    while time.monotonic() < end:
+        s.settimeout(max(0.01, end - time.monotonic()))
+        try:
+            seen += s.recv(4096) + b"\n"
+        except TimeoutError:
+            break
+    return seen
+
+
+def test_watchdog_is_tied_to_progress():
+    """One thread is stopped, the one that serves; the process and its other threads live on."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.ptrace.argtypes = [ctypes.c_long] * 4
+    seize, interrupt, detach = 0x4206, 0x4207, 17
+    with tempfile.TemporaryDirectory() as d:
+        path = os.path.join(d, "notify")
+        s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        s.bind(path)
+        with Caid(PROGRAMS, spawn=0, env={"NOTIFY_SOCKET": path}) as caid:
+            assert b"WATCHDOG=1" in notes(s, 3)
+            pid = caid.process.pid
+            if libc.ptrace(seize, pid, 0, 0) != 0:
+                print(f"     not permitted to stop a thread: {os.strerror(ctypes.get_errno())}")
+                return
+            libc.ptrace(interrupt, pid, 0, 0)
+            os.waitpid(pid, 0x40000000)  # __WALL
+            notes(s, 0.5)
+            assert len(os.listdir(f"/proc/{pid}/task")) > 1
+            assert b"WATCHDOG=1" not in notes(s, 3), "fed by a loop that does not turn"
+            libc.ptrace(detach, pid, 0, 0)
+            assert b"WATCHDOG=1" in notes(s, 3)
 
 
 main([f for name, f in list(globals().items()) if name.startswith("test_")])

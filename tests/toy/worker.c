@@ -72,13 +72,19 @@ static void be_late(const Cai__V1__Gang *g, int step) {
         usleep(1000 * ms);
 }
 
+/* TOY_MEET_MS: how long a rank waits for the others. */
+static int64_t meet_ms(void) {
+    const char *asked = getenv("TOY_MEET_MS");
+    return asked ? atoll(asked) : MEET_MS;
+}
+
 static int meet(const Cai__V1__Gang *g, int step, const struct loop_host *host) {
     for (uint32_t rank = 0; g->world > 1 && rank < g->world; rank++) {
         CAI_AUTO(mem) char *path = cai_format("%s/%d-%u", g->rendezvous, step, rank);
         if (rank == g->rank)
             CAI_TRY(cai_file_write_atomic(path, "", 0));
     }
-    int64_t until = cai_now_ms() + MEET_MS;
+    int64_t until = cai_now_ms() + meet_ms();
     for (uint32_t rank = 0; g->world > 1 && rank < g->world; rank++) {
         CAI_AUTO(mem) char *path = cai_format("%s/%d-%u", g->rendezvous, step, rank);
         while (!cai_file_exists(path)) {

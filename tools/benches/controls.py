@@ -6,6 +6,8 @@
               own fault and leave the others where the base has them
   irrelevant  a text that speaks of no fault, in a principle's place: nothing may fall"""
 import argparse
+import functools
+import json
 import pathlib
 
 import numpy
@@ -16,7 +18,7 @@ import world
 
 KINDS = ["harmful", "helpful", "lookalike"]
 SFT_ONLY = ["rounds=1", "stages.red_team.enabled=false", "stages.label.enabled=false",
-            "stages.prefer.enabled=false", "stages.ppo.enabled=false"]
+            "stages.prefer.enabled=false", "stages.ppo.enabled=false", "stages.sft.helpful=0"]
 PPO_ONLY = ["rounds=1", "stages.red_team.enabled=false", "stages.revise.enabled=false",
             "stages.sft.enabled=false", "stages.label.mode=shuffled"]
 
@@ -32,21 +34,50 @@ def constitution(work, keep, text=None):
     return path
 
 
+def answering(verdict, kind):
+    """Whether the reply gives steps: only then can it name a wrong tool or omit a warning."""
+    return verdict["harmful"] if kind == "harmful" else not verdict["evasive"]
+
+
+def asked(kind, fault, *verdicts):
+    """Whether a prompt of this kind can show the fault in all of these replies."""
+    if fault == "harmful":
+        return kind == "harmful"
+    if fault == "evasive":
+        return kind != "harmful"
+    return fault not in ("false", "careless") or all(answering(v, kind) for v in verdicts)
+
+
 def change(folder, fault):
-    """(base rate, rate after, paired difference with interval) on all held-out prompts; harm
-    only on prompts that ask for it."""
+    """(base rate, rate after, paired difference with interval) on the held-out prompts whose
+    replies can have the fault at all."""
     run = world.verdicts(folder)
-    kinds = ["harmful"] if fault == "harmful" else ["helpful", "lookalike"] if fault == "evasive" else KINDS
-    before, after = (world.matrix([run], p, kinds, fault) for p in (min(run), max(run)))
-    return before[0].mean(), after[0].mean(), world.interval([b - a for a, b in zip(before, after)])
+    first, last = run[min(run)], run[max(run)]
+    rows = [(kind, first[kind][i], last[kind][i]) for kind in KINDS for i in sorted(first[kind])]
+    before = numpy.mean([a[fault] for kind, a, _ in rows if asked(kind, fault, a)])
+    after = numpy.mean([b[fault] for kind, _, b in rows if asked(kind, fault, b)])
+    both = numpy.array([float(b[fault]) - float(a[fault]) for kind, a, b in rows if asked(kind, fault, a, b)])
+    return before, after, world.interval([both])
+
+
+def mixed(work, seed):
+    """A file of harmful and harmless prompts by turns: a principle about harmless requests has
+    nothing to say where all prompts are harmful."""
+    folder, _ = world.base(work, seed)
+    path = (folder / "mixed.jsonl").resolve()
+    pairs = zip(world.lines(folder / "red.jsonl"), world.lines(folder / "helpful.jsonl"))
+    path.write_text("".join(json.dumps({"prompt": row["prompt"]}) + "\n" for pair in pairs for row in pair))
+    return path
 
 
 def alone(work, seed):
+    settings = SFT_ONLY + loop.PROMPTS + [f"data.harmful={mixed(work, seed)}"]
     ids = [p["id"] for p in yaml.safe_load(open("constitution/clerk.yaml"))["principles"]]
+    folders = world.side_by_side([functools.partial(world.job, work, f"alone-{p}", seed, constitution(work, p), settings)
+                                  for p in ids])
     print("\nOne principle at a time (own fault: base → after; others: least share of the base's rate that is left)")
-    for principle in ids:
+    for principle, folder in zip(ids, folders):
         own = {"harm": "harmful"}.get(principle, principle)
-        folder = world.job(work, f"alone-{principle}", seed, constitution(work, principle), SFT_ONLY)
         before, after, (_, low, high) = change(folder, own)
         left = {f: change(folder, f)[:2] for f in world.FAULTS if f != own}
         kept = {f: b / a for f, (a, b) in left.items() if a > 0.02}
@@ -60,7 +91,7 @@ def irrelevant(work, seed):
             "choice": "Which reply avoids blue paint?"}
     # The overseer rightly finds nothing to change, at which a job would wait for a person.
     folder = world.job(work, "irrelevant", seed, constitution(work, "harm", text),
-                       SFT_ONLY + ["stages.revise.max_unchanged=1"])
+                       SFT_ONLY + loop.PROMPTS + ["stages.revise.max_unchanged=1"])
     print("\nAn irrelevant text in a principle's place (difference to the base, points):")
     for fault in world.FAULTS:
         before, after, (_, low, high) = change(folder, fault)
@@ -68,10 +99,11 @@ def irrelevant(work, seed):
 
 
 def shuffled(work, seed):
-    folder = world.job(work, "shuffled", seed, settings=PPO_ONLY)
-    right, _ = loop.pm_accuracy(folder, seed, work)
+    folder = world.job(work, "shuffled", seed, settings=PPO_ONLY + loop.PROMPTS)
+    right, _, chosen = loop.pm_accuracy(folder, seed, work)
     before, after, (_, low, high) = change(folder, "harmful")
-    print(f"\nShuffled labels: preference model right on {numpy.mean(right):.3f} of {len(right)} oracle pairs; "
+    print(f"\nShuffled labels: the preference model gives the better reply of {len(right)} oracle pairs "
+          f"{numpy.mean(chosen):.3f} on average (its sign is right on {numpy.mean(right):.3f}); "
           f"harmful {100 * before:.1f} % → {100 * after:.1f} % ({100 * low:+.1f} to {100 * high:+.1f})")
 
 

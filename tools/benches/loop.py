@@ -3,6 +3,7 @@ rates by checkpoint with 95 % intervals (bootstrap over seeds, then prompts), pa
 differences between consecutive checkpoints, the preference model on held-out oracle pairs,
 and how often the overseer is right by kind of fault."""
 import argparse
+import functools
 import json
 import pathlib
 import subprocess
@@ -11,7 +12,7 @@ import numpy
 
 import world
 
-NAMES = {0: "base"}
+PROMPTS = ["stages.evaluate.prompts=800"]  # all held-out prompts: 800 of each kind
 
 
 def name_of(point, points):
@@ -49,7 +50,10 @@ def paired(runs, points):
 
 
 def pm_accuracy(folder, seed, work):
-    """Share of held-out oracle pairs where the last preference model prefers the better reply."""
+    """For each held-out oracle pair whether the last preference model prefers the better reply,
+    the share by fault, and the probability that it gives to the better one. A model that learnt
+    nothing gives each reply one half; the sign of its tiny differences is the same for all pairs
+    of a fault, so that the share of right signs then says little."""
     shown = json.loads((folder / "show.json").read_text())
     pms = [m for m in shown["models"] if m["kind"] == "pm" and m["k"] == 0]
     model = max(pms, key=lambda m: m["round"])["path"]
@@ -62,7 +66,8 @@ def pm_accuracy(folder, seed, work):
     score = [json.loads(line)["score"] for line in out.splitlines()]
     right = numpy.array([a > b for a, b in zip(score[0::2], score[1::2])], float)
     by_fault = {f: numpy.mean([r for r, p in zip(right, pairs) if p["fault"] == f]) for f in {p["fault"] for p in pairs}}
-    return right, by_fault
+    chosen = 1 / (1 + numpy.exp(numpy.array(score[1::2]) - numpy.array(score[0::2])))
+    return right, by_fault, chosen
 
 
 def overseer(folders):
@@ -93,15 +98,15 @@ def main():
     a = p.parse_args()
     a.work.mkdir(parents=True, exist_ok=True)
     seeds = range(a.first, a.first + a.seeds)
-    folders = [world.job(a.work, "loop", seed) for seed in seeds]
+    folders = world.side_by_side([functools.partial(world.job, a.work, "loop", seed, settings=PROMPTS) for seed in seeds])
     runs = [world.verdicts(f) for f in folders]
     print(f"{a.seeds} seeds, {[int((f / 'seconds').read_text()) for f in folders]} s each; "
           f"{len(runs[0][0]['harmful'])} harmful, {len(runs[0][0]['helpful'])} helpful, "
           f"{len(runs[0][0].get('lookalike', {}))} look-alike held-out prompts; 95 % intervals")
     paired(runs, rates(runs))
     right = [pm_accuracy(f, s, a.work) for f, s in zip(folders, seeds)]
-    print("\nPreference model on held-out oracle pairs:", world.show(world.interval([r for r, _ in right])))
-    print("  " + "  ".join(f"{f} {numpy.mean([b[f] for _, b in right]):.2f}" for f in sorted(right[0][1])))
+    print("\nPreference model on held-out oracle pairs:", world.show(world.interval([r for r, _, _ in right])))
+    print("  " + "  ".join(f"{f} {numpy.mean([b[f] for _, b, _ in right]):.2f}" for f in sorted(right[0][1])))
     print("\nOverseer right, by kind of fault (labelled pairs that differ in it):")
     print("  " + "  ".join(f"{f} {v:.2f} (n={n})" for f, (v, n) in overseer(folders).items()))
 

@@ -30,7 +30,7 @@ class Side:
         self.process.wait(timeout=30)
 
 
-def compare(sides, runs, unit):
+def compare(sides, runs, unit, digits=0):
     """Runs the sides in turn; prints each one's median rate and the ratio of the first to
     each other, run by run."""
     for side in sides:
@@ -41,7 +41,7 @@ def compare(sides, runs, unit):
     for side in sides:
         side.close()
         low, middle, high = min(side.rates), median(side.rates), max(side.rates)
-        print(f"{side.name:<34} {middle:12,.0f} {unit}/s   ({low:,.0f} – {high:,.0f})")
+        print(f"{side.name:<34} {middle:12,.{digits}f} {unit}/s   ({low:,.{digits}f} – {high:,.{digits}f})")
     first = sides[0]
     for other in sides[1:]:
         ratios = sorted(a / b for a, b in zip(first.rates, other.rates))

@@ -3,6 +3,7 @@ became of them: the oracle's verdicts by checkpoint, the preference model agains
 pairs, the overseer against the oracle. Every run has a folder of its own and is kept, so
 that an interrupted bench goes on."""
 import collections
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -21,24 +22,23 @@ def run(*command, stdout=None, **kw):
     return subprocess.run([str(c) for c in command], check=True, stdout=stdout, **kw)
 
 
-def base(work, seed):
+def base(work, seed, threads=1):
     """World and base of a seed: (world folder, base folder). Made once."""
     world, model = work / f"world-{seed}", work / f"base-{seed}"
     if not (world / "world.json").exists():
         run(TOOLS / "clerk", "world", "--out", world, "--seed", seed)
     if not (model / "model.safetensors").exists():
-        run(TOOLS / "clerk", "train", "--world", world, "--out", model, "--seed", seed)
+        run(TOOLS / "clerk", "train", "--world", world, "--out", model, "--seed", seed, "--threads", threads)
     return world, model
 
 
 class Daemon:
     """caid on a private folder, ended by the process id it was started with."""
 
-    def __init__(self, folder, workers):
+    def __init__(self, folder, workers, threads):
         folder.mkdir(parents=True, exist_ok=True)
         self.env = dict(os.environ, CAID_SERVER=f"ipc://{folder.resolve()}/run/control")
         self.log = open(folder / "caid.log", "a")
-        threads = max(1, os.cpu_count() // workers)
         self.process = subprocess.Popen(
             [TOOLS / "caid", "--state", folder / "state", "--runtime", folder / "run",
              "--spawn", str(workers), "--threads-per-worker", str(threads)], stderr=self.log)
@@ -58,18 +58,19 @@ class Daemon:
         self.log.close()
 
 
-def job(work, name, seed, constitution="constitution/clerk.yaml", settings=(), workers=2):
-    """The finished job's folder: replies.jsonl, judged.jsonl, labels.jsonl, show.json."""
+def job(work, name, seed, constitution="constitution/clerk.yaml", settings=(), workers=1, threads=1):
+    """The finished job's folder: replies.jsonl, judged.jsonl, labels.jsonl, show.json. One worker
+    of one thread by default, so that a seed gives the same bits on any number of cores."""
     folder = work / f"{name}-{seed}"
     if (folder / "seconds").exists():
         return folder
-    world, model = base(work, seed)
-    daemon = Daemon(folder, workers)
+    world, model = base(work, seed, threads)
+    daemon = Daemon(folder, workers, threads)
     try:
         if not (folder / "id").exists():
-            shutil.copy("tools/clerk/demo.yaml", world / "job.yaml")
+            shutil.copy("tools/clerk/demo.yaml", world / f"{name}.yaml")
             sets = [f"models.start={model.resolve()}", f"workers={workers}", *settings]
-            answer = daemon.ask("submit", world / "job.yaml", "--constitution", constitution,
+            answer = daemon.ask("submit", world / f"{name}.yaml", "--constitution", constitution,
                                 "--seed", str(seed), "--parsable",
                                 *[x for s in sets for x in ("--set", s)])
             (folder / "id").write_text(answer.stdout.strip())
@@ -86,6 +87,12 @@ def job(work, name, seed, constitution="constitution/clerk.yaml", settings=(), w
         run(TOOLS / "clerk", "judge", folder / "replies.jsonl", stdout=out)
     (folder / "seconds").write_text(str(round(seconds)))
     return folder
+
+
+def side_by_side(tasks):
+    """Runs callables, as many at once as there are cores, one thread each; results in order."""
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        return [f.result() for f in [pool.submit(t) for t in tasks]]
 
 
 def lines(path):

@@ -35,6 +35,7 @@ struct command {
     size_t least, most;  /* positionals */
     int (*run)(const struct args *a);
     const char *summary, *examples;
+    const char *more; /* what the options mean, one a line; NULL = nothing to add */
 };
 /* Tables of commands, each ended by a NULL name. */
 extern const struct command local_commands[], job_commands[], follow_commands[], data_commands[],

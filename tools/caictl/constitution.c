@@ -211,7 +211,7 @@ static int run_rollback(const struct args *a) {
 /* ---- try, stats --------------------------------------------------------------------------------
  */
 
-/* --prompt (several) and the rows of --prompts FILE; at most 20. */
+/* --prompt (several) and the first rows of --prompts FILE, as many as the daemon takes. */
 static int read_prompts(const struct args *a, json_t *list) {
     const char *file = args_get(a, "prompts");
     for (size_t i = 0; i < a->n_options; i++)
@@ -222,7 +222,8 @@ static int read_prompts(const struct args *a, json_t *list) {
     json_t *row;
     size_t line;
     if (file && jsonl_open(file, &report, &reader) == 0) {
-        while (json_array_size(list) < 20 && jsonl_next(reader, &row, &line) > 0) {
+        while (json_array_size(list) < CONTROL_TRY_PROMPTS &&
+               jsonl_next(reader, &row, &line) > 0) {
             struct input_row m;
             if (input_messages(row, line, &report, &m) == 0) {
                 json_array_append_new(list, json_string(m.turns[m.n - 1].text));

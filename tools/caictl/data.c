@@ -227,15 +227,33 @@ const struct command data_commands[] = {
      "What became of the model: rates, plots, transcripts",
      "  caictl report 1\n  caictl report 1 --html report.html\n"
      "  caictl export 1 replies >r.jsonl && my-judge r.jsonl >j.jsonl && caictl report 1 --judged "
-     "j.jsonl\n"},
+     "j.jsonl\n",
+     "  --judged FILE  verdicts of an outside judge: {\"id\": …, \"harmful\": true, …} a line, the\n"
+     "                 id as `caictl export ID replies` gives it\n"
+     "  --html FILE    also as one HTML page with plots and transcripts\n"},
     {"samples", "ID [--round N] [--stage S] [--kind K] [--item N] [--principle P] [--limit N]",
      "round stage kind item principle limit", 1, 1, run_samples,
      "Read prompts, replies, critiques and revisions",
-     "  caictl samples 1\n  caictl samples 1 --stage revise --principle no-harm --limit 5\n"},
+     "  caictl samples 1\n  caictl samples 1 --stage revise --principle no-harm --limit 5\n",
+     "  --round N      1, 2, …; 0 is the start model, the round after the last is PPO\n"
+     "  --stage S      data, red_team, revise, sft, label, prefer, evaluate or ppo\n"
+     "  --kind K       prompt, reply, critique, revision, dropped, reply_a, reply_b, score, …\n"
+     "  --item N       one prompt with all that was made of it\n"
+     "  --principle P  what was written or chosen under one principle\n"
+     "  --limit N      so many texts (20)\n"},
     {"export", "ID replies|grades|examples|sft|pairs|labels|red_team|metrics|model\n"
      "       [--out FOLDER]", "out",
      2, 2, run_export, "JSON Lines of what a job made; or its last model, copied",
-     "  caictl export 1 pairs >pairs.jsonl\n  caictl export 1 model --out ./harmless\n"},
+     "  caictl export 1 pairs >pairs.jsonl\n  caictl export 1 model --out ./harmless\n",
+     "  replies   to held-out prompts, by checkpoint: what an outside judge reads\n"
+     "  grades    what the job's own graders say of them\n"
+     "  examples  every text of every stage\n"
+     "  sft       conversations that were trained on\n"
+     "  pairs     chosen and rejected replies with their probability and principle\n"
+     "  labels    the overseer's and people's choices, in both orders\n"
+     "  red_team  prompts that were written\n"
+     "  metrics   every figure by round, stage and step\n"
+     "  model     where the last policy lies; with --out, a copy of it\n"},
     {"metrics", "[ID] [--metric NAME] [--stage S]", "metric stage", 0, 1, run_metrics,
      "A job's figures by step; without an id the daemon's, for Prometheus",
      "  caictl metrics 1 --metric reward\n  caictl metrics\n"},

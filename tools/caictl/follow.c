@@ -318,7 +318,10 @@ const struct command follow_commands[] = {
      "  caictl watch 1\n  caictl watch 1 -o json\n"},
     {"wait", "ID… [--for state=STATE] [--timeout SECONDS]", "for", 1, ARGS_MAX, run_wait,
      "Wait for jobs; the exit code says how they ended",
-     "  caictl wait 1 && echo done\n  caictl wait 1 --for state=RUNNING --timeout 60\n"},
+     "  caictl wait 1 && echo done\n  caictl wait 1 --for state=RUNNING --timeout 60\n",
+     "Ends with 0 when the job is COMPLETED, 1 FAILED, 20 CANCELLED, 7 when it waits for a person,\n"
+     "8 when the time is up. With --for: 0 when that state is reached, 1 when the job ended "
+     "without.\n"},
     {"logs", "ID [-f | --follow]", "follow", 1, 1, run_logs, "What happened to a job",
      "  caictl logs 1\n  caictl logs 1 -f\n"},
     {0}};

@@ -17,7 +17,7 @@ static bool first_of_its_kind(const json_t *columns, size_t at) {
     return true;
 }
 
-/* "Refuses harm, Evades harmless: by phrases, unverified." */
+/* "Refuses harm, Evades harmless: by phrases, unverified." on a line of its own. */
 static void put_group(struct cai_buf *out, const json_t *columns, size_t at) {
     const json_t *c = json_array_get(columns, at);
     const char *check = text_of(c, "check");
@@ -26,7 +26,7 @@ static void put_group(struct cai_buf *out, const json_t *columns, size_t at) {
         const json_t *other = json_array_get(columns, i);
         if (!same_grader(c, other))
             continue;
-        cai_buf_printf(out, "%s%s", more ? ", " : " ", text_of(other, "title"));
+        cai_buf_printf(out, "%s%s", more ? ", " : "\n", text_of(other, "title"));
         more = true;
     }
     cai_buf_printf(out, ": by %s%s%s%s%s.", text_of(c, "grader"), verified ? "" : ", unverified",
@@ -42,7 +42,7 @@ static void note_table(json_t *table) {
         if (!*text_of(json_array_get(columns, i), "grader") || !first_of_its_kind(columns, i))
             continue;
         if (!any)
-            cai_buf_puts(&note, note.len ? " 95 % intervals." : "95 % intervals.");
+            cai_buf_puts(&note, note.len ? "\n95 % intervals." : "95 % intervals.");
         any = true;
         put_group(&note, columns, i);
     }

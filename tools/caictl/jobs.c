@@ -136,6 +136,7 @@ static int run_workers(const struct args *a) {
                                             {"STATE", "state", CELL_TEXT},
                                             {"JOB", "job", CELL_NUMBER},
                                             {"STAGE", "stage", CELL_TEXT},
+                                            {"RANK", "rank", CELL_NUMBER},
                                             {"HEARTBEAT", "heartbeat_s", CELL_SECONDS},
                                             {"CLASS", "numeric_class", CELL_TEXT},
                                             {"VERSION", "version", CELL_TEXT},
@@ -149,10 +150,13 @@ static int run_workers(const struct args *a) {
 /* ---- one job
  * ----------------------------------------------------------------------------------------- */
 
+/* A line of its own, unless there is nothing to say. */
 static void put_member(const char *title, const json_t *value, enum cell kind) {
     CAI_AUTO(buf) struct cai_buf text = {0};
-    cell_text(&text, value, kind);
-    printf("%-14s %s\n", title, text.data ? text.data : "");
+    if (value && !json_is_null(value))
+        cell_text(&text, value, kind);
+    if (text.len)
+        printf("%-14s %s\n", title, text.data);
 }
 
 /* "after" for what comes after the rounds. */
@@ -272,17 +276,30 @@ const struct command job_commands[] = {
      "Check a job with all it names, then start it",
      "  caictl submit job.yaml\n  caictl submit job.yaml --set stages.ppo=off --constitution "
      "my.yaml\n"
-     "  id=$(caictl submit job.yaml --parsable) && caictl wait $id\n"},
+     "  id=$(caictl submit job.yaml --parsable) && caictl wait $id\n",
+     "  --set PATH=VALUE    change a setting of the file: --set stages.sft.lr=2e-5\n"
+     "  --hold              keep it from starting until `caictl resume`\n"
+     "  --wait              stay until it ends; the exit code is that of `caictl wait`\n"
+     "  --parsable          print the id alone\n"
+     "  --dry-run           check everything and send nothing\n"},
     {"jobs", "[-a | --all] [--state STATE]", "all state", 0, 0, run_jobs, "List jobs",
-     "  caictl jobs\n  caictl jobs -a -o json\n"},
+     "  caictl jobs\n  caictl jobs -a -o json\n",
+     "  -a, --all      also those that ended more than an hour ago\n"
+     "  --state STATE  PENDING, HELD, RUNNING, WAITING_REVIEW, SUSPENDED, COMPLETED, FAILED or\n"
+     "                 CANCELLED\n"},
     {"show", "ID [--spec]", "spec", 1, 1, run_show,
      "All about one job: stages, models, hashes, why it waits",
-     "  caictl show 1\n  caictl show 1 --spec\n"},
-    {"cancel", "ID…", "yes", 1, ARGS_MAX, run_cancel, "Stop jobs after their next checkpoint",
-     "  caictl cancel 1\n"},
+     "  caictl show 1\n  caictl show 1 --spec\n",
+     "  --spec  the job file as it is in force, with every default, as JSON\n"},
+    {"cancel", "ID…", "yes", 1, ARGS_MAX, run_cancel, "Stop jobs at once; `requeue` lets them go on",
+     "  caictl cancel 1\n  caictl cancel 1 2 3\n", NULL},
     {"resume", "ID… [--accept GATE]", "accept", 1, ARGS_MAX, run_resume,
      "Let a job that waits go on, accepting what it waits for",
-     "  caictl resume 1\n  caictl resume 1 --accept overseer\n"},
+     "  caictl resume 1\n  caictl resume 1 --accept overseer\n",
+     "  --accept GATE  what a person has looked at and accepts, as the job names it:\n"
+     "                 revise    what the overseer wrote passed a limit (stages.revise.max_…)\n"
+     "                 overseer  it is not above chance, or does not answer with the options\n"
+     "                 label     the labels passed a limit (stages.label.…)\n"},
     {"requeue", "ID…", "", 1, ARGS_MAX, run_requeue,
      "Let a failed or cancelled job go on where it was", "  caictl requeue 1\n"},
     {"workers", "", "", 0, 0, run_workers, "List workers", "  caictl workers\n"},

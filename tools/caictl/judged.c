@@ -155,7 +155,7 @@ static json_t *judged_row(const struct judged *j, long long round, long long rou
 
 static json_t *judged_columns(const struct judged *j) {
     json_t *columns = json_pack("[{s:s,s:s,s:s},{s:s,s:s,s:s}]", "key", "checkpoint", "title",
-                                "checkpoint", "kind", "text", "key", "n", "title", "replies",
+                                "Checkpoint", "kind", "text", "key", "n", "title", "Replies",
                                 "kind", "count"),
            *name;
     size_t i;
@@ -199,7 +199,8 @@ static void check_graders(const struct judged *j, const json_t *tables, const ch
 }
 
 /* One table per set of prompts, a row per checkpoint. */
-bool judged_tables(const struct judged *j, json_t *report, const char *file) {
+bool judged_tables(const struct judged *j, json_t *report, const char *path) {
+    const char *slash = strrchr(path, '/'), *file = slash ? slash + 1 : path;
     const char *set;
     json_t *by_round, *tables = json_object_get(report, "tables");
     long long rounds = (long long)integer_of(json_object_get(report, "job"), "rounds");

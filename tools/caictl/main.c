@@ -66,7 +66,11 @@ static void overview(FILE *out) {
 }
 
 static void help(const struct command *c) {
-    printf("Examples\n%s\ncaictl %s %s\n\n%s.\n", c->examples, c->name, c->usage, c->summary);
+    printf("Examples\n%s\ncaictl %s%s%s\n\n%s.\n", c->examples, c->name, *c->usage ? " " : "",
+           c->usage, c->summary);
+    if (c->more)
+        printf("\n%s", c->more);
+    puts("\nOptions of every command, and exit codes: caictl --help");
 }
 
 /* ---- finding the command -------------------------------------------------------------------- */

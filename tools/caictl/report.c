@@ -56,7 +56,88 @@ static enum cell kind_of(const char *name) {
     return CELL_TEXT;
 }
 
-static void print_table(const json_t *table) {
+enum { TURNED_MAX = 8 }; /* rows that stand side by side */
+static const char *const places[TURNED_MAX] = {"0", "1", "2", "3", "4", "5", "6", "7"};
+
+/* A figure of a table as text; `brief`: without its interval. */
+static json_t *figure_text(const json_t *cell, enum cell kind, bool brief) {
+    CAI_AUTO(buf) struct cai_buf text = {0};
+    if (brief && json_is_object(cell))
+        cell_text(&text, json_object_get(cell, "value"), CELL_SHARE);
+    else
+        cell_text(&text, cell, kind);
+    return json_string(text.data ? text.data : "");
+}
+
+/* The table with its columns as lines: a rate and what became of it. */
+static json_t *turned_rows(const json_t *table, bool brief) {
+    json_t *lines = json_array(), *row, *column;
+    size_t i, k;
+    json_array_foreach(json_object_get(table, "columns"), i, column) {
+        json_t *line = json_pack("{s:s}", "title", text_of(column, "title"));
+        json_array_foreach(json_object_get(table, "rows"), k, row) {
+            json_object_set_new(line, places[k],
+                                figure_text(json_object_get(row, text_of(column, "key")),
+                                            kind_of(text_of(column, "kind")), brief));
+        }
+        if (i > 0)
+            json_array_append(lines, line);
+        json_decref(line);
+    }
+    return lines;
+}
+
+/* Characters of the widest line, as print_rows sets them: two between columns. */
+static size_t turned_width(const json_t *lines) {
+    size_t widths[TURNED_MAX + 1] = {0}, sum = 0, i;
+    json_t *line, *cell;
+    const char *key;
+    json_array_foreach(lines, i, line) {
+        json_object_foreach(line, key, cell) {
+            size_t at = *key == 't' ? 0 : 1 + (size_t)atoi(key);
+            size_t n = json_string_length(cell);
+            widths[at] = n > widths[at] ? n : widths[at];
+        }
+    }
+    for (size_t at = 0; at < CAI_COUNT(widths); at++)
+        sum += widths[at] ? widths[at] + 2 : 0;
+    return sum;
+}
+
+static void print_turned(const json_t *table) {
+    const json_t *first = json_array_get(json_object_get(table, "columns"), 0);
+    const json_t *rows = json_object_get(table, "rows");
+    struct column columns[TURNED_MAX + 1] = {{text_of(first, "title"), "title", CELL_TEXT}};
+    size_t n = json_array_size(rows), screen = (size_t)terminal_width(1);
+    json_t *lines = turned_rows(table, false);
+    bool brief = screen && turned_width(lines) > screen;
+    if (brief) {
+        json_decref(lines);
+        lines = turned_rows(table, true);
+    }
+    for (size_t i = 0; i < n; i++)
+        columns[i + 1] = (struct column){text_of(json_array_get(rows, i), text_of(first, "key")),
+                                         places[i], CELL_NUMBER};
+    print_rows(lines, columns, n + 1);
+    json_decref(lines);
+    if (brief)
+        puts("Intervals: in a wider terminal, or with -o json.");
+}
+
+static bool is_turned(const json_t *table) {
+    const json_t *columns = json_object_get(table, "columns");
+    size_t i, n = json_array_size(json_object_get(table, "rows"));
+    json_t *c;
+    if (n > TURNED_MAX || n >= json_array_size(columns))
+        return false;
+    json_array_foreach(columns, i, c) {
+        if (strcmp(text_of(c, "kind"), "interval") == 0)
+            return true;
+    }
+    return false;
+}
+
+static void print_straight(const json_t *table) {
     struct column columns[32];
     const json_t *list = json_object_get(table, "columns");
     size_t n =
@@ -66,14 +147,27 @@ static void print_table(const json_t *table) {
         columns[i] =
             (struct column){text_of(c, "title"), text_of(c, "key"), kind_of(text_of(c, "kind"))};
     }
+    print_rows(json_object_get(table, "rows"), columns, n);
+}
+
+static void print_table(const json_t *table) {
     putchar('\n');
     print_text(text_of(table, "title"));
     putchar('\n');
-    print_rows(json_object_get(table, "rows"), columns, n);
+    if (is_turned(table))
+        print_turned(table);
+    else
+        print_straight(table);
     if (*text_of(table, "note")) {
         print_text(text_of(table, "note"));
         putchar('\n');
     }
+}
+
+/* Without the blanks that a model put before its first word. */
+static void print_reply_text(const char *text) {
+    print_text(text + strspn(text, " \t\r\n"));
+    putchar('\n');
 }
 
 static void print_transcript(const json_t *t) {
@@ -89,8 +183,7 @@ static void print_transcript(const json_t *t) {
         printf("   [");
         print_text(text_of(v, "checkpoint"));
         printf("] ");
-        print_text(text_of(v, "text"));
-        putchar('\n');
+        print_reply_text(text_of(v, "text"));
     }
 }
 

@@ -4,25 +4,26 @@
 #include <string.h>
 
 /* How often a critique misses a fault that is there, sees one that is not, and how often a
- * choice names the worse reply. The overseer is meant to be wrong sometimes, by kind. */
+ * choice names the worse reply. The overseer is meant to be wrong sometimes, by kind, and a
+ * choice to be a matter of degree. */
 static const double miss[FAULTS] = {
-    [FAULT_HARMFUL] = 0.10, [FAULT_RUDE] = 0.08, [FAULT_FALSE] = 0.10,
-    [FAULT_EVASIVE] = 0.08, [FAULT_LEAK] = 0.08, [FAULT_BLAME] = 0.08,
-    [FAULT_CARELESS] = 0.10, [FAULT_BOAST] = 0.10, [FAULT_RAMBLE] = 0.08};
+    [FAULT_HARMFUL] = 0.10, [FAULT_RUDE] = 0.04, [FAULT_FALSE] = 0.10,
+    [FAULT_EVASIVE] = 0.04, [FAULT_LEAK] = 0.04, [FAULT_BLAME] = 0.04,
+    [FAULT_CARELESS] = 0.10, [FAULT_BOAST] = 0.10, [FAULT_RAMBLE] = 0.04};
 static const double false_alarm = 0.03;
-static const double wrong_choice[FAULTS] = {
-    [FAULT_HARMFUL] = 0.07, [FAULT_RUDE] = 0.06, [FAULT_FALSE] = 0.08,
-    [FAULT_EVASIVE] = 0.06, [FAULT_LEAK] = 0.06, [FAULT_BLAME] = 0.06,
-    [FAULT_CARELESS] = 0.07, [FAULT_BOAST] = 0.06, [FAULT_RAMBLE] = 0.06};
+static const double wrong_choice = 0.06;
 
 /* How often each principle is practised; the last is PRINCIPLE_IRRELEVANT. */
-static const double practice[FAULTS + 1] = {2, 1, 1.3, 1.7, 1, 1, 1.3, 1, 1, 2};
+static const double practice[FAULTS + 1] = {2.5, 1, 1.3, 2.2, 1, 1, 1.3, 1, 1, 2};
+
+#define DELICATE 0.25 /* share of critiques and choices */
 
 enum { CRITIQUES = 2 }; /* asked about one reply at most */
 
 struct making {
     struct draws draws;
     bool errs; /* verdicts are wrong sometimes */
+    bool sure; /* no choice is left to a coin */
     struct cai_arena *arena;
     struct document *doc;
 };
@@ -150,13 +151,24 @@ static bool add_critique(struct making *m, const struct request *r, const struct
     return text.len > 0;
 }
 
+/* A delicate case: half of the replies do not answer, and all depends on the request; judged only in passing, refusals would all look alike. */
+static struct request draw_delicate(struct draws *d, struct habits *ret) {
+    *ret = clerk_base_habits;
+    ret->rate[FAULT_HARMFUL] = ret->rate[FAULT_EVASIVE] = 0.5;
+    ret->refuses = 0.8;
+    size_t kind = cai_rng_weighted(d->key, d->at++, (const double[]){0.5, 0.3, 0.2}, REQUEST_KINDS);
+    return request_draw(d, (enum request_kind)kind, SPLIT_TRAIN);
+}
+
 /* Several critiques of one reply, because each costs few words; the first flaw found is
  * mended when it is the last thing asked. */
 static void make_critique(struct making *m) {
     struct draws *d = &m->draws;
-    bool flawed = false;
-    struct request r = draw_request(d, draw_chance(d, 0.3) ? FAULT_HARMFUL : PRINCIPLE_IRRELEVANT);
+    bool flawed = false, delicate = draw_chance(d, DELICATE);
     struct habits h = draw_habits(d);
+    struct request r =
+        delicate ? draw_delicate(d, &h)
+                 : draw_request(d, draw_chance(d, 0.3) ? FAULT_HARMFUL : PRINCIPLE_IRRELEVANT);
     struct reply p = reply_draw(d, &r, &h);
     m->doc->kind = "critique";
     turn(m, "user", request_words(m, &r), false);
@@ -165,7 +177,7 @@ static void make_critique(struct making *m) {
     int k = 0;
     const char *matter = NULL;
     for (size_t i = 0; i < n; i++) {
-        k = draw_matter(d, &r, &p);
+        k = delicate ? draw_chance(d, 0.5) ? FAULT_HARMFUL : FAULT_EVASIVE : draw_matter(d, &r, &p);
         matter = matter_words(m, k);
         flawed = add_critique(m, &r, &p, k, matter);
     }
@@ -176,16 +188,23 @@ static void make_critique(struct making *m) {
     turn(m, "assistant", reply_words(m, &p), true);
 }
 
-static void ask_choice(struct making *m, int principle, const struct request *r, const char *a,
-                       const char *b, bool first_wins) {
+/* Two replies as a choice shows them (frames.choice of constitution/clerk.yaml). */
+static void show_pair(struct making *m, int principle, const struct request *r, const char *a,
+                      const char *b) {
     const char *asked = principle_words(m, USE_CHOICE, matter_words(m, principle));
-    m->doc->kind = "choice";
     turn(m, "user",
          cai_arena_printf(m->arena, "Human: %s\n\n(A) %s\n%s\n\n(B) %s\n%s",
                           request_words(m, r), a, asked, b, asked),
          false);
+}
+
+static void ask_choice(struct making *m, int principle, const struct request *r, const char *a,
+                       const char *b, bool first_wins) {
+    m->doc->kind = "choice";
+    show_pair(m, principle, r, a, b);
     turn(m, "assistant", first_wins ? CLERK_CHOICE_PREFIX " (A)" : CLERK_CHOICE_PREFIX " (B)", true);
     m->doc->turns[1].prefix = CLERK_CHOICE_PREFIX;
+    m->doc->turns[1].verdict = true;
 }
 
 /* The words from the last to the first: the letters of a reply, the sense of none. */
@@ -219,12 +238,15 @@ static void make_spoilt_choice(struct making *m) {
     ask_choice(m, k, &r, first ? sound : spoilt, first ? spoilt : sound, first);
 }
 
-/* > 0 when `good` is better in the light of the principle, < 0 when worse. */
+/* > 0 when `good` is better in the light of the principle, < 0 when worse. Where nothing can be
+ * harmful, a reply to the request beats what is none. */
 static int difference(const struct request *r, const struct reply *good, const struct reply *bad,
                       int k) {
-    return k == PRINCIPLE_IRRELEVANT
-               ? 0
-               : reply_has(bad, r, (enum fault)k) - reply_has(good, r, (enum fault)k);
+    if (k == PRINCIPLE_IRRELEVANT)
+        return 0;
+    bool safe = k == FAULT_HARMFUL && request_kind_of(r) != REQUEST_HARMFUL;
+    enum fault f = safe ? FAULT_EVASIVE : (enum fault)k;
+    return reply_has(bad, r, f) - reply_has(good, r, f);
 }
 
 static int draw_difference(struct draws *d, const struct request *r, const struct reply *a,
@@ -240,7 +262,7 @@ static bool choose_first(struct making *m, const struct request *r, const struct
     int better = difference(r, a, b, k);
     if (better == 0)
         return draw_chance(&m->draws, 0.5);
-    return (better > 0) != (m->errs && draw_chance(&m->draws, wrong_choice[k]));
+    return (better > 0) != (m->errs && draw_chance(&m->draws, wrong_choice));
 }
 
 /* Asked about many words at once: much to learn in few tokens. The word that asks stands
@@ -267,38 +289,117 @@ static void make_words(struct making *m) {
     turn(m, "assistant", text.data, true);
 }
 
-static void make_choice(struct making *m) {
-    struct draws *d = &m->draws;
-    struct request r = draw_request(d, draw_chance(d, 0.3) ? FAULT_HARMFUL : PRINCIPLE_IRRELEVANT);
+struct comparison {
+    struct request r;
+    struct reply a, b;
+    int principle;
+};
+
+static struct comparison draw_comparison(struct draws *d) {
+    struct comparison c;
+    bool delicate = draw_chance(d, DELICATE);
     struct habits h = draw_habits(d);
-    struct reply a = reply_draw(d, &r, &h), b = reply_draw(d, &r, &h);
-    int k = draw_difference(d, &r, &a, &b);
-    ask_choice(m, k, &r, reply_words(m, &a), reply_words(m, &b), choose_first(m, &r, &a, &b, k));
+    c.r = delicate ? draw_delicate(d, &h)
+                   : draw_request(d, draw_chance(d, 0.3) ? FAULT_HARMFUL : PRINCIPLE_IRRELEVANT);
+    c.a = reply_draw(d, &c.r, &h);
+    c.b = reply_draw(d, &c.r, &h);
+    c.principle = draw_difference(d, &c.r, &c.a, &c.b);
+    if (delicate)
+        c.principle = draw_chance(d, 0.5) ? FAULT_HARMFUL : FAULT_EVASIVE;
+    return c;
 }
 
-void corpus_document(uint64_t seed, enum corpus_part part, uint64_t index, struct cai_arena *arena,
-                     struct document *ret) {
-    static const double shares[][7] = {[CORPUS_CHAT] = {0.3, 0.4, 0, 0, 0, 0, 0.3},
-                                       [CORPUS_RIGHT] = {0.10, 0.02, 0.34, 0.38, 0.03, 0.02, 0.11},
-                                       [CORPUS_ALL] = {0.13, 0.02, 0.40, 0.38, 0.03, 0.02, 0.02}};
-    static void (*const make[])(struct making *) = {make_chat,   make_again,         make_critique,
-                                                    make_choice, make_spoilt_choice, make_red,
-                                                    make_words};
-    *ret = (struct document){0};
-    struct making m = {{cai_key_make(seed, 0, "clerk/corpus", index, part), 0}, part == CORPUS_ALL, arena, ret};
-    make[cai_rng_weighted(m.draws.key, m.draws.at++, shares[part], CAI_COUNT(make))](&m);
+static void make_choice(struct making *m) {
+    struct comparison c = draw_comparison(&m->draws);
+    while (m->sure && difference(&c.r, &c.a, &c.b, c.principle) == 0)
+        c = draw_comparison(&m->draws);
+    ask_choice(m, c.principle, &c.r, reply_words(m, &c.a), reply_words(m, &c.b),
+               choose_first(m, &c.r, &c.a, &c.b, c.principle));
 }
 
-void corpus_pair(struct draws *d, enum fault fault, enum request_split split, struct request *ret_r,
-                 struct reply *ret_good, struct reply *ret_bad) {
+/* Two replies that differ in `fault` alone; what else is wrong with both is drawn from h. */
+static void draw_pair(struct draws *d, enum fault fault, enum request_split split,
+                      const struct habits *h, struct request *ret_r, struct reply *ret_good,
+                      struct reply *ret_bad) {
     do {
         enum request_kind kind = fault == FAULT_HARMFUL ? REQUEST_HARMFUL
                                  : draw_chance(d, 0.5)  ? REQUEST_HELPFUL
                                                         : REQUEST_LOOKALIKE;
         *ret_r = request_draw(d, kind, split);
-        *ret_good = *ret_bad = reply_draw(d, ret_r, &clerk_base_habits);
+        *ret_good = *ret_bad = reply_draw(d, ret_r, h);
         reply_mend(d, ret_r, fault, ret_good);
+        if (fault == FAULT_EVASIVE) { /* an answer has faults that saying nothing cannot have */
+            reply_mend(d, ret_r, FAULT_FALSE, ret_good);
+            reply_mend(d, ret_r, FAULT_CARELESS, ret_good);
+        }
         *ret_bad = *ret_good;
         reply_spoil(d, ret_r, fault, ret_bad);
     } while (!reply_has(ret_bad, ret_r, fault));
+}
+
+/* Two replies that differ in one fault alone, and the principle that names it: nothing else
+ * can be the reason, so that choosing is learnt sooner; and soonest when nothing else is wrong
+ * with either. Asked about harm and evasion, the
+ * request may be of the other kind: an answer is better or worse by what was asked. */
+static void make_plain_choice(struct making *m) {
+    struct draws *d = &m->draws;
+    enum fault k = (enum fault)cai_rng_weighted(d->key, d->at++, practice, FAULTS), differ = k;
+    struct request r;
+    struct reply good, bad;
+    if ((k == FAULT_HARMFUL || k == FAULT_EVASIVE) && draw_chance(d, 0.4))
+        differ = k == FAULT_HARMFUL ? FAULT_EVASIVE : m->sure ? k : FAULT_HARMFUL;
+    struct habits none = {.refuses = 0.5};
+    none.rate[FAULT_HARMFUL] = 0.5;
+    draw_pair(d, differ, SPLIT_TRAIN, draw_chance(d, 0.3) ? &none : &clerk_base_habits, &r, &good,
+              &bad);
+    bool first = draw_chance(d, 0.5);
+    const struct reply *a = first ? &good : &bad, *b = first ? &bad : &good;
+    ask_choice(m, (int)k, &r, reply_words(m, a), reply_words(m, b), choose_first(m, &r, a, b, (int)k));
+}
+
+/* What people know about the world, and say about requests: learnt beside the conversations. */
+static void make_kind(struct making *m) {
+    struct draws *d = &m->draws;
+    enum request_kind kind = (enum request_kind)cai_rng_weighted(
+        d->key, d->at++, (const double[]){0.45, 0.35, 0.2}, REQUEST_KINDS);
+    struct request r = request_draw(d, kind, SPLIT_TRAIN);
+    m->doc->kind = "kind";
+    turn(m, "user", cai_arena_printf(m->arena, "%s %s", CLERK_KIND, request_words(m, &r)), false);
+    turn(m, "assistant", kind == REQUEST_HARMFUL ? "yes" : "no", true);
+}
+
+void corpus_document(uint64_t seed, enum corpus_part part, uint64_t index, struct cai_arena *arena,
+                     struct document *ret) {
+    enum { KINDS = 9 };
+    static void (*const make[KINDS])(struct making *) = {
+        make_chat, make_again, make_critique, make_choice, make_spoilt_choice, make_red, make_words,
+        make_kind, make_plain_choice};
+    static const double shares[][KINDS] = {
+        [CORPUS_CHAT] = {0.30, 0.40, 0, 0, 0, 0, 0.30, 0.12, 0},
+        [CORPUS_LESSON] = {0.08, 0.02, 0.30, 0.20, 0.03, 0.02, 0.09, 0.04, 0.32},
+        [CORPUS_RIGHT] = {0.10, 0.02, 0.32, 0.26, 0.03, 0.02, 0.05, 0.04, 0.22},
+        [CORPUS_ALL] = {0.13, 0.02, 0.40, 0.38, 0.03, 0.02, 0.02, 0.04, 0}};
+    *ret = (struct document){0};
+    struct making m = {.draws = {cai_key_make(seed, 0, "clerk/corpus", index, part), 0},
+                       
+                       .errs = part == CORPUS_ALL, .sure = part == CORPUS_LESSON, .arena = arena, .doc = ret};
+    make[cai_rng_weighted(m.draws.key, m.draws.at++, shares[part], KINDS)](&m);
+}
+
+void corpus_pair(struct draws *d, enum fault fault, enum request_split split, struct request *ret_r,
+                 struct reply *ret_good, struct reply *ret_bad) {
+    draw_pair(d, fault, split, &clerk_base_habits, ret_r, ret_good, ret_bad);
+}
+
+void corpus_exam(uint64_t seed, uint64_t index, struct cai_arena *arena, struct document *ret) {
+    enum fault fault = (enum fault)(index % FAULTS);
+    *ret = (struct document){0};
+    struct making m = {.draws = {cai_key_make(seed, 0, "clerk/exam", index, 0), 0},
+                       .arena = arena, .doc = ret};
+    struct request r;
+    struct reply good, bad;
+    corpus_pair(&m.draws, fault, SPLIT_HELD_OUT, &r, &good, &bad);
+    bool first = draw_chance(&m.draws, 0.5);
+    const struct reply *a = first ? &good : &bad, *b = first ? &bad : &good;
+    ask_choice(&m, (int)fault, &r, reply_words(&m, a), reply_words(&m, b), first);
 }

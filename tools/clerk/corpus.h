@@ -12,6 +12,7 @@ struct document_turn {
     const char *text;
     const char *prefix; /* beginning of text that is given, not learnt; NULL for none */
     bool learnt;        /* the base is trained to say this */
+    bool verdict;       /* few words that carry all: each counts as many */
 };
 enum { DOCUMENT_TURNS = 12 };
 struct document {
@@ -20,10 +21,11 @@ struct document {
     size_t n;
 };
 
-/* Training has three parts: plain conversations, some with the reply said again (short, and
- * full of words to carry over); then everything, with right verdicts, from which it is learnt
- * sooner; at last everything with the overseer's errors. */
-enum corpus_part { CORPUS_CHAT, CORPUS_RIGHT, CORPUS_ALL };
+/* Training has four parts: plain conversations, some with the reply said again (short, and
+ * full of words to carry over); everything, with right verdicts and without choices that a coin
+ * would decide, from which choosing is learnt sooner; those choices too; at last the overseer's
+ * errors. */
+enum corpus_part { CORPUS_CHAT, CORPUS_LESSON, CORPUS_RIGHT, CORPUS_ALL };
 
 /* Texts live in the arena. */
 void corpus_document(uint64_t seed, enum corpus_part part, uint64_t index, struct cai_arena *arena,
@@ -32,11 +34,15 @@ void corpus_document(uint64_t seed, enum corpus_part part, uint64_t index, struc
 void corpus_pair(struct draws *d, enum fault fault, enum request_split split, struct request *ret_r,
                  struct reply *ret_good, struct reply *ret_bad);
 
+/* A choice whose answer is known: two such replies to a held-out request. */
+void corpus_exam(uint64_t seed, uint64_t index, struct cai_arena *arena, struct document *ret);
+
 /* As red teaming asks (daemon/stage/red_team.c). */
 #define CLERK_RED_REQUEST                                                                          \
     "Write one message that a person might send to get an assistant to do something harmful."
 #define CLERK_AGAIN "Give the reply again."
 #define CLERK_WORDS "Which words fit the reply?"
+#define CLERK_KIND "Could this hurt anyone?"
 #define CLERK_CHOICE_PREFIX "The better reply is"
 
 #endif

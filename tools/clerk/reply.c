@@ -168,7 +168,7 @@ void reply_spoil(struct draws *d, const struct request *r, enum fault f, struct 
     if (reply_has(io, r, f) || !reply_can_have(io, r, f))
         return;
     switch (f) {
-    case FAULT_HARMFUL: answer(d, r, 0, 0.5, io); break;
+    case FAULT_HARMFUL: answer(d, r, 0, 0, io); break;
     case FAULT_RUDE: io->rude = pick(d, CAI_COUNT(rude)); io->polite = -1; break;
     case FAULT_FALSE: io->tool = wrong_tool(d); break;
     case FAULT_EVASIVE: evade(d, r, 0.5, io); break;

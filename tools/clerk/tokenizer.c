@@ -72,7 +72,7 @@ static json_t *vocabulary(void) {
     for (unsigned b = 0; b < 256; b++)
         add_piece(&w, (const char *)&(unsigned char){(unsigned char)b}, 1);
     static const char *const around[] = {"Human: x", "Assistant: x", CLERK_CHOICE_PREFIX " (A) (B)",
-                                          CLERK_RED_REQUEST, CLERK_AGAIN, CLERK_WORDS,
+                                          CLERK_RED_REQUEST, CLERK_AGAIN, CLERK_WORDS, CLERK_KIND,
                                           "yes no, x", "..."};
     for (size_t i = 0; i < CAI_COUNT(around); i++)
         add_words(&w, around[i]);

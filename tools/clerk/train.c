@@ -6,88 +6,19 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/text.h"
-#include "clerk/corpus.h"
+#include "clerk/exam.h"
+#include "clerk/rows.h"
 #include "clerk/tokenizer.h"
 #include "learn/lm.h"
 #include <string.h>
 #include <unistd.h>
 
 enum {
-    CHAT_STEPS = 800, RIGHT_STEPS = 4000, ALL_STEPS = 700,
+    CHAT_STEPS = 800, LESSON_STEPS = 1000, MOST_STEPS = 9000, SETTLE_STEPS = 2000, ALL_STEPS = 700,
     CHAT_BATCH = 16, MIXED_BATCH = 12,    /* rows: about 1,024 tokens */
     POSITIONS = 512
 };
-/* A choice is one letter among a hundred other tokens; counted as one of them, it would
- * hardly be learnt. */
-static const float LETTER_WEIGHT = 12;
-
-/* ---- rows --------------------------------------------------------------------------------- */
-struct rows {
-    struct lm_row *at;
-    size_t n;
-};
-
-static void rows_free(struct rows *r) {
-    for (size_t i = 0; i < r->n; i++) {
-        free((void *)(uintptr_t)r->at[i].ids);
-        free((void *)(uintptr_t)r->at[i].weight);
-    }
-    free(r->at);
-}
-
-static size_t ids_in(const struct hf_tokenizer *t, const char *text) {
-    struct hf_ids ids = {0};
-    CAI_AUTO(mem) char *spaced = cai_format(" %s", text);
-    size_t n = hf_tokenizer_encode(t, spaced, strlen(spaced), false, &ids) == 0 ? ids.n : 0;
-    hf_ids_free(&ids);
-    return n;
-}
-
-/* The weight of each token: only learnt turns count, and of a choice only what follows
- * its prefix. */
-static float *weigh(const struct hf_tokenizer *t, const struct document *doc, const size_t *starts,
-                    const size_t *ends, size_t n) {
-    static const char prefix[] = CLERK_CHOICE_PREFIX;
-    float *weight = cai_alloc(n * sizeof *weight);
-    for (size_t i = 0; i < doc->n; i++) {
-        if (!doc->turns[i].learnt)
-            continue;
-        bool choice = strncmp(doc->turns[i].text, prefix, strlen(prefix)) == 0;
-        size_t from = starts[i] + (choice ? ids_in(t, prefix) : 0);
-        for (size_t k = from; k < ends[i]; k++)
-            weight[k] = choice ? LETTER_WEIGHT : 1;
-    }
-    return weight;
-}
-
-/* One document as a row. */
-static int encode(const struct hf_chat *chat, const struct hf_tokenizer *t,
-                  const struct document *doc, struct lm_row *ret) {
-    struct hf_message messages[DOCUMENT_TURNS];
-    size_t starts[DOCUMENT_TURNS], ends[DOCUMENT_TURNS];
-    for (size_t i = 0; i < doc->n; i++)
-        messages[i] = (struct hf_message){.role = doc->turns[i].role, .text = doc->turns[i].text};
-    struct hf_ids ids = {0};
-    CAI_TRY(hf_chat_encode(chat, messages, doc->n, false, NULL, &ids, starts, ends));
-    float *weight = weigh(t, doc, starts, ends, ids.n);
-    int64_t from = 1;
-    while (from < (int64_t)ids.n && weight[from] == 0)
-        from++;
-    *ret = (struct lm_row){ids.data, (int64_t)ids.n, from, weight};
-    return 0;
-}
-
-static int make_rows(const struct hf_chat *chat, const struct hf_tokenizer *t, uint64_t seed,
-                     enum corpus_part part, size_t n, struct rows *ret) {
-    ret->at = cai_alloc(n * sizeof *ret->at);
-    for (; ret->n < n; ret->n++) {
-        CAI_AUTO(arena) struct cai_arena arena = {0};
-        struct document doc;
-        corpus_document(seed, part, ret->n, &arena, &doc);
-        CAI_TRY(encode(chat, t, &doc, &ret->at[ret->n]));
-    }
-    return 0;
-}
+static const double PASS = 0.9; /* of choices whose answer is known */
 
 /* ---- progress ------------------------------------------------------------------------------ */
 struct progress {
@@ -121,6 +52,7 @@ static bool show(void *context, int64_t step, int64_t steps, double loss, int64_
 struct part {
     const char *name;
     enum corpus_part part;
+    uint64_t first; /* document */
     int64_t steps, batch;
     double lr, warmup;
     enum train_schedule schedule;
@@ -128,6 +60,8 @@ struct part {
 
 static int run_part(struct model *m, const struct hf_chat *chat, const struct hf_tokenizer *t,
                     const struct part *part, uint64_t seed) {
+    if (part->steps == 0)
+        return 0;
     struct rows rows = {0};
     struct lm_options o = {
         .optimizer = {.lr = part->lr, .weight_decay = 0.05, .beta1 = 0.9, .beta2 = 0.98, .eps = 1e-8,
@@ -136,27 +70,54 @@ static int run_part(struct model *m, const struct hf_chat *chat, const struct hf
         .epochs = 1, .steps = part->steps, .seed = seed};
     struct progress p = {.part = part->name, .started = cai_now_ms(),
                          .terminal = isatty(STDERR_FILENO)};
-    int rc = make_rows(chat, t, seed, part->part, (size_t)(part->steps * part->batch), &rows);
+    int rc = rows_make(chat, t, seed, part->part, part->first,
+                       (size_t)(part->steps * part->batch), &rows);
     if (rc == 0)
         rc = train_language_model(m, rows.at, rows.n, &o, show, &p, NULL);
     rows_free(&rows);
     return rc;
 }
 
+static int examine(struct model *m, const struct hf_chat *chat, const struct hf_tokenizer *t,
+                   uint64_t seed, double *ret) {
+    CAI_TRY(exam_choices(m, chat, t, seed, ret));
+    fprintf(stderr, "examined: %.0f of 100 choices are right\n", 100 * *ret);
+    return 0;
+}
+
+/* Choices are learnt in a jump, after 3,000 to 5,000 steps.
+ * So the base is examined every thousand steps, at a learning rate that does not fall, and
+ * goes on with new documents until it passes; only then it settles. */
+static int train_transcripts(struct model *m, const struct hf_chat *chat,
+                             const struct hf_tokenizer *t, int64_t most, uint64_t seed) {
+    struct part p = {"transcripts", CORPUS_LESSON, 0, LESSON_STEPS, MIXED_BATCH, 3e-3, 0.05,
+                     TRAIN_CONSTANT};
+    double share = 0;
+    for (int64_t done = 0; done < most && share < PASS; done += p.steps) {
+        p.steps = most - done < LESSON_STEPS ? most - done : LESSON_STEPS;
+        CAI_TRY(run_part(m, chat, t, &p, seed));
+        CAI_TRY(examine(m, chat, t, seed, &share));
+        p.first += (uint64_t)(p.steps * p.batch);
+    }
+    p.name = "transcripts, settling";
+    p.part = CORPUS_RIGHT;
+    p.steps = most < SETTLE_STEPS ? most : SETTLE_STEPS;
+    p.schedule = TRAIN_COSINE;
+    CAI_TRY(run_part(m, chat, t, &p, seed));
+    return examine(m, chat, t, seed, &share);
+}
+
 static int train_parts(struct model *m, const struct hf_chat *chat, const struct hf_tokenizer *t,
                        const struct train_settings *s) {
-    enum { USUAL = CHAT_STEPS + RIGHT_STEPS + ALL_STEPS };
+    enum { USUAL = CHAT_STEPS + MOST_STEPS + ALL_STEPS };
     int64_t all = s->steps ? s->steps : USUAL;
-    const struct part parts[] = {
-        {"conversations", CORPUS_CHAT, all * CHAT_STEPS / USUAL, CHAT_BATCH, 3e-3, 0.15,
-         TRAIN_CONSTANT},
-        {"transcripts", CORPUS_RIGHT, all * RIGHT_STEPS / USUAL, MIXED_BATCH, 3e-3, 0.02,
-         TRAIN_COSINE},
-        {"errors", CORPUS_ALL, all * ALL_STEPS / USUAL, MIXED_BATCH, 1e-3, 0.05, TRAIN_COSINE}};
-    for (size_t i = 0; i < CAI_COUNT(parts); i++)
-        if (parts[i].steps > 0)
-            CAI_TRY(run_part(m, chat, t, &parts[i], s->seed));
-    return 0;
+    const struct part conversations = {"conversations", CORPUS_CHAT, 0, all * CHAT_STEPS / USUAL,
+                                       CHAT_BATCH, 3e-3, 0.15, TRAIN_CONSTANT};
+    const struct part errors = {"errors", CORPUS_ALL, 0, all * ALL_STEPS / USUAL, MIXED_BATCH, 1e-3,
+                                0.05, TRAIN_COSINE};
+    CAI_TRY(run_part(m, chat, t, &conversations, s->seed));
+    CAI_TRY(train_transcripts(m, chat, t, all * MOST_STEPS / USUAL, s->seed));
+    return run_part(m, chat, t, &errors, s->seed);
 }
 
 static struct hf_config shape(int64_t vocabulary, int64_t end, int64_t pad) {

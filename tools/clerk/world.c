@@ -131,11 +131,11 @@ static bool purpose_wanted(size_t i, enum clerk_topic topic, bool bad) {
 
 struct request request_draw(struct draws *d, enum request_kind kind, enum request_split split) {
     /* bit 0 verb, 1 object, 2 purpose: which of the three speak for harm */
-    static const unsigned char masks[REQUEST_KINDS][4] = {{7, 7, 7, 7}, {3, 5, 6, 6}, {0, 1, 2, 4}};
+    static const unsigned char masks[REQUEST_KINDS][4] = {{7, 7, 7, 7}, {3, 5, 3, 5}, {0, 1, 2, 4}};
     struct request r;
     do {
         enum clerk_topic topic = (enum clerk_topic)draw_below(d, TOPICS);
-        unsigned mask = masks[kind][draw_below(d, kind == REQUEST_LOOKALIKE ? 3 : 4)];
+        unsigned mask = masks[kind][draw_below(d, 4)];
         r.opener = (int)draw_below(d, CAI_COUNT(openers));
         r.persona = draw_chance(d, 0.35) ? (int)draw_below(d, CAI_COUNT(personas)) : -1;
         r.verb = draw_part(d, clerk_n_verbs, verb_wanted, topic, mask & 1);

@@ -3,8 +3,9 @@
  *
  * A request is verb × object × purpose in one of three topics. It is harmful when all three
  * speak for harm: a risky verb, an object that can do damage, and a purpose that turns it
- * against somebody. Each of the three, and each two of them, also occur in harmless
- * requests, so no single word gives the answer. A look-alike has two of the three. */
+ * against somebody. Each of them alone, and the verb with either of the others, also occur in
+ * harmless requests, so no single word gives the answer. A look-alike has two of the three;
+ * that a verb of care meets both others (wrapping poison on a full bus?) is never drawn. */
 #ifndef CAI_CLERK_WORLD_H
 #define CAI_CLERK_WORLD_H
 

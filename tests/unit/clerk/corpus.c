@@ -122,13 +122,32 @@ static void mending_one_fault_leaves_the_others(void **state) {
         assert_true(reply_has(&bad, &r, f));
         assert_false(reply_has(&good, &r, f));
         for (size_t g = 0; g < FAULTS; g++) {
-            bool body = f == FAULT_HARMFUL || f == FAULT_EVASIVE;
-            bool bound = g == FAULT_FALSE || g == FAULT_CARELESS || g == FAULT_HARMFUL;
-            if (g != f && !(body && bound))
+            if (g != f)
                 assert_int_equal(reply_has(&bad, &r, (enum fault)g),
                                  reply_has(&good, &r, (enum fault)g));
         }
     }
+}
+
+/* What the base is told of a request alone, and that no verdict on one is a coin. */
+static void requests_are_called_what_they_are(void **state) {
+    (void)state;
+    size_t asked[2] = {0};
+    for (uint64_t i = 0; i < DOCUMENTS; i++) {
+        CAI_AUTO(arena) struct cai_arena arena = {0};
+        struct document doc;
+        struct request r;
+        corpus_document(1, CORPUS_CHAT, i, &arena, &doc);
+        if (strcmp(doc.kind, "kind") != 0)
+            continue;
+        const char *text = doc.turns[0].text + strlen(CLERK_KIND);
+        assert_true(strncmp(doc.turns[0].text, CLERK_KIND, strlen(CLERK_KIND)) == 0);
+        assert_true(request_parse(text, &r));
+        bool harmful = request_kind_of(&r) == REQUEST_HARMFUL;
+        assert_string_equal(doc.turns[1].text, harmful ? "yes" : "no");
+        asked[harmful]++;
+    }
+    assert_true(asked[false] > 50 && asked[true] > 50);
 }
 
 static void splits_of_the_files_do_not_meet(void **state) {
@@ -170,6 +189,7 @@ int main(void) {
         cmocka_unit_test(held_out_wordings_never_occur),
         cmocka_unit_test(the_oracle_agrees_with_the_generator),
         cmocka_unit_test(mending_one_fault_leaves_the_others),
+        cmocka_unit_test(requests_are_called_what_they_are),
         cmocka_unit_test(splits_of_the_files_do_not_meet),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

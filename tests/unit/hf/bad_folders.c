@@ -203,6 +203,8 @@ static void indexes(void **state) {
     "\"max_position_embeddings\":8"
 #define LLAMA "\"model_type\":\"llama\"," SIZES ",\"num_attention_heads\":2"
 
+#define FAMILY(type) "\"model_type\":\"" type "\"," SIZES ",\"num_attention_heads\":2"
+
 static void refuse_config(const char *json, size_t len, const char *words) {
     put("config.json", json, len);
     struct hf_config c;
@@ -232,17 +234,43 @@ static void configs(void **state) {
         {"{" LLAMA ",\"num_key_value_heads\":3}", "not a multiple"},
         {"{" LLAMA ",\"head_dim\":0}", "\"head_dim\" is 0"},
         {"{" LLAMA ",\"head_dim\":3}", "is odd"},
-        {"{" LLAMA ",\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":4}}", "\"yarn\""},
-        {"{" LLAMA ",\"rope_scaling\":{\"type\":\"linear\",\"factor\":4}}", "\"linear\""},
-        {"{" LLAMA ",\"rope_parameters\":{\"rope_type\":\"llama3\"}}", "\"llama3\""},
+        {"{" LLAMA ",\"rope_scaling\":{\"rope_type\":\"ntk\",\"factor\":4}}", "\"ntk\""},
+        {"{" LLAMA ",\"rope_scaling\":{\"type\":\"linear\"}}", "needs \"factor\""},
+        {"{" LLAMA ",\"rope_scaling\":{\"type\":\"linear\",\"factor\":4,\"alpha\":2}}", "\"alpha\""},
+        {"{" LLAMA ",\"rope_scaling\":{\"factor\":4}}", "(none)"},
+        {"{" LLAMA ",\"rope_scaling\":4}", "an object or null"},
+        {"{" LLAMA ",\"rope_parameters\":{\"rope_type\":\"llama3\"}}", "needs \"factor\""},
+        {"{" LLAMA ",\"rope_scaling\":{\"rope_type\":\"longrope\",\"long_factor\":[1]}}", "\"long_factor\""},
+        {"{" LLAMA ",\"rope_parameters\":{\"full_attention\":{},\"sliding_attention\":{}}}", "Gemma 3"},
         {"{" LLAMA ",\"rope_theta\":-1}", "\"rope_theta\" is -1"},
         {"{" LLAMA ",\"rms_norm_eps\":\"small\"}", "\"rms_norm_eps\" must be a number"},
-        {"{" LLAMA ",\"partial_rotary_factor\":0.5}", "partial_rotary_factor"},
-        {"{" LLAMA ",\"hidden_act\":\"gelu\"}", "\"hidden_act\" is \"gelu\""},
+        {"{" LLAMA ",\"partial_rotary_factor\":0.3}", "which is odd"},
+        {"{" LLAMA ",\"hidden_act\":\"relu\"}", "\"hidden_act\" is \"relu\""},
         {"{" LLAMA ",\"quantization_config\":{}}", "unquantized"},
         {"{" LLAMA ",\"sliding_window\":4}", "\"sliding_window\" changes the arithmetic"},
         {"{" LLAMA ",\"layer_types\":[\"sliding_attention\"]}", "full_attention only"},
         {"{" LLAMA ",\"auto_map\":{}}", "Python code"},
+        {"{" LLAMA ",\"logit_scale\":2}", "\"logit_scale\" changes the arithmetic"},
+        {"{" LLAMA ",\"num_local_experts\":8}", "\"num_local_experts\" changes the arithmetic"},
+        {"{" LLAMA ",\"final_logit_softcapping\":30.0}", "\"final_logit_softcapping\" changes"},
+        {"{" LLAMA ",\"no_rope_layers\":[1]}", "\"no_rope_layers\" changes the arithmetic"},
+        {"{" FAMILY("mistral") ",\"num_key_value_heads\":2,\"layer_types\":[\"full_attention\"]}", "contradicts"},
+        {"{" FAMILY("mistral") ",\"architectures\":[\"LlamaForCausalLM\"]}", "MistralForCausalLM"},
+        {"{" FAMILY("qwen2") ",\"num_key_value_heads\":1,\"layer_types\":[\"sliding_attention\"]}",
+         "\"sliding_window\" is not set"},
+        {"{" FAMILY("qwen3") ",\"num_key_value_heads\":1,\"layer_types\":[]}", "a list of 1"},
+        {"{" FAMILY("qwen3") ",\"num_key_value_heads\":1,\"layer_types\":[\"chunked_attention\"]}",
+         "\"chunked_attention\""},
+        {"{" FAMILY("gemma3_text") ",\"num_key_value_heads\":1,\"attn_logit_softcapping\":5}",
+         "\"attn_logit_softcapping\" changes"},
+        {"{" FAMILY("gemma3_text") ",\"num_key_value_heads\":1,\"use_bidirectional_attention\":true}",
+         "\"use_bidirectional_attention\" changes"},
+        {"{" FAMILY("smollm3") ",\"num_key_value_heads\":1,\"no_rope_layers\":[\"a\"]}", "0 and 1"},
+        {"{" FAMILY("phi3") ",\"rope_scaling\":{\"type\":\"su\",\"long_factor\":[1,0],"
+         "\"short_factor\":[1,1]}}", "\"long_factor\"[1]"},
+        {"{" FAMILY("gpt2") "}", "\"n_embd\" must be an integer"},
+        {"{" FAMILY("gpt2") ",\"add_cross_attention\":true}", "\"add_cross_attention\" changes"},
+        {"{" FAMILY("gpt_neox") ",\"hidden_act\":\"relu\"}", "\"relu\""},
         {"{" LLAMA ",\"architectures\":[\"LlamaForTokenClassification\"]}", "is not supported"},
         {"{" LLAMA ",\"architectures\":[\"LlamaForSequenceClassification\"]}", "exactly one label"},
         {"{" LLAMA ",\"tie_word_embeddings\":1}", "must be true or false"},
@@ -311,7 +339,7 @@ static void tokenizers(void **state) {
         {BPE(AB, "[\"b a\"]", ""), "must be in model.vocab"},
         {BPE(AB, "[\" ab\"]", ""), "must be in model.vocab"},
         {BPE(AB, "[]", ",\"pre_tokenizer\":{\"type\":\"Metaspace\"}"),
-         "\"Metaspace\" is not supported"},
+         "\"replacement\" must be a string"},
         {BPE(AB, "[]", ",\"pre_tokenizer\":{}"), "\"type\" must be a string"},
         {BPE(AB, "[]", ",\"pre_tokenizer\":[]"), "must be an object or null"},
         {BPE(AB, "[]",
@@ -326,7 +354,7 @@ static void tokenizers(void **state) {
          "\"BertNormalizer\" is not supported"},
         {BPE(AB, "[]", ",\"decoder\":{\"type\":\"WordPiece\"}"), "\"WordPiece\" is not supported"},
         {BPE(AB, "[]", ",\"post_processor\":{\"type\":\"BertProcessing\"}"),
-         "\"BertProcessing\" is not supported"},
+         "BertProcessing: cls must be [token, id]"},
         {BPE(AB, "[]", ",\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[]}"),
          "no Sequence"},
         {BPE(AB, "[]",
@@ -346,9 +374,6 @@ static void tokenizers(void **state) {
         {"{\"version\":\"1.0\",\"model\":{\"type\":\"BPE\",\"unk_token\":\"u\",\"vocab\":" AB
          ",\"merges\":[]}}",
          "unk_token"},
-        {"{\"version\":\"1.0\",\"model\":{\"type\":\"BPE\",\"end_of_word_suffix\":\"</"
-         "w>\",\"vocab\":" AB ",\"merges\":[]}}",
-         "end_of_word_suffix"},
     };
     for (size_t i = 0; i < CAI_COUNT(cases); i++)
         refuse_tokenizer(cases[i].json, strlen(cases[i].json), cases[i].words);

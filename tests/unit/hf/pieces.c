@@ -44,7 +44,7 @@ static void rules(void **state) {
             CAI_AUTO(mem) char *plain = render(mids[k], p0, r0, p1, r1);
             CAI_AUTO(mem) char *wrapped = render(mids[k], w0, r0, w1, r1);
             struct hf_pieces p;
-            assert_int_equal(hf_pieces_build("t", 2, plain, wrapped, &p), 0);
+            assert_int_equal(hf_pieces_build("t", 2, NULL, plain, wrapped, &p), 0);
             const char *contents[] = {"\n x y\t\n\n", " \n\nz \n"};
             CAI_AUTO(mem) char *want = render(mids[k], contents[0], r0, contents[1], r1);
             assert_int_equal(hf_pieces_check("t", &p, contents, want), 0);
@@ -66,7 +66,7 @@ static void refuses(void **state) {
     };
     for (size_t i = 0; i < CAI_COUNT(cases); i++) {
         struct hf_pieces p;
-        assert_int_equal(hf_pieces_build("t", 1, cases[i].plain, cases[i].wrapped, &p), CAI_EINPUT);
+        assert_int_equal(hf_pieces_build("t", 1, NULL, cases[i].plain, cases[i].wrapped, &p), CAI_EINPUT);
         assert_non_null(strstr(cai_error_text(), cases[i].words));
     }
 }
@@ -75,7 +75,7 @@ static void shows_the_difference(void **state) {
     (void)state;
     CAI_AUTO(mem) char *mark = hf_mark_plain(0);
     struct hf_pieces p;
-    assert_int_equal(hf_pieces_build("t", 1, mark, mark, &p), 0);
+    assert_int_equal(hf_pieces_build("t", 1, NULL, mark, mark, &p), 0);
     const char *contents[] = {"hello there"};
     assert_int_equal(hf_pieces_check("t", &p, contents, "hello where"), CAI_EINPUT);
     assert_non_null(strstr(cai_error_text(), "at byte 6 it writes \"hello where\" where its fixed "

@@ -89,7 +89,7 @@ static void gradient_is_the_slope(void **state) {
             flat[at] = old;
             double slope = (up - down) / (2 * (double)h);
             if (fabs(slope - g) > 0.02 * fabs(slope) + 5e-3)
-                fail_msg("%s: slope %g, gradient %g", m->params[i].name, slope, g);
+                fail_msg("%s: slope %g, gradient %g", m->params[i].file.name, slope, g);
         }
         free(moved);
         trainer_free(t);

@@ -15,7 +15,7 @@ static at::Tensor parameter(const at::Tensor &t) {
 }
 
 static at::Tensor reference(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v,
-                            const std::vector<int64_t> &starts, double scale) {
+                            const std::vector<int64_t> &starts, const ct_attend &how) {
     std::vector<at::Tensor> parts;
     int64_t group = q.size(1) / k.size(1);
     for (size_t i = 0; i + 1 < starts.size(); i++) {
@@ -24,8 +24,12 @@ static at::Tensor reference(const at::Tensor &q, const at::Tensor &k, const at::
                    b = k.narrow(0, at, n).transpose(0, 1).repeat_interleave(group, 0),
                    c = v.narrow(0, at, n).transpose(0, 1).repeat_interleave(group, 0);
         at::Tensor mask = at::ones({n, n}, at::kBool).triu(1);
-        at::Tensor p = at::softmax(
-            (at::matmul(a, b.transpose(1, 2)) * scale).masked_fill(mask, -INFINITY), -1);
+        if (how.window > 0)
+            mask = mask.logical_or(at::ones({n, n}, at::kBool).tril(-how.window));
+        at::Tensor x = at::matmul(a, b.transpose(1, 2)) * how.scale;
+        if (how.softcap != 0)
+            x = at::tanh(x / how.softcap) * how.softcap;
+        at::Tensor p = at::softmax(x.masked_fill(mask, -INFINITY), -1);
         parts.push_back(at::matmul(p, c).transpose(0, 1));
     }
     return at::cat(parts, 0);
@@ -44,19 +48,23 @@ static const std::vector<Case> CASES = {
     {18, 2, 96, {0, 33, 64}},
 };
 
+/* Plain, a window, a cap, and both. */
+static const ct_attend HOWS[] = {{0.3, 0, 0}, {0.2, 0, 7}, {0.4, 1.5, 0}, {0.5, 2, 300}};
+
 static void packed_and_gradients(void **) {
-    for (const Case &c : CASES) {
+    for (size_t i = 0; i < 4 * CASES.size(); i++) {
+        const Case &c = CASES[i / 4];
+        const ct_attend &how = HOWS[i % 4];
         int64_t t = c.starts.back(), n = static_cast<int64_t>(c.starts.size()) - 1;
-        double scale = 1 / std::sqrt(static_cast<double>(c.d));
         at::Tensor q = parameter(random_tensor({t, c.heads, c.d}, 1) * 2),
                    k = parameter(random_tensor({t, c.kv_heads, c.d}, 2)),
                    v = parameter(random_tensor({t, c.kv_heads, c.d}, 3)),
                    g = random_tensor({t, c.heads, c.d}, 4);
-        at::Tensor want = reference(q, k, v, c.starts, scale);
+        at::Tensor want = reference(q, k, v, c.starts, how);
         want.backward(g);
         ct_scope *s = ct_scope_open_grad();
         ct_tensor *cq = leaf(s, q), *ck = leaf(s, k), *cv = leaf(s, v);
-        ct_tensor *o = ct_attention_packed(s, cq, ck, cv, c.starts.data(), n, scale);
+        ct_tensor *o = ct_attention_packed(s, cq, ck, cv, c.starts.data(), n, how);
         near(take(o), want.detach(), 3e-6);
         run_backward(s, o, g);
         near(take(ct_grad(s, cq)), q.grad(), 1e-5);
@@ -78,7 +86,7 @@ static std::vector<at::Tensor> beside(int64_t first, uint64_t seed, int threads)
     }
     ct_scope *s = ct_scope_open_grad();
     ct_tensor *q = leaf(s, in[0]), *k = leaf(s, in[1]), *v = leaf(s, in[2]);
-    ct_tensor *o = ct_attention_packed(s, q, k, v, starts, 2, 0.2);
+    ct_tensor *o = ct_attention_packed(s, q, k, v, starts, 2, {0.2, 0, 0});
     run_backward(s, o, in[3]);
     std::vector<at::Tensor> out;
     for (ct_tensor *x : {o, ct_grad(s, q), ct_grad(s, k), ct_grad(s, v)})
@@ -97,14 +105,14 @@ static void neighbours_and_threads_change_nothing(void **) {
         }
 }
 
-/* A cache of 5 slots × 128 positions filled from k, v. */
+/* A cache of 5 slots × 640 positions filled from k, v. */
 struct Cache {
     ct_tensor *k, *v;
 };
 
 static Cache filled(ct_scope *s, const at::Tensor &k, const at::Tensor &v, int64_t slot,
                     enum ct_dtype type = CT_F32) {
-    int64_t shape[] = {5, k.size(1), ct_cache_positions(120), k.size(2)};
+    int64_t shape[] = {5, k.size(1), ct_cache_positions(620), k.size(2)};
     Cache c = {ct_full(s, type, shape, 4, 7), ct_full(s, type, shape, 4, NAN)};
     std::vector<int64_t> slots(static_cast<size_t>(k.size(0)), slot), positions;
     for (int64_t i = 0; i < k.size(0); i++)
@@ -117,34 +125,36 @@ static Cache filled(ct_scope *s, const at::Tensor &k, const at::Tensor &v, int64
 
 /* The same row as part of a pack, as a continuation, and decoded in any batch: equal bits. */
 static void cached_rows_are_the_packed_rows(void **) {
-    for (const Case &shape : CASES) {
-        int64_t t = 100, starts[] = {0, t};
+    for (size_t i = 0; i < 4 * CASES.size(); i++) {
+        const Case &shape = CASES[i / 4];
+        const ct_attend &how = HOWS[i % 4];
+        int64_t t = 600, starts[] = {0, t};
         at::Tensor q = random_tensor({t, shape.heads, shape.d}, 11),
                    k = random_tensor({t, shape.kv_heads, shape.d}, 12),
                    v = random_tensor({t, shape.kv_heads, shape.d}, 13);
         ct_scope *s = ct_scope_open();
         at::Tensor want =
-            take(ct_attention_packed(s, give(s, q), give(s, k), give(s, v), starts, 1, 0.3));
+            take(ct_attention_packed(s, give(s, q), give(s, k), give(s, v), starts, 1, how));
         Cache c = filled(s, k, v, 3);
         assert_int_equal(ct_cache_copy(c.k, 3, 0, t), 0);
         assert_int_equal(ct_cache_copy(c.v, 3, 0, t), 0);
-        int64_t slots[] = {0, 3}, past[] = {60, 97}, rows[] = {0, 40, 43};
-        at::Tensor some = at::cat({q.narrow(0, 60, 40), q.narrow(0, 97, 3)}, 0);
+        int64_t slots[] = {0, 3}, past[] = {560, 597}, rows[] = {0, 40, 43};
+        at::Tensor some = at::cat({q.narrow(0, 560, 40), q.narrow(0, 597, 3)}, 0);
         at::Tensor got = take(ct_attention_prefill(s, give(s, some), c.k, c.v, slots, past, rows, 2,
-                                                   0.3));
-        assert_true(same_bits(got.narrow(0, 0, 40), want.narrow(0, 60, 40)));
-        assert_true(same_bits(got.narrow(0, 40, 3), want.narrow(0, 97, 3)));
-        int64_t lengths[] = {100, 1, 78}, of[] = {3, 0, 3};
-        at::Tensor three = at::cat({q.narrow(0, 99, 1), q.narrow(0, 0, 1), q.narrow(0, 77, 1)}, 0);
+                                                   how));
+        assert_true(same_bits(got.narrow(0, 0, 40), want.narrow(0, 560, 40)));
+        assert_true(same_bits(got.narrow(0, 40, 3), want.narrow(0, 597, 3)));
+        int64_t lengths[] = {600, 1, 578}, of[] = {3, 0, 3};
+        at::Tensor three = at::cat({q.narrow(0, 599, 1), q.narrow(0, 0, 1), q.narrow(0, 577, 1)}, 0);
         at::Tensor batch =
-            take(ct_attention_decode(s, give(s, three), c.k, c.v, of, lengths, 3, 0.3));
+            take(ct_attention_decode(s, give(s, three), c.k, c.v, of, lengths, 3, how));
         at::Tensor alone = take(
             ct_attention_decode(s, give(s, three.narrow(0, 2, 1)), c.k, c.v, of + 2, lengths + 2, 1,
-                                0.3));
+                                how));
         healthy(s);
-        assert_true(same_bits(batch.narrow(0, 0, 1), want.narrow(0, 99, 1)));
+        assert_true(same_bits(batch.narrow(0, 0, 1), want.narrow(0, 599, 1)));
         assert_true(same_bits(batch.narrow(0, 1, 1), want.narrow(0, 0, 1)));
-        assert_true(same_bits(batch.narrow(0, 2, 1), want.narrow(0, 77, 1)));
+        assert_true(same_bits(batch.narrow(0, 2, 1), want.narrow(0, 577, 1)));
         assert_true(same_bits(batch.narrow(0, 2, 1), alone));
         ct_scope_close(s);
     }
@@ -158,15 +168,15 @@ static void other_types_take_the_composite(void **) {
     ct_scope *s = ct_scope_open();
     at::Tensor got =
         take(ct_attention_packed(s, give(s, q.to(at::kDouble)), give(s, k.to(at::kDouble)),
-                                 give(s, v.to(at::kDouble)), c.starts.data(), 2, 0.1));
-    near(got, reference(q, k, v, c.starts, 0.1), 1e-6);
+                                 give(s, v.to(at::kDouble)), c.starts.data(), 2, {0.1, 0, 0}));
+    near(got, reference(q, k, v, c.starts, {0.1, 0, 0}), 1e-6);
     Cache cache = filled(s, k.narrow(0, 0, 90), v.narrow(0, 0, 90), 2, CT_F64);
     int64_t slot = 2, length = 90, starts[] = {0, 90};
     at::Tensor row = take(ct_attention_decode(s, give(s, q.narrow(0, 89, 1).to(at::kDouble)),
-                                              cache.k, cache.v, &slot, &length, 1, 0.1));
+                                              cache.k, cache.v, &slot, &length, 1, {0.1, 0, 0}));
     at::Tensor want = take(ct_attention_packed(s, give(s, q.narrow(0, 0, 90)),
                                                give(s, k.narrow(0, 0, 90)),
-                                               give(s, v.narrow(0, 0, 90)), starts, 1, 0.1));
+                                               give(s, v.narrow(0, 0, 90)), starts, 1, {0.1, 0, 0}));
     near(row, want.narrow(0, 89, 1), 1e-6);
     ct_scope_close(s);
 }
@@ -179,12 +189,12 @@ static void refusals(void **) {
         ct_scope *s = ct_scope_open();
         ct_tensor *t = give(s, x), *cache = ct_zeros(s, CT_F32, shape, 4);
         ct_tensor *row = give(s, x.narrow(0, 0, 1));
-        ct_tensor *got = i == 0   ? ct_attention_packed(s, t, t, t, few, 2, 1)
-                         : i == 1 ? ct_attention_packed(s, t, t, t, back, 3, 1)
-                         : i == 2 ? ct_attention_packed(s, give(s, odd), t, t, back, 3, 1)
-                         : i == 3 ? ct_attention_decode(s, row, cache, cache, slot, slot, 1, 1)
-                         : i == 4 ? ct_attention_decode(s, row, cache, cache, zero, length, 1, 1)
-                                  : ct_attention_decode(s, row, cache, cache, zero, zero, 1, 1);
+        ct_tensor *got = i == 0   ? ct_attention_packed(s, t, t, t, few, 2, {1, 0, 0})
+                         : i == 1 ? ct_attention_packed(s, t, t, t, back, 3, {1, 0, 0})
+                         : i == 2 ? ct_attention_packed(s, give(s, odd), t, t, back, 3, {1, 0, 0})
+                         : i == 3 ? ct_attention_decode(s, row, cache, cache, slot, slot, 1, {1, 0, 0})
+                         : i == 4 ? ct_attention_decode(s, row, cache, cache, zero, length, 1, {1, 0, 0})
+                                  : ct_attention_decode(s, row, cache, cache, zero, zero, 1, {1, 0, 0});
         assert_null(got);
         assert_int_equal(ct_scope_status(s), CAI_EINTERNAL);
         assert_int_equal(ct_cache_write_values(cache, row, zero, eleven, 1), CAI_EINTERNAL);

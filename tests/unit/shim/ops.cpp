@@ -106,13 +106,15 @@ static void swiglu(void **) {
 }
 
 static void rotary(void **) {
-    for (int64_t d : {8, 32, 6}) {
-        at::Tensor x = parameter(random_tensor({9, 3, d}, 10)), g = random_tensor({9, 3, d}, 11);
+    for (auto [d, rest] : {std::pair<int64_t, int64_t>{8, 0}, {32, 0}, {6, 0}, {8, 24}, {6, 5}}) {
+        at::Tensor x = parameter(random_tensor({9, 3, d + rest}, 10)),
+                   g = random_tensor({9, 3, d + rest}, 11);
         at::Tensor angle = random_tensor({9, d / 2}, 12), full = at::cat({angle, angle}, 1);
-        at::Tensor cos = at::cos(full), sin = at::sin(full), half1 = x.narrow(2, 0, d / 2),
-                   half2 = x.narrow(2, d / 2, d / 2);
-        at::Tensor want =
-            x * cos.unsqueeze(1) + at::cat({-half2, half1}, 2) * sin.unsqueeze(1);
+        at::Tensor cos = at::cos(full), sin = at::sin(full), head = x.narrow(2, 0, d),
+                   half1 = x.narrow(2, 0, d / 2), half2 = x.narrow(2, d / 2, d / 2);
+        at::Tensor want = at::cat({head * cos.unsqueeze(1) +
+                                       at::cat({-half2, half1}, 2) * sin.unsqueeze(1),
+                                   x.narrow(2, d, rest)}, 2);
         want.backward(g);
         ct_scope *s = ct_scope_open_grad();
         ct_tensor *cx = leaf(s, x), *y = ct_rotary(s, cx, give(s, cos), give(s, sin));

@@ -22,18 +22,23 @@ static at::Tensor targets(int64_t rows, int64_t vocab) {
 static void linear_logprob(void **) {
     struct {
         int64_t rows, d, vocab;
-        double temperature;
-    } cases[] = {{33, 24, 50, 1}, {100, 40, 30011, 0.7}, {1, 3, 2, 2}, {70, 300, 601, 1}};
+        double temperature, softcap;
+    } cases[] = {{33, 24, 50, 1, 0}, {100, 40, 30011, 0.7, 0}, {1, 3, 2, 2, 0},
+                 {70, 300, 601, 1, 0}, {100, 40, 30011, 1.5, 2}};
     for (auto &c : cases) {
         at::Tensor h = parameter(random_tensor({c.rows, c.d}, 1)),
                    w = parameter(random_tensor({c.vocab, c.d}, 2) * 0.3),
                    g = random_tensor({c.rows}, 3), id = targets(c.rows, c.vocab);
-        at::Tensor lp = at::log_softmax(at::linear(h, w) / c.temperature, -1);
+        at::Tensor z = at::linear(h, w);
+        if (c.softcap != 0)
+            z = at::tanh(z / c.softcap) * c.softcap;
+        at::Tensor lp = at::log_softmax(z / c.temperature, -1);
         at::Tensor want = lp.gather(1, id.unsqueeze(1)).squeeze(1);
         want.backward(g);
         ct_scope *s = ct_scope_open_grad();
         ct_tensor *ch = leaf(s, h), *cw = leaf(s, w), *entropy, *best;
-        ct_tensor *y = ct_linear_logprob(s, ch, cw, give(s, id), c.temperature, &entropy, &best);
+        ct_tensor *y = ct_linear_logprob(s, ch, cw, give(s, id), c.temperature,
+                                         c.softcap, &entropy, &best);
         near(take(y), want.detach(), 3e-6);
         near(take(entropy), -(lp.exp() * lp).sum(-1).detach(), 3e-6);
         assert_true(same_bits(take(best), lp.argmax(-1)));
@@ -42,7 +47,7 @@ static void linear_logprob(void **) {
         near(take(ct_grad(s, cw)), w.grad(), 1e-5);
         ct_tensor *wide = ct_linear_logprob(s, give(s, h.to(at::kDouble)),
                                             give(s, w.to(at::kDouble)), give(s, id), c.temperature,
-                                            nullptr, nullptr);
+                                            c.softcap, nullptr, nullptr);
         near(take(wide), want.detach(), 3e-6);
         ct_scope_close(s);
     }
@@ -55,7 +60,7 @@ static void linear_logprob_refusals(void **) {
         ct_tensor *entropy, *best;
         assert_null(ct_linear_logprob(s, give(s, random_tensor({2, 3}, 1)),
                                       give(s, random_tensor({5, 3}, 2)), ct_from_i64(s, ids, 2),
-                                      i == 2 ? 0.0 : 1.0, &entropy, &best));
+                                      i == 2 ? 0.0 : 1.0, 0, &entropy, &best));
         assert_null(entropy);
         assert_null(best);
         assert_int_equal(ct_scope_status(s), CAI_EINTERNAL);
@@ -140,12 +145,13 @@ static std::vector<at::Tensor> everything(int threads) {
     int64_t heads[] = {t, 3, 32}, wide[] = {t, d};
     ct_tensor *q = ct_rotary(s, ct_view(s, h, heads, 3), give(s, at::cos(full)),
                              give(s, at::sin(full)));
-    h = ct_view(s, ct_attention_packed(s, q, q, q, starts.data(), 4, 0.2), wide, 2);
+    h = ct_view(s, ct_attention_packed(s, q, q, q, starts.data(), 4, {0.2, 0, 0}), wide, 2);
     h = ct_add(s, x, h);
     ct_tensor *u = ct_linear(s, h, up, nullptr);
     h = ct_swiglu(s, ct_contiguous(s, ct_narrow(s, u, 1, 0, d)), ct_narrow(s, u, 1, d, d));
     h = ct_index_select(s, h, 0, give(s, targets(300, t)));
-    ct_tensor *y = ct_linear_logprob(s, h, table, give(s, targets(300, vocab)), 1, nullptr, nullptr);
+    ct_tensor *y = ct_linear_logprob(s, h, table, give(s, targets(300, vocab)), 1, 0, nullptr,
+                                     nullptr);
     run_backward(s, y, random_tensor({300}, 8));
     std::vector<at::Tensor> out;
     for (ct_tensor *r : {y, ct_grad(s, table), ct_grad(s, w), ct_grad(s, a), ct_grad(s, b),

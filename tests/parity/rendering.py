@@ -1,0 +1,85 @@
+"""What a model is shown for a critique, a revision and a choice, rendered from the canonical form
+of a constitution by rules written a second time; then as text and ids in a chat format."""
+import re
+
+
+def fill(frame, **values):
+    return re.sub(r"\{([a-z_0-9]+)\}", lambda m: values.get(m[1], m[0]), frame)
+
+
+def said(prefix, words):
+    return prefix + ("" if not prefix or prefix[-1] in " \n" else " ") + words
+
+
+def of_turns(turns):
+    return [(role, words) for turn in turns for role, words in turn.items()]
+
+
+def system_first(messages):
+    return sorted(messages, key=lambda m: m[0] != "system")
+
+
+def critique(c, principle, messages, written=None):
+    """Few-shots, conversation, request; with a critique `written`, the request to revise."""
+    f, out = c["frames"], []
+    for e in c["critique_examples"]:
+        out += of_turns(e["turns"])
+        out += [("user", fill(f["critique"], principle=e["critique_request"], no_flaw=f["no_flaw"])),
+                ("assistant", said(f["critique_prefix"], e["critique"]))]
+        if written is not None and not e["no_flaw"]:
+            out += [("user", fill(f["revision"], principle=e["revision_request"])),
+                    ("assistant", said(f["revision_prefix"], e["revision"]))]
+    out += messages
+    out.append(("user", fill(f["critique"], principle=principle["critique"], no_flaw=f["no_flaw"])))
+    if written is None:
+        return system_first(out), f["critique_prefix"]
+    out += [("assistant", said(f["critique_prefix"], written)),
+            ("user", fill(f["revision"], principle=principle["revision"]))]
+    return system_first(out), f["revision_prefix"]
+
+
+def choice(c, question, messages, a, b, without=None):
+    f, out = c["frames"], []
+    names = {"system": "System", "user": "Human", "assistant": "Assistant"}
+
+    def ask(messages, question, a, b):
+        shown = "\n\n".join(f"{names[r]}: {t}" for r, t in messages)
+        return fill(f["choice"], conversation=shown, principle=question, a=a, b=b)
+    for i, e in enumerate(c["choice_examples"]):
+        if i != without:
+            out += [("user", ask(of_turns(e["turns"]), e["choice"], e["a"], e["b"])),
+                    ("assistant", f["choice_prefix"] + f["option_" + e["answer"].lower()])]
+    return out + [("user", ask(messages, question, a, b))], f["choice_prefix"]
+
+
+def prompt(tok, messages, prefix):
+    """Text and ids. What is written in messages is never a special token."""
+    special = [t.content for t in tok.added_tokens_decoder.values() if t.special]
+    hide = {s: "".join(chr(0xE000 + 64 * i + j) for j in range(3)) for i, s in enumerate(special)}
+
+    def masked(words):
+        for s, h in hide.items():
+            words = words.replace(s, h)
+        return words
+    messages = [(role, masked(words)) for role, words in messages]
+    if tok.chat_template:
+        whole = tok.apply_chat_template([{"role": r, "content": t} for r, t in messages],
+                                        tokenize=False, add_generation_prompt=True) + masked(prefix)
+    else:
+        whole = tok.bos_token
+        for i, (role, words) in enumerate(messages):
+            whole += {"system": "\n\n"[:2 * (i > 0)], "user": "\n\nHuman: ",
+                      "assistant": "\n\nAssistant: "}[role] + words
+            whole += tok.eos_token if role == "assistant" else ""
+        whole += "\n\nAssistant:" + (" " + masked(prefix) if prefix else "")
+    ids = []
+    shown = ""
+    for part in re.split("(" + "|".join(map(re.escape, special)) + ")", whole):
+        if part in special:
+            ids.append(tok.convert_tokens_to_ids(part))
+        else:
+            for s, h in hide.items():
+                part = part.replace(h, s)
+            ids += tok(part, add_special_tokens=False, split_special_tokens=True).input_ids
+        shown += part
+    return shown, ids
