@@ -3,6 +3,7 @@
  * layer. */
 #include "fast.hpp"
 #include "guard.hpp"
+#include "team.hpp"
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
@@ -201,17 +202,20 @@ at::Tensor with_dense_rows(const at::Tensor &x) {
     return x.stride(2) == 1 && x.stride(1) == x.size(2) ? x : x.contiguous();
 }
 
+/* Positions of the longest sequence. */
+int64_t longest(const Continuation &c) {
+    int64_t most = 1;
+    for (int64_t i = 0; i < c.n; i++)
+        most = std::max(most, c.past[i] + c.starts[i + 1] - c.starts[i]);
+    return most;
+}
+
 at::Tensor cached_kernel(const at::Tensor &q_in, const at::Tensor &k, const at::Tensor &v,
                          const Continuation &c) {
     at::Tensor q = with_dense_rows(q_in);
     int64_t heads = q.size(1), kv_heads = k.size(1), length = k.size(2), d = k.size(3);
     at::Tensor out = at::empty({q.size(0), heads, d}, q.options());
-    int64_t most = 1;
-    for (int64_t i = 0; i < c.n; i++)
-        most = std::max(most, (c.past[i] + 1) * (c.starts[i + 1] - c.starts[i]));
-    /* A thread is worth starting for about 2^18 multiply-adds. */
-    int64_t grain = std::max<int64_t>(1, (int64_t{1} << 18) / (2 * most * d * heads / kv_heads));
-    at::parallel_for(0, c.n * kv_heads, grain, [&](int64_t from, int64_t to) {
+    auto some = [&](int64_t from, int64_t to) {
         for (int64_t task = from; task < to; task++) {
             int64_t i = task / kv_heads, h = task % kv_heads;
             kernel_attention a = {};
@@ -233,7 +237,11 @@ at::Tensor cached_kernel(const at::Tensor &q_in, const at::Tensor &k, const at::
             if (a.rows > 0)
                 kernels().attention(&a);
         }
-    });
+    };
+    if (q.size(0) == c.n) /* decoding */
+        team_parallel(c.n * kv_heads, 1 + 8192 / (longest(c) * d), some);
+    else
+        at::parallel_for(0, c.n * kv_heads, 1, some);
     return out;
 }
 

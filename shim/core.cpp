@@ -1,6 +1,8 @@
 /* core.cpp: process set-up, scopes, making, reading and changing tensors.
  * Not for arithmetic (ops.cpp, attention.cpp) nor gradients (train.cpp). */
+#include "fast.hpp"
 #include "guard.hpp"
+#include "team.hpp"
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
@@ -327,4 +329,24 @@ int ct_add_(ct_tensor *t, const ct_tensor *other, double alpha) {
     if (!t || !other)
         return cai_fail(CAI_ESTATE, "ct_add_: an input is NULL");
     return act("ct_add_", [&] { t->t.add_(other->t, alpha); });
+}
+
+/* ---- host rows ----------------------------------------------------------------------------- */
+
+static_assert(static_cast<int>(CT_SUM_BLOCK) == static_cast<int>(KERNEL_SUM));
+
+float ct_exp_sums(const float *x, int64_t n, double temperature, float *weights, double *sums) {
+    return kernels().exp_sums(n, x, static_cast<float>(1 / temperature), weights, sums);
+}
+
+int ct_threads(void) {
+    return at::get_num_threads();
+}
+
+void ct_parallel(int n, void (*task)(void *context, int i), void *context) {
+    auto some = [&](int64_t from, int64_t to) {
+        for (int64_t i = from; i < to; i++)
+            task(context, static_cast<int>(i));
+    };
+    team_parallel(n, 1, some);
 }

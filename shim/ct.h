@@ -118,7 +118,9 @@ ct_tensor *ct_argmax(ct_scope *s, ct_tensor *a);      /* last dimension removed;
 ct_tensor *ct_matmul(ct_scope *s, ct_tensor *a, ct_tensor *b);
 
 /* ---- coarse operations of a transformer ------------------------------------------------------ */
-ct_tensor *ct_linear(ct_scope *s, ct_tensor *x, ct_tensor *w, ct_tensor *b); /* [.., I] × [O, I] → [.., O]; b may be NULL */
+/* [.., I] × [O, I] → [.., O]; b may be NULL. On the CPU and without gradients w may be
+ * bfloat16 beside fp32 x [T, I]: x is rounded to it, sums and result are fp32. */
+ct_tensor *ct_linear(ct_scope *s, ct_tensor *x, ct_tensor *w, ct_tensor *b);
 ct_tensor *ct_embedding(ct_scope *s, ct_tensor *w, ct_tensor *ids); /* [V, D], [T] → [T, D]; deterministic backward */
 ct_tensor *ct_rms_norm(ct_scope *s, ct_tensor *x, ct_tensor *w, double eps); /* over the last dimension, fp32 inside */
 /* Over the last dimension; b may be NULL. */
@@ -173,6 +175,16 @@ ct_tensor *ct_linear_logprob(ct_scope *s, ct_tensor *h, ct_tensor *w, ct_tensor 
                              double temperature, double softcap, ct_tensor **ret_entropy,
                              ct_tensor **ret_argmax);
 /* Differentiable entropy is not offered: an entropy bonus is not part of the loop. */
+
+/* ---- host rows, for drawing from them ------------------------------------------------------- */
+enum { CT_SUM_BLOCK = 256 };
+/* x, weights [n]: weights[i] = exp((x[i] - max) / T), and in sums the total of every
+ * CT_SUM_BLOCK of them in order; returns max. Pure; any thread may call it. */
+float ct_exp_sums(const float *x, int64_t n, double temperature, float *weights, double *sums);
+/* task(context, i) for i in [0, n) on the compute threads; returns when all are done. Tasks
+ * must not need each other, and which thread runs which must not show in what they compute. */
+void ct_parallel(int n, void (*task)(void *context, int i), void *context);
+int ct_threads(void);
 
 /* ---- gradients ------------------------------------------------------------------------------- */
 /* A new leaf sharing t's data, recording gradients. */

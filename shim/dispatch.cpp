@@ -1,5 +1,6 @@
 /* dispatch.cpp: see fast.hpp. */
 #include "fast.hpp"
+#include "team.hpp"
 
 #include <ATen/Version.h>
 
@@ -14,7 +15,8 @@ static const shim_kernels &choose() {
     std::string capability = at::get_cpu_capability();
     if (capability == "AVX512" && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
-        return shim_kernels_avx512;
+        return __builtin_cpu_supports("avx512bf16") ? shim_kernels_avx512bf16
+                                                    : shim_kernels_avx512;
     if ((capability == "AVX2" || capability == "AVX512") && __builtin_cpu_supports("fma"))
         return shim_kernels_avx2;
     return shim_kernels_base;
@@ -58,12 +60,31 @@ static void few(int64_t m, int64_t n, int64_t k, kernel_matrix a, const float *w
     int64_t padded = (m + K.nr - 1) / K.nr * K.nr, unit = 12;
     float *x = scratch(padded * k);
     K.pack(m, k, {a.p, 1, a.rs}, x);
-    /* A thread is worth starting for about 2^19 multiply-adds. */
-    int64_t grain = std::max<int64_t>(1, (int64_t{1} << 19) / (unit * padded * k));
-    at::parallel_for(0, (n + unit - 1) / unit, grain, [&](int64_t from, int64_t to) {
+    /* A piece is worth handing over for about 2^18 multiply-adds. */
+    int64_t grain = std::max<int64_t>(1, (int64_t{1} << 18) / (unit * padded * k));
+    team_parallel((n + unit - 1) / unit, grain, [&](int64_t from, int64_t to) {
         int64_t at = from * unit, end = std::min(to * unit, n);
         K.few(m, end - at, k, x, w + at * k, c + at, ldc);
     });
+}
+
+void linear16(int64_t m, int64_t n, int64_t k, const float *x, const uint16_t *w, float *y) {
+    const shim_kernels &K = kernels();
+    constexpr int64_t ROWS = 128; /* whose packed copy stays near the processor */
+    int64_t pairs = k / 2, unit = 12;
+    for (int64_t at = 0; at < m; at += ROWS) {
+        int64_t rows = std::min(ROWS, m - at), padded = (rows + K.nr - 1) / K.nr * K.nr;
+        float *packed = scratch((padded + rows) * pairs), *plain = packed + padded * pairs;
+        for (int64_t r = 0; r < rows; r++)
+            K.pairs(pairs, x + (at + r) * k, reinterpret_cast<uint32_t *>(plain + r * pairs));
+        K.pack(rows, pairs, {plain, 1, pairs}, packed);
+        const uint32_t *px = reinterpret_cast<const uint32_t *>(packed);
+        int64_t grain = std::max<int64_t>(1, (int64_t{1} << 18) / (unit * padded * pairs));
+        team_parallel((n + unit - 1) / unit, grain, [&](int64_t from, int64_t to) {
+            int64_t first = from * unit, end = std::min(to * unit, n);
+            K.few16(rows, end - first, pairs, px, w + first * k, y + at * n + first, n);
+        });
+    }
 }
 
 void gemm(int64_t m, int64_t n, int64_t k, kernel_matrix a, kernel_matrix b, float *c,

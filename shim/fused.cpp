@@ -163,16 +163,24 @@ struct RmsNorm : Function<RmsNorm> {
 
 /* ---- SwiGLU --------------------------------------------------------------------------------------- */
 
+/* Rows [T, F] of a wider matrix, as they are; anything else in one piece. */
+static at::Tensor with_plain_rows(const at::Tensor &x) {
+    return x.dim() == 2 && x.stride(1) == 1 ? x : x.contiguous().view({-1, x.size(-1)});
+}
+
 struct SwiGlu : Function<SwiGlu> {
     static at::Tensor forward(AutogradContext *ctx, const at::Tensor &gate_in,
                               const at::Tensor &up_in) {
-        at::Tensor gate = gate_in.contiguous(), up = up_in.contiguous(), y = at::empty_like(gate);
-        rows_parallel(gate.numel(), 1, [&](int64_t from, int64_t to) {
-            kernels().swiglu(to - from, floats(gate) + from, floats(up) + from,
-                             floats_mut(y) + from);
+        at::Tensor gate = with_plain_rows(gate_in), up = with_plain_rows(up_in);
+        at::Tensor y = at::empty(gate_in.sizes(), gate.options());
+        int64_t f = gate.size(1);
+        rows_parallel(gate.size(0), f, [&](int64_t from, int64_t to) {
+            for (int64_t t = from; t < to; t++)
+                kernels().swiglu(f, floats(gate) + t * gate.stride(0),
+                                 floats(up) + t * up.stride(0), floats_mut(y) + t * f);
         });
         if (ctx)
-            ctx->save_for_backward({gate, up});
+            ctx->save_for_backward({gate_in.contiguous(), up_in.contiguous()});
         return y;
     }
 
@@ -197,7 +205,8 @@ struct Rotary : Function<Rotary> {
         int64_t n = x.size(0), h = x.size(1), d = x.size(2), turned = cos.size(1);
         at::Tensor y = at::empty({n, h, d}, x.options());
         rows_parallel(n, h * d, [&](int64_t from, int64_t to) {
-            kernels().rotary(to - from, h, d, turned, floats(x) + from * h * d, h * d,
+            kernels().rotary(to - from, h, d, turned, floats(x) + from * x.stride(0),
+                             x.stride(0),
                              floats(cos) + from * turned, floats(sin) + from * turned,
                              floats_mut(y) + from * h * d, back);
         });
@@ -209,7 +218,8 @@ struct Rotary : Function<Rotary> {
         at::Tensor cos = cos_in.contiguous(), sin = sin_in.contiguous();
         if (ctx)
             ctx->save_for_backward({cos, sin});
-        return turn(x.contiguous(), cos, sin, false);
+        bool dense = x.stride(2) == 1 && x.stride(1) == x.size(2); /* its heads, row by row */
+        return turn(dense ? x : x.contiguous(), cos, sin, false);
     }
 
     static variable_list backward(AutogradContext *ctx, variable_list grads) {
@@ -227,11 +237,31 @@ static bool takes_linear(const at::Tensor &x, const at::Tensor &w, const ct_tens
            x.dim() > 0 && (!b || takes(b->t));
 }
 
+/* Weights in bfloat16 under activations in fp32: the products in bfloat16, sums in fp32. */
+static bool takes_linear16(const ct_scope *s, const at::Tensor &x, const at::Tensor &w,
+                           const ct_tensor *b) {
+    return !s->grad && takes(x) && w.is_cpu() && w.scalar_type() == at::kBFloat16 &&
+           w.is_contiguous() && w.dim() == 2 && w.size(1) % 2 == 0 && w.numel() > 0 &&
+           x.dim() == 2 && x.size(1) == w.size(1) && (!b || takes(b->t));
+}
+
+static at::Tensor by_linear16(const at::Tensor &input, const at::Tensor &w,
+                              const std::optional<at::Tensor> &b) {
+    at::Tensor x = input.contiguous(), y = at::empty({x.size(0), w.size(0)}, x.options());
+    linear16(x.size(0), w.size(0), w.size(1), floats(x),
+             reinterpret_cast<const uint16_t *>(w.const_data_ptr()), floats_mut(y));
+    if (b)
+        y.add_(*b);
+    return y;
+}
+
 ct_tensor *ct_linear(ct_scope *s, ct_tensor *x, ct_tensor *w, ct_tensor *b) {
     if (!ready(s, "ct_linear", x, w))
         return nullptr;
     return op(s, "ct_linear", [&] {
         std::optional<at::Tensor> bias = b ? std::optional<at::Tensor>(b->t) : std::nullopt;
+        if (takes_linear16(s, x->t, w->t, b))
+            return by_linear16(x->t, w->t, bias);
         if (!takes_linear(x->t, w->t, b))
             return at::linear(x->t, w->t, bias);
         TORCH_CHECK(x->t.size(-1) == w->t.size(1) && (!b || b->t.numel() == w->t.size(0)), "x ",

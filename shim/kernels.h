@@ -16,7 +16,8 @@
 extern "C" {
 #endif
 
-enum { KERNEL_KC = 256, KERNEL_NC = 512, KERNEL_BLOCK = 48 /* query rows at a time */ };
+enum { KERNEL_KC = 256, KERNEL_NC = 512, KERNEL_BLOCK = 48 /* query rows at a time */,
+       KERNEL_SUM = 256 /* weights per sum of exp_sums */ };
 
 /* A(m, k) = p[m · rs + k · cs]; one of rs, cs is 1 where it is the left operand. */
 struct kernel_matrix {
@@ -64,6 +65,11 @@ struct shim_kernels {
     /* y[m, n] (row stride ldy) = x · wᵀ, w [n, k] as it lies; x packed as B(k, m) = xᵀ. */
     void (*few)(int64_t m, int64_t n, int64_t k, const float *x, const float *w, float *y,
                 int64_t ldy);
+    /* The same with w in bfloat16, k = 2 · pairs, and x's rows rounded to it: pairs() of each,
+     * packed like floats as B(pairs, m). */
+    void (*few16)(int64_t m, int64_t n, int64_t pairs, const uint32_t *x, const uint16_t *w,
+                  float *y, int64_t ldy);
+    void (*pairs)(int64_t pairs, const float *x, uint32_t *to);
     int64_t (*attention_scratch)(int64_t positions, int64_t d, bool backward);
     void (*attention)(const struct kernel_attention *a);
     void (*attention_grad)(const struct kernel_attention_grad *g);
@@ -87,9 +93,12 @@ struct shim_kernels {
     /* In place: (onehot(target) − softmax) · coefficient. */
     void (*logprob_grad)(const struct kernel_logprob *k, float *logits, int64_t target, float lse,
                          float coefficient);
+    /* weights[i] = exp((x[i] − max) · inverse), sums[⌈n / KERNEL_SUM⌉]; returns the maximum. */
+    float (*exp_sums)(int64_t n, const float *x, float inverse, float *weights, double *sums);
 };
 
-extern const struct shim_kernels shim_kernels_base, shim_kernels_avx2, shim_kernels_avx512;
+extern const struct shim_kernels shim_kernels_base, shim_kernels_avx2, shim_kernels_avx512,
+    shim_kernels_avx512bf16;
 
 #ifdef __cplusplus
 }

@@ -38,7 +38,7 @@ static float softmax_row(const struct kernel_attention *a, float *s, int64_t fro
     vf top = splat(-INFINITY), total = {0};
     for (int64_t i = 0; i < vectors; i++) {
         vi valid = between(lanes, i * W, from, seen);
-        vf x = select(valid, score(load(s + i * W), a->scale, a->softcap), splat(-INFINITY));
+        vf x = blend(valid, score(load(s + i * W), a->scale, a->softcap), splat(-INFINITY));
         store(s + i * W, x);
         top = vmax(x, top);
     }

@@ -43,22 +43,6 @@ static few_function *const functions[][2] = {
     {few_4, few_4_half}, {few_2, few_2_half}, {few_1, few_1_half}};
 #endif
 
-/* y[lane, row] = sums[row, lane] for `rows` and `lanes`. */
-static void turn(const float *sums, int64_t rows, int64_t lanes, float *y, int64_t ldy) {
-    int64_t r = 0;
-    for (; r + 4 <= rows; r += 4) {
-        int64_t i = 0;
-        for (; i + 4 <= lanes; i += 4)
-            transpose_4x4(sums + r * NR + i, NR, y + i * ldy + r, ldy);
-        for (; i < lanes; i++)
-            for (int64_t q = 0; q < 4; q++)
-                y[i * ldy + r + q] = sums[(r + q) * NR + i];
-    }
-    for (; r < rows; r++)
-        for (int64_t i = 0; i < lanes; i++)
-            y[i * ldy + r] = sums[r * NR + i];
-}
-
 void KERNEL(kernel_few)(int64_t m, int64_t n, int64_t k, const float *x, const float *w, float *y,
                         int64_t ldy) {
     float sums[ROWS * NR] __attribute__((aligned(64)));

@@ -143,6 +143,8 @@ const struct shim_kernels KERNEL(shim_kernels) = {
     gemm,
     gemm_packed,
     KERNEL(kernel_few),
+    KERNEL(kernel_few16),
+    KERNEL(kernel_pairs),
     KERNEL(kernel_attention_scratch),
     KERNEL(kernel_attention),
     KERNEL(kernel_attention_grad),
@@ -154,4 +156,5 @@ const struct shim_kernels KERNEL(shim_kernels) = {
     KERNEL(kernel_add),
     KERNEL(kernel_logprob),
     KERNEL(kernel_logprob_grad),
+    KERNEL(kernel_exp_sums),
 };

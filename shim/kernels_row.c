@@ -139,3 +139,21 @@ void KERNEL(kernel_logprob_grad)(const struct kernel_logprob *k, float *logits, 
         put(logits, i, n, vexp(get(logits, i, n) * scale - lse) * -coefficient);
     logits[target] += coefficient;
 }
+
+float KERNEL(kernel_exp_sums)(int64_t n, const float *x, float inverse, float *weights,
+                              double *sums) {
+    float max = row_max(n, x);
+    vi lanes = lane_numbers();
+    for (int64_t b = 0; b < n; b += KERNEL_SUM) {
+        int64_t end = b + KERNEL_SUM < n ? b + KERNEL_SUM : n;
+        vf sum = {0};
+        for (int64_t i = b; i < end; i += W) {
+            vi valid = lanes < (int32_t)(n - i < W ? n - i : W);
+            vf e = (vf)(valid & (vi)vexp((get(x, i, n) - max) * inverse));
+            put(weights, i, n, e);
+            sum += e;
+        }
+        sums[b / KERNEL_SUM] = (double)sum_lanes(sum);
+    }
+    return max;
+}

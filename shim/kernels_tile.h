@@ -74,4 +74,20 @@ INLINE void transpose_4x4(const float *from, int64_t stride, float *to, int64_t 
     *(v4u *)(to + 3 * to_stride) = __builtin_shufflevector(ab1, cd1, 2, 3, 6, 7);
 }
 
+/* y[lane, row] = sums[row, lane] for `rows` and `lanes`. */
+INLINE void turn(const float *sums, int64_t rows, int64_t lanes, float *y, int64_t ldy) {
+    int64_t r = 0;
+    for (; r + 4 <= rows; r += 4) {
+        int64_t i = 0;
+        for (; i + 4 <= lanes; i += 4)
+            transpose_4x4(sums + r * NR + i, NR, y + i * ldy + r, ldy);
+        for (; i < lanes; i++)
+            for (int64_t q = 0; q < 4; q++)
+                y[i * ldy + r + q] = sums[(r + q) * NR + i];
+    }
+    for (; r < rows; r++)
+        for (int64_t i = 0; i < lanes; i++)
+            y[i * ldy + r] = sums[r * NR + i];
+}
+
 #endif

@@ -55,12 +55,12 @@ INLINE void store_part(float *p, vf x, int64_t n) {
     memcpy(p, &x, (size_t)n * sizeof *p);
 }
 
-INLINE vf select(vi mask, vf yes, vf no) {
+INLINE vf blend(vi mask, vf yes, vf no) {
     return (vf)((mask & (vi)yes) | (~mask & (vi)no));
 }
 
 INLINE vf vmax(vf a, vf b) {
-    return select(a > b, a, b);
+    return blend(a > b, a, b);
 }
 
 INLINE float sum_lanes(vf x) {
@@ -88,8 +88,8 @@ INLINE vi lane_numbers(void) {
  * 2^n · e^r with |r| ≤ ln2/2, the Taylor-like minimax polynomial of Cephes' expf. */
 INLINE vf vexp(vf x) {
     const vf magic = splat(12582912.0f); /* adding 1.5 · 2^23 rounds to an integer */
-    x = select(x < splat(-87.3f), splat(-87.3f), x);
-    x = select(x > splat(88.7f), splat(88.7f), x);
+    x = blend(x < splat(-87.3f), splat(-87.3f), x);
+    x = blend(x > splat(88.7f), splat(88.7f), x);
     vf t = x * splat(1.44269504088896341f) + magic;
     vf n = t - magic;
     vf r = x - n * splat(0.693359375f);
@@ -113,7 +113,7 @@ INLINE vf vtanh(vf x) {
     series = series * s + splat(2.0f / 15);
     series = series * s + splat(-1.0f / 3);
     vf e = vexp(x + x);
-    return select(s < splat(0.04f), x + x * s * series, 1.0f - 2.0f / (e + 1.0f));
+    return blend(s < splat(0.04f), x + x * s * series, 1.0f - 2.0f / (e + 1.0f));
 }
 
 /* Shared between the kernels' sources. */
@@ -126,6 +126,9 @@ void KERNEL(kernel_product)(int64_t m, int64_t n, int64_t k, struct kernel_matri
                             bool accumulate);
 void KERNEL(kernel_few)(int64_t m, int64_t n, int64_t k, const float *x, const float *w, float *y,
                         int64_t ldy);
+void KERNEL(kernel_few16)(int64_t m, int64_t n, int64_t pairs, const uint32_t *x, const uint16_t *w,
+                          float *y, int64_t ldy);
+void KERNEL(kernel_pairs)(int64_t pairs, const float *x, uint32_t *to);
 int64_t KERNEL(kernel_attention_scratch)(int64_t positions, int64_t d, bool backward);
 void KERNEL(kernel_attention)(const struct kernel_attention *a);
 void KERNEL(kernel_attention_grad)(const struct kernel_attention_grad *g);
@@ -144,5 +147,7 @@ void KERNEL(kernel_logprob)(const struct kernel_logprob *k, const float *logits,
                             float *lse, float *logprob, float *entropy, int64_t *argmax);
 void KERNEL(kernel_logprob_grad)(const struct kernel_logprob *k, float *logits, int64_t target,
                                  float lse, float coefficient);
+float KERNEL(kernel_exp_sums)(int64_t n, const float *x, float inverse, float *weights,
+                              double *sums);
 
 #endif

@@ -2,6 +2,7 @@
  * then answers each line "go" with the seconds that one run took and the tokens it did.
  *
  *   bench-side generate --model DIR --threads N --batch N --prompt N --new N
+ *                       [--requests N] [--head N] [--least N] [--dtype bfloat16]
  *   bench-side train    --model DIR --threads N --batches FILE
  *
  * Not for results: it measures the engine and the trainer that the worker uses, nothing
@@ -17,8 +18,11 @@
 #include <time.h>
 
 struct arguments {
-    const char *model, *batches;
+    const char *model, *batches, *dtype;
     int threads, batch, prompt, new;
+    int requests; /* of which `batch` are in flight; as many as that unless said */
+    int head;     /* tokens of every prompt that all share */
+    int least;    /* new tokens: from this many to `new`; all `new` unless said */
 };
 
 static double now(void) {
@@ -34,19 +38,30 @@ static int die(void) {
 
 /* ---- generation ------------------------------------------------------------------------ */
 
+/* The same numbers stand in generate.py. */
+static int32_t prompt_id(const struct arguments *a, int i, int j, int vocab) {
+    return 3 + (7 * (j < a->head ? 0 : i) + 13 * j) % (vocab - 3);
+}
+
+static int new_of(const struct arguments *a, int i) {
+    return a->least + i * 101 % (a->new - a->least + 1);
+}
+
 static int generate_once(struct engine *e, const struct arguments *a, int vocab, int64_t *tokens) {
-    struct gen_request *request = cai_alloc(sizeof *request * (size_t)a->batch);
-    struct gen_result *result = cai_alloc(sizeof *result * (size_t)a->batch);
-    int32_t *ids = cai_alloc(sizeof *ids * (size_t)(a->batch * a->prompt));
-    for (int i = 0; i < a->batch; i++) {
+    size_t n = (size_t)a->requests;
+    struct gen_request *request = cai_alloc(sizeof *request * n);
+    struct gen_result *result = cai_alloc(sizeof *result * n);
+    int32_t *ids = cai_alloc(sizeof *ids * n * (size_t)a->prompt);
+    for (int i = 0; i < a->requests; i++) {
         for (int j = 0; j < a->prompt; j++)
-            ids[i * a->prompt + j] = 3 + (7 * i + 13 * j) % (vocab - 3);
+            ids[i * a->prompt + j] = prompt_id(a, i, j, vocab);
         request[i] = (struct gen_request){.ids = ids + i * a->prompt, .n_ids = (size_t)a->prompt,
-                                          .key = cai_key_make(1, 0, "bench", (uint64_t)i, 0)};
+                                          .key = cai_key_make(1, 0, "bench", (uint64_t)i, 0),
+                                          .max_tokens = new_of(a, i)};
     }
     struct sampling sampling = {.temperature = 1, .top_p = 1, .max_tokens = a->new};
-    int rc = engine_generate(e, request, (size_t)a->batch, &sampling, NULL, NULL, result);
-    for (int i = 0; i < a->batch && rc == 0; i++) {
+    int rc = engine_generate(e, request, n, &sampling, NULL, NULL, result);
+    for (size_t i = 0; i < n && rc == 0; i++) {
         *tokens += (int64_t)result[i].n;
         gen_result_free(&result[i]);
     }
@@ -63,7 +78,10 @@ static int bench_generate(const struct arguments *a) {
     if (model_load(a->model, &m) < 0 || hf_tokenizer_load(a->model, &t) < 0)
         return die();
     /* No end id: every sequence runs to its last token, as the peer's does. */
-    struct engine_options o = {.slots = a->batch, .capacity = a->prompt + a->new, .end_id = -1};
+    m->config.eos_token_id = -1;
+    m->config.num_eos = 0;
+    struct engine_options o = {.slots = a->batch, .capacity = a->prompt + a->new, .end_id = -1,
+                               .bfloat16 = a->dtype && strcmp(a->dtype, "bfloat16") == 0};
     if (engine_new(m, t, &o, &e) < 0)
         return die();
     puts("ready");
@@ -145,6 +163,8 @@ int main(int argc, char **argv) {
             a.model = value;
         else if (strcmp(name, "--batches") == 0)
             a.batches = value;
+        else if (strcmp(name, "--dtype") == 0)
+            a.dtype = value;
         else if (strcmp(name, "--threads") == 0)
             a.threads = atoi(value);
         else if (strcmp(name, "--batch") == 0)
@@ -153,9 +173,17 @@ int main(int argc, char **argv) {
             a.prompt = atoi(value);
         else if (strcmp(name, "--new") == 0)
             a.new = atoi(value);
+        else if (strcmp(name, "--requests") == 0)
+            a.requests = atoi(value);
+        else if (strcmp(name, "--head") == 0)
+            a.head = atoi(value);
+        else if (strcmp(name, "--least") == 0)
+            a.least = atoi(value);
         else
             argc = 0;
     }
+    a.requests = a.requests ? a.requests : a.batch;
+    a.least = a.least ? a.least : a.new;
     bool generate = argc > 1 && strcmp(argv[1], "generate") == 0;
     bool train = argc > 1 && strcmp(argv[1], "train") == 0;
     if (!a.model || !(generate || (train && a.batches))) {

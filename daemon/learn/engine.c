@@ -4,12 +4,69 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include <stdio.h>
 
-int64_t engine_bytes(const struct model *m, const struct engine_options *o)
+/* One more slot than asked for holds what all prompts begin with. */
+int64_t engine_cache_bytes(const struct model *m, const struct engine_options *o)
 {
     const struct hf_config *c = &m->config;
     int64_t position = 2 * c->num_layers * c->num_kv_heads * c->head_dim * (int64_t)sizeof(float);
     return position * ct_cache_positions(o->capacity) * (o->slots + 1);
+}
+
+int64_t engine_bytes(const struct model *m, const struct engine_options *o)
+{
+    return engine_cache_bytes(m, o) + (o->bfloat16 ? model_half_bytes(m) : 0);
+}
+
+void engine_plan(const struct model *m, const struct engine_options *o, char *text, size_t size)
+{
+    int64_t weights = (m->n + (m->base ? m->base->n : 0)) * (int64_t)sizeof(float);
+    if (o->bfloat16)
+        weights += model_half_bytes(m);
+    snprintf(text, size, "model %.1f GB + KV %.1f GB for %d × %lld tokens", (double)weights / 1e9,
+             (double)engine_cache_bytes(m, o) / 1e9, o->slots, (long long)o->capacity);
+}
+
+/* Bytes that can still be taken, or -1 where that is not known. */
+static int64_t memory_left(void)
+{
+    long long kilobytes = -1;
+    char line[128];
+    FILE *f = fopen("/proc/meminfo", "re");
+    while (f && kilobytes < 0 && fgets(line, sizeof(line), f))
+        if (sscanf(line, "MemAvailable: %lld kB", &kilobytes) != 1)
+            kilobytes = -1;
+    if (f)
+        fclose(f);
+    return kilobytes < 0 ? -1 : kilobytes * 1024;
+}
+
+static int check_plan(const struct model *m, const struct engine_options *o)
+{
+    char plan[128];
+    int64_t left = memory_left(), need = engine_bytes(m, o);
+    if (left < 0 || need <= left)
+        return 0;
+    engine_plan(m, o, plan, sizeof(plan));
+    return cai_fail(CAI_ELIMIT,
+                    "%s: %.1f GB more are needed and %.1f GB are free; take fewer sequences at a "
+                    "time, or shorter ones",
+                    plan, (double)need / 1e9, (double)left / 1e9);
+}
+
+static int open_parts(struct engine *e, const struct model *m)
+{
+    if (e->o.bfloat16) {
+        CAI_TRY(model_half_new(m, &e->half));
+        e->m = model_half_seen(e->half);
+    }
+    CAI_TRY(kv_cache_new(m, e->o.slots + 1, e->o.capacity, &e->cache));
+    e->parts = ct_threads();
+    e->samplers = cai_alloc((size_t)e->parts * sizeof(*e->samplers));
+    for (int i = 0; i < e->parts; i++)
+        sampler_open(&e->samplers[i], m->config.vocab_size);
+    return 0;
 }
 
 int engine_new(const struct model *m, const struct hf_tokenizer *t, const struct engine_options *o,
@@ -26,15 +83,20 @@ int engine_new(const struct model *m, const struct hf_tokenizer *t, const struct
     e->o = *o;
     if (e->o.capacity > m->config.max_positions)
         e->o.capacity = m->config.max_positions;
-    int rc = kv_cache_new(m, e->o.slots + 1, e->o.capacity, &e->cache);
+    int rc = check_plan(m, &e->o);
+    if (rc == 0)
+        rc = open_parts(e, m);
     if (rc < 0) {
-        free(e);
-        return cai_fail_in("key-value cache of %d sequences × %lld positions (%lld MiB)", o->slots,
-                           (long long)o->capacity, (long long)(engine_bytes(m, o) >> 20));
+        engine_free(e);
+        return rc;
     }
-    sampler_open(&e->sampler, m->config.vocab_size);
     *ret = e;
     return 0;
+}
+
+int engine_begin(struct engine *e)
+{
+    return e->half ? model_half_refresh(e->half) : 0;
 }
 
 void engine_free(struct engine *e)
@@ -42,7 +104,10 @@ void engine_free(struct engine *e)
     if (!e)
         return;
     kv_cache_free(e->cache);
-    sampler_close(&e->sampler);
+    model_half_free(e->half);
+    for (int i = 0; i < e->parts; i++)
+        sampler_close(&e->samplers[i]);
+    free(e->samplers);
     free(e);
 }
 

@@ -41,14 +41,20 @@ struct engine_options {
     int slots;      /* sequences in flight */
     int64_t capacity; /* positions per sequence */
     int32_t end_id; /* ends a turn */
+    bool bfloat16;  /* matrices, and what meets them; sums and everything else stay fp32 */
 };
-/* Borrows the model and tokenizer. The plan of memory is said by engine_bytes(). The
- * tokenizer may be NULL when neither text nor stop strings are wanted. Besides end_id,
- * the configuration's eos_token_id ends a turn. */
+/* Borrows the model and tokenizer; the model may be trained between calls. The tokenizer
+ * may be NULL when neither text nor stop strings are wanted. Besides end_id, the
+ * configuration's eos_token_id ends a turn. What does not fit into free memory is refused
+ * with the plan in words (CAI_ELIMIT), before anything is taken. */
 int engine_new(const struct model *m, const struct hf_tokenizer *t, const struct engine_options *o,
                struct engine **ret);
 void engine_free(struct engine *e);
+/* Bytes of keys and values, and of everything that engine_new() will take besides. */
+int64_t engine_cache_bytes(const struct model *m, const struct engine_options *o);
 int64_t engine_bytes(const struct model *m, const struct engine_options *o);
+/* "model 0.5 GB + KV 3.0 GB for 64 × 4,096 tokens". */
+void engine_plan(const struct model *m, const struct engine_options *o, char *text, size_t size);
 
 /* Asked once per step; when it says true, the running call returns CAI_ESTATE. */
 void engine_on_stop(struct engine *e, bool (*stopping)(void *context), void *context);

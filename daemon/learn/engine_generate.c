@@ -48,6 +48,7 @@ struct run {
     size_t n_feeds;
     int64_t (*copies)[2]; /* from, to */
     size_t n_copies;
+    struct draw *draws; /* [slots] */
 };
 
 static int limit_of(const struct run *r, size_t i)
@@ -189,21 +190,32 @@ static int finish_slot(struct run *r, struct slot *s, enum finish why)
     return 0;
 }
 
-static int take_token(struct run *r, struct slot *s, const float *logits)
+static int take_token(struct run *r, struct slot *s, const struct draw *d)
 {
-    const struct gen_request *q = &r->requests[s->request];
-    int32_t id;
     bool stop;
-    size_t t = s->out.n;
-    CAI_TRY(sampler_draw(&r->e->sampler, logits, r->sampling, q->key, t, &id, &s->logprobs[t]));
-    hf_ids_push(&s->out, id);
-    if (is_end(r->e, id))
+    s->logprobs[s->out.n] = d->logprob;
+    hf_ids_push(&s->out, d->id);
+    if (is_end(r->e, d->id))
         return finish_slot(r, s, FINISH_END);
-    CAI_TRY(completes_stop(r, s, id, &stop));
+    CAI_TRY(completes_stop(r, s, d->id, &stop));
     if (stop)
         return finish_slot(r, s, FINISH_STOP);
     if (s->out.n == (size_t)limit_of(r, s->request))
         return finish_slot(r, s, FINISH_LENGTH);
+    return 0;
+}
+
+/* One token for each of n slots, slots[i] from draws[i].logits. */
+static int take_tokens(struct run *r, const size_t *slots, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        const struct slot *s = &r->slots[slots[i]];
+        r->draws[i].key = r->requests[s->request].key;
+        r->draws[i].position = s->out.n;
+    }
+    CAI_TRY(sampler_draw_all(r->e->samplers, r->e->parts, r->sampling, r->draws, n));
+    for (size_t i = 0; i < n; i++)
+        CAI_TRY(take_token(r, &r->slots[slots[i]], &r->draws[i]));
     return 0;
 }
 
@@ -306,10 +318,11 @@ static int fill_once(struct run *r)
         admit(r, r->next, at);
     }
     CAI_TRY(read_prompts(r));
+    for (size_t i = 0; i < r->n_admitted; i++)
+        r->draws[i].logits = r->prompts[r->slots[r->admitted[i]].prompt].logits;
+    CAI_TRY(take_tokens(r, r->admitted, r->n_admitted));
     for (size_t i = 0; i < r->n_admitted; i++) {
-        struct slot *s = &r->slots[r->admitted[i]];
-        struct prompt *p = &r->prompts[s->prompt];
-        CAI_TRY(take_token(r, s, p->logits));
+        struct prompt *p = &r->prompts[r->slots[r->admitted[i]].prompt];
         if (--p->pending == 0) {
             free(p->logits);
             p->logits = NULL;
@@ -322,11 +335,13 @@ static int step(struct run *r)
 {
     size_t slots = (size_t)r->e->o.slots, b = 0;
     CAI_AUTO(mem) int32_t *ids = cai_alloc(slots * sizeof(*ids));
+    CAI_AUTO(mem) size_t *busy = cai_alloc(slots * sizeof(*busy));
     CAI_AUTO(mem) int64_t *at = cai_alloc(slots * sizeof(*at));
     CAI_AUTO(mem) int64_t *positions = cai_alloc(slots * sizeof(*positions));
     for (size_t i = 0; i < slots; i++)
         if (r->slots[i].busy) {
             ids[b] = r->slots[i].out.data[r->slots[i].out.n - 1];
+            busy[b] = i;
             at[b] = (int64_t)i;
             positions[b++] = r->slots[i].length++;
         }
@@ -338,7 +353,9 @@ static int step(struct run *r)
                                            (int64_t)b);
     int rc = host_logits(r->e, s, hidden, &logits);
     for (size_t i = 0; rc == 0 && i < b; i++)
-        rc = take_token(r, &r->slots[at[i]], logits + (int64_t)i * r->e->m->config.vocab_size);
+        r->draws[i].logits = logits + (int64_t)i * r->e->m->config.vocab_size;
+    if (rc == 0)
+        rc = take_tokens(r, busy, b);
     ct_scope_close(s);
     return rc;
 }
@@ -354,6 +371,7 @@ static void run_open(struct run *r)
     r->feeds = cai_alloc(slots * sizeof(*r->feeds));
     r->feed_prompts = cai_alloc(slots * sizeof(*r->feed_prompts));
     r->copies = cai_alloc(slots * sizeof(*r->copies));
+    r->draws = cai_alloc(slots * sizeof(*r->draws));
     for (size_t i = 0; i < slots; i++)
         r->slots[i].prompt = NONE;
     memset(r->results, 0, r->n * sizeof(*r->results));
@@ -375,6 +393,7 @@ static void run_close(struct run *r)
     free(r->feeds);
     free(r->feed_prompts);
     free(r->copies);
+    free(r->draws);
 }
 
 static int run_all(struct run *r, engine_progress progress, void *context)
@@ -419,7 +438,9 @@ int engine_generate(struct engine *e, const struct gen_request *requests, size_t
     struct run r = {.e = e, .requests = requests, .n = n, .sampling = sampling,
                     .results = results};
     run_open(&r);
-    int rc = run_all(&r, progress, context);
+    int rc = engine_begin(e);
+    if (rc == 0)
+        rc = run_all(&r, progress, context);
     run_close(&r);
     for (size_t i = 0; rc < 0 && i < n; i++)
         gen_result_free(&results[i]);

@@ -12,11 +12,13 @@ enum {
 };
 
 struct engine {
-    const struct model *m;
+    const struct model *m; /* as the forward passes see it */
+    struct model_half *half; /* NULL in fp32 */
     const struct hf_tokenizer *t;
     struct engine_options o;
     struct kv_cache *cache; /* slots + 1: the last holds the shared head */
-    struct sampler sampler;
+    struct sampler *samplers; /* [parts] */
+    int parts;
     bool (*stopping)(void *context);
     void *stop_context;
 };
@@ -41,6 +43,9 @@ int engine_feed(struct engine *e, const struct feed *feeds, size_t n, bool every
  * read into the last slot. Every prompt keeps at least one token of its own. */
 int engine_share(struct engine *e, const int32_t *const *ids, const size_t *lengths, size_t n,
                  int64_t *ret_shared);
+
+/* At the beginning of a call: what the model is now. */
+int engine_begin(struct engine *e);
 
 /* CAI_ESTATE when the owner wants the running call to end. */
 int engine_check_stop(const struct engine *e);

@@ -1,7 +1,7 @@
-/* engine_sample.c: sampling on host logits. Plain sampling is one pass for the maximum,
- * one for exponentials and block sums, and a draw from the cumulative sums; sums run in a
- * fixed order, so that a draw never depends on how many lanes the compiler used.
- * Not for: which rows there are (engine.c). */
+/* engine_sample.c: sampling on host logits. Plain sampling is one pass for exponentials and
+ * block sums (ct_exp_sums), and a draw from the cumulative sums: the log-probability of
+ * what was drawn needs their total anyway, so noise per id would only add to it.
+ * Not for: which rows there are (engine_generate.c). */
 #include "learn/engine_sample.h"
 
 #include "base/check.h"
@@ -16,11 +16,9 @@ struct candidate {
 
 void sampler_open(struct sampler *s, int64_t n)
 {
-    size_t padded = (size_t)(n + SAMPLER_BLOCK - 1) / SAMPLER_BLOCK * SAMPLER_BLOCK;
-    s->n = n;
-    s->weights = cai_alloc(padded * sizeof(*s->weights));
-    s->sums = cai_alloc(padded / SAMPLER_BLOCK * sizeof(*s->sums));
-    s->sorted = cai_alloc((size_t)n * sizeof(*s->sorted));
+    *s = (struct sampler){.n = n};
+    s->weights = cai_alloc((size_t)n * sizeof(*s->weights));
+    s->sums = cai_alloc((size_t)(n + CT_SUM_BLOCK - 1) / CT_SUM_BLOCK * sizeof(*s->sums));
 }
 
 void sampler_close(struct sampler *s)
@@ -31,95 +29,17 @@ void sampler_close(struct sampler *s)
     memset(s, 0, sizeof(*s));
 }
 
-/* exp(x) for x <= 0 within 2 units in the last place, written so that it vectorises:
- * 2^n by exponent bits times a polynomial of degree 6 on [-ln2/2, ln2/2]. */
-static inline float exp_negative(float x)
-{
-    x = x < -87.0f ? -87.0f : x; /* in this form NaN stays NaN */
-    float shifted = x * 1.44269504f + 12582912.0f; /* rounds to an integer in the low bits */
-    uint32_t bits;
-    memcpy(&bits, &shifted, sizeof(bits));
-    float n = shifted - 12582912.0f;
-    float r = x - n * 0.693359375f; /* ln 2 in two parts */
-    r = r + n * 2.12194440e-4f;
-    float p = 1.0f / 720.0f;
-    p = p * r + 1.0f / 120.0f;
-    p = p * r + 1.0f / 24.0f;
-    p = p * r + 1.0f / 6.0f;
-    p = p * r + 0.5f;
-    p = p * r + 1.0f;
-    p = p * r + 1.0f;
-    bits = (bits + 127u) << 23;
-    float scale;
-    memcpy(&scale, &bits, sizeof(scale));
-    return p * scale;
-}
-
-/* Lanes keep the order of additions independent of the machine's vector width. */
-enum { LANES = 16 };
-
-static float row_max(const float *x, int64_t n)
-{
-    float lane[LANES];
-    int64_t i = 0;
-    for (int j = 0; j < LANES; j++)
-        lane[j] = -INFINITY;
-    for (; i + LANES <= n; i += LANES)
-        for (int j = 0; j < LANES; j++)
-            lane[j] = x[i + j] > lane[j] ? x[i + j] : lane[j];
-    float m = -INFINITY;
-    for (; i < n; i++)
-        m = x[i] > m ? x[i] : m;
-    for (int j = 0; j < LANES; j++)
-        m = lane[j] > m ? lane[j] : m;
-    return m;
-}
-
-static double block_sum(const float *in)
-{
-    float lane[LANES] = {0};
-    for (int i = 0; i < SAMPLER_BLOCK; i += LANES)
-        for (int j = 0; j < LANES; j++)
-            lane[j] += in[i + j];
-    double sum = 0;
-    for (int j = 0; j < LANES; j++)
-        sum += (double)lane[j];
-    return sum;
-}
-
-/* weights[i] = exp((x[i] - max) / T) and their sums by block; returns the whole sum. */
-static double exponentials(struct sampler *s, const float *x, float max, float inverse)
-{
-    int64_t whole = s->n / SAMPLER_BLOCK;
-    double total = 0;
-    for (int64_t b = 0; b < whole; b++) {
-        float *restrict w = s->weights + b * SAMPLER_BLOCK;
-        const float *in = x + b * SAMPLER_BLOCK;
-        for (int i = 0; i < SAMPLER_BLOCK; i++) /* the constant count lets it vectorise */
-            w[i] = exp_negative((in[i] - max) * inverse);
-        s->sums[b] = block_sum(w);
-        total += s->sums[b];
-    }
-    if (whole * SAMPLER_BLOCK < s->n) {
-        for (int64_t i = whole * SAMPLER_BLOCK; i < s->n; i++)
-            s->weights[i] = exp_negative((x[i] - max) * inverse);
-        s->sums[whole] = block_sum(s->weights + whole * SAMPLER_BLOCK); /* the rest is zero */
-        total += s->sums[whole];
-    }
-    return total;
-}
-
 /* The id at which the cumulative weight passes u · total. */
 static int32_t pick(const struct sampler *s, double u, double total)
 {
     double left = u * total;
-    int64_t n = s->n, blocks = (n + SAMPLER_BLOCK - 1) / SAMPLER_BLOCK, b = 0;
+    int64_t n = s->n, blocks = (n + CT_SUM_BLOCK - 1) / CT_SUM_BLOCK, b = 0;
     int32_t last = -1;
     while (b + 1 < blocks && left >= s->sums[b])
         left -= s->sums[b++];
     for (; b < blocks; b++) { /* a second block only when rounding ate the remainder */
-        int64_t end = (b + 1) * SAMPLER_BLOCK < n ? (b + 1) * SAMPLER_BLOCK : n;
-        for (int64_t i = b * SAMPLER_BLOCK; i < end; i++) {
+        int64_t end = (b + 1) * CT_SUM_BLOCK < n ? (b + 1) * CT_SUM_BLOCK : n;
+        for (int64_t i = b * CT_SUM_BLOCK; i < end; i++) {
             if (s->weights[i] <= 0)
                 continue;
             last = (int32_t)i;
@@ -158,6 +78,8 @@ static int64_t collect(struct sampler *s, const struct sampling *how, double tot
         floor = (float)((1 - how->top_p) * total / (double)s->n * 0.999);
     if (how->min_p > 0 && (float)how->min_p > floor)
         floor = (float)how->min_p; /* the heaviest weighs 1 */
+    if (!s->sorted)
+        s->sorted = cai_alloc((size_t)s->n * sizeof(*s->sorted));
     int64_t n = 0;
     for (int64_t i = 0; i < s->n; i++)
         if (s->weights[i] > 0 && s->weights[i] >= floor)
@@ -219,11 +141,11 @@ int sampler_draw(struct sampler *s, const float *logits, const struct sampling *
                  struct cai_key key, uint64_t position, int32_t *ret_id, float *ret_logprob)
 {
     bool greedy = how->temperature <= 0;
-    float max = row_max(logits, s->n), inverse = greedy ? 1.0f : (float)(1.0 / how->temperature);
-    if (!isfinite(max))
-        return cai_fail(CAI_ENUMERIC, "the model's logits are not finite");
-    double total = exponentials(s, logits, max, inverse);
-    if (!isfinite(total)) /* a NaN hides from the maximum, not from the sum */
+    double temperature = greedy ? 1 : how->temperature, total = 0;
+    float max = ct_exp_sums(logits, s->n, temperature, s->weights, s->sums);
+    for (int64_t b = 0; b < s->n; b += CT_SUM_BLOCK)
+        total += s->sums[b / CT_SUM_BLOCK];
+    if (!isfinite(max) || !isfinite(total)) /* NaN hides from the maximum, not from the sum */
         return cai_fail(CAI_ENUMERIC, "the model's logits are not finite");
     bool truncated = how->top_k > 0 || how->top_p < 1 || how->min_p > 0;
     int32_t id;
@@ -234,6 +156,36 @@ int sampler_draw(struct sampler *s, const float *logits, const struct sampling *
     else
         id = pick(s, cai_rng_uniform(key, position), total);
     *ret_id = id;
-    *ret_logprob = (float)((double)((logits[id] - max) * inverse) - log(total));
+    *ret_logprob = (float)((double)(logits[id] - max) / temperature - log(total));
+    return 0;
+}
+
+struct part {
+    struct sampler *samplers;
+    int parts;
+    const struct sampling *how;
+    struct draw *draws;
+    size_t n;
+};
+
+static void draw_part(void *context, int part)
+{
+    struct part *p = context;
+    for (size_t i = (size_t)part; i < p->n; i += (size_t)p->parts) {
+        struct draw *d = &p->draws[i];
+        d->rc = sampler_draw(&p->samplers[part], d->logits, p->how, d->key, d->position, &d->id,
+                             &d->logprob);
+    }
+}
+
+int sampler_draw_all(struct sampler *samplers, int parts, const struct sampling *how,
+                     struct draw *draws, size_t n)
+{
+    struct part p = {samplers, parts, how, draws, n};
+    ct_parallel(parts, draw_part, &p);
+    for (size_t i = 0; i < n; i++)
+        if (draws[i].rc < 0) /* again, for its words were another thread's */
+            return sampler_draw(samplers, draws[i].logits, how, draws[i].key, draws[i].position,
+                                &draws[i].id, &draws[i].logprob);
     return 0;
 }

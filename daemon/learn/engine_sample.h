@@ -8,10 +8,9 @@
 struct sampler {
     int64_t n;
     float *weights;           /* [n] exp((logit - max) / T) */
-    double *sums;             /* per block of SAMPLER_BLOCK weights */
-    struct candidate *sorted; /* [n] */
+    double *sums;             /* per block of CT_SUM_BLOCK weights */
+    struct candidate *sorted; /* [n], made when first needed */
 };
-enum { SAMPLER_BLOCK = 64 };
 
 void sampler_open(struct sampler *s, int64_t n);
 void sampler_close(struct sampler *s);
@@ -22,5 +21,18 @@ void sampler_close(struct sampler *s);
  * temperature, top-k, top-p, min-p. CAI_ENUMERIC when the row holds NaN or +Inf. */
 int sampler_draw(struct sampler *s, const float *logits, const struct sampling *how,
                  struct cai_key key, uint64_t position, int32_t *ret_id, float *ret_logprob);
+
+/* One draw of many: in, and out. */
+struct draw {
+    const float *logits;
+    struct cai_key key;
+    uint64_t position;
+    int32_t id;
+    float logprob;
+    int rc;
+};
+/* All n draws, divided over the compute threads; samplers [parts]. 0 or the first code. */
+int sampler_draw_all(struct sampler *samplers, int parts, const struct sampling *how,
+                     struct draw *draws, size_t n);
 
 #endif

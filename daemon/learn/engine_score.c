@@ -18,6 +18,15 @@ struct scoring {
     const struct option_ref *of; /* by feed, for the options' own rows */
 };
 
+/* h [n, D], targets [n] → [n] */
+static ct_tensor *target_logprobs(ct_scope *s, const struct engine *e, ct_tensor *h,
+                                  ct_tensor *targets)
+{
+    if (e->half)
+        return ct_gather_last(s, ct_log_softmax(s, head_logits(s, e->m, h)), targets);
+    return head_logprob(s, e->m, h, targets, 1.0, NULL);
+}
+
 /* Adds log p(targets) of rows of hidden to the options they belong to. */
 static int add_logprobs(struct scoring *sc, ct_scope *s, ct_tensor *hidden, const int64_t *rows,
                         const int64_t *targets, const struct option_ref *of, int64_t n)
@@ -28,7 +37,7 @@ static int add_logprobs(struct scoring *sc, ct_scope *s, ct_tensor *hidden, cons
                             (long long)targets[i], (long long)sc->e->m->config.vocab_size);
     CAI_AUTO(mem) float *out = cai_alloc((size_t)n * sizeof(*out));
     ct_tensor *h = ct_index_select(s, hidden, 0, ct_from_i64(s, rows, n)); /* [n, D] */
-    ct_tensor *lp = head_logprob(s, sc->e->m, h, ct_from_i64(s, targets, n), 1.0, NULL); /* [n] */
+    ct_tensor *lp = target_logprobs(s, sc->e, h, ct_from_i64(s, targets, n)); /* [n] */
     CAI_TRY(ct_scope_status(s));
     CAI_TRY(ct_read_f32(lp, out, n));
     for (int64_t i = 0; i < n; i++)
@@ -163,6 +172,7 @@ int engine_score(struct engine *e, const struct score_request *requests, size_t 
     if (n == 0)
         return 0;
     CAI_TRY(check(e, requests, n));
+    CAI_TRY(engine_begin(e));
     CAI_AUTO(mem) const int32_t **ids = cai_alloc(n * sizeof(*ids));
     CAI_AUTO(mem) size_t *lengths = cai_alloc(n * sizeof(*lengths));
     int64_t shared;

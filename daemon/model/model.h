@@ -95,6 +95,17 @@ void model_free(struct model *m);
 /* Whether a pack that was built for one serves the other: vocabulary and positions. */
 bool model_same_inputs(const struct model *a, const struct model *b);
 
+/* ---- in bfloat16 ------------------------------------------------------------------- */
+/* The model with copies of its matrices in bfloat16, for generation: the cached forward and
+ * head_logits take model_half_seen(). Borrows the original; after that was trained, or
+ * loaded anew, model_half_refresh() copies again. A scalar head stays as it is. */
+struct model_half;
+int model_half_new(const struct model *m, struct model_half **ret);
+void model_half_free(struct model_half *h);
+const struct model *model_half_seen(const struct model_half *h);
+int model_half_refresh(struct model_half *h);
+int64_t model_half_bytes(const struct model *m); /* of the copies, at most */
+
 /* ---- packed forward -------------------------------------------------------------- */
 /* cos and sin of every row's position; [t, R] with R what turns of a head, or NULL. */
 struct rope_rows {

@@ -77,7 +77,7 @@ int worker_engine(const struct worker_model *wm, size_t requests, int64_t capaci
                                .end_id = hf_chat_end_id(wm->chat)};
     if (o.slots < 1)
         o.slots = 1;
-    while (o.slots > 1 && engine_bytes(wm->m, &o) > kv_bytes_max)
+    while (o.slots > 1 && engine_cache_bytes(wm->m, &o) > kv_bytes_max)
         o.slots--;
     CAI_TRY(engine_new(wm->m, wm->t, &o, ret));
     engine_on_stop(*ret, worker_progress_stopping, progress);

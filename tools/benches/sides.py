@@ -1,8 +1,8 @@
 """Two programs timed in turn. Each side is a process that prints "ready", then answers
 every line "go" with the seconds that one run took and the units it did; so start-up and
 warm-up are outside, and a drift of the machine's speed touches both sides alike."""
-import statistics
 import subprocess
+from statistics import median
 
 
 class Side:
@@ -40,12 +40,12 @@ def compare(sides, runs, unit, digits=0):
             side.run()
     for side in sides:
         side.close()
-        low, middle, high = min(side.rates), statistics.median(side.rates), max(side.rates)
+        low, middle, high = min(side.rates), median(side.rates), max(side.rates)
         print(f"{side.name:<34} {middle:12,.{digits}f} {unit}/s   ({low:,.{digits}f} – {high:,.{digits}f})")
     first = sides[0]
     for other in sides[1:]:
         ratios = sorted(a / b for a, b in zip(first.rates, other.rates))
-        print(f"{first.name} / {other.name}: {statistics.median(ratios):.2f}×  "
+        print(f"{first.name} / {other.name}: {median(ratios):.2f}×  "
               f"({ratios[0]:.2f} – {ratios[-1]:.2f}, {runs} runs)")
 
 

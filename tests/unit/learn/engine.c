@@ -24,7 +24,7 @@ static int setup(void **state)
         .num_layers = 2, .num_heads = 4, .num_kv_heads = 2, .head_dim = 8, .max_positions = 96,
         .rms_norm_eps = 1e-5, .rope_theta = 10000, .bos_token_id = -1, .eos_token_id = 5,
         .pad_token_id = -1};
-    if (ct_init(1) < 0 || model_new(&c, cai_key_make(1, 0, "m", 0, 0), &m) < 0)
+    if (ct_init(2) < 0 || model_new(&c, cai_key_make(1, 0, "m", 0, 0), &m) < 0)
         return -1;
     ct_scale_(m->flat, 4.0); /* confident enough that rounding does not turn a greedy choice */
     for (int i = 0; i < N; i++) {
@@ -45,25 +45,25 @@ static int teardown(void **state)
     return 0;
 }
 
+static bool half; /* in bfloat16 */
+
 static void generate(int slots, const struct gen_request *q, size_t n, double temperature,
                      struct gen_result *results)
 {
     struct engine *e;
-    struct engine_options o = {.slots = slots, .capacity = 90, .end_id = 6};
+    struct engine_options o = {.slots = slots, .capacity = 90, .end_id = 6, .bfloat16 = half};
     struct sampling how = {.temperature = temperature, .top_p = 1, .max_tokens = NEW};
     assert_int_equal(engine_new(m, NULL, &o, &e), 0);
     assert_int_equal(engine_generate(e, q, n, &how, NULL, NULL, results), 0);
     engine_free(e);
 }
 
-static void assert_same(const struct gen_result *a, const struct gen_result *b, bool bits)
+static void assert_same(const struct gen_result *a, const struct gen_result *b)
 {
     assert_int_equal(a->n, b->n);
     assert_int_equal(a->finish, b->finish);
     assert_memory_equal(a->ids, b->ids, a->n * sizeof(int32_t));
-    for (size_t i = 0; i < a->n; i++)
-        assert_true(bits ? !memcmp(&a->logprobs[i], &b->logprobs[i], sizeof(float))
-                         : fabsf(a->logprobs[i] - b->logprobs[i]) < 1e-3f);
+    assert_memory_equal(a->logprobs, b->logprobs, a->n * sizeof(float));
 }
 
 static void free_all(struct gen_result *r)
@@ -79,26 +79,70 @@ static void the_same_call_gives_the_same_bits(void **state)
     generate(4, requests, N, 1, a);
     generate(4, requests, N, 1, b);
     for (int i = 0; i < N; i++)
-        assert_same(&a[i], &b[i], true);
+        assert_same(&a[i], &b[i]);
     assert_true(a[0].n != a[1].n || memcmp(a[0].ids, a[1].ids, a[0].n * sizeof(int32_t)));
     free_all(a);
     free_all(b);
 }
 
-/* Refilled slots, copied prompts and the shared head give what each request gives alone. */
+/* Refilled slots, copied prompts and the shared head give what each request gives alone, to
+ * the last bit. */
 static void together_is_as_alone(void **state)
 {
     (void)state;
-    for (int slots = 1; slots <= 16; slots += 5) {
+    for (int slots = 1; slots <= 36; slots += 5) {
         struct gen_result together[N], alone[N];
+        half = slots > 16;
         generate(slots, requests, N, 0.8, together);
         for (int i = 0; i < N; i++) {
             generate(1, &requests[i], 1, 0.8, &alone[i]);
-            assert_same(&together[i], &alone[i], false);
+            assert_same(&together[i], &alone[i]);
         }
         free_all(together);
         free_all(alone);
     }
+    half = false;
+}
+
+/* In bfloat16 a greedy reply has nearly the log-probabilities of fp32; and an engine sees
+ * what training changed since it was made. */
+static void bfloat16_is_near_and_never_stale(void **state)
+{
+    (void)state;
+    struct gen_result wide[1], narrow[1];
+    struct engine *e;
+    struct engine_options o = {.slots = 1, .capacity = 90, .end_id = -1, .bfloat16 = true};
+    struct sampling greedy = {.top_p = 1, .max_tokens = 1};
+    assert_int_equal(engine_new(m, NULL, &o, &e), 0);
+    for (int round = 0; round < 2; round++) {
+        generate(1, requests, 1, 0, wide);
+        assert_int_equal(engine_generate(e, requests, 1, &greedy, NULL, NULL, narrow), 0);
+        assert_int_equal(wide->ids[0], narrow->ids[0]);
+        assert_true(fabsf(wide->logprobs[0] - narrow->logprobs[0]) < 2e-2f);
+        gen_result_free(wide);
+        gen_result_free(narrow);
+        ct_scale_(m->flat, round == 0 ? 0.5 : 2.0);
+    }
+    engine_free(e);
+}
+
+static void what_does_not_fit_is_refused_with_its_plan(void **state)
+{
+    (void)state;
+    struct engine *e = NULL;
+    char plan[128];
+    struct engine_options o = {.slots = 2000000000, .capacity = 96, .end_id = -1};
+    assert_int_equal(engine_new(m, NULL, &o, &e), CAI_ELIMIT);
+    assert_null(e);
+    engine_plan(m, &o, plan, sizeof(plan));
+    assert_non_null(strstr(plan, " for 2000000000 × 96 tokens"));
+    assert_non_null(strstr(cai_error_text(), plan));
+    o = (struct engine_options){.slots = 3, .capacity = 33, .end_id = -1};
+    /* Keys and values, 2 layers × 2 heads × 8 wide, 4 slots of 64 positions. */
+    assert_int_equal(engine_cache_bytes(m, &o), 2 * 2 * 2 * 8 * 4 * 64 * 4);
+    assert_int_equal(engine_bytes(m, &o), engine_cache_bytes(m, &o));
+    o.bfloat16 = true;
+    assert_true(engine_bytes(m, &o) > engine_cache_bytes(m, &o));
 }
 
 /* Draws are keyed by the request, log-probabilities are those of the packed forward. */
@@ -209,6 +253,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_same_call_gives_the_same_bits),
         cmocka_unit_test(together_is_as_alone),
+        cmocka_unit_test(bfloat16_is_near_and_never_stale),
+        cmocka_unit_test(what_does_not_fit_is_refused_with_its_plan),
         cmocka_unit_test(logprobs_are_the_models),
         cmocka_unit_test(replies_end_in_three_ways),
         cmocka_unit_test(a_stopped_call_ends),

@@ -156,12 +156,49 @@ static void numbers_that_are_none_are_refused(void **state)
     sampler_close(&s);
 }
 
+/* Rows drawn by many threads are the rows drawn one by one, and a bad one is named. */
+static void all_at_once_is_one_by_one(void **state)
+{
+    (void)state;
+    enum { ROWS = 9 };
+    static float rows[ROWS][V];
+    struct sampler s[3];
+    struct draw draws[ROWS];
+    struct sampling how[] = {{.temperature = 0.9, .top_p = 1}, {.temperature = 1, .top_p = 0.8}};
+    for (int i = 0; i < 3; i++)
+        sampler_open(&s[i], V);
+    for (int i = 0; i < ROWS; i++)
+        for (int j = 0; j < V; j++)
+            rows[i][j] = logits[(j + 31 * i) % V];
+    for (int h = 0; h < 2; h++) {
+        for (int i = 0; i < ROWS; i++)
+            draws[i] = (struct draw){.logits = rows[i], .position = (uint64_t)i,
+                                     .key = cai_key_make(4, 0, "all", (uint64_t)i, 0)};
+        assert_int_equal(sampler_draw_all(s, 3, &how[h], draws, ROWS), 0);
+        for (int i = 0; i < ROWS; i++) {
+            int32_t id;
+            float lp;
+            assert_int_equal(sampler_draw(s, rows[i], &how[h], draws[i].key, draws[i].position,
+                                          &id, &lp), 0);
+            assert_int_equal(draws[i].id, id);
+            assert_memory_equal(&draws[i].logprob, &lp, sizeof(lp));
+        }
+    }
+    cai_error_clear();
+    rows[5][7] = NAN;
+    assert_int_equal(sampler_draw_all(s, 3, &how[0], draws, ROWS), CAI_ENUMERIC);
+    assert_non_null(strstr(cai_error_text(), "not finite"));
+    for (int i = 0; i < 3; i++)
+        sampler_close(&s[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(draws_follow_the_distribution),
         cmocka_unit_test(greedy_takes_the_first_of_the_highest),
         cmocka_unit_test(numbers_that_are_none_are_refused),
+        cmocka_unit_test(all_at_once_is_one_by_one),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }

@@ -190,6 +190,32 @@ static void a_linear_row_does_not_know_its_batch(void **) {
     }
 }
 
+/* Weights in bfloat16: the products of rounded numbers, summed in fp32, and again a row
+ * does not know its batch. */
+static void a_bfloat16_linear_is_near_and_row_by_row(void **) {
+    for (int64_t out : {70, 701}) {
+        at::Tensor x = random_tensor({300, 602}, 19), b = random_tensor({out}, 21),
+                   w = random_tensor({out, 602}, 20).to(at::kBFloat16);
+        ct_scope *s = ct_scope_open();
+        ct_tensor *cw = give(s, w), *cb = give(s, b);
+        at::Tensor want = take(ct_linear(s, give(s, x), cw, cb));
+        assert_true(want.scalar_type() == at::kFloat);
+        near(want, at::linear(x.to(at::kBFloat16).to(at::kFloat), w.to(at::kFloat), b), 1e-5);
+        for (int threads : {1, 2})
+            for (int64_t n : {1, 2, 16, 17, 33, 128, 129}) {
+                at::set_num_threads(threads);
+                at::Tensor got = take(ct_linear(s, give(s, x.narrow(0, 300 - n, n)), cw, cb));
+                assert_true(same_bits(got, want.narrow(0, 300 - n, n)));
+            }
+        at::Tensor bad = x.narrow(0, 0, 2).clone();
+        bad[1][3] = NAN;
+        at::Tensor with_nan = take(ct_linear(s, give(s, bad), cw, cb));
+        assert_true(same_bits(with_nan[0], want[0]) && with_nan[1].isnan().all().item<bool>());
+        healthy(s);
+        ct_scope_close(s);
+    }
+}
+
 int main() {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(linear_logprob),
@@ -199,6 +225,7 @@ int main() {
         cmocka_unit_test(adamw),
         cmocka_unit_test(runs_and_threads_change_nothing),
         cmocka_unit_test(a_linear_row_does_not_know_its_batch),
+        cmocka_unit_test(a_bfloat16_linear_is_near_and_row_by_row),
     };
     return cmocka_run_group_tests(tests, init, nullptr);
 }
