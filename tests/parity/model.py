@@ -148,8 +148,8 @@ def refusals():
         assert "line 1" in words and "300" in words, words
         words = probe("logits", folder, [{"ids": []}], expect=3)
         assert "empty" in words, words
-        words = probe("logits", folder, [{"ids": [2]}], "--dtype", "bfloat16", expect=3)
-        assert "bfloat16" in words, words
+        words = probe("logits", folder, [{"ids": [2]}], "--dtype", "float16", expect=3)
+        assert "float16" in words, words
         words = probe("tokenize", folder, [{"txt": ""}], expect=3)
         assert "text" in words, words
         with open(folder + "/config.json", "r+", encoding="utf-8") as f:
