@@ -1,4 +1,4 @@
-/* bench_tokenize.c: one side of tools/benches/tokenize.py: encodes the texts of a file, one
+/* bench_tokenize.c: one side of tools/benches/encoding.py: encodes the texts of a file, one
  * thread, each time a line comes. Not installed.
  *     bench-tokenize DIR TEXTS      texts are separated by NUL */
 #include "base/error.h"
