@@ -84,7 +84,7 @@ static void every_code_point(const struct both *p, const char *pattern) {
 
 static void long_runs(const struct both *p, const char *pattern) {
     static const char *const runs[] = {" ", "\n", "a", "A", "1", ".", " \n", "'s", "\xCC\x81",
-                                       "\xE4\xB8\x80" "A", "a\xCC\x81"};
+                                       "\xE4\xB8\x80\x41", "a\xCC\x81"};
     CAI_AUTO(buf) struct cai_buf b = {0};
     for (size_t i = 0; i < CAI_COUNT(runs); i++)
         for (size_t n = 1; n < 3000; n = n * 3 + 1) {
