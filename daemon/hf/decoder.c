@@ -268,19 +268,7 @@ static int replace(const struct step *s, const struct hf_string *t, struct cai_b
     }
     CAI_AUTO(buf) struct cai_buf text = {0};
     hf_utf8_lossy(t->s, t->len, &text);
-    const char *p = text.data ? text.data : "";
-    struct hf_matcher *matcher = hf_matcher_new();
-    struct hf_find f = hf_find_begin(s->regex, matcher, p, text.len);
-    size_t prev = 0, b, e;
-    int rc;
-    while ((rc = hf_find_next(&f, &b, &e)) > 0) {
-        cai_buf_append(out, p + prev, b - prev);
-        cai_buf_puts(out, s->content);
-        prev = e;
-    }
-    cai_buf_append(out, p + prev, text.len - prev);
-    hf_matcher_free(matcher);
-    return rc;
+    return hf_regex_replace(s->regex, text.data ? text.data : "", text.len, s->content, out);
 }
 
 static bool begins_with(const char *p, size_t len, const char *content, size_t n) {

@@ -222,21 +222,6 @@ static void apply_replace(const struct step *s, const char *text, size_t len, st
     cai_buf_append(ret, text, len);
 }
 
-static int apply_pattern(const struct step *s, const char *text, size_t len, struct cai_buf *ret) {
-    struct hf_matcher *m = hf_matcher_new();
-    struct hf_find f = hf_find_begin(s->regex, m, text, len);
-    size_t prev = 0, b, e;
-    int rc;
-    while ((rc = hf_find_next(&f, &b, &e)) > 0) {
-        cai_buf_append(ret, text + prev, b - prev);
-        cai_buf_puts(ret, s->content);
-        prev = e;
-    }
-    cai_buf_append(ret, text + prev, len - prev);
-    hf_matcher_free(m);
-    return rc;
-}
-
 static void apply_strip(const struct step *s, const char *text, size_t len, struct cai_buf *ret) {
     size_t n;
     while (s->left && len && hf_is_space(hf_utf8_next(text, len, &n))) {
@@ -264,7 +249,7 @@ static int apply_step(const struct step *s, const char *text, size_t len, struct
         apply_replace(s, text, len, ret);
         return 0;
     case REPLACE_PATTERN:
-        return apply_pattern(s, text, len, ret);
+        return hf_regex_replace(s->regex, text, len, s->content, ret);
     case PREPEND:
         if (len)
             cai_buf_puts(ret, s->content);

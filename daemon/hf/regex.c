@@ -117,3 +117,19 @@ int hf_find_next(struct hf_find *f, size_t *ret_begin, size_t *ret_end) {
     }
     return 0;
 }
+
+int hf_regex_replace(const struct hf_regex *r, const char *text, size_t len, const char *content,
+                     struct cai_buf *out) {
+    struct hf_matcher *m = hf_matcher_new();
+    struct hf_find f = hf_find_begin(r, m, text, len);
+    size_t prev = 0, b, e;
+    int rc;
+    while ((rc = hf_find_next(&f, &b, &e)) > 0) {
+        cai_buf_append(out, text + prev, b - prev);
+        cai_buf_puts(out, content);
+        prev = e;
+    }
+    cai_buf_append(out, text + prev, len - prev);
+    hf_matcher_free(m);
+    return rc;
+}

@@ -1,7 +1,8 @@
-/* regex.h: Oniguruma behind the three things the room needs. Internal to the room. */
+/* regex.h: Oniguruma behind the things the room needs. Internal to the room. */
 #ifndef CAI_HF_REGEX_H
 #define CAI_HF_REGEX_H
 
+#include "base/buf.h"
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -25,6 +26,11 @@ struct hf_find hf_find_begin(const struct hf_regex *r, struct hf_matcher *m, con
                              size_t len);
 /* 1 and the match, 0 at the end, or a negative code (the pattern gave up). */
 int hf_find_next(struct hf_find *f, size_t *ret_begin, size_t *ret_end);
+
+/* Appends `text` with every match replaced by `content`. A negative code as hf_find_next()'s;
+ * what was appended until then stays. */
+int hf_regex_replace(const struct hf_regex *r, const char *text, size_t len, const char *content,
+                     struct cai_buf *out);
 
 struct hf_matcher *hf_matcher_new(void);
 void hf_matcher_free(struct hf_matcher *m);

@@ -85,9 +85,9 @@ static int examine(struct model *m, const struct hf_chat *chat, const struct hf_
     return 0;
 }
 
-/* Choices are learnt in a jump, after 3,000 to 5,000 steps.
- * So the base is examined every thousand steps, at a learning rate that does not fall, and
- * goes on with new documents until it passes; only then it settles. */
+/* Choices are learnt in a jump, sooner with one seed than with another. So the base is examined
+ * every thousand steps, at a learning rate that does not fall, and goes on with new documents
+ * until it passes; only then it settles. */
 static int train_transcripts(struct model *m, const struct hf_chat *chat,
                              const struct hf_tokenizer *t, int64_t most, uint64_t seed) {
     struct part p = {"transcripts", CORPUS_LESSON, 0, LESSON_STEPS, MIXED_BATCH, 3e-3, 0.05,
