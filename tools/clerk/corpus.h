@@ -34,8 +34,11 @@ void corpus_document(uint64_t seed, enum corpus_part part, uint64_t index, struc
 void corpus_pair(struct draws *d, enum fault fault, enum request_split split, struct request *ret_r,
                  struct reply *ret_good, struct reply *ret_bad);
 
-/* A choice whose answer is known: two such replies to a held-out request. */
-void corpus_exam(uint64_t seed, uint64_t index, struct cai_arena *arena, struct document *ret);
+/* A choice whose answer is known: two such replies to a held-out request, from group
+ * `index % CORPUS_GROUPS`, whose name is returned. */
+enum { CORPUS_GROUPS = FAULTS + 2 };
+const char *corpus_exam(uint64_t seed, uint64_t index, struct cai_arena *arena,
+                        struct document *ret);
 
 /* As red teaming asks (daemon/stage/red_team.c). */
 #define CLERK_RED_REQUEST                                                                          \

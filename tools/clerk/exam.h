@@ -5,9 +5,14 @@
 #include "hf/hf.h"
 #include "model/model.h"
 
-/* Share of choices that the base gets right, asked about two replies to a held-out request
- * that differ in one fault alone. */
+struct exam_result {
+    double share, worst; /* of choices that are right: of all, and of the worst group */
+    const char *worst_name;
+};
+
+/* Asks about two replies to a held-out request that differ in one fault alone, the same number
+ * of each of corpus_exam's groups. */
 int exam_choices(const struct model *m, const struct hf_chat *chat, const struct hf_tokenizer *t,
-                 uint64_t seed, double *ret_share);
+                 uint64_t seed, struct exam_result *ret);
 
 #endif
