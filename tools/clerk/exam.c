@@ -50,8 +50,10 @@ static void count(const struct question *q, double (*scores)[2], const struct hf
     }
     for (size_t g = 1; g < CORPUS_GROUPS; g++)
         worst = right[g] < right[worst] ? g : worst;
-    *ret = (struct exam_result){(double)all / QUESTIONS,
-                                (double)right[worst] * CORPUS_GROUPS / QUESTIONS, q[worst].group};
+    *ret = (struct exam_result){.share = (double)all / QUESTIONS, .worst_name = q[worst].group};
+    for (size_t g = 0; g < CORPUS_GROUPS; g++)
+        ret->of[g] = (double)right[g] * CORPUS_GROUPS / QUESTIONS;
+    ret->worst = ret->of[worst];
 }
 
 static int grade(const struct model *m, const struct hf_tokenizer *t, const struct question *q,

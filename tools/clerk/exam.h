@@ -2,12 +2,14 @@
 #ifndef CAI_CLERK_EXAM_H
 #define CAI_CLERK_EXAM_H
 
+#include "clerk/corpus.h"
 #include "hf/hf.h"
 #include "model/model.h"
 
 struct exam_result {
     double share, worst; /* of choices that are right: of all, and of the worst group */
     const char *worst_name;
+    double of[CORPUS_GROUPS];
 };
 
 /* Asks about two replies to a held-out request that differ in one fault alone, the same number
