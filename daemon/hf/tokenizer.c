@@ -369,6 +369,31 @@ bool hf_tokenizer_is_special(const struct hf_tokenizer *t, int32_t id) {
     return hf_added_is_special(t->added, id);
 }
 
+/* Whether a special token may lie so that it shares bytes with `text`; a normalizer may have
+ * made capitals small. */
+static bool overlaps(const struct hf_string *special, const char *text, size_t len) {
+    for (size_t end = 1; end < len + special->len; end++) { /* where it ends, from text's begin */
+        size_t from = end > special->len ? end - special->len : 0, to = end < len ? end : len;
+        if (strncasecmp(text + from, special->s + special->len - (end - from), to - from) == 0)
+            return true;
+    }
+    return false;
+}
+
+bool hf_tokenizer_meets_special(const struct hf_tokenizer *t, const char *text, size_t len) {
+    const struct hf_vocab *v = hf_added_vocab(t->added);
+    for (int32_t id = 0; id < v->num_ids; id++)
+        if (v->by_id[id].s && v->by_id[id].len && hf_added_is_special(t->added, id) &&
+            overlaps(&v->by_id[id], text, len))
+            return true;
+    struct hf_ids ids = {0};
+    bool found = hf_tokenizer_encode_written(t, text, len, &ids) < 0;
+    for (size_t i = 0; i < ids.n; i++)
+        found |= hf_added_is_special(t->added, ids.data[i]);
+    hf_ids_free(&ids);
+    return found;
+}
+
 const char *hf_tokenizer_hash(const struct hf_tokenizer *t) {
     return t->hash;
 }

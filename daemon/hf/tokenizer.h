@@ -13,6 +13,8 @@
 int hf_tokenizer_encode_marked(const struct hf_tokenizer *t, const char *text, size_t len,
                                const struct hf_range *plain, size_t num_plain, struct hf_ids *ret,
                                size_t **ret_ends);
+/* Whether a special token is in `text`, or could come to be over one of its ends. */
+bool hf_tokenizer_meets_special(const struct hf_tokenizer *t, const char *text, size_t len);
 /* How tokens become text. */
 const struct hf_decoder *hf_tokenizer_decoder(const struct hf_tokenizer *t);
 /* The token's text as tokenizer.json spells it; .s NULL when the id has none. */

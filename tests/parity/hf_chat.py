@@ -15,6 +15,10 @@ from hf_kinds import LLAMA3, byte_level_after, isolated, train
 from hf_probe import Probe
 from hf_styles import DATE, STYLES, checkpoint
 
+MARKED = ["<think>\n{}\n</think>\n\n{}", "<think>{}</think>{}", "{}</think>{}", "<think>\n\n</think>\n\n{}",
+          "</think>{}", "{}</think>", "<think>{}", "{}<think>{}</think>{}", "<think>{}</think>{}</think>\n{}",
+          "<think>{}<think>\n{}</think>{}", "\n<think>\n{}\n\n</think>\n {}", "<think></think>", "</think>\n",
+          "<think>{}</think>{}<think>{}", "<tool_response>{}</tool_response>", "<tool_response>\n\n</tool_response>"]
 SHAPES = ["u", "su", "uau", "suau", "ua", "sua", "uaua", "suauaua"]
 ROLE = {"s": "system", "u": "user", "a": "assistant"}
 
@@ -45,6 +49,16 @@ def contents(r, shape, lookalikes):
         while not text.strip():
             text = random_text(r, lookalikes).replace("\0", "")
         out.append({"role": ROLE[role], "content": text})
+    return out
+
+
+def marked(r, shape, roles):
+    """Contents with the words that templates look for, in messages of these roles."""
+    out = contents(r, shape, False)
+    for m in out:
+        if m["role"] in roles and r.random() < 0.8:
+            form = r.choice(MARKED)
+            m["content"] = form.format(*(x["content"] for x in contents(r, "u" * form.count("{}"), False)))
     return out
 
 
@@ -122,8 +136,25 @@ def check_style(c, program, name):
                     written = special[:20] if k == 4 else None
                     check_conversation(c, f"{name} {shape} generate={generate}", probe, tok,
                                        contents(r, shape, written), generate, written and special)
+        for k in range(40):
+            messages = marked(r, r.choice(SHAPES), ["assistant"] if k < 30 else list(ROLE.values()))
+            check_rewritten(c, name, probe, tok, messages, k % 2 == 0)
         check_blank(c, name, probe, tok)
         probe.close()
+
+
+def check_rewritten(c, name, probe, tok, messages, generate):
+    """Text and ids as the template makes them; where a reply's turn holds its end marker, once."""
+    text, ids = expected(tok, messages, generate)
+    got = probe.ask(op="chat", messages=messages, generate=generate)
+    if text is None:
+        c.equal(f"{name}: error comes through", ids in got.get("error", ""), True)
+        return
+    c.equal(f"{name}: {messages} {generate}: rewritten text", got.get("text", got), text)
+    c.equal(f"{name}: {messages} {generate}: rewritten ids", got.get("ids"), ids)
+    for m, start, end in zip(messages, got.get("starts", []), got.get("ends", [])):
+        if m["role"] == "assistant" and got["end_id"] in got["ids"][start:end]:
+            c.equal(f"{name}: {messages}: one end marker", got["ids"][start:end].count(got["end_id"]), 1)
 
 
 def check_injection(c, what, tok, messages, got, special):
