@@ -1,8 +1,12 @@
 """Chat formats: text and ids equal to transformers' apply_chat_template, and the plain
 form equal to a rendering of its own.
 
-    .deps/venv/bin/python tests/parity/hf_chat.py PROBE [STYLE…]
+    .deps/venv/bin/python tests/parity/hf_chat.py PROBE [--rewritten N] [STYLE…]
+
+N conversations of each style hold the words that templates look for (the default is for the
+suite).
 """
+import argparse
 import random
 import sys
 import tempfile
@@ -124,7 +128,7 @@ def check_conversation(c, what, probe, tok, messages, generate, special):
         check_prompt_prefix(c, what, probe, messages, got)
 
 
-def check_style(c, program, name):
+def check_style(c, program, name, rewritten):
     r = random.Random(name)
     with tempfile.TemporaryDirectory() as d:
         special = checkpoint(name, d, template_file=name == "Qwen3")
@@ -136,8 +140,8 @@ def check_style(c, program, name):
                     written = special[:20] if k == 4 else None
                     check_conversation(c, f"{name} {shape} generate={generate}", probe, tok,
                                        contents(r, shape, written), generate, written and special)
-        for k in range(40):
-            messages = marked(r, r.choice(SHAPES), ["assistant"] if k < 30 else list(ROLE.values()))
+        for k in range(rewritten):
+            messages = marked(r, r.choice(SHAPES), list(ROLE.values()) if k % 4 == 3 else ["assistant"])
             check_rewritten(c, name, probe, tok, messages, k % 2 == 0)
         check_blank(c, name, probe, tok)
         probe.close()
@@ -248,12 +252,16 @@ def check_fit(c, probe):
 
 
 def main():
-    c = Checks()
-    if not sys.argv[2:]:
-        check_plain(c, sys.argv[1])
-    for name in sys.argv[2:] or STYLES:
+    p = argparse.ArgumentParser()
+    p.add_argument("program")
+    p.add_argument("styles", nargs="*")
+    p.add_argument("--rewritten", type=int, default=16)
+    a, c = p.parse_args(), Checks()
+    if not a.styles:
+        check_plain(c, a.program)
+    for name in a.styles or STYLES:
         before = c.wrong
-        check_style(c, sys.argv[1], name)
+        check_style(c, a.program, name, a.rewritten)
         print(f"{name}: {c.wrong - before} differences", flush=True)
     print(f"{c.n} comparisons, {c.wrong} differences")
     return 1 if c.wrong else 0
