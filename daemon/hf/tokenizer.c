@@ -264,15 +264,29 @@ static int encode_text(struct encoding *e, const char *text, size_t len) {
     return 0;
 }
 
-int hf_tokenizer_encode_marked(const struct hf_tokenizer *t, const char *text, size_t len,
-                               const struct hf_range *plain, size_t num_plain, struct hf_ids *ret,
-                               size_t **ret_ends) {
+static bool is_inside_character(const char *text, size_t len, size_t at) {
+    return at < len && ((unsigned char)text[at] & 0xC0) == 0x80;
+}
+
+static int check_text(const char *text, size_t len, const struct hf_range *plain,
+                      size_t num_plain) {
     if (len > TEXT_MAX_BYTES)
         return cai_fail(CAI_ELIMIT, "a text of %zu bytes to tokenize, the limit is %zu", len,
                         TEXT_MAX_BYTES);
     size_t bad = cai_utf8_valid(text, len);
-    if (bad != len)
-        return cai_fail(CAI_EINPUT, "a text to tokenize is not UTF-8 at byte %zu", bad);
+    for (size_t i = 0; bad == len && i < num_plain; i++)
+        if (is_inside_character(text, len, plain[i].begin))
+            bad = plain[i].begin;
+        else if (is_inside_character(text, len, plain[i].end))
+            bad = plain[i].end;
+    return bad == len ? 0
+                      : cai_fail(CAI_EINPUT, "a text to tokenize is not UTF-8 at byte %zu", bad);
+}
+
+int hf_tokenizer_encode_marked(const struct hf_tokenizer *t, const char *text, size_t len,
+                               const struct hf_range *plain, size_t num_plain, struct hf_ids *ret,
+                               size_t **ret_ends) {
+    CAI_TRY(check_text(text, len, plain, num_plain));
     struct encoding e = {.t = t, .plain = plain, .num_plain = num_plain};
     e.sink.ids = ret;
     e.sink.want_ends = ret_ends != NULL;

@@ -82,6 +82,9 @@ static void encodes(void **state) {
     ids.n = 0;
     assert_int_equal(hf_tokenizer_encode(tokenizer, "a\xC3", 2, true, &ids), CAI_EINPUT);
     assert_int_equal(ids.n, 0);
+    struct hf_range half = {0, 2}; /* of an é */
+    assert_int_equal(hf_tokenizer_encode_marked(tokenizer, "a\xC3\xA9", 3, &half, 1, &ids, NULL),
+                     CAI_EINPUT);
     hf_ids_free(&ids);
     assert_int_equal(hf_tokenizer_size(tokenizer), 304);
     assert_int_equal(hf_tokenizer_id(tokenizer, "</s>"), 301);
