@@ -184,7 +184,8 @@ int hf_chat_fit(const struct hf_chat *c, const struct hf_message *messages, size
  * chat_template.jinja and generation_config.json byte for byte, those that exist. */
 int hf_copy_tokenizer(const char *from_dir, const char *to_dir);
 /* SHA-256 over every file of the folder that a model is made of: the model hash of
- * provenance. Of an adapter, its base's is part of it. */
+ * provenance. Of an adapter, its base's is part of it, and where that lies is not; a base
+ * that is not the one it was trained over is refused. */
 int hf_model_hash(const char *dir, char ret_hex[65]);
 /* A digest of which files hold the folder's weights, and of when they were last changed: equal
  * as long as nothing touched them. Reads none of them. Not of an adapter's folder. */

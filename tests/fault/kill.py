@@ -38,7 +38,7 @@ def submit(caid):
     if not options.real:
         return caid.submit()
     from checkpoint import short_job  # needs the virtual environment
-    lora = {"models__lora": {"rank": 4, "alpha": 8}, "workers": 1} if options.lora else {}
+    lora = {"models__lora": {"rank": 4, "alpha": 8}} if options.lora else {}
     spec, canonical = short_job(caid.root, **lora)
     if options.lora:
         base = os.path.join(SHARED.name, "base")
