@@ -115,6 +115,7 @@ int trainer_new(struct model *m, const struct trainer_options *o, struct trainer
     struct trainer *t = cai_alloc(sizeof *t);
     *ret = NULL;
     t->m = m;
+    m->stamp[0] = '\0'; /* its weights are no longer those of a folder */
     t->o = *o;
     t->rank = o->comm != NULL ? comm_rank(o->comm) : 0;
     t->world = o->comm != NULL ? comm_world(o->comm) : 1;

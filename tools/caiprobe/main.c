@@ -31,7 +31,7 @@ static const char usage[] =
     "  options    --model DIR  {\"ids\" or \"messages\", \"options\": [text or ids]}\n"
     "                          -> {\"logprobs\"}\n"
     "  score      --model DIR  {\"ids\"} or {\"messages\"} -> {\"score\"} of a scalar-head model\n"
-    "  resave     --model DIR --to DIR                 loads a folder and writes it again\n"
+    "  resave     --model DIR --to DIR [--shard-bytes N]  loads a folder and writes it again\n"
     "\n"
     "  --threads N        CPU threads (default: all)\n"
     "  --date YYYY-MM-DD  what a chat template takes for today (default: today)\n"
@@ -48,7 +48,7 @@ static int bad_usage(const char *text)
 
 int probe_resave(struct probe *p)
 {
-    return p->a->to ? model_save(p->m, p->a->to)
+    return p->a->to ? model_save_sharded(p->m, p->a->to, (size_t)p->a->shard_bytes)
                     : cai_fail(CAI_EINPUT, "resave needs --to DIR");
 }
 
@@ -109,6 +109,7 @@ static int take_option(struct arguments *a, int c, const char *name, const char 
     case 'h': return whole(name, text, 1, 1024, &a->threads);
     case 'e': return whole(name, text, 0, INT64_MAX, &a->seed);
     case 'l': return whole(name, text, 1, 4096, &a->slots);
+    case 'b': return whole(name, text, 1, INT64_MAX, &a->shard_bytes);
     case 'T': return real(name, text, 1000, &a->sampling.temperature);
     case 'P': return real(name, text, 1, &a->sampling.top_p);
     case 'M': return real(name, text, 1, &a->sampling.min_p);
@@ -138,6 +139,7 @@ static int parse(int argc, char **argv, struct arguments *a)
         {"skip-special", 0, NULL, 'k'}, {"add-generation-prompt", 0, NULL, 'g'},
         {"top", 1, NULL, 't'},          {"threads", 1, NULL, 'h'},
         {"seed", 1, NULL, 'e'},         {"slots", 1, NULL, 'l'},
+        {"shard-bytes", 1, NULL, 'b'},
         {"temperature", 1, NULL, 'T'},  {"top-p", 1, NULL, 'P'},
         {"min-p", 1, NULL, 'M'},        {"top-k", 1, NULL, 'K'},
         {"max-new-tokens", 1, NULL, 'N'}, {"stop", 1, NULL, 'S'}, {0}};
@@ -242,6 +244,7 @@ int main(int argc, char **argv)
 {
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
     struct arguments a = {.threads = cpus > 0 ? cpus : 1, .slots = 64,
+                          .shard_bytes = (int64_t)HF_SHARD_BYTES,
                           .sampling = {.temperature = 1, .top_p = 1, .max_tokens = 64}};
     if (argc > 1 && !strcmp(argv[1], "--help")) {
         fputs(usage, stdout);

@@ -14,7 +14,7 @@ enum { STOPS_MAX = 16 };
 struct arguments {
     const char *model, *to, *dtype, *date;
     bool no_special, text_only, skip_special, generation_prompt;
-    int64_t top, threads, seed, slots;
+    int64_t top, threads, seed, slots, shard_bytes;
     struct sampling sampling;
     const char *stop[STOPS_MAX];
     size_t n_stop;
