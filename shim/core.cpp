@@ -131,7 +131,8 @@ const char *ct_numeric_class(void) {
     std::string cpu = at::get_cpu_capability();
     for (char &c : cpu)
         c = static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c == ' ' ? '-' : c);
-    text = "cpu/" + cpu + "/threads=" + std::to_string(at::get_num_threads()) +
+    bool native = &shim::kernels() == &shim_kernels_avx512bf16;
+    text = "cpu/" + cpu + (native ? "/bf16=avx512" : "/bf16=widened") + "/threads=" + std::to_string(at::get_num_threads()) +
            "/torch=" + TORCH_VERSION;
     return text.c_str();
 }

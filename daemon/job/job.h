@@ -97,6 +97,7 @@ struct job_spec {
     uint64_t seed;
     struct {
         const char *start, *generator, *overseer, *pm; /* folders; or latest/start */
+        const char *dtype; /* float32 | bfloat16: of generation and scoring */
     } models;
     const char *constitution; /* name, revision or path of a .yaml */
     struct {

@@ -25,6 +25,7 @@ static void init_is_once(void **state) {
     assert_string_equal(ct_version(), "2.11.0");
     assert_non_null(strstr(ct_numeric_class(), "cpu/"));
     assert_non_null(strstr(ct_numeric_class(), "/threads=1/torch=2.11.0"));
+    assert_non_null(strstr(ct_numeric_class(), "/bf16="));
 }
 
 static void first_error_stays(void **state) {
