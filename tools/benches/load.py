@@ -1,8 +1,7 @@
 """Loading weights from the page cache: our model_load against safetensors' own load_file with
 torch, in one run, on one thread and by processor time, for files in float32 and bfloat16. Both sides end with every
-weight as float32 in memory of their own; rates are of the file's bytes. Ours also looks at each
-number for NaN and infinity. load_file alone, which may leave the file mapped and unread, is shown
-beside them."""
+weight as float32 in memory of their own (load_file alone leaves the file mapped and unread);
+rates are of the file's bytes. Ours also looks at each number for NaN and infinity."""
 import argparse
 import json
 import os
@@ -42,7 +41,7 @@ def write(folder, dtype, megabytes):
         rms_norm_eps=1e-5, torch_dtype=str(dtype).split(".")[1])))
 
 
-def peer(folder, whole):
+def peer(folder):
     """The other side's process: see sides.py."""
     import torch
     from safetensors.torch import load_file
@@ -53,9 +52,7 @@ def peer(folder, whole):
         pid = os.fork()  # a process that loads has no memory left over from an earlier time
         if pid == 0:
             start = time.process_time()
-            tensors = load_file(path)
-            if whole:
-                tensors = {k: v.to(torch.float32, copy=True) for k, v in tensors.items()}
+            tensors = {k: v.to(torch.float32, copy=True) for k, v in load_file(path).items()}
             print(f"{time.process_time() - start:.6f} {os.path.getsize(path) / 1e9:.6f}", flush=True)
             os._exit(0)
         os.waitpid(pid, 0)
@@ -67,10 +64,9 @@ def main():
     p.add_argument("--runs", type=int, default=5)
     p.add_argument("--build", default="build")
     p.add_argument("--peer", help=argparse.SUPPRESS)
-    p.add_argument("--whole", action="store_true", help=argparse.SUPPRESS)
     a = p.parse_args()
     if a.peer:
-        return peer(a.peer, a.whole)
+        return peer(a.peer)
     import torch
     print(f"loading, page cache, one thread; {sides.machine()}")
     with tempfile.TemporaryDirectory(prefix="cai-load-") as root:
@@ -82,8 +78,7 @@ def main():
             python = [sys.executable, __file__, "--peer", str(folder)]
             sides.compare([sides.Side("model_load", [f"{a.build}/tools/bench-side", "load", "--model", str(folder),
                                                      "--threads", "1"]),
-                           sides.Side("load_file, to float32", python + ["--whole"]),
-                           sides.Side("load_file alone", python)], a.runs, "GB", 2)
+                           sides.Side("load_file, to float32", python)], a.runs, "GB", 2)
             (folder / "model.safetensors").unlink()
     return 0
 
