@@ -22,13 +22,14 @@ static float half_to_float(uint16_t h) {
 }
 
 /* The mapping may be unaligned, hence memcpy. */
-void hf_tensor_floats(const struct hf_tensor *t, int64_t at, float *out, int64_t n) {
-    const unsigned char *in = (const unsigned char *)t->data + (size_t)at * hf_dtype_size(t->dtype);
-    uint16_t h;
+void hf_tensor_floats(const struct hf_tensor *t, int64_t at, float *restrict out, int64_t n) {
+    const unsigned char *restrict in =
+        (const unsigned char *)t->data + (size_t)at * hf_dtype_size(t->dtype);
     if (t->dtype == HF_F32) {
         memcpy(out, in, (size_t)n * sizeof(float));
     } else if (t->dtype == HF_BF16) {
         for (int64_t i = 0; i < n; i++) {
+            uint16_t h;
             memcpy(&h, in + 2 * i, 2);
             uint32_t bits = (uint32_t)h << 16;
             memcpy(&out[i], &bits, sizeof bits);
@@ -36,6 +37,7 @@ void hf_tensor_floats(const struct hf_tensor *t, int64_t at, float *out, int64_t
     } else {
         CAI_CHECK(t->dtype == HF_F16);
         for (int64_t i = 0; i < n; i++) {
+            uint16_t h;
             memcpy(&h, in + 2 * i, 2);
             out[i] = half_to_float(h);
         }

@@ -98,6 +98,7 @@ struct job_spec {
     uint64_t seed;
     struct {
         const char *start, *generator, *overseer, *pm; /* folders; or latest/start */
+        const char *dtype; /* float32 | bfloat16: of generation and scoring */
         struct {
             int64_t rank; /* 0: whole weights are trained */
             double alpha;

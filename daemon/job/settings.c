@@ -10,6 +10,7 @@ static const char *const methods[] = {"zero_shot", "few_shot", NULL};
 static const char *const froms[] = {"start", "latest", NULL};
 static const char *const takes[] = {"all", "last", NULL};
 static const char *const modes[] = {"soft", "hard", "shuffled", NULL};
+static const char *const dtypes[] = {"float32", "bfloat16", NULL};
 static const char *const schedules[] = {"constant", "linear", "cosine", NULL};
 
 #define AT(member) offsetof(struct job_spec, member)
@@ -60,6 +61,8 @@ const struct setting settings[] = {
          "writes critiques and labels: start, latest or a folder"),
     TEXT("models.pm", models.pm, false, ROLE_MODEL, "start", "own",
          "trunk of the preference model"),
+    WORD("models.dtype", models.dtype, dtypes, "float32", "own",
+         "of generating and scoring; what is trained stays in float32"),
     INT("models.lora.rank", models.lora.rank, 0, 1 << 14, "0", "own; PEFT 8",
         "of the adapters that are trained; 0 = whole weights"),
     NUM("models.lora.alpha", models.lora.alpha, 1e-6, 1e6, "8", "PEFT",

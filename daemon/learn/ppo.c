@@ -95,9 +95,12 @@ static int load_prompts(struct ppo *p) {
     for (size_t i = 0; i < p->data.n; i++)
         if (p->data.rows[i].seq[0].n > longest)
             longest = p->data.rows[i].seq[0].n;
-    struct engine_options eo = {.slots = (int)rollout_chunk((size_t)p->o.rollouts),
-                                .capacity = longest + p->o.max_tokens,
-                                .end_id = hf_chat_end_id(p->chat)};
+    int64_t capacity = longest + p->o.max_tokens;
+    size_t chunk = rollout_chunk((size_t)p->o.rollouts);
+    struct engine_options eo = {.slots = engine_slots(p->policy, chunk, capacity),
+                                .capacity = capacity,
+                                .end_id = hf_chat_end_id(p->chat),
+                                .bfloat16 = p->task->bfloat16};
     return engine_new(p->policy, p->tokenizer, &eo, &p->engine);
 }
 

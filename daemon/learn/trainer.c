@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "hf/memory.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -153,12 +154,7 @@ void trainer_free(struct trainer *t) {
 }
 
 bool trainer_should_recompute(const struct model *m, int64_t tokens) {
-    const struct hf_config *c = &m->config;
-    /* What one layer's graph holds per token: about eight rows of the model's width, the
-     * heads three times, the feed-forward four times. */
-    int64_t floats = 8 * c->hidden_size + 3 * (c->num_heads + c->num_kv_heads) * c->head_dim +
-                     4 * c->intermediate_size;
-    return tokens * c->num_layers * floats > ((int64_t)1 << 30) / 4;
+    return hf_memory_graphs(&m->config, tokens) > hf_graphs_max;
 }
 
 /* ---- one micro-batch ---------------------------------------------------------------- */

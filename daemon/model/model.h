@@ -68,6 +68,7 @@ struct model {
     struct hf_adapter adapter;      /* of one with a base */
     double lora_scale;
     int uses;                       /* its owners and the adapters over it */
+    bool half;                      /* seen in bfloat16 (model_half_seen): no gradients */
     /* Of one without a base: which files its weights are of (hf_weights_stamp), "" when they
      * are of none or were trained since; and their model hash, once asked for. */
     char stamp[65], hash[65];
@@ -109,9 +110,10 @@ void model_free(struct model *m);
 bool model_same_inputs(const struct model *a, const struct model *b);
 
 /* ---- in bfloat16 ------------------------------------------------------------------- */
-/* The model with copies of its matrices in bfloat16, for generation: the cached forward and
- * head_logits take model_half_seen(). Borrows the original; after that was trained, or
- * loaded anew, model_half_refresh() copies again. A scalar head stays as it is. */
+/* The model with copies of its matrices in bfloat16, for generation and scoring: every
+ * forward without gradients, head_logits and head_scalar take model_half_seen(). Borrows the
+ * original; after that was trained, or loaded anew, model_half_refresh() copies again. An
+ * adapter's own matrices and a scalar head stay in fp32. */
 struct model_half;
 int model_half_new(const struct model *m, struct model_half **ret);
 void model_half_free(struct model_half *h);

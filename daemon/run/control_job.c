@@ -5,6 +5,8 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "hf/adapter.h"
+#include "hf/hf.h"
+#include "run/admit.h"
 #include "run/report.h"
 #include <string.h>
 
@@ -141,7 +143,10 @@ static json_t *warnings_of(const struct job_spec *spec) {
 
 static int submit_spec(const struct request *q, struct job_spec *spec, json_t **ret) {
     struct run *r = q->run;
+    struct memory_plan plan;
     CAI_TRY(check_spec(spec));
+    CAI_TRY(memory_plan(spec, &plan));
+    CAI_TRY(admit_check(r, spec, &plan));
     CAI_TRY(freeze_data(r, spec));
     CAI_TRY(store_begin(r->store));
     int64_t id = 0;
@@ -155,9 +160,9 @@ static int submit_spec(const struct request *q, struct job_spec *spec, json_t **
     }
     if (!job_find(r, id))
         CAI_TRY(job_take(r, id));
-    *ret = json_pack("{s:I, s:s, s:s, s:s, s:o}", "id", (json_int_t)id, "name", spec->name,
+    *ret = json_pack("{s:I, s:s, s:s, s:s, s:o, s:o}", "id", (json_int_t)id, "name", spec->name,
                      "state", request_flag(q, "hold") ? "HELD" : "PENDING", "revision", revision,
-                     "warnings", warnings_of(spec));
+                     "warnings", warnings_of(spec), "memory", admit_json(r, &plan));
     return 0;
 }
 
