@@ -9,8 +9,8 @@ struct hf_layout {
     struct cai_buf text;
     struct hf_range *content; /* what messages and the prefix say, in no order */
     size_t num_content;
-    struct hf_range *turn;    /* n: what belongs to message i. An assistant's begins where the
-                                 prompt for it ends, and includes its end marker */
+    struct hf_range *turn; /* n: what belongs to message i. An assistant's begins where the
+                              prompt for it ends, and includes its end marker */
     size_t n;
 };
 

@@ -94,8 +94,8 @@ static int parse_heads(const struct config_reader *r) {
     int64_t kv = !said && r->f->kv_heads ? r->f->kv_heads : c->num_heads;
     c->num_kv_heads = c->num_heads;
     if (!old)
-        CAI_TRY(hf_json_int_or(r->path, r->o, "num_key_value_heads", 1, 4096, kv,
-                               &c->num_kv_heads));
+        CAI_TRY(
+            hf_json_int_or(r->path, r->o, "num_key_value_heads", 1, 4096, kv, &c->num_kv_heads));
     if (c->num_heads % c->num_kv_heads)
         return cai_fail(CAI_EINPUT,
                         "%s: \"num_attention_heads\" %lld is not a multiple of "
@@ -142,8 +142,8 @@ static int parse_activation(const struct config_reader *r) {
 
 static int parse_biases(const struct config_reader *r) {
     struct hf_config *c = r->c;
-    CAI_TRY(hf_json_bool_or(r->path, r->o, "attention_bias", r->f->bias_absent,
-                            &c->attention_bias));
+    CAI_TRY(
+        hf_json_bool_or(r->path, r->o, "attention_bias", r->f->bias_absent, &c->attention_bias));
     CAI_TRY(hf_json_bool_or(r->path, r->o, "mlp_bias", false, &c->mlp_bias));
     if (r->f->attention_bias != HF_BIAS_KEY)
         c->attention_bias = r->f->attention_bias == HF_BIAS_ALWAYS;
@@ -240,8 +240,8 @@ static int parse_dtype(const char *path, const json_t *o, struct hf_config *c) {
 static int parse_rest(const struct config_reader *r) {
     struct hf_config *c = r->c;
     CAI_TRY(hf_json_real_or(r->path, r->o, r->f->eps_key, 0, 1, r->f->eps, &c->rms_norm_eps));
-    CAI_TRY(hf_json_bool_or(r->path, r->o, "tie_word_embeddings", r->f->tied,
-                            &c->tie_word_embeddings));
+    CAI_TRY(
+        hf_json_bool_or(r->path, r->o, "tie_word_embeddings", r->f->tied, &c->tie_word_embeddings));
     CAI_TRY(parse_token_id(r->path, r->o, "bos_token_id", c, &c->bos_token_id));
     CAI_TRY(parse_token_id(r->path, r->o, "pad_token_id", c, &c->pad_token_id));
     CAI_TRY(parse_eos(r->path, r->o, c));

@@ -46,8 +46,8 @@ static struct hf_param *add(struct list *l, int layer, enum hf_slot slot, int64_
 }
 
 /* p's rows are a part of a tensor of `all` rows, from `first` on, or by heads. */
-static void place(struct hf_param *p, enum hf_fused how, int64_t all, int64_t first,
-                  int64_t part, int64_t head) {
+static void place(struct hf_param *p, enum hf_fused how, int64_t all, int64_t first, int64_t part,
+                  int64_t head) {
     if (!p || how == HF_APART)
         return;
     p->file_rows = all;
@@ -218,8 +218,10 @@ int hf_params_check_unused(const struct hf_weights *w, const struct hf_config *c
     for (size_t i = 0; i < hf_weights_count(w); i++) {
         const char *name = hf_weights_at(w, i)->name;
         if (!listed(names, count, name) && !ignorable(f, name))
-            return cai_fail(CAI_EINPUT, "tensor %s is not part of the %s family as config.json "
-                            "describes it", name, f->name);
+            return cai_fail(CAI_EINPUT,
+                            "tensor %s is not part of the %s family as config.json "
+                            "describes it",
+                            name, f->name);
     }
     return 0;
 }

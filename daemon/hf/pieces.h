@@ -1,5 +1,6 @@
 /* pieces.h: a chat template for one shape of conversation, as literal text with slots for
- * what messages say: their texts, mostly one of each. Internal to the room; no process, no files, so that it can be fuzzed. */
+ * what messages say: their texts, mostly one of each. Internal to the room; no process, no files,
+ * so that it can be fuzzed. */
 #ifndef CAI_HF_PIECES_H
 #define CAI_HF_PIECES_H
 

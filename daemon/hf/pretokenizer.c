@@ -267,7 +267,8 @@ static int run_changed(struct hf_pre_run *r, int i, const struct step *s, const 
                        size_t len, ptrdiff_t at) {
     const char *rep = s->literal;
     size_t n = s->literal_len;
-    bool wanted = s->scheme == PREPEND_ALWAYS || (s->scheme == PREPEND_FIRST && r->at_start && at <= 0);
+    bool wanted =
+        s->scheme == PREPEND_ALWAYS || (s->scheme == PREPEND_FIRST && r->at_start && at <= 0);
     bool there = n > 0 && len >= n && memcmp(text, rep, n) == 0;
     bool put = s->kind == STEP_METASPACE && wanted && !there && text[0] != ' ';
     CAI_AUTO(buf) struct cai_buf b = {0};

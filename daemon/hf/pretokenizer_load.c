@@ -176,14 +176,10 @@ static int load_kind(const char *path, const char *type, const json_t *o, struct
     static const struct {
         const char *type;
         int (*load)(const char *path, const json_t *o, struct hf_pre *p);
-    } kinds[] = {{"ByteLevel", load_byte_level},
-                 {"Split", load_split},
-                 {"Digits", load_digits},
-                 {"Metaspace", load_metaspace},
-                 {"Whitespace", load_whitespace},
-                 {"WhitespaceSplit", load_whitespace_split},
-                 {"Punctuation", load_punctuation},
-                 {"CharDelimiterSplit", load_delimiter},
+    } kinds[] = {{"ByteLevel", load_byte_level},    {"Split", load_split},
+                 {"Digits", load_digits},           {"Metaspace", load_metaspace},
+                 {"Whitespace", load_whitespace},   {"WhitespaceSplit", load_whitespace_split},
+                 {"Punctuation", load_punctuation}, {"CharDelimiterSplit", load_delimiter},
                  {"FixedLength", load_length}};
     for (size_t i = 0; i < CAI_COUNT(kinds); i++)
         if (strcmp(type, kinds[i].type) == 0)

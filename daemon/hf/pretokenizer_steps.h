@@ -25,8 +25,8 @@ enum scheme { PREPEND_FIRST, PREPEND_ALWAYS, PREPEND_NEVER };
 struct step {
     enum step_kind kind;
     enum behavior behavior;
-    bool invert;       /* gaps are the matches */
-    bool prefix_space; /* a space before text that does not begin with one */
+    bool invert;                        /* gaps are the matches */
+    bool prefix_space;                  /* a space before text that does not begin with one */
     const struct hf_splitter *splitter; /* of a pattern: by hand, or by Oniguruma */
     struct hf_regex *regex;
     char *literal; /* also Metaspace's replacement */

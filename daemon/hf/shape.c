@@ -171,7 +171,8 @@ char *hf_shape_key(const struct hf_shape *s, const struct hf_message *messages, 
         if (p->text)
             cai_buf_putc(&b, '_');
         else
-            cai_buf_printf(&b, "%zu:%.*s", p->len, (int)p->len, messages[p->message].text + p->begin);
+            cai_buf_printf(&b, "%zu:%.*s", p->len, (int)p->len,
+                           messages[p->message].text + p->begin);
     }
     cai_buf_puts(&b, generate ? "+" : "");
     return cai_buf_detach(&b);

@@ -280,9 +280,8 @@ static int get_pieces(struct hf_template *t, const struct hf_shape *shape,
 /* ---- one conversation ------------------------------------------------------------- */
 
 /* Runs the template itself on these messages: equal to the pieces, or refused. */
-static int check_exactly(const struct hf_template *t, const struct hf_pieces *p,
-                         char *const *texts, const struct hf_message *messages, size_t n,
-                         bool generate) {
+static int check_exactly(const struct hf_template *t, const struct hf_pieces *p, char *const *texts,
+                         const struct hf_message *messages, size_t n, bool generate) {
     CAI_AUTO(mem) const char **contents = cai_alloc((n + 1) * sizeof *contents);
     for (size_t i = 0; i < n; i++)
         contents[i] = messages[i].text;
@@ -327,8 +326,7 @@ static void fill(const struct hf_pieces *p, const struct hf_shape *shape, char *
  * is to be tried. */
 static int try_layout(struct hf_template *t, const struct hf_message *messages, size_t n,
                       bool generate, enum hf_fix fix, bool last, struct hf_layout *l) {
-    CAI_AUTO(shape) struct hf_shape shape =
-        hf_shape_new(&t->words, t->tokenizer, messages, n, fix);
+    CAI_AUTO(shape) struct hf_shape shape = hf_shape_new(&t->words, t->tokenizer, messages, n, fix);
     const struct hf_pieces *p;
     int rc = get_pieces(t, &shape, messages, n, generate, &p);
     if (rc == CAI_EINPUT && shape.fixed && !last)

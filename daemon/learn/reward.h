@@ -5,8 +5,7 @@
  *   {"format": 1, "mean", "std", "replies", "steps", "head": SHA-256 of score.weight,
  *    "accuracy", "pairs"}
  * mean and std are of its scores over the replies of held-out pairs (of the training
- * pairs when nothing was held out), so that a normalised score has mean 0 and variance 1;
- * less when the model hardly tells them apart: in use, std is 0.25 at least.
+ * pairs when nothing was held out), so that a normalised score has mean 0 and variance 1.
  * `head` ties them to the trained head: a folder whose head is missing, zero, or not the
  * one that was trained is refused (rule 4). */
 #ifndef CAI_LEARN_REWARD_H

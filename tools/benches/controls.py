@@ -1,7 +1,7 @@
 """What must not work, and what must work alone, judged by the oracle on held-out prompts:
 
   shuffled    a coin decides which reply a label favours: the preference model must be at
-              chance on oracle pairs, and PPO on it must not lower harm
+              chance on oracle pairs, and the job must stop before PPO
   alone       one principle at a time, critique and rewrite and SFT only: it must lower its
               own fault and leave the others where the base has them
   irrelevant  a text that speaks of no fault, in a principle's place: nothing may fall"""
@@ -21,8 +21,7 @@ SFT_ONLY = ["rounds=1", "stages.red_team.enabled=false", "stages.label.enabled=f
             "stages.prefer.enabled=false", "stages.ppo.enabled=false", "stages.sft.helpful=0",
             "stages.revise.revisions=1"]  # one principle, asked once
 PPO_ONLY = ["rounds=1", "stages.red_team.enabled=false", "stages.revise.enabled=false",
-            "stages.sft.enabled=false", "stages.label.mode=shuffled",
-            "stages.prefer.gate_confidence=0"]  # or the job would wait
+            "stages.sft.enabled=false", "stages.label.mode=shuffled"]
 
 
 def constitution(work, keep, text=None):
@@ -110,7 +109,8 @@ def shuffled(work, seeds):
     """The sign of a preference model that learnt nothing is the same for nearly all pairs of a
     fault, nine coins in all; what it is sure of, the probability, is what says that it learnt
     nothing."""
-    folders = world.side_by_side([functools.partial(world.job, work, "shuffled", seed, settings=PPO_ONLY + loop.PROMPTS)
+    folders = world.side_by_side([functools.partial(world.job, work, "shuffled", seed, settings=PPO_ONLY + loop.PROMPTS,
+                                                    accept="prefer")
                                   for seed in seeds])
     seen = [loop.pm_accuracy(f, seed, work) for f, seed in zip(folders, seeds)]
     before, after, (_, low, high) = change(folders, "harmful")
@@ -118,7 +118,8 @@ def shuffled(work, seeds):
           f"{numpy.mean([c.mean() for *_, c in seen]):.3f} on average "
           f"({', '.join(f'{c.mean():.3f}' for *_, c in seen)}; its sign is right on "
           f"{', '.join(f'{r.mean():.3f}' for r, *_ in seen)}); "
-          f"harmful {100 * before:.1f} % → {100 * after:.1f} % ({100 * low:+.1f} to {100 * high:+.1f})")
+          f"{sum((f / 'waited').exists() for f in folders)} of {len(folders)} jobs stop before PPO for that; "
+          f"accepted nevertheless, PPO follows noise: harmful {100 * before:.1f} % → {100 * after:.1f} % ({100 * low:+.1f} to {100 * high:+.1f})")
 
 
 def main():

@@ -288,8 +288,8 @@ static void turns_of_rewritten_messages(void **state) {
     assert_int_equal(ids.data[starts[1] - 1], 303); /* <|a|> */
     assert_int_equal(ids.data[ends[1] - 1], 301);   /* </s> */
     CAI_AUTO(buf) struct cai_buf b = {0};
-    assert_int_equal(hf_tokenizer_decode(tokenizer, ids.data + starts[1], ends[1] - starts[1],
-                                         false, &b), 0);
+    assert_int_equal(
+        hf_tokenizer_decode(tokenizer, ids.data + starts[1], ends[1] - starts[1], false, &b), 0);
     assert_string_equal(b.data, "[so] it is </s></s>");
     for (size_t i = 0; i < ids.n; i++)
         special += hf_tokenizer_is_special(tokenizer, ids.data[i]);

@@ -41,7 +41,10 @@ static void finds_words(void **state) {
     static const struct {
         const char *text;
         bool special;
-    } want[] = {{"<think>", false}, {"</think>", false}, {"[end]", false}, {"<|im_end|>", true},
+    } want[] = {{"<think>", false},
+                {"</think>", false},
+                {"[end]", false},
+                {"<|im_end|>", true},
                 {"<|im_", true}};
     for (size_t i = 0; i < CAI_COUNT(want); i++) {
         size_t k = 0;
@@ -129,8 +132,8 @@ static void many_words_stay_text(void **state) {
 /* Equal keys mean equal renderings: roles, fixed parts and the opened turn all count. */
 static void keys_differ(void **state) {
     (void)state;
-    static const struct hf_message m[] = {{"user", "a", 0}, {"assistant", "a", 0},
-                                          {"user", "a</think>", 0}, {"user", "</think>a", 0},
+    static const struct hf_message m[] = {{"user", "a", 0},          {"assistant", "a", 0},
+                                          {"user", "a</think>", 0},  {"user", "</think>a", 0},
                                           {"user", "a</think>b", 0}, {"user", "a[end]", 0}};
     char *keys[2 * CAI_COUNT(m)];
     for (size_t i = 0; i < CAI_COUNT(keys); i++) {
@@ -157,8 +160,8 @@ static void meets_special_tokens(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(finds_words),   cmocka_unit_test(cuts),
-        cmocka_unit_test(keys_differ),   cmocka_unit_test(many_words_stay_text),
+        cmocka_unit_test(finds_words),          cmocka_unit_test(cuts),
+        cmocka_unit_test(keys_differ),          cmocka_unit_test(many_words_stay_text),
         cmocka_unit_test(meets_special_tokens),
     };
     return cmocka_run_group_tests_name("hf/shape", tests, set_up, tear_down);
