@@ -104,6 +104,8 @@ static void rewards_and_controller(void **state) {
     near(b[0], 0, 0);
 }
 
+#define CLIP(dual) ((struct loss_clip){.2, .2, dual})
+
 static void clipped_objective(void **state) {
     (void)state;
     const double ratio[] = {.5, 1, 1.5}, a[] = {1, -1, 2}, want[] = {-.5, 1, -2.4};
@@ -111,19 +113,19 @@ static void clipped_objective(void **state) {
     struct loss_ppo_stats stats = {0};
     for (int i = 0; i < 3; i++)
         lp[i] = old[i] + log(ratio[i]);
-    near(loss_ppo(lp, old, a, NULL, 3, .2, 0, g, &stats) / 3, -.6333333333333333, 1e-12);
+    near(loss_ppo(lp, old, a, NULL, 3, CLIP(0), g, &stats) / 3, -.6333333333333333, 1e-12);
     for (int i = 0; i < 3; i++)
-        near(loss_ppo(&lp[i], &old[i], &a[i], NULL, 1, .2, 0, NULL, NULL), want[i], 1e-12);
+        near(loss_ppo(&lp[i], &old[i], &a[i], NULL, 1, CLIP(0), NULL, NULL), want[i], 1e-12);
     near(stats.clipped, 1, 0);
     near(stats.ratio_max, 1.5, 1e-12);
     const double dual_ratio[] = {2, 2, .5}, dual_a[] = {2, -2, 2}, dual_want[] = {-2.4, 3, -1};
     for (int i = 0; i < 3; i++) {
         double x = log(dual_ratio[i]), zero = 0;
-        near(loss_ppo(&x, &zero, &dual_a[i], NULL, 1, .2, 1.5, NULL, NULL), dual_want[i], 1e-12);
+        near(loss_ppo(&x, &zero, &dual_a[i], NULL, 1, CLIP(1.5), NULL, NULL), dual_want[i], 1e-12);
     }
     const uint8_t mask[] = {1, 0, 1};
     lp[1] = NAN;
-    double masked = loss_ppo(lp, old, a, mask, 3, .2, 0, g, NULL);
+    double masked = loss_ppo(lp, old, a, mask, 3, CLIP(0), g, NULL);
     near(masked, -2.9, 1e-12);
     near(g[1], 0, 0);
 }
@@ -135,9 +137,9 @@ static void ppo_gradient(void **state) {
         for (size_t j = 0; j < 2; j++) {
             double old = -1, x = old + points[i], h = 1e-6, g, up = x + h, down = x - h;
             const double *a = &advantages_[j];
-            loss_ppo(&x, &old, a, NULL, 1, .2, 3, &g, NULL);
-            double slope = (loss_ppo(&up, &old, a, NULL, 1, .2, 3, NULL, NULL) -
-                            loss_ppo(&down, &old, a, NULL, 1, .2, 3, NULL, NULL)) / (2 * h);
+            loss_ppo(&x, &old, a, NULL, 1, CLIP(3), &g, NULL);
+            double slope = (loss_ppo(&up, &old, a, NULL, 1, CLIP(3), NULL, NULL) -
+                            loss_ppo(&down, &old, a, NULL, 1, CLIP(3), NULL, NULL)) / (2 * h);
             near(g, slope, 1e-6);
         }
 }
