@@ -105,8 +105,11 @@ static int member_model(const struct learn_task *t, const struct pm_options *o,
                           .resume = resumed && k == resume_member};
     *ret_steps = supervise_steps(&s);
     if (resumed && k < resume_member) {
-        *ret_loss = NAN;
-        return model_load(dir, ret);
+        struct reward_model done;
+        CAI_TRY(reward_model_load(dir, &done));
+        *ret_loss = done.norm.loss;
+        *ret = done.m;
+        return 0;
     }
     /* Weights to be averaged must have begun from one head (Ramé et al. 2024, §3.2). */
     struct cai_key key = cai_key_make(t->seed, t->round, "pm/head", o->average ? 0 : k, 0);
@@ -129,6 +132,7 @@ static int one_member(const struct learn_task *t, const struct pm_options *o,
     struct reward_norm norm = {0};
     double loss = NAN;
     int rc = member_model(t, o, p, k, resume_member, dir, &m, &loss, &norm.steps);
+    norm.loss = loss;
     if (rc == 0)
         rc = measure(t, m, p, &c, &norm);
     if (rc == 0 && learn_rank(t) == 0)
@@ -193,7 +197,7 @@ static int average_members(const struct learn_task *t, const struct pm_options *
     CAI_AUTO(mem) double *sum = NULL;
     struct model *m = NULL;
     struct calibration c;
-    struct reward_norm norm = {.steps = (int64_t)out->steps};
+    struct reward_norm norm = {.steps = (int64_t)out->steps, .loss = NAN};
     int rc = 0;
     for (uint32_t k = 0; k < (uint32_t)o->members && rc == 0; k++)
         rc = add_member(t, o, k, &sum, &m);

@@ -7,7 +7,8 @@
  * Examples: score (k = place of the pair within its prompt, {"p": P(A) of the members'
  *   mean score, "target", "a", "b"}).
  * Metrics: rows, rows_held_out, pm_accuracy (_low _high _n; pairs with |p − ½| > 0.1),
- *   pm_human_accuracy (_low _high _n; people's held-out pairs), pm_ece, pm_excess_loss (mean
+ *   pm_human_accuracy (_low _high _n; people's held-out pairs), pm_accuracy/PRINCIPLE (_low
+ *   _high _n; the overseer's labels under it, of held-out pairs), pm_ece, pm_excess_loss (mean
  *   cross-entropy less the targets' own entropy), pm_bin_count, pm_bin_p, pm_bin_target
  *   (step = bin, ten of them), held_out_asked, pm_score_mean, pm_score_std; and what the
  *   trainer names. */
@@ -163,6 +164,64 @@ static int write_figures(const struct stage_context *c, const struct sums *s) {
     return 0;
 }
 
+/* ---- accuracy by principle ------------------------------------------------------------------ */
+/* Each label counts on its own, also where a pair's were averaged for training. */
+enum { PRINCIPLES_MAX = 256 };
+struct by_principle {
+    const struct examples *scores;
+    struct cai_arena *arena;
+    uint32_t per_pair, last_round;
+    struct tally {
+        const char *id;
+        size_t right, clear;
+    } at[PRINCIPLES_MAX];
+    size_t n;
+};
+
+/* In the order of their names; NULL when there are too many. */
+static struct tally *tally_of(struct by_principle *o, const char *id) {
+    size_t i = 0;
+    while (i < o->n && strcmp(o->at[i].id, id) < 0)
+        i++;
+    if (i < o->n && strcmp(o->at[i].id, id) == 0)
+        return &o->at[i];
+    if (o->n == PRINCIPLES_MAX)
+        return NULL;
+    memmove(&o->at[i + 1], &o->at[i], (o->n - i) * sizeof o->at[0]);
+    o->at[i] = (struct tally){.id = cai_arena_strdup(o->arena, id)};
+    o->n++;
+    return &o->at[i];
+}
+
+static int count_label(void *context, const struct store_label *l) {
+    struct by_principle *o = context;
+    bool asked = l->held_out && l->round <= o->last_round && strcmp(l->source, "human") != 0;
+    if (!asked || !l->principle || !*l->principle || fabs(l->p - 0.5) <= CLEAR_MARGIN)
+        return 0;
+    struct pair pair = {.round = l->round, .pass = l->k / o->per_pair};
+    const struct store_example *e = examples_find(o->scores, l->item, pair_key(&pair));
+    struct tally *t = e ? tally_of(o, l->principle) : NULL;
+    if (!t)
+        return 0;
+    double d = example_number(e, "a", 0) - example_number(e, "b", 0);
+    t->clear++;
+    t->right += (l->p > 0.5) == (d > 0) && d != 0;
+    return 0;
+}
+
+static int write_principles(const struct stage_context *c, const struct examples *scores,
+                            const struct pairs *pairs, struct cai_arena *a) {
+    struct by_principle *o = cai_arena_alloc(a, sizeof *o);
+    *o = (struct by_principle){.scores = scores, .arena = a, .per_pair = pairs->per_pair,
+                               .last_round = c->round};
+    CAI_TRY(store_labels_each(c->store, c->job_id, 0, count_label, o));
+    for (size_t i = 0; i < o->n; i++) {
+        const char *name = cai_arena_printf(a, "pm_accuracy/%s", o->at[i].id);
+        CAI_TRY(rates_metric(c, c->round, "prefer", name, o->at[i].right, o->at[i].clear));
+    }
+    return 0;
+}
+
 static int figures(const struct stage_context *c) {
     CAI_AUTO(arena) struct cai_arena a = {0};
     struct examples scores;
@@ -180,6 +239,7 @@ static int figures(const struct stage_context *c) {
     }
     free(pairs.at);
     CAI_TRY(rc);
+    CAI_TRY(write_principles(c, &scores, &pairs, &a));
     return write_figures(c, &s);
 }
 

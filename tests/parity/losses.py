@@ -130,7 +130,7 @@ def trl_advantages(probe):
             near(got["returns"], scope["returns"][i])
     x, mask = draw(40), [rng.random() < 0.7 for _ in range(40)]
     for shift in (True, False):
-        want = masked_whiten(tensor(x), torch.tensor(mask), shift_mean=shift)
+        want = masked_whiten(tensor(x), tensor([float(m) for m in mask]), shift_mean=shift)
         got = probe.ask(op="loss", name="whiten", reward=x, value=[float(m) for m in mask],
                         shift=float(shift))
         near(got["out"], torch.where(torch.tensor(mask), want, torch.zeros_like(want)))

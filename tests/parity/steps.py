@@ -70,8 +70,11 @@ def causal(folder):
 
 
 def scorer(folder):
-    return AutoModelForSequenceClassification.from_pretrained(
+    model = AutoModelForSequenceClassification.from_pretrained(
         folder, dtype=torch.float32, attn_implementation="eager").eval()
+    # torch gives the pad id's embedding no gradient, even where that id is a text's end
+    model.model.embed_tokens.padding_idx = None
+    return model
 
 
 def compare(reports, model, loss_of):

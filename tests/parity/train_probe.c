@@ -16,6 +16,7 @@
 #include "learn/ppo.h"
 #include "learn/train.h"
 
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -144,6 +144,45 @@ static void ppo_gradient(void **state) {
         }
 }
 
+static void whole_reply_ratio(void **state) {
+    (void)state;
+    /* Two tokens whose ratios multiply to 1.5: one action, clipped at 1.2. */
+    double old[] = {-1, -2}, lp[] = {-1 + log(2), -2 + log(.75)}, g[2];
+    struct loss_ppo_stats stats = {0};
+    near(loss_ppo_sequence(lp, old, 2, 2, CLIP(0), g, &stats), -2.4, 1e-12);
+    all_near(g, (double[]){0, 0}, 2, 0);
+    near(stats.ratio_max, 1.5, 1e-12);
+    near(stats.clipped, 1, 0);
+    near(loss_ppo_sequence(lp, old, 2, -2, CLIP(0), g, NULL), 3, 1e-12);
+    all_near(g, (double[]){3, 3}, 2, 1e-12);
+    /* Above 1 by .5 is within a higher upper clip. */
+    near(loss_ppo_sequence(lp, old, 2, 2, (struct loss_clip){.2, .6, 0}, g, NULL), -3, 1e-12);
+    near(loss_kl_penalty(lp, old, 2, .5, g),
+         .5 * (loss_kl(LOSS_KL3, lp[0], old[0], 0) + loss_kl(LOSS_KL3, lp[1], old[1], 0)), 1e-12);
+}
+
+static void groups(void **state) {
+    (void)state;
+    const uint64_t group[] = {3, 3, 3, 4, 4, 9};
+    const double r[] = {1, 2, 6, 5, 5, 7};
+    double a[6];
+    uint8_t used[6];
+    loss_group_advantage(group, r, 6, false, a);
+    all_near(a, (double[]){-2, -1, 3, 0, 0, 0}, 6, 1e-12);
+    loss_group_advantage(group, r, 6, true, a); /* deviation √7 */
+    all_near(a, (double[]){-2 / (sqrt(7) + 1e-4), -1 / (sqrt(7) + 1e-4), 3 / (sqrt(7) + 1e-4), 0,
+                           0, 0}, 6, 1e-12);
+    loss_group_used(group, r, 6, used);
+    assert_memory_equal(used, ((uint8_t[]){1, 1, 1, 0, 0, 0}), 6);
+    loss_group_best(group, r, 6, a);
+    all_near(a, (double[]){0, 0, 1, 1, 0, 1}, 6, 0);
+    const double score[] = {1, 2, 6};
+    near(loss_ensemble(score, 3, false, 0), 3, 1e-12);
+    near(loss_ensemble(score, 3, false, .3), 3 - .3 * 14. / 3, 1e-12);
+    near(loss_ensemble(score, 3, true, .3), 1, 0);
+    near(loss_ensemble(score, 1, false, 5), 1, 0);
+}
+
 static void clipped_value(void **state) {
     (void)state;
     const double v[] = {1, 2, 0}, old[] = {.5, 1, .1}, r[] = {0, 3, 1}, want[] = {.5, 1.62, .5};
@@ -172,6 +211,12 @@ static void soft_bradley_terry(void **state) {
     /* Swapping a and b turns p into 1 - p. */
     near(loss_bradley_terry(1.3, -.2, .7, 0, .01, NULL, NULL),
          loss_bradley_terry(-.2, 1.3, .3, 0, .01, NULL, NULL), 1e-12);
+    near(loss_bradley_terry(1.3, -.2, .7, .5, .01, NULL, NULL),
+         loss_bradley_terry(-.2, 1.3, .3, .5, .01, NULL, NULL), 1e-12);
+    near(loss_dpo(-9, -7, -8, -8.5, .7, .1, NULL, NULL),
+         loss_dpo(-7, -9, -8.5, -8, .3, .1, NULL, NULL), 1e-12);
+    near(loss_dpo(-5, -5, -8, -8, .5, .1, &da, &db), log(2), 1e-12);
+    near(da, 0, 1e-15);
     double h = 1e-6;
     loss_bradley_terry(1.3, -.2, .7, .25, .01, &da, &db);
     near(da, (loss_bradley_terry(1.3 + h, -.2, .7, .25, .01, NULL, NULL) -
@@ -200,7 +245,8 @@ int main(void) {
         cmocka_unit_test(moments_of_the_masked), cmocka_unit_test(advantages),
         cmocka_unit_test(advantages_over_masks), cmocka_unit_test(kl_estimators),
         cmocka_unit_test(rewards_and_controller), cmocka_unit_test(clipped_objective),
-        cmocka_unit_test(ppo_gradient), cmocka_unit_test(clipped_value),
+        cmocka_unit_test(ppo_gradient), cmocka_unit_test(whole_reply_ratio),
+        cmocka_unit_test(groups), cmocka_unit_test(clipped_value),
         cmocka_unit_test(soft_bradley_terry), cmocka_unit_test(logistic_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

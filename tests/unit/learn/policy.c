@@ -61,17 +61,30 @@ static void every_row_trains(void **state) {
     }
 }
 
+/* No reply ends within eight tokens: with "replace" all would have one score. */
 static void still_weights_give_ratio_one(void **state) {
     (void)state;
     const char *const options[] = {
-        RUN("\"lr\":0,\"group\":4," KL ",\"algorithm\":\"rloo\""),
-        RUN("\"lr\":0,\"group\":4," KL ",\"algorithm\":\"grpo\",\"aggregate\":\"replies\""),
-        RUN("\"lr\":0,\"group\":4," KL ",\"algorithm\":\"best_of_n\"")};
+        RUN("\"lr\":0,\"group\":4,\"no_end\":\"keep\"," KL ",\"algorithm\":\"rloo\""),
+        RUN("\"lr\":0,\"group\":4,\"no_end\":\"keep\"," KL ",\"algorithm\":\"grpo\",\"aggregate\":\"replies\""),
+        RUN("\"lr\":0,\"group\":4,\"no_end\":\"keep\"," KL ",\"algorithm\":\"best_of_n\"")};
     for (size_t i = 0; i < CAI_COUNT(options); i++) {
         Cai__V1__Trained *t = run_policy(options[i], "still");
-        assert_true(figure(t, "ratio_max") == 1 && figure(t, "approx_kl") == 0);
+        if (figure(t, "ratio_max") != 1 || figure(t, "approx_kl") != 0)
+            fail_msg("%zu: ratio %g, kl %g, used %g", i, figure(t, "ratio_max"),
+                     figure(t, "approx_kl"), figure(t, "used_replies"));
         free_trained(t);
     }
+}
+
+/* Every reply scores -1, and policy and reference are one: nothing to compare. */
+static void groups_of_equals_teach_nothing(void **state) {
+    (void)state;
+    Cai__V1__Trained *t =
+        run_policy(RUN("\"lr\":0,\"group\":4," KL ",\"algorithm\":\"rloo\""), "equals");
+    assert_true(figure(t, "end_rate") == 0 && figure(t, "used_replies") == 0);
+    assert_true(figure(t, "ratio_max") == 0 && figure(t, "grad_norm") == 0); /* no update */
+    free_trained(t);
 }
 
 /* The replies of one step, for what cannot be seen from outside. */
@@ -199,8 +212,8 @@ static void swap_rows(void) {
     CAI_AUTO(mem) char *to = at_root("swapped.jsonl");
     CAI_AUTO(buf) struct cai_buf text = {0}, out = {0};
     must(cai_file_read(from, 1 << 20, &text));
-    for (char *line = strtok(text.data, "\n"); line != NULL; line = strtok(NULL, "\n")) {
-        json_t *o = json_loads(line, 0, NULL), *a = json_incref(json_object_get(o, "a"));
+    for (char *line = text.data, *end; (end = strchr(line, '\n')) != NULL; line = end + 1) {
+        json_t *o = json_loadb(line, (size_t)(end - line), 0, NULL), *a = json_incref(json_object_get(o, "a"));
         json_object_set(o, "a", json_object_get(o, "b"));
         json_object_set_new(o, "b", a);
         json_object_set_new(o, "p", json_real(1 - json_number_value(json_object_get(o, "p"))));
@@ -273,6 +286,7 @@ static void spikes_in_a_row_end_the_run(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_row_trains),
+        cmocka_unit_test(groups_of_equals_teach_nothing),
         cmocka_unit_test(still_weights_give_ratio_one),
         cmocka_unit_test(a_group_has_one_prompt),
         cmocka_unit_test(options_are_in_force),

@@ -7,11 +7,11 @@
     "{\"lr\":" lr ",\"batch\":" batch ",\"checkpoint_every\":1,\"loss_spike\":3," more ","         \
     OPTIMIZER_JSON "}"
 #define RUN(more)                                                                                  \
-    "{\"lr\":0.004,\"value_lr\":0.004,\"steps\":12,\"rollouts\":8,\"epochs\":2,\"minibatches\":2," \
+    "{\"lr\":0.004,\"value_lr\":0.004,\"steps\":12,\"rollouts\":8,\"epochs\":1,\"minibatches\":2," \
     "\"clip\":0.2,\"value_clip\":0.2,\"gamma\":1,\"lambda\":0.95,\"value_coef\":1,"                \
     "\"whiten_advantages\":true,\"whiten_rewards\":false,\"reward_clip\":10,"                      \
     "\"no_end_reward\":-1,\"helpful\":0.5,\"kl_budget\":0,\"checkpoint_every\":1,"                 \
-    "\"rollout\":{\"temperature\":1,\"top_p\":1,\"max_tokens\":6}," more "," OPTIMIZER_JSON "}"
+    "\"rollout\":{\"temperature\":1,\"top_p\":1,\"max_tokens\":4}," more "," OPTIMIZER_JSON "}"
 #define KL(target) "\"kl\":{\"coef\":0.05,\"target\":" target ",\"horizon\":50}"
 
 static int splits;
@@ -34,8 +34,7 @@ static void same_end(const Cai__V1__Trained *a, const Cai__V1__Trained *b) {
         assert_string_equal(a->outputs[i]->hash, b->outputs[i]->hash);
     assert_int_equal(a->n_metrics, b->n_metrics);
     for (size_t i = 0; i < a->n_metrics; i++)
-        if (strcmp(a->metrics[i]->name, "loss") != 0 || b->metrics[i]->value != 0)
-            assert_true(a->metrics[i]->value == b->metrics[i]->value);
+        assert_true(a->metrics[i]->value == b->metrics[i]->value);
 }
 
 /* Continues the run `name` from its state after `step`. */
