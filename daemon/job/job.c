@@ -170,6 +170,10 @@ static void cross_error(struct input_report *report, const char *help, const cha
     input_report_add(report, 0, 0, "C042", help, "%s", text);
 }
 
+bool job_ppo_from_labels(const struct job_spec *j) {
+    return strcmp(j->ppo.algorithm, "dpo") == 0;
+}
+
 static void check_stages(const struct job_spec *j, struct input_report *report) {
     bool rounds = j->rounds > 0;
     bool any = (rounds && (j->red_team.enabled || j->revise.enabled || j->sft.enabled ||
@@ -184,9 +188,17 @@ static void check_stages(const struct job_spec *j, struct input_report *report) 
     if (rounds && j->prefer.enabled && !j->label.enabled && !j->data.human)
         cross_error(report, "switch label on, or give data.human",
                     "the preference model has nothing to learn from: label is off, no data.human");
-    if (j->ppo.enabled && !(rounds && j->prefer.enabled))
+    bool dpo = job_ppo_from_labels(j);
+    if (j->ppo.enabled && !dpo && !(rounds && j->prefer.enabled))
         cross_error(report, "switch prefer on, or ppo off",
                     "ppo needs a preference model, but prefer does not run");
+    if (j->ppo.enabled && dpo && !(rounds && (j->label.enabled || j->data.human)))
+        cross_error(report, "switch label on, or give data.human",
+                    "dpo has nothing to learn from: label is off, no data.human");
+    bool groups = !dpo && strcmp(j->ppo.algorithm, "ppo") != 0;
+    if (j->ppo.enabled && groups && j->ppo.rollouts % j->ppo.group != 0)
+        cross_error(report, "make stages.ppo.rollouts a multiple of stages.ppo.group",
+                    "stages.ppo.rollouts cannot be shared out in groups");
     if (rounds && j->sft.enabled && !j->revise.enabled)
         cross_error(report, "switch revise on, or sft off",
                     "sft trains on revisions, but revise does not run");
@@ -210,7 +222,9 @@ static void check_advice(const struct job_spec *j, struct input_report *report) 
         input_report_add(
             report, 0, 0, "W203", "use top_p: 1.0 and a temperature above 0",
             "stages.ppo.rollout is not pure sampling: the ratio is not that of the policy");
-    if (j->prefer.members > 1 && j->ppo.enabled && j->ppo.pm_variance == 0)
+    bool used = j->prefer.average || job_ppo_from_labels(j) || j->ppo.pm_variance > 0 ||
+                strcmp(j->ppo.pm_combine, "worst") == 0;
+    if (j->prefer.members > 1 && j->ppo.enabled && !used)
         input_report_add(report, 0, 0, "W204", "set stages.ppo.pm_variance: 0.1",
                          "the members' disagreement is not used");
 }

@@ -63,6 +63,8 @@ struct job_prefer {
     bool enabled;
     int64_t members, epochs, checkpoint_every;
     double centre;   /* weight of (r_a + r_b)^2 in the loss */
+    double margin;   /* by which the better reply must win */
+    bool average;    /* one model of the members' mean weights */
     double held_out; /* share of pairs */
     double human;    /* share of people's pairs in the mix */
     double gate_confidence; /* one-sided, that it beats chance; 0 = no gate */
@@ -76,9 +78,18 @@ struct job_evaluate {
 };
 struct job_ppo {
     bool enabled;
-    int64_t steps, rollouts, epochs, minibatches;
-    double clip, value_clip, gamma, lambda, value_coef;
+    const char *algorithm; /* ppo | rloo | grpo | best_of_n | dpo (daemon/learn/policy.h) */
+    int64_t steps, rollouts, group, epochs, minibatches;
+    double clip, clip_high, dual_clip, max_ratio, advantage_clip;
+    const char *aggregate, *scale;
+    double value_clip, gamma, lambda, value_coef;
+    int64_t value_warmup;
+    const char *value_from;
     double kl_coef, kl_target, kl_horizon; /* kl_target 0 = fixed coefficient */
+    double kl_clamp, kl_stop;
+    const char *kl_estimator, *no_end, *normalise, *eps_place, *pm_combine;
+    double dpo_beta;
+    int64_t dpo_batch, dpo_epochs;
     bool whiten_advantages, whiten_rewards;
     double reward_clip, no_end_reward; /* score of a reply that did not end */
     double value_lr;
@@ -118,7 +129,8 @@ struct job_spec {
     struct job_evaluate evaluate;
     struct job_ppo ppo;
     struct {
-        double kl_budget;
+        double kl_budget, loss_spike;
+        int64_t max_skipped;
     } guards;
     struct {
         int64_t checkpoints;
@@ -149,6 +161,8 @@ int job_from_json(const json_t *o, struct job_spec **ret);
 /* One stage's settings as JSON, for Train.options: "sft", "prefer", "ppo" …; with adapters
  * also "lora", those of models.lora. */
 json_t *job_stage_json(const struct job_spec *j, const char *stage);
+/* Whether the stage ppo learns from labels instead of a preference model's scores. */
+bool job_ppo_from_labels(const struct job_spec *j);
 /* What the constitution's `sampling` says, where the job file does not say it itself. */
 void job_adopt(struct job_spec *j, int64_t revisions, int64_t per_comparison);
 /* Reads every data file and reports what is wrong in its lines; counts of good rows go to

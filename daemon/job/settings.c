@@ -11,6 +11,15 @@ static const char *const froms[] = {"start", "latest", NULL};
 static const char *const takes[] = {"all", "last", NULL};
 static const char *const modes[] = {"soft", "hard", "shuffled", NULL};
 static const char *const dtypes[] = {"float32", "bfloat16", NULL};
+static const char *const algorithms[] = {"ppo", "rloo", "grpo", "best_of_n", "dpo", NULL};
+static const char *const scales[] = {"std", "none", NULL};
+static const char *const aggregates[] = {"tokens", "replies", "fixed", NULL};
+static const char *const estimators[] = {"k1", "k2", "k3", NULL};
+static const char *const combines[] = {"mean", "worst", NULL};
+static const char *const normalisers[] = {"pairs", "reference", "running", "none", NULL};
+static const char *const no_ends[] = {"replace", "add", "keep", NULL};
+static const char *const value_froms[] = {"pm", "policy", NULL};
+static const char *const eps_places[] = {"pytorch", "tensorflow", NULL};
 static const char *const schedules[] = {"constant", "linear", "cosine", NULL};
 
 #define AT(member) offsetof(struct job_spec, member)
@@ -168,6 +177,10 @@ const struct setting settings[] = {
     NUM("stages.prefer.gate_confidence", prefer.gate_confidence, 0, 0.999999, "0.95", "own",
         "one-sided, that it beats chance on held-out pairs; else the job waits; 0 = no gate"),
     NUM("stages.prefer.centre", prefer.centre, 0, 100, "0.01", "TRL", "keeps scores near 0"),
+    NUM("stages.prefer.margin", prefer.margin, 0, 100, "0", "TRL; Llama 2: up to 3",
+        "by which the better reply must win"),
+    FLAG("stages.prefer.average", prefer.average, "false", "Ramé et al. 2024, WARM: an option",
+         "one model of the members' mean weights"),
     INT("stages.prefer.batch", prefer.optimizer.batch, 1, 1 << 20, "64", "InstructGPT",
         "pairs per step, all ranks together"),
     OPTIMIZER("stages.prefer", prefer.optimizer, "1e-5", "InstructGPT, OpenRLHF 9e-6", "0.999",
@@ -184,22 +197,48 @@ const struct setting settings[] = {
 
     FLAG("stages.ppo.enabled", ppo.enabled, "true", "own",
          "reinforcement learning after all rounds"),
+    WORD("stages.ppo.algorithm", ppo.algorithm, algorithms, "ppo", "Bai et al. 2022 §4.1",
+         "rloo, grpo, best_of_n: no value model; dpo: from the labels alone"),
     INT("stages.ppo.steps", ppo.steps, 1, 1e9, "200", "own", "rollout-and-update steps"),
     INT("stages.ppo.rollouts", ppo.rollouts, 1, 1e6, "256", "own; InstructGPT 512",
         "replies per step, all ranks together"),
+    INT("stages.ppo.group", ppo.group, 2, 1 << 20, "8", "TRL GRPO",
+        "replies to each prompt: rloo, grpo, best_of_n"),
     INT("stages.ppo.epochs", ppo.epochs, 1, 1000, "4", "lm-human-preferences, TRL",
         "passes over a step's rollouts"),
     INT("stages.ppo.minibatches", ppo.minibatches, 1, 1e5, "4", "NeMo-Aligner, OpenRLHF: 8",
         "updates per pass"),
     NUM("stages.ppo.clip", ppo.clip, 0, 100, "0.2", "Schulman et al. 2017", "of the ratio"),
+    NUM("stages.ppo.clip_high", ppo.clip_high, 0, 100, "0", "Schulman et al. 2017; DAPO 0.28",
+        "above 1; 0 = as clip"),
+    NUM("stages.ppo.dual_clip", ppo.dual_clip, 0, 1e6, "0", "Schulman et al. 2017; veRL 3",
+        "bound for a negative advantage; 0 = none"),
+    NUM("stages.ppo.max_ratio", ppo.max_ratio, 0, 1e9, "10", "TRL: ratio_threshold",
+        "mean ratio above which an update is left out; 0 = none"),
+    NUM("stages.ppo.advantage_clip", ppo.advantage_clip, 0, 1e6, "0", "all peers; MOSS 0.5",
+        "0 = not clipped"),
+    WORD("stages.ppo.aggregate", ppo.aggregate, aggregates, "tokens",
+         "N+ details; GRPO: replies, Dr. GRPO: fixed", "what the loss is a mean over"),
+    WORD("stages.ppo.scale", ppo.scale, scales, "std", "Shao et al. 2024; Dr. GRPO: none",
+         "grpo: divide advantages by the group's deviation"),
     NUM("stages.ppo.value_clip", ppo.value_clip, 0, 1e6, "0.2", "lm-human-preferences",
         "of the value's change"),
     NUM("stages.ppo.gamma", ppo.gamma, 0, 1, "1.0", "all peers", "discount"),
     NUM("stages.ppo.lambda", ppo.lambda, 0, 1, "0.95", "lm-human-preferences", "of GAE"),
     NUM("stages.ppo.value_coef", ppo.value_coef, 0, 1e6, "1.0", "MOSS: a network of its own",
         "weight of the value loss"),
-    NUM("stages.ppo.kl.coef", ppo.kl_coef, 0, 1e6, "0.05", "summarize_from_feedback",
-        "per token, inside the reward"),
+    INT("stages.ppo.value_warmup", ppo.value_warmup, 0, 1e9, "0", "TRL; PPO-max: some",
+        "first steps that train the value model alone"),
+    WORD("stages.ppo.value_from", ppo.value_from, value_froms, "pm", "summarize_from_feedback",
+         "weights the value model begins with"),
+    NUM("stages.ppo.kl.coef", ppo.kl_coef, 0, 1e6, "0.05", "summarize_from_feedback; GRPO 0.04",
+        "per token, inside the reward; grpo: k3 in the loss"),
+    WORD("stages.ppo.kl.estimator", ppo.kl_estimator, estimators, "k1", "all three references",
+         "inside the reward"),
+    NUM("stages.ppo.kl.clamp", ppo.kl_clamp, 0, 1e9, "0", "TRL; OpenRLHF 10",
+        "of a token's estimate; 0 = none"),
+    NUM("stages.ppo.kl.stop", ppo.kl_stop, 0, 1e9, "0", "TRL: early_stopping off",
+        "nats per token from the step's start that end its updates; 0 = none"),
     NUM("stages.ppo.kl.target", ppo.kl_target, 0, 1e6, "0", "summarize_from_feedback: fixed",
         "nats per reply; 0 = fixed coefficient"),
     NUM("stages.ppo.kl.horizon", ppo.kl_horizon, 1, 1e12, "10000", "Ziegler et al. 2019",
@@ -211,10 +250,23 @@ const struct setting settings[] = {
     NUM("stages.ppo.reward_clip", ppo.reward_clip, 0, 1e9, "10", "OpenRLHF", "0 = not clipped"),
     NUM("stages.ppo.no_end_reward", ppo.no_end_reward, -1e9, 1e9, "-1.0", "lm-human-preferences",
         "score of a reply that did not end"),
+    WORD("stages.ppo.no_end", ppo.no_end, no_ends, "replace", "lm-human-preferences; TRL: add",
+         "what no_end_reward does to the score"),
+    WORD("stages.ppo.normalise", ppo.normalise, normalisers, "pairs",
+         "own; lm-human-preferences: reference, MOSS: running",
+         "scores, by their moments over these replies"),
     NUM("stages.ppo.value_lr", ppo.value_lr, 0, 1, "1e-5", "veRL; OpenRLHF 9e-6",
         "learning rate of the value model"),
     SAMPLING("stages.ppo.rollout", ppo.rollout, "1.0", "1.0", "256", "InstructGPT",
              "less than 1 breaks the ratio"),
+    NUM("stages.ppo.dpo.beta", ppo.dpo_beta, 1e-9, 1e6, "0.1", "Rafailov et al. 2023",
+        "of dpo: strength of the tie to the reference"),
+    INT("stages.ppo.dpo.batch", ppo.dpo_batch, 1, 1 << 20, "64", "Rafailov et al. 2023",
+        "pairs per step, all ranks together"),
+    INT("stages.ppo.dpo.epochs", ppo.dpo_epochs, 1, 1000, "1",
+        "Rafailov et al. 2023; alignment-handbook 3", "passes over the pairs"),
+    WORD("stages.ppo.eps_place", ppo.eps_place, eps_places, "pytorch",
+         "Huang et al. 2024; lm-human-preferences: tensorflow", "where AdamW adds eps"),
     OPTIMIZER("stages.ppo", ppo.optimizer, "3e-6", "TRL, summarize_from_feedback", "0.95",
               "InstructGPT", "1e-5", "lm-human-preferences", "0.02", "linear",
               "lm-human-preferences"),
@@ -224,9 +276,15 @@ const struct setting settings[] = {
         "share of helpful prompts"),
     NUM("stages.ppo.pm_variance", ppo.pm_variance, 0, 1e6, "0",
         "own; Coste et al. 2023: 0.1 to 0.5", "penalty on disagreement of the ensemble"),
+    WORD("stages.ppo.pm_combine", ppo.pm_combine, combines, "mean", "Coste et al. 2023",
+         "the members' mean, or the lowest"),
 
     NUM("guards.kl_budget", guards.kl_budget, 0, 1e9, "20", "own",
         "nats from the reference; PPO stops there; 0 = no limit"),
+    NUM("guards.loss_spike", guards.loss_spike, 0, 1e6, "10", "own; PaLM skips spikes by hand",
+        "deviations above the running mean that leave a step out; 0 = none"),
+    INT("guards.max_skipped", guards.max_skipped, 1, 1e6, "3", "own",
+        "steps left out in a row (spike, NaN) that end a training run"),
     INT("keep.checkpoints", keep.checkpoints, 1, 1000, "3", "own",
         "resumable states kept per task"),
 };

@@ -12,8 +12,9 @@
 #include <stdlib.h>
 
 static double class_loss(const void *context, const struct example *const *e, size_t n,
-                         const double *out, double *grad) {
+                         const double *out, double *grad, double *extra) {
     (void)context;
+    (void)extra;
     double sum = 0;
     for (size_t i = 0; i < n; i++)
         sum += loss_bce(out[i], e[i]->target, &grad[i]);
@@ -65,7 +66,7 @@ static int measure(const struct learn_task *t, const struct model *m, const stru
 static int run(const struct learn_task *t, const struct classifier_options *o, struct model *m,
                const struct dataset *d, const struct split *x, Cai__V1__Trained **ret) {
     struct supervise s = {.task = t, .m = m, .name = "classifier", .members = 1,
-                          .optimizer = &o->optimizer, .epochs = o->epochs,
+                          .optimizer = &o->optimizer, .guard = &o->guard, .epochs = o->epochs,
                           .checkpoint_every = o->checkpoint_every, .examples = x->train,
                           .n = x->n_train, .loss = class_loss,
                           .resume = t->resume != NULL && t->resume[0]};

@@ -87,7 +87,8 @@ static int read_messages(const struct reading *r, const json_t *o, struct hf_mes
     const char *last = messages[n - 1].role;
     if (r->kind == DATASET_SFT && strcmp(last, "assistant") != 0)
         return bad(r, "the last message must be the assistant's: it is what is learned");
-    if ((r->kind == DATASET_PM || r->kind == DATASET_PPO) && strcmp(last, "user") != 0)
+    bool reply = r->kind == DATASET_PM || r->kind == DATASET_PPO || r->kind == DATASET_DPO;
+    if (reply && strcmp(last, "user") != 0)
         return bad(r, "the last message must be the user's: the reply comes after it");
     return 0;
 }
@@ -149,7 +150,7 @@ static int read_object(const struct reading *r, const json_t *o, struct dataset_
     struct hf_message *messages = cai_realloc(NULL, MESSAGES_MAX + 1, sizeof *messages);
     size_t n = 0;
     int rc = read_messages(r, o, messages, &n);
-    if (rc == 0 && r->kind == DATASET_PM) {
+    if (rc == 0 && (r->kind == DATASET_PM || r->kind == DATASET_DPO)) {
         rc = read_pair(r, o, messages, n, row);
         free(messages);
         return rc;
@@ -180,7 +181,7 @@ static bool fits(const struct reading *r, const struct dataset_row *row) {
     for (int i = 0; i < 2; i++) {
         if (row->seq[i].n > r->limit)
             return false;
-        if (row->seq[i].ids != NULL && r->kind == DATASET_SFT &&
+        if (row->seq[i].ids != NULL && (r->kind == DATASET_SFT || r->kind == DATASET_DPO) &&
             (row->seq[i].from < 1 || row->seq[i].from >= row->seq[i].n))
             return false;
     }

@@ -22,7 +22,8 @@
 #include "cai.pb-c.h"
 #include "hf/hf.h"
 
-enum dataset_kind { DATASET_SFT, DATASET_PM, DATASET_CLASSIFIER, DATASET_PPO };
+/* DPO reads a pm file, but a sequence counts from its last message's text on, as sft. */
+enum dataset_kind { DATASET_SFT, DATASET_PM, DATASET_CLASSIFIER, DATASET_PPO, DATASET_DPO };
 
 struct dataset_seq {
     int32_t *ids;

@@ -70,6 +70,16 @@ void loss_token_rewards(const double *kl, size_t n, double coef, double score, d
     reward[n - 1] += score;
 }
 
+double loss_ensemble(const double *score, size_t n, bool worst, double lambda) {
+    CAI_CHECK(n > 0);
+    double mean = loss_mean(score, NULL, n), low = score[0], sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        low = fmin(low, score[i]);
+        sum += (score[i] - mean) * (score[i] - mean);
+    }
+    return worst ? low : mean - lambda * sum / (double)n;
+}
+
 void loss_rloo_baseline(const uint64_t *group, const double *reward, size_t n, double *baseline) {
     for (size_t i = 0; i < n; i++) {
         double sum = 0;
@@ -81,6 +91,47 @@ void loss_rloo_baseline(const uint64_t *group, const double *reward, size_t n, d
             others++;
         }
         baseline[i] = others > 0 ? sum / (double)others : 0;
+    }
+}
+
+/* End of the run of equal groups that begins at `from`. */
+static size_t group_end(const uint64_t *group, size_t from, size_t n) {
+    size_t to = from + 1;
+    while (to < n && group[to] == group[from])
+        to++;
+    return to;
+}
+
+void loss_group_advantage(const uint64_t *group, const double *reward, size_t n, bool scale,
+                          double *advantage) {
+    for (size_t from = 0, to; from < n; from = to) {
+        to = group_end(group, from, n);
+        double mean = loss_mean(reward + from, NULL, to - from);
+        double std = sqrt(loss_variance(reward + from, NULL, to - from));
+        for (size_t i = from; i < to; i++)
+            advantage[i] = (reward[i] - mean) / (scale ? std + 1e-4 : 1);
+    }
+}
+
+void loss_group_best(const uint64_t *group, const double *reward, size_t n, double *advantage) {
+    for (size_t from = 0, to; from < n; from = to) {
+        to = group_end(group, from, n);
+        size_t best = from;
+        for (size_t i = from; i < to; i++) {
+            advantage[i] = 0;
+            best = reward[i] > reward[best] ? i : best;
+        }
+        advantage[best] = 1;
+    }
+}
+
+void loss_group_used(const uint64_t *group, const double *reward, size_t n, uint8_t *used) {
+    for (size_t from = 0, to; from < n; from = to) {
+        to = group_end(group, from, n);
+        bool differ = false;
+        for (size_t i = from; i < to; i++)
+            differ = differ || reward[i] != reward[from];
+        memset(used + from, differ, to - from);
     }
 }
 
@@ -102,10 +153,10 @@ double loss_kl_coef(double coef, double kl, double target, double horizon, doubl
 }
 
 /* One position of the clipped objective: its loss, and d loss / d log-probability. */
-static double ppo_position(double ratio, double advantage, double clip, double dual,
+static double ppo_position(double ratio, double advantage, struct loss_clip clip,
                            double *ret_grad, bool *ret_clipped) {
     double plain = -advantage * ratio;
-    double bounded = -advantage * fmin(fmax(ratio, 1 - clip), 1 + clip);
+    double bounded = -advantage * fmin(fmax(ratio, 1 - clip.low), 1 + clip.high);
     double loss = plain;
     *ret_grad = plain; /* dρ/d logprob = ρ */
     *ret_clipped = bounded > plain;
@@ -113,16 +164,27 @@ static double ppo_position(double ratio, double advantage, double clip, double d
         loss = bounded;
         *ret_grad = 0;
     }
-    if (dual > 1 && advantage < 0 && loss > -dual * advantage) {
-        loss = -dual * advantage;
+    if (clip.dual > 1 && advantage < 0 && loss > -clip.dual * advantage) {
+        loss = -clip.dual * advantage;
         *ret_grad = 0;
         *ret_clipped = true;
     }
     return loss;
 }
 
+/* What one ratio says about the update; `old` and `now` are its log-probabilities. */
+static void count_ratio(double ratio, bool clipped, double old, double now,
+                        struct loss_ppo_stats *stats) {
+    if (stats == NULL)
+        return;
+    stats->clipped += clipped;
+    stats->ratio += ratio;
+    stats->ratio_max = fmax(stats->ratio_max, ratio);
+    stats->kl += loss_kl(LOSS_KL3, old, now, 0);
+}
+
 double loss_ppo(const double *logprob, const double *old, const double *advantage,
-                const uint8_t *mask, size_t n, double clip, double dual, double *grad,
+                const uint8_t *mask, size_t n, struct loss_clip clip, double *grad,
                 struct loss_ppo_stats *stats) {
     double sum = 0;
     for (size_t i = 0; i < n; i++) {
@@ -130,17 +192,38 @@ double loss_ppo(const double *logprob, const double *old, const double *advantag
         if (used(mask, i)) {
             bool clipped;
             double ratio = exp(logprob[i] - old[i]);
-            sum += ppo_position(ratio, advantage[i], clip, dual, &g, &clipped);
-            if (stats != NULL) {
-                stats->clipped += clipped;
-                stats->ratio_max = fmax(stats->ratio_max, ratio);
-                stats->kl += loss_kl(LOSS_KL3, old[i], logprob[i], 0);
-            }
+            sum += ppo_position(ratio, advantage[i], clip, &g, &clipped);
+            count_ratio(ratio, clipped, old[i], logprob[i], stats);
         }
         if (grad != NULL)
             grad[i] = g;
     }
     return sum;
+}
+
+double loss_ppo_sequence(const double *logprob, const double *old, size_t n, double advantage,
+                         struct loss_clip clip, double *grad, struct loss_ppo_stats *stats) {
+    double difference = 0, g;
+    bool clipped;
+    for (size_t i = 0; i < n; i++)
+        difference += logprob[i] - old[i];
+    double ratio = exp(difference);
+    double loss = ppo_position(ratio, advantage, clip, &g, &clipped);
+    count_ratio(ratio, clipped, 0, difference, stats);
+    for (size_t i = 0; i < n && grad != NULL; i++)
+        grad[i] = g;
+    return loss;
+}
+
+double loss_kl_penalty(const double *logprob, const double *ref, size_t n, double coef,
+                       double *grad) {
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        sum += loss_kl(LOSS_KL3, logprob[i], ref[i], 0);
+        if (grad != NULL)
+            grad[i] -= coef * expm1(ref[i] - logprob[i]);
+    }
+    return coef * sum;
 }
 
 double loss_value(const double *value, const double *old, const double *returns,
@@ -181,13 +264,24 @@ double loss_log_sigmoid(double x) {
 
 double loss_bradley_terry(double a, double b, double p, double margin, double centre,
                           double *ret_da, double *ret_db) {
-    double d, loss = loss_bce(a - b - margin, p, &d);
-    double sum = a + b;
+    double sum = a + b, over = a - b - margin, under = b - a - margin;
+    double d = -p * loss_sigmoid(-over) + (1 - p) * loss_sigmoid(-under);
     if (ret_da != NULL)
         *ret_da = d + 2 * centre * sum;
     if (ret_db != NULL)
         *ret_db = -d + 2 * centre * sum;
-    return loss + centre * sum * sum;
+    return -(p * loss_log_sigmoid(over) + (1 - p) * loss_log_sigmoid(under)) +
+           centre * sum * sum;
+}
+
+double loss_dpo(double a, double b, double ref_a, double ref_b, double p, double beta,
+                double *ret_da, double *ret_db) {
+    double d, loss = loss_bce(beta * ((a - ref_a) - (b - ref_b)), p, &d);
+    if (ret_da != NULL)
+        *ret_da = beta * d;
+    if (ret_db != NULL)
+        *ret_db = -beta * d;
+    return loss;
 }
 
 double loss_bce(double x, double y, double *ret_dx) {

@@ -33,9 +33,21 @@ void loss_gae(const double *reward, const double *value, const uint8_t *mask, si
               double gamma, double lambda, double *advantage, double *returns);
 /* r_t = −coef · kl_t, and the score added at the last position. n > 0. */
 void loss_token_rewards(const double *kl, size_t n, double coef, double score, double *reward);
-/* Leave-one-out baseline (RLOO): mean of the other rewards of the same group; a group of
+/* One score of k members' (Coste et al. 2023): the lowest (worst-case), or their mean less
+ * λ times their variance (of the k themselves, not an estimate). n > 0. */
+double loss_ensemble(const double *score, size_t n, bool worst, double lambda);
+/* Leave-one-out baseline (RLOO, Ahmadian et al. 2024): mean of the other rewards of the same group; a group of
  * one gets 0. O(n²) in the group's size at most. */
 void loss_rloo_baseline(const uint64_t *group, const double *reward, size_t n, double *baseline);
+/* Groups are runs of equal `group`. Advantage of each reply within its group: reward − mean,
+ * and with `scale` divided by deviation + 1e-4 (GRPO, Shao et al. 2024; without: Liu et al.
+ * 2025, "Dr. GRPO"). */
+void loss_group_advantage(const uint64_t *group, const double *reward, size_t n, bool scale,
+                          double *advantage);
+/* 1 for the highest reward of each group (the first of equals), 0 for the others. */
+void loss_group_best(const uint64_t *group, const double *reward, size_t n, double *advantage);
+/* used[i]: whether the rewards of i's group differ; a group of equals teaches nothing. */
+void loss_group_used(const uint64_t *group, const double *reward, size_t n, uint8_t *used);
 
 /* ---- Kullback-Leibler ---------------------------------------------------------------- */
 enum loss_kl { LOSS_KL1, LOSS_KL2, LOSS_KL3 };
@@ -52,24 +64,41 @@ double loss_kl_coef(double coef, double kl, double target, double horizon, doubl
 struct loss_ppo_stats {
     double clipped;   /* positions where the clipped branch was taken */
     double ratio_max; /* largest ratio */
+    double ratio;     /* Σ ratio */
     double kl;        /* Σ k3 of the old policy against the new */
 };
-/* Σ max(−A·ρ, −A·clip(ρ, 1 ± clip)), ρ = exp(logprob − old) (Schulman et al. 2017, eq. 7);
- * with dual > 1 and A < 0 at most −dual·A (Ye et al. 2020), 0 = off. stats may be NULL;
- * it is added to. */
+struct loss_clip {
+    double low, high; /* the ratio stays within 1 − low … 1 + high; high > low as in DAPO */
+    double dual;      /* > 1: with A < 0 at most −dual·A (Ye et al. 2020); else off */
+};
+/* Σ max(−A·ρ, −A·clip(ρ)), ρ = exp(logprob − old) (Schulman et al. 2017, eq. 7). stats may
+ * be NULL; it is added to. */
 double loss_ppo(const double *logprob, const double *old, const double *advantage,
-                const uint8_t *mask, size_t n, double clip, double dual, double *grad,
+                const uint8_t *mask, size_t n, struct loss_clip clip, double *grad,
                 struct loss_ppo_stats *stats);
+/* The same with one ratio for the n positions together, exp(Σ logprob − Σ old): a reply is
+ * one action (RLOO). */
+double loss_ppo_sequence(const double *logprob, const double *old, size_t n, double advantage,
+                         struct loss_clip clip, double *grad, struct loss_ppo_stats *stats);
+/* coef · Σ k3(logprob ‖ ref), as GRPO has it in its loss; its gradient is added to grad. */
+double loss_kl_penalty(const double *logprob, const double *ref, size_t n, double coef,
+                       double *grad);
 /* ½ Σ max((V − R)², (clip(V, old ± clip) − R)²) (N+ implementation details, Huang et al.
  * 2024); clip 0 = plain ½ Σ (V − R)². */
 double loss_value(const double *value, const double *old, const double *returns,
                   const uint8_t *mask, size_t n, double clip, double *grad);
 
 /* ---- preferences and classes --------------------------------------------------------- */
-/* −[p·log σ(a − b − margin) + (1−p)·log σ(−(a − b − margin))] + centre·(a + b)²:
- * Bradley-Terry with a soft target p = P(a preferred). ret_da, ret_db may be NULL. */
+/* −[p·log σ(a − b − margin) + (1−p)·log σ(b − a − margin)] + centre·(a + b)²: Bradley-Terry
+ * with a soft target p = P(a preferred); whichever is preferred must win by the margin
+ * (Touvron et al. 2023, Llama 2, §3.2.2). ret_da, ret_db may be NULL. */
 double loss_bradley_terry(double a, double b, double p, double margin, double centre,
                           double *ret_da, double *ret_db);
+/* −[p·log σ(x) + (1−p)·log σ(−x)], x = β·((a − ref_a) − (b − ref_b)), of two replies'
+ * summed log-probabilities under the policy and the reference (Rafailov et al. 2023, eq. 7,
+ * with a soft target; p = 1 − ε is its label smoothing). */
+double loss_dpo(double a, double b, double ref_a, double ref_b, double p, double beta,
+                double *ret_da, double *ret_db);
 /* −[y·log σ(x) + (1−y)·log σ(−x)]. */
 double loss_bce(double x, double y, double *ret_dx);
 /* H(p) = −p log p − (1−p) log(1−p): what no model can go below on a soft target. */

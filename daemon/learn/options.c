@@ -1,6 +1,7 @@
 /* options.c: see options.h. */
 #include "learn/options.h"
 
+#include "base/check.h"
 #include "base/error.h"
 
 #include <jansson.h>
@@ -78,6 +79,12 @@ static void flag(struct reader *r, const char *name, bool *ret) {
         *ret = json_is_true(v);
 }
 
+static void optional_flag(struct reader *r, const char *name, bool *ret) {
+    *ret = false;
+    if (r->rc == 0 && find(r, name) != NULL)
+        flag(r, name, ret);
+}
+
 static void schedule(struct reader *r, enum train_schedule *ret) {
     static const char *const names[] = {"constant", "linear", "cosine"};
     *ret = TRAIN_CONSTANT;
@@ -92,6 +99,20 @@ static void schedule(struct reader *r, enum train_schedule *ret) {
     r->rc = cai_fail(CAI_EINPUT,
                      "%s options: \"schedule\" is %s; it must be constant, linear or cosine",
                      r->what, s != NULL ? s : "missing");
+}
+
+/* The index of the member's word in `words` (NULL ends them); 0 when it is absent. */
+static int word(struct reader *r, const char *name, const char *const *words) {
+    const json_t *v = find(r, name);
+    const char *s = json_string_value(v);
+    if (r->rc < 0 || v == NULL)
+        return 0;
+    for (int i = 0; s != NULL && words[i] != NULL; i++)
+        if (strcmp(s, words[i]) == 0)
+            return i;
+    r->rc = cai_fail(CAI_EINPUT, "%s options: \"%s\" cannot be %s", r->what, name,
+                     s != NULL ? s : "anything but a word");
+    return 0;
 }
 
 enum { COUNT_MAX = 1000000000 };
@@ -127,6 +148,11 @@ static void lora(struct reader *r, struct hf_adapter *ret) {
         r->rc = hf_adapter_make(rank, alpha, targets, ret);
 }
 
+static void guard(struct reader *r, struct train_guard *g) {
+    optional(r, "loss_spike", 0, 1e9, &g->loss_spike);
+    optional_whole(r, "max_skipped", COUNT_MAX, &g->max_skipped);
+}
+
 static int open_json(struct reader *r, const char *what, const char *json) {
     json_error_t e;
     *r = (struct reader){.what = what};
@@ -149,6 +175,7 @@ int options_sft(const char *json, struct sft_options *ret) {
         return cai_error_code();
     optimizer(&r, true, &ret->optimizer);
     lora(&r, &ret->lora);
+    guard(&r, &ret->guard);
     whole(&r, "epochs", 1, COUNT_MAX, &ret->epochs);
     optional_whole(&r, "checkpoint_every", COUNT_MAX, &ret->checkpoint_every);
     return close_json(&r);
@@ -160,11 +187,13 @@ int options_pm(const char *json, struct pm_options *ret) {
         return cai_error_code();
     optimizer(&r, true, &ret->optimizer);
     lora(&r, &ret->lora);
+    guard(&r, &ret->guard);
     whole(&r, "epochs", 1, COUNT_MAX, &ret->epochs);
     whole(&r, "members", 1, 64, &ret->members);
     optional_whole(&r, "checkpoint_every", COUNT_MAX, &ret->checkpoint_every);
     optional(&r, "centre", 0, 1e6, &ret->centre);
-    optional(&r, "margin", -1e6, 1e6, &ret->margin);
+    optional(&r, "margin", 0, 1e6, &ret->margin);
+    optional_flag(&r, "average", &ret->average);
     return close_json(&r);
 }
 
@@ -174,10 +203,94 @@ int options_classifier(const char *json, struct classifier_options *ret) {
         return cai_error_code();
     optimizer(&r, true, &ret->optimizer);
     lora(&r, &ret->lora);
+    guard(&r, &ret->guard);
     whole(&r, "epochs", 1, COUNT_MAX, &ret->epochs);
     number(&r, "held_out", 0, 0.9, &ret->held_out);
     optional_whole(&r, "checkpoint_every", COUNT_MAX, &ret->checkpoint_every);
     return close_json(&r);
+}
+
+/* ---- the policy's algorithms --------------------------------------------------------- */
+
+static enum train_algorithm algorithm(struct reader *r) {
+    static const char *const names[] = {"ppo", "rloo", "grpo", "best_of_n", "dpo", NULL};
+    return (enum train_algorithm)word(r, "algorithm", names);
+}
+
+static bool eps_place(struct reader *r) {
+    return word(r, "eps_place", (const char *const[]){"pytorch", "tensorflow", NULL}) == 1;
+}
+
+static void rewards(struct reader *r, struct ppo_options *ret) {
+    flag(r, "whiten_rewards", &ret->whiten_rewards);
+    number(r, "reward_clip", 0, 1e9, &ret->reward_clip);
+    number(r, "no_end_reward", -1e9, 1e9, &ret->no_end_reward);
+    ret->no_end = (enum ppo_no_end)word(
+        r, "no_end", (const char *const[]){"replace", "add", "keep", NULL});
+    ret->normalise = (enum ppo_normalise)word(
+        r, "normalise", (const char *const[]){"pairs", "reference", "running", "none", NULL});
+    ret->pm_worst = word(r, "pm_combine", (const char *const[]){"mean", "worst", NULL}) == 1;
+    optional(r, "pm_variance", 0, 1e6, &ret->pm_variance);
+}
+
+static void divergence(struct reader *r, struct ppo_options *ret) {
+    number(r, "kl.coef", 0, 1e6, &ret->kl_coef);
+    number(r, "kl.target", 0, 1e6, &ret->kl_target);
+    number(r, "kl.horizon", 1, 1e12, &ret->kl_horizon);
+    number(r, "kl_budget", 0, 1e9, &ret->kl_budget);
+    ret->kl_estimator = word(r, "kl.estimator", (const char *const[]){"k1", "k2", "k3", NULL});
+    optional(r, "kl.clamp", 0, 1e9, &ret->kl_clamp);
+    optional(r, "kl.stop", 0, 1e9, &ret->kl_stop);
+}
+
+static void objective(struct reader *r, struct ppo_options *ret) {
+    number(r, "clip", 0, 1e6, &ret->clip);
+    optional(r, "clip_high", 0, 1e6, &ret->clip_high);
+    optional(r, "dual_clip", 0, 1e6, &ret->dual_clip);
+    optional(r, "advantage_clip", 0, 1e6, &ret->advantage_clip);
+    optional(r, "max_ratio", 0, 1e9, &ret->max_ratio);
+    flag(r, "whiten_advantages", &ret->whiten_advantages);
+    ret->scale_std = word(r, "scale", (const char *const[]){"std", "none", NULL}) == 0;
+    ret->aggregate = (enum ppo_aggregate)word(
+        r, "aggregate", (const char *const[]){"tokens", "replies", "fixed", NULL});
+    ret->group = 1;
+    if (find(r, "group") != NULL)
+        whole(r, "group", 2, 1 << 20, &ret->group);
+}
+
+static void values(struct reader *r, struct ppo_options *ret) {
+    number(r, "value_clip", 0, 1e6, &ret->value_clip);
+    number(r, "gamma", 0, 1, &ret->gamma);
+    number(r, "lambda", 0, 1, &ret->lambda);
+    number(r, "value_coef", 0, 1e6, &ret->value_coef);
+    number(r, "value_lr", 0, 1, &ret->value_lr);
+    optional_whole(r, "value_warmup", COUNT_MAX, &ret->value_warmup);
+    ret->value_from_policy =
+        word(r, "value_from", (const char *const[]){"pm", "policy", NULL}) == 1;
+}
+
+int options_algorithm(const char *json, enum train_algorithm *ret) {
+    struct reader r;
+    *ret = TRAIN_PPO;
+    if (open_json(&r, "ppo", json) < 0)
+        return cai_error_code();
+    *ret = algorithm(&r);
+    return close_json(&r);
+}
+
+/* Every reply is one of a group of so many, and no group is cut. */
+static int check_groups(struct ppo_options *o) {
+    bool compared = o->algorithm == TRAIN_RLOO || o->algorithm == TRAIN_GRPO ||
+                    o->algorithm == TRAIN_BEST_OF_N;
+    if (!compared)
+        o->group = 1;
+    else if (o->group < 2)
+        return cai_fail(CAI_EINPUT, "ppo options: \"group\" is missing: this algorithm compares "
+                        "replies to one prompt");
+    if (o->rollouts % o->group != 0)
+        return cai_fail(CAI_EINPUT, "ppo options: %lld rollouts are not a multiple of group %lld",
+                        (long long)o->rollouts, (long long)o->group);
+    return 0;
 }
 
 int options_ppo(const char *json, struct ppo_options *ret) {
@@ -186,30 +299,37 @@ int options_ppo(const char *json, struct ppo_options *ret) {
         return cai_error_code();
     optimizer(&r, false, &ret->optimizer);
     lora(&r, &ret->lora);
+    guard(&r, &ret->guard);
+    ret->algorithm = algorithm(&r);
+    ret->eps_tensorflow = eps_place(&r);
     whole(&r, "steps", 1, COUNT_MAX, &ret->steps);
     whole(&r, "rollouts", 1, 1000000, &ret->rollouts);
     whole(&r, "epochs", 1, 1000, &ret->epochs);
     whole(&r, "minibatches", 1, 100000, &ret->minibatches);
     whole(&r, "checkpoint_every", 0, COUNT_MAX, &ret->checkpoint_every);
-    number(&r, "clip", 0, 1e6, &ret->clip);
-    number(&r, "value_clip", 0, 1e6, &ret->value_clip);
-    number(&r, "gamma", 0, 1, &ret->gamma);
-    number(&r, "lambda", 0, 1, &ret->lambda);
-    number(&r, "value_coef", 0, 1e6, &ret->value_coef);
-    number(&r, "value_lr", 0, 1, &ret->value_lr);
-    number(&r, "kl.coef", 0, 1e6, &ret->kl_coef);
-    number(&r, "kl.target", 0, 1e6, &ret->kl_target);
-    number(&r, "kl.horizon", 1, 1e12, &ret->kl_horizon);
-    number(&r, "kl_budget", 0, 1e9, &ret->kl_budget);
-    flag(&r, "whiten_advantages", &ret->whiten_advantages);
-    flag(&r, "whiten_rewards", &ret->whiten_rewards);
-    number(&r, "reward_clip", 0, 1e9, &ret->reward_clip);
-    number(&r, "no_end_reward", -1e9, 1e9, &ret->no_end_reward);
+    objective(&r, ret);
+    values(&r, ret);
+    divergence(&r, ret);
+    rewards(&r, ret);
     number(&r, "helpful", 0, 1, &ret->helpful);
     number(&r, "rollout.temperature", 1e-3, 100, &ret->temperature);
     number(&r, "rollout.top_p", 1e-6, 1, &ret->top_p);
     whole(&r, "rollout.max_tokens", 1, 1 << 20, &ret->max_tokens);
-    optional(&r, "pm_variance", 0, 1e6, &ret->pm_variance);
+    CAI_TRY(close_json(&r));
+    return check_groups(ret);
+}
+
+int options_dpo(const char *json, struct dpo_options *ret) {
+    struct reader r;
+    if (open_json(&r, "dpo", json) < 0)
+        return cai_error_code();
+    optimizer(&r, false, &ret->optimizer);
+    guard(&r, &ret->guard);
+    ret->eps_tensorflow = eps_place(&r);
+    whole(&r, "dpo.batch", 1, COUNT_MAX, &ret->optimizer.batch);
+    whole(&r, "dpo.epochs", 1, COUNT_MAX, &ret->epochs);
+    number(&r, "dpo.beta", 1e-9, 1e6, &ret->beta);
+    optional_whole(&r, "checkpoint_every", COUNT_MAX, &ret->checkpoint_every);
     return close_json(&r);
 }
 

@@ -14,11 +14,16 @@
  *             checkpoint_every helpful, an object "rollout" with temperature top_p max_tokens,
  *             and kl_budget (guards.kl_budget of the job, added by the stage; 0 = no limit).
  *             `batch` is not read: a step's minibatches are shares of its rollouts.
- * Optional, because their absence means "off":
+ * ppo with algorithm "dpo": kl_coef and the like are not read, but an object "dpo" with
+ *             beta batch epochs.
+ * Optional, because their absence means "off", or the first of the words:
  *   lora              all: an object with rank alpha targets; without it whole weights
- *   checkpoint_every  sft, pm, classifier: steps between resumable states
- *   pm_variance       ppo: λ of mean − λ·variance over the members' scores
- *   centre margin     pm: terms of loss_bradley_terry */
+ *   checkpoint_every  sft, pm, classifier, dpo: steps between resumable states
+ *   loss_spike max_skipped  struct train_guard
+ *   centre margin average   pm: terms of loss_bradley_terry; the members' weights averaged
+ *   algorithm group scale aggregate pm_combine pm_variance normalise no_end value_from
+ *   value_warmup clip_high dual_clip advantage_clip max_ratio eps_place and of the object
+ *   "kl" estimator, clamp, stop: struct ppo_options */
 #ifndef CAI_LEARN_OPTIONS_H
 #define CAI_LEARN_OPTIONS_H
 
@@ -37,40 +42,81 @@ struct train_optimizer {
     int64_t batch;    /* rows per step, all ranks together */
 };
 
+/* When an update is left out rather than taken. */
+struct train_guard {
+    double loss_spike;   /* deviations above the running mean of the loss; 0 = not watched */
+    int64_t max_skipped; /* updates left out in a row that end the run; 0 = 3 */
+};
+
 struct sft_options {
     struct train_optimizer optimizer;
     struct hf_adapter lora; /* rank 0: none */
+    struct train_guard guard;
     int64_t epochs, checkpoint_every;
 };
 
 struct pm_options {
     struct train_optimizer optimizer;
     struct hf_adapter lora; /* rank 0: none */
+    struct train_guard guard;
     int64_t epochs, members, checkpoint_every;
     double centre, margin;
+    bool average; /* one model of the members' mean weights (Ramé et al. 2024, WARM) */
 };
 
 struct classifier_options {
     struct train_optimizer optimizer;
     struct hf_adapter lora; /* rank 0: none */
+    struct train_guard guard;
     int64_t epochs, checkpoint_every;
     double held_out;
 };
 
+/* The rows of the table in policy.h. */
+enum train_algorithm { TRAIN_PPO, TRAIN_RLOO, TRAIN_GRPO, TRAIN_BEST_OF_N, TRAIN_DPO };
+enum ppo_normalise { NORMALISE_PAIRS, NORMALISE_REFERENCE, NORMALISE_RUNNING, NORMALISE_NONE };
+enum ppo_no_end { NO_END_REPLACE, NO_END_ADD, NO_END_KEEP };
+enum ppo_aggregate { AGGREGATE_TOKENS, AGGREGATE_REPLIES, AGGREGATE_FIXED };
+
+/* For what each does and whose default it is, daemon/job/settings.c. */
 struct ppo_options {
     struct train_optimizer optimizer;
     struct hf_adapter lora; /* rank 0: none */
+    struct train_guard guard; /* of it max_skipped */
+    enum train_algorithm algorithm;
     int64_t steps, rollouts, epochs, minibatches, checkpoint_every, max_tokens;
-    double clip, value_clip, gamma, lambda, value_coef, value_lr;
-    double kl_coef, kl_target, kl_horizon, kl_budget;
+    int64_t group; /* replies to each prompt; 1 where the algorithm compares none */
+    double clip, clip_high, dual_clip, advantage_clip, max_ratio;
+    double value_clip, gamma, lambda, value_coef, value_lr;
+    int64_t value_warmup;    /* first steps that train the value model alone */
+    bool value_from_policy;  /* else from the first preference model */
+    double kl_coef, kl_target, kl_horizon, kl_budget, kl_clamp, kl_stop;
+    int kl_estimator;        /* enum loss_kl */
     bool whiten_advantages, whiten_rewards;
+    bool scale_std;          /* grpo: advantages divided by the group's deviation */
+    enum ppo_aggregate aggregate;
+    enum ppo_normalise normalise;
+    enum ppo_no_end no_end;
+    bool pm_worst;           /* the lowest member's score counts, not their mean */
+    bool eps_tensorflow;
     double reward_clip, no_end_reward, helpful, temperature, top_p, pm_variance;
+};
+
+struct dpo_options {
+    struct train_optimizer optimizer;
+    struct train_guard guard;
+    int64_t epochs, checkpoint_every;
+    double beta;
+    bool eps_tensorflow;
 };
 
 int options_sft(const char *json, struct sft_options *ret);
 int options_pm(const char *json, struct pm_options *ret);
 int options_classifier(const char *json, struct classifier_options *ret);
+/* The algorithm that options of the stage ppo name. */
+int options_algorithm(const char *json, enum train_algorithm *ret);
 int options_ppo(const char *json, struct ppo_options *ret);
+int options_dpo(const char *json, struct dpo_options *ret);
 
 /* The learning rate of step `step` (from 0) of `steps`: linear warm-up over warmup·steps,
  * then constant, or down to 0 by a line or a half cosine. */

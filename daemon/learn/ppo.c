@@ -1,4 +1,4 @@
-/* ppo.c: a PPO run from task to saved policy: models, resumable state, the loop.
+/* ppo.c: a run with rollouts from task to saved policy: models, resumable state, the loop.
  *
  * States: opened → (restored) → stepping, a checkpoint every so many steps → spent or
  * done → policy saved. */
@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/error.h"
 #include "learn/checkpoint.h"
+#include "learn/ppo_reward.h"
 #include "learn/start.h"
 #include "learn/train.h"
 
@@ -15,10 +16,8 @@
 
 /* ---- opening ------------------------------------------------------------------------- */
 
-enum { MEMBERS_MAX = 64 };
-
 /* The models so far over whose bases others may lie: a policy of whole weights is none. */
-static size_t untrained(const struct ppo *p, struct model *list[MEMBERS_MAX + 2]) {
+static size_t untrained(const struct ppo *p, struct model *list[PPO_PM_MAX + 2]) {
     size_t n = 0;
     if (p->policy->base)
         list[n++] = p->policy;
@@ -29,11 +28,11 @@ static size_t untrained(const struct ppo *p, struct model *list[MEMBERS_MAX + 2]
 
 static int load_members(struct ppo *p) {
     const Cai__V1__Train *t = p->task->train;
-    struct model *beside[MEMBERS_MAX + 2];
+    struct model *beside[PPO_PM_MAX + 2];
     size_t n = untrained(p, beside);
-    if (t->n_pm == 0 || t->n_pm > MEMBERS_MAX)
-        return cai_fail(CAI_EINPUT, "PPO needs 1 to 64 preference models, the task names %zu",
-                        t->n_pm);
+    if (t->n_pm == 0 || t->n_pm > PPO_PM_MAX)
+        return cai_fail(CAI_EINPUT, "this needs 1 to %d preference models, the task names "
+                        "%zu", PPO_PM_MAX, t->n_pm);
     p->models.pm = cai_alloc(t->n_pm * sizeof *p->models.pm);
     for (size_t i = 0; i < t->n_pm; i++) {
         CAI_TRY(reward_model_load_beside(t->pm[i]->path, beside, n, &p->models.pm[i]));
@@ -50,13 +49,22 @@ static int load_members(struct ppo *p) {
     return 0;
 }
 
+/* The preference model again (Huang et al. 2024), or the policy with a fresh head. */
+static int load_value(struct ppo *p) {
+    const struct learn_task *t = p->task;
+    if (!p->o.value_from_policy)
+        return model_clone(p->models.pm[0].m, &p->value);
+    struct cai_key key = cai_key_make(t->seed, t->round, "ppo/value", 0, 0);
+    return model_load_scalar(t->train->init->path, key, &p->value);
+}
+
 static int load_models(struct ppo *p) {
     const Cai__V1__Train *t = p->task->train;
     const char *reference = t->reference != NULL ? t->reference->path : t->init->path;
     CAI_TRY(hf_tokenizer_load(t->init->path, &p->tokenizer));
     CAI_TRY(hf_chat_load(t->init->path, p->tokenizer, &p->chat));
     struct cai_key key = cai_key_make(p->task->seed, p->task->round, "ppo/lora", 0, 0);
-    struct model *beside[MEMBERS_MAX + 2];
+    struct model *beside[PPO_PM_MAX + 2];
     CAI_TRY(start_policy(t->init->path, &p->o.lora, key, &p->policy));
     CAI_TRY(model_load_beside(reference, beside, untrained(p, beside), &p->reference));
     if (p->reference->head != MODEL_HEAD_LM)
@@ -65,7 +73,8 @@ static int load_models(struct ppo *p) {
         return cai_fail(CAI_EINPUT, "reference %s is not of the policy's kind", reference);
     CAI_TRY(load_members(p));
     p->models.reference = p->reference;
-    return model_clone(p->models.pm[0].m, &p->value);
+    ppo_reward_begin(&p->models, p->o.normalise);
+    return p->algorithm->values ? load_value(p) : 0;
 }
 
 static int make_trainers(struct ppo *p) {
@@ -73,8 +82,12 @@ static int make_trainers(struct ppo *p) {
     struct trainer_options to = {.comm = p->task->comm, .beta1 = o->beta1, .beta2 = o->beta2,
                                  .eps = o->eps, .weight_decay = o->weight_decay,
                                  .clip_norm = o->clip_norm, .temperature = p->o.temperature,
-                                 .recompute = trainer_should_recompute(p->policy, PACK_TOKENS)};
+                                 .recompute = trainer_should_recompute(p->policy, PACK_TOKENS),
+                                 .eps_tensorflow = p->o.eps_tensorflow,
+                                 .max_skipped = p->o.guard.max_skipped};
     CAI_TRY(trainer_new(p->policy, &to, &p->models.policy));
+    if (p->value == NULL)
+        return 0;
     to.temperature = 1;
     to.recompute = trainer_should_recompute(p->value, PACK_TOKENS);
     return trainer_new(p->value, &to, &p->models.value);
@@ -116,7 +129,8 @@ static struct checkpoint checkpoint_of(const struct ppo *p) {
 
 static size_t list_state(const struct ppo *p, struct checkpoint_tensor *tensors, json_t *state) {
     size_t n = checkpoint_add_trainer(p->models.policy, "policy", tensors, 0, state);
-    return checkpoint_add_trainer(p->models.value, "value", tensors, n, state);
+    return p->models.value == NULL
+               ? n : checkpoint_add_trainer(p->models.value, "value", tensors, n, state);
 }
 
 static int save(struct ppo *p) {
@@ -125,8 +139,9 @@ static int save(struct ppo *p) {
     json_t *window = json_array();
     for (int i = 0; i < PPO_KL_WINDOW; i++)
         json_array_append_new(window, json_real(p->kl_window[i]));
-    json_t *state = json_pack("{s:s, s:I, s:f, s:o}", "kind", "ppo", "done", (json_int_t)p->done,
-                              "kl_coef", p->kl_coef, "kl_window", window);
+    json_t *state = json_pack("{s:s, s:I, s:f, s:o, s:o}", "kind", p->algorithm->name, "done",
+                              (json_int_t)p->done, "kl_coef", p->kl_coef, "kl_window", window,
+                              "reward", ppo_reward_state(&p->models));
     CAI_CHECK(state != NULL);
     size_t n = list_state(p, tensors, state);
     int rc = checkpoint_add_base(p->models.policy, "policy", state);
@@ -142,15 +157,17 @@ static int read_state(struct ppo *p, const json_t *state) {
     const char *kind = json_string_value(json_object_get(state, "kind"));
     const json_t *window = json_object_get(state, "kl_window");
     const json_t *done = json_object_get(state, "done"), *coef = json_object_get(state, "kl_coef");
-    if (kind == NULL || strcmp(kind, "ppo") != 0 || json_array_size(window) != PPO_KL_WINDOW ||
-        !json_is_integer(done) || !json_is_number(coef))
-        return cai_fail(CAI_EINPUT, "%s: not the state of a PPO run", p->task->resume);
+    if (kind == NULL || strcmp(kind, p->algorithm->name) != 0 || json_array_size(window) != PPO_KL_WINDOW ||
+        !json_is_integer(done) || !json_is_number(coef) ||
+        !ppo_reward_restore(&p->models, json_object_get(state, "reward")))
+        return cai_fail(CAI_EINPUT, "%s: not the state of a run of %s", p->task->resume,
+                        p->algorithm->name);
     p->done = json_integer_value(done);
     p->kl_coef = json_number_value(coef);
     for (int i = 0; i < PPO_KL_WINDOW; i++)
         p->kl_window[i] = json_number_value(json_array_get(window, (size_t)i));
     CAI_TRY(checkpoint_set_trainer(p->models.policy, "policy", state));
-    return checkpoint_set_trainer(p->models.value, "value", state);
+    return p->models.value == NULL ? 0 : checkpoint_set_trainer(p->models.value, "value", state);
 }
 
 static int restore(struct ppo *p) {
@@ -172,6 +189,7 @@ int ppo_open(const struct learn_task *t, struct ppo **ret) {
     p->task = t;
     *ret = NULL;
     int rc = options_ppo(t->train->options, &p->o);
+    p->algorithm = policy_algorithm(p->o.algorithm);
     p->kl_coef = p->o.kl_coef;
     if (rc == 0)
         rc = load_models(p);

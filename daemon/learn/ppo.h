@@ -1,9 +1,9 @@
-/* ppo.h: proximal policy optimisation against a preference model, a whole run as one gang
- * task (Schulman et al. 2017; Ziegler et al. 2019; "N+ implementation details", Huang et
- * al. 2024). Per step:
+/* ppo.h: reinforcement learning against a preference model, a whole run as one gang task:
+ * proximal policy optimisation (Schulman et al. 2017; Ziegler et al. 2019; "N+
+ * implementation details", Huang et al. 2024), or another row of policy.h. Per step:
  *
- *   rollouts → packs → old, reference log-probabilities, values, scores → rewards with KL
- *   inside → GAE → whitening → epochs × minibatches of policy and value updates → figures
+ *   rollouts → packs → old, reference log-probabilities, values, scores → rewards → the
+ *   algorithm's advantages → epochs × minibatches of policy and value updates → figures
  *
  * Old log-probabilities come from the very packs that are trained on, by the same function
  * in the same gradient mode, and epochs permute whole packs: until weights move every
@@ -14,12 +14,14 @@
  * Figures per step: score_mean score_std score_harmful score_helpful raw_score reward kl
  * kl3 entropy policy_loss value_loss clip_fraction ratio_max approx_kl explained_variance
  * length end_rate sampler_gap sampler_gap_max lr kl_coef grad_norm value_grad_norm
- * skipped_updates. Ends early with "kl budget" when the mean sequence KL of the last
+ * skipped_updates (the gradient was not finite) left_out_updates (max_ratio, kl.stop)
+ * used_replies (share the policy learned from). Those of a value model are missing where
+ * there is none. Ends early with "kl budget" when the mean sequence KL of the last
  * PPO_KL_WINDOW steps is above kl_budget. */
 #ifndef CAI_LEARN_PPO_H
 #define CAI_LEARN_PPO_H
 
-#include "learn/ppo_batch.h"
+#include "learn/policy.h"
 
 enum { PPO_KL_WINDOW = 4 };
 
@@ -27,8 +29,9 @@ enum { PPO_KL_WINDOW = 4 };
 struct ppo {
     const struct learn_task *task;
     struct ppo_options o;
+    const struct policy_algorithm *algorithm;
     struct ppo_models models;
-    struct model *policy, *value, *reference; /* owned; trainers borrow them */
+    struct model *policy, *value, *reference; /* owned; trainers borrow them; value may be NULL */
     struct hf_tokenizer *tokenizer;
     struct hf_chat *chat;
     struct engine *engine;
@@ -50,11 +53,17 @@ bool ppo_spent(const struct ppo *p);
 
 /* The updates of one step, for ppo_step and tests. */
 struct ppo_update_stats {
-    double policy_loss, value_loss, clipped, approx_kl; /* sums over rows and epochs */
-    double rows;                                        /* rows × epochs */
-    double ratio_max, grad_norm, value_grad_norm;       /* largest */
-    int64_t skipped;
+    double policy_loss, share;     /* sum over replies and updates, and of their normaliser */
+    double value_loss, rows;       /* sum over rows and updates, and their number */
+    double clipped, approx_kl, ratio, ratios; /* sums over ratios, and their number */
+    double ratio_max, grad_norm, value_grad_norm; /* largest */
+    int64_t skipped, left_out;
+    bool ended; /* kl.stop was reached */
 };
+/* One minibatch, its bins per_minibatch: stats is added to, and is this rank's part of sums.
+ * *moved: whether weights have changed since the old log-probabilities were taken. */
+int ppo_minibatch(struct ppo *p, struct ppo_batch *b, const uint32_t *bins, bool *moved,
+                  struct ppo_update_stats *stats);
 int ppo_update(struct ppo *p, struct ppo_batch *b, struct ppo_update_stats *ret);
 
 #endif

@@ -4,6 +4,8 @@
 #include "base/check.h"
 #include "base/error.h"
 #include "learn/loss.h"
+#include "learn/policy.h"
+#include "learn/ppo_reward.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -31,17 +33,18 @@ static void lay_rows(struct ppo_batch *b) {
     b->n_rows = at;
 }
 
-int ppo_batch_new(const struct rollouts *r, int64_t minibatches, int world,
+int ppo_batch_new(const struct rollouts *r, const struct ppo_options *o, int world,
                   struct ppo_batch *ret) {
+    size_t minibatches = (size_t)o->minibatches;
     *ret = (struct ppo_batch){.rollouts = r};
     int64_t *lengths = cai_realloc(NULL, r->n + 1, sizeof *lengths);
     for (size_t i = 0; i < r->n; i++)
         lengths[i] = r->r[i].n;
     size_t ranks = (size_t)world, per = (4 + ranks - 1) / ranks * ranks;
-    int rc = packing_make(lengths, r->n, PACK_TOKENS, (size_t)minibatches * per, &ret->p);
+    int rc = packing_make(lengths, r->n, PACK_TOKENS, minibatches * per, &ret->p);
     free(lengths);
     CAI_TRY(rc);
-    ret->per_minibatch = ret->p.n_bins / (size_t)minibatches;
+    ret->per_minibatch = ret->p.n_bins / minibatches;
     lay_rows(ret);
     double **rows[] = {&ret->sampled, &ret->old, &ret->entropy, &ret->reference,
                        &ret->value, &ret->reward, &ret->advantage, &ret->returns};
@@ -49,8 +52,12 @@ int ppo_batch_new(const struct rollouts *r, int64_t minibatches, int world,
         *rows[i] = doubles(ret->n_rows);
     ret->score = doubles(r->n);
     ret->kl = doubles(r->n);
+    ret->group = cai_alloc((r->n + 1) * sizeof *ret->group);
+    ret->used = cai_alloc(r->n + 1);
     ret->policy_micro = cai_alloc((ret->p.n_bins + 1) * sizeof *ret->policy_micro);
     ret->value_micro = cai_alloc((ret->p.n_bins + 1) * sizeof *ret->value_micro);
+    for (size_t i = 0; i < r->n; i++)
+        ret->group[i] = r->r[i].number / (uint64_t)o->group;
     for (size_t i = 0; i < r->n; i++)
         memcpy(ret->sampled + ret->row_of[i], r->r[i].sampled,
                (size_t)(r->r[i].n - r->r[i].n_prompt) * sizeof(double));
@@ -66,7 +73,7 @@ void ppo_batch_free(struct ppo_batch *b) {
     }
     void *owned[] = {b->policy_micro, b->value_micro, b->bin_rows, b->row_of, b->sampled, b->old,
                      b->entropy, b->reference, b->value, b->reward, b->advantage, b->returns,
-                     b->raw, b->score, b->kl};
+                     b->raw, b->score, b->kl, b->group, b->used};
     for (size_t i = 0; i < CAI_COUNT(owned); i++)
         free(owned[i]);
     packing_free(&b->p);
@@ -125,8 +132,10 @@ static int evaluate_bin(struct ppo_batch *b, const struct ppo_models *m,
     CAI_TRY(ppo_batch_micro(b, m, bin, false, &micro));
     CAI_TRY(trainer_evaluate(m->policy, micro, out, out + n));
     CAI_TRY(model_outputs(m->reference, micro, o->temperature, out + 2 * n, NULL));
-    CAI_TRY(ppo_batch_micro(b, m, bin, true, &micro));
-    CAI_TRY(trainer_evaluate(m->value, micro, out + 3 * n, NULL));
+    if (m->value != NULL) {
+        CAI_TRY(ppo_batch_micro(b, m, bin, true, &micro));
+        CAI_TRY(trainer_evaluate(m->value, micro, out + 3 * n, NULL));
+    }
     for (size_t i = 0; i < m->n_pm; i++) {
         CAI_TRY(bin_micro(b, bin, m->pm[i].m, READ_LAST, &micro));
         int rc = model_outputs(m->pm[i].m, micro, 1, out + 4 * n + i * seqs, NULL);
@@ -142,15 +151,13 @@ static void place_bin(struct ppo_batch *b, const struct ppo_models *m, size_t bi
     double *rows[] = {b->old, b->entropy, b->reference, b->value};
     for (int i = 0; i < 4; i++, from += n)
         memcpy(rows[i] + at, from, n * sizeof *from);
-    for (size_t i = 0; i < n; i++)
-        b->value[at + i] = ppo_value_of(m, b->value[at + i]);
     for (size_t k = 0; k < m->n_pm; k++)
         for (size_t i = b->p.starts[bin]; i < b->p.starts[bin + 1]; i++)
             b->raw[b->p.units[i] * m->n_pm + k] = *from++;
 }
 
 double ppo_value_of(const struct ppo_models *m, double raw) {
-    return (raw - m->pm[0].norm.mean) / m->pm[0].norm.std;
+    return (raw - m->value_mean) / m->value_std;
 }
 
 static int check_finite(const double *x, size_t n) {
@@ -209,40 +216,18 @@ int ppo_batch_evaluate(struct ppo_batch *b, const struct ppo_models *m,
 
 /* ---- advantages -------------------------------------------------------------------------- */
 
-/* Mean over the members of their normalised scores, less λ times their variance (Coste et
- * al. 2023); a reply that did not end gets the fixed score instead. */
-static double score_of(const struct ppo_batch *b, const struct ppo_models *m,
-                       const struct ppo_options *o, size_t i) {
-    double x[64];
-    CAI_CHECK(m->n_pm <= CAI_COUNT(x));
-    for (size_t k = 0; k < m->n_pm; k++)
-        x[k] = (b->raw[i * m->n_pm + k] - m->pm[k].norm.mean) / m->pm[k].norm.std;
-    double score = loss_mean(x, NULL, m->n_pm) - o->pm_variance * loss_variance(x, NULL, m->n_pm);
-    if (o->reward_clip > 0)
-        score = fmin(fmax(score, -o->reward_clip), o->reward_clip);
-    return b->rollouts->r[i].ended ? score : o->no_end_reward;
-}
-
-void ppo_batch_advantages(struct ppo_batch *b, const struct ppo_models *m,
-                          const struct ppo_options *o, double kl_coef) {
-    CAI_AUTO(mem) double *kl = doubles(b->n_rows);
+int ppo_batch_advantages(struct ppo_batch *b, struct ppo_models *m, const struct ppo_options *o,
+                         int64_t step, double kl_coef) {
+    CAI_TRY(ppo_reward_fit(m, o->normalise, b, step));
+    for (size_t i = 0; i < b->rollouts->n; i++) {
+        const struct rollout *r = &b->rollouts->r[i];
+        b->score[i] = ppo_reward_of(b, m, o, i);
+        b->kl[i] = 0;
+        for (size_t j = b->row_of[i]; j < b->row_of[i] + (size_t)(r->n - r->n_prompt); j++)
+            b->kl[i] += b->old[j] - b->reference[j];
+    }
     for (size_t i = 0; i < b->n_rows; i++)
-        kl[i] = loss_kl(LOSS_KL1, b->old[i], b->reference[i], 0);
-    for (size_t i = 0; i < b->rollouts->n; i++) {
-        const struct rollout *r = &b->rollouts->r[i];
-        size_t at = b->row_of[i], n = (size_t)(r->n - r->n_prompt);
-        b->score[i] = score_of(b, m, o, i);
-        b->kl[i] = loss_mean(kl + at, NULL, n) * (double)n;
-        loss_token_rewards(kl + at, n, kl_coef, b->score[i], b->reward + at);
-    }
-    if (o->whiten_rewards)
-        loss_whiten(b->reward, NULL, b->n_rows, false);
-    for (size_t i = 0; i < b->rollouts->n; i++) {
-        const struct rollout *r = &b->rollouts->r[i];
-        size_t at = b->row_of[i], n = (size_t)(r->n - r->n_prompt);
-        loss_gae(b->reward + at, b->value + at, NULL, n, o->gamma, o->lambda, b->advantage + at,
-                 b->returns + at);
-    }
-    if (o->whiten_advantages)
-        loss_whiten(b->advantage, NULL, b->n_rows, true);
+        b->value[i] = m->value != NULL ? ppo_value_of(m, b->value[i]) : 0;
+    policy_algorithm(o->algorithm)->advantages(b, o, kl_coef);
+    return 0;
 }

@@ -17,31 +17,60 @@ struct bin_loss {
     const struct ppo *p;
     const struct ppo_batch *b;
     size_t bin;
+    double share;  /* normaliser of the policy's loss in the minibatch, all ranks */
     double count;  /* rows of the minibatch, all ranks */
     bool moved;    /* weights have changed since the old log-probabilities were taken */
     struct ppo_update_stats *stats;
 };
 
+static int check_ratio(const struct bin_loss *l, const double *out, const double *old, int64_t n) {
+    for (int64_t i = 0; i < n && !l->moved; i++)
+        if (out[i] != old[i])
+            return cai_fail(CAI_ENUMERIC,
+                            "the ratio is %.9g before any update (step %lld, row %lld: "
+                            "log-probability %.9g, then %.9g): the forward pass is not "
+                            "reproducible here", exp(out[i] - old[i]),
+                            (long long)l->p->done, (long long)i, old[i], out[i]);
+    return 0;
+}
+
+static size_t length_of(const struct ppo_batch *b, size_t i) {
+    return (size_t)(b->rollouts->r[i].n - b->rollouts->r[i].n_prompt);
+}
+
+/* Reply i's part of the bin's loss; logprob and grad begin at its first row. */
+static void reply_loss(struct bin_loss *l, size_t i, const double *logprob, double *grad,
+                       struct loss_ppo_stats *s) {
+    const struct ppo *p = l->p;
+    const struct ppo_batch *b = l->b;
+    size_t at = b->row_of[i], n = length_of(b, i);
+    if (!b->used[i]) {
+        memset(grad, 0, n * sizeof *grad);
+        return;
+    }
+    struct policy_reply r = {&p->o, p->kl_coef, n, b->old + at, b->reference + at,
+                             b->advantage + at};
+    double weight = policy_weight(p->algorithm, &p->o, n);
+    l->stats->policy_loss += weight * p->algorithm->loss(&r, logprob, grad, s);
+    l->stats->ratios += p->algorithm->sequence ? 1 : (double)n;
+    for (size_t j = 0; j < n; j++)
+        grad[j] *= weight / l->share;
+}
+
 static int policy_loss(void *context, const double *out, double *grad, int64_t n) {
     struct bin_loss *l = context;
-    size_t at = l->b->bin_rows[l->bin];
-    const double *old = l->b->old + at;
-    if (!l->moved)
-        for (int64_t i = 0; i < n; i++)
-            if (out[i] != old[i])
-                return cai_fail(CAI_ENUMERIC,
-                                "the ratio is %.9g before any update (step %lld, row %lld: "
-                                "log-probability %.9g, then %.9g): the forward pass is not "
-                                "reproducible here", exp(out[i] - old[i]),
-                                (long long)l->p->done, (long long)i, old[i], out[i]);
+    const struct ppo_batch *b = l->b;
+    size_t at = b->bin_rows[l->bin];
     struct loss_ppo_stats s = {0};
-    l->stats->policy_loss += loss_ppo(out, old, l->b->advantage + at, NULL, (size_t)n,
-                                      l->p->o.clip, 0, grad, &s);
+    CAI_TRY(check_ratio(l, out, b->old + at, n));
+    for (size_t i = b->p.starts[l->bin]; i < b->p.starts[l->bin + 1]; i++) {
+        size_t u = b->p.units[i], from = b->row_of[u] - at;
+        reply_loss(l, u, out + from, grad + from, &s);
+    }
     l->stats->clipped += s.clipped;
     l->stats->approx_kl += s.kl;
+    l->stats->ratio += s.ratio;
     l->stats->ratio_max = fmax(l->stats->ratio_max, s.ratio_max);
-    for (int64_t i = 0; i < n; i++)
-        grad[i] /= l->count;
     return 0;
 }
 
@@ -53,7 +82,7 @@ static int value_loss(void *context, const double *out, double *grad, int64_t n)
         v[i] = ppo_value_of(&l->p->models, out[i]);
     l->stats->value_loss += loss_value(v, l->b->value + at, l->b->returns + at, NULL, (size_t)n,
                                        l->p->o.value_clip, grad);
-    double scale = l->p->o.value_coef / (l->count * l->p->models.pm[0].norm.std);
+    double scale = l->p->o.value_coef / (l->count * l->p->models.value_std);
     for (int64_t i = 0; i < n; i++)
         grad[i] *= scale;
     return 0;
@@ -61,32 +90,40 @@ static int value_loss(void *context, const double *out, double *grad, int64_t n)
 
 /* ---- updates ---------------------------------------------------------------------------- */
 
-static int update_bins(struct ppo *p, struct ppo_batch *b, const uint32_t *bins,
-                       struct bin_loss *l) {
-    size_t rank = (size_t)learn_rank(p->task), world = (size_t)learn_world(p->task);
-    for (size_t i = rank; i < b->per_minibatch; i += world) {
-        struct micro *micro;
-        l->bin = bins[i];
-        if (b->bin_rows[l->bin] == b->bin_rows[l->bin + 1])
-            continue;
-        CAI_TRY(ppo_batch_micro(b, &p->models, l->bin, false, &micro));
-        CAI_TRY(trainer_backward(p->models.policy, micro, policy_loss, l));
-        CAI_TRY(ppo_batch_micro(b, &p->models, l->bin, true, &micro));
-        CAI_TRY(trainer_backward(p->models.value, micro, value_loss, l));
-    }
-    return 0;
+/* Whether the policy is trained in this step: a value model may be given a start. */
+static bool policy_trains(const struct ppo *p) {
+    return p->models.value == NULL || p->done >= p->o.value_warmup;
 }
 
-static int take_steps(struct ppo *p, struct ppo_update_stats *stats, bool *moved) {
-    struct train_optimizer value = p->o.optimizer;
+static int update_bin(struct ppo *p, struct ppo_batch *b, struct bin_loss *l) {
+    struct micro *micro;
+    if (b->bin_rows[l->bin] == b->bin_rows[l->bin + 1])
+        return 0;
+    if (l->share > 0 && policy_trains(p)) {
+        CAI_TRY(ppo_batch_micro(b, &p->models, l->bin, false, &micro));
+        CAI_TRY(trainer_backward(p->models.policy, micro, policy_loss, l));
+    }
+    if (p->models.value == NULL)
+        return 0;
+    CAI_TRY(ppo_batch_micro(b, &p->models, l->bin, true, &micro));
+    return trainer_backward(p->models.value, micro, value_loss, l);
+}
+
+static int step_policy(struct ppo *p, struct ppo_update_stats *stats, bool *moved) {
     struct trainer_report r;
-    value.lr = p->o.value_lr;
     double lr = train_rate(&p->o.optimizer, p->done, p->o.steps);
     CAI_TRY(trainer_step(p->models.policy, lr, &r));
     *moved = *moved || (lr > 0 && r.outcome == TRAINER_STEPPED);
     stats->skipped += r.outcome == TRAINER_SKIPPED;
     if (r.outcome == TRAINER_STEPPED)
         stats->grad_norm = fmax(stats->grad_norm, r.grad_norm);
+    return 0;
+}
+
+static int step_value(struct ppo *p, struct ppo_update_stats *stats) {
+    struct train_optimizer value = p->o.optimizer;
+    struct trainer_report r;
+    value.lr = p->o.value_lr;
     CAI_TRY(trainer_step(p->models.value, train_rate(&value, p->done, p->o.steps), &r));
     stats->skipped += r.outcome == TRAINER_SKIPPED;
     if (r.outcome == TRAINER_STEPPED)
@@ -94,44 +131,97 @@ static int take_steps(struct ppo *p, struct ppo_update_stats *stats, bool *moved
     return 0;
 }
 
-static int minibatch(struct ppo *p, struct ppo_batch *b, const uint32_t *bins, bool *moved,
-                     struct ppo_update_stats *stats) {
-    struct bin_loss l = {.p = p, .b = b, .moved = *moved, .stats = stats};
-    for (size_t i = 0; i < b->per_minibatch; i++)
-        l.count += (double)(b->bin_rows[bins[i] + 1] - b->bin_rows[bins[i]]);
-    if (l.count == 0)
+/* Whether the minibatch went too far from the policy that wrote the replies to be learned
+ * from: the mean ratio above max_ratio, or the mean KL above kl.stop; `now` is this rank's. */
+static int went_too_far(const struct ppo *p, const struct ppo_update_stats *now, bool *ret,
+                        bool *ret_ended) {
+    double sums[] = {now->ratio, now->approx_kl, now->ratios};
+    *ret = *ret_ended = false;
+    if (p->o.max_ratio <= 0 && p->o.kl_stop <= 0)
         return 0;
-    CAI_TRY(update_bins(p, b, bins, &l));
-    return take_steps(p, stats, moved);
+    if (learn_world(p->task) > 1)
+        CAI_TRY(comm_all_reduce_f64(p->task->comm, sums, 3));
+    if (sums[2] == 0)
+        return 0;
+    *ret_ended = p->o.kl_stop > 0 && sums[1] / sums[2] > p->o.kl_stop;
+    *ret = *ret_ended || (p->o.max_ratio > 0 && sums[0] / sums[2] > p->o.max_ratio);
+    return 0;
+}
+
+static void add_stats(struct ppo_update_stats *to, const struct ppo_update_stats *from) {
+    to->policy_loss += from->policy_loss;
+    to->value_loss += from->value_loss;
+    to->clipped += from->clipped;
+    to->approx_kl += from->approx_kl;
+    to->ratio += from->ratio;
+    to->ratios += from->ratios;
+    to->ratio_max = fmax(to->ratio_max, from->ratio_max);
+}
+
+static int leave_out(struct ppo *p, struct ppo_update_stats *stats) {
+    stats->left_out++;
+    CAI_TRY(trainer_discard(p->models.policy));
+    return p->models.value != NULL ? trainer_discard(p->models.value) : 0;
+}
+
+int ppo_minibatch(struct ppo *p, struct ppo_batch *b, const uint32_t *bins, bool *moved,
+                  struct ppo_update_stats *stats) {
+    size_t rank = (size_t)learn_rank(p->task), world = (size_t)learn_world(p->task);
+    struct ppo_update_stats now = {0};
+    struct bin_loss l = {.p = p, .b = b, .moved = *moved, .stats = &now};
+    bool far;
+    for (size_t i = 0; i < b->per_minibatch; i++) {
+        l.count += (double)(b->bin_rows[bins[i] + 1] - b->bin_rows[bins[i]]);
+        for (size_t j = b->p.starts[bins[i]]; j < b->p.starts[bins[i] + 1]; j++)
+            if (b->used[b->p.units[j]])
+                l.share += policy_share(p->algorithm, &p->o, length_of(b, b->p.units[j]));
+    }
+    if (l.count == 0 || (p->models.value == NULL && l.share == 0))
+        return 0;
+    for (size_t i = rank; i < b->per_minibatch; i += world) {
+        l.bin = bins[i];
+        CAI_TRY(update_bin(p, b, &l));
+    }
+    CAI_TRY(went_too_far(p, &now, &far, &stats->ended));
+    stats->rows += l.count;
+    stats->share += policy_trains(p) ? l.share : 0;
+    add_stats(stats, &now);
+    if (far)
+        return leave_out(p, stats);
+    if (l.share > 0 && policy_trains(p))
+        CAI_TRY(step_policy(p, stats, moved));
+    return p->models.value != NULL ? step_value(p, stats) : 0;
 }
 
 /* Sums and maxima of all ranks. */
 static int gather_stats(const struct ppo *p, struct ppo_update_stats *s) {
+    double *part[] = {&s->policy_loss, &s->value_loss, &s->clipped, &s->approx_kl, &s->ratio,
+                      &s->ratios};
+    double sums[CAI_COUNT(part)];
+    int64_t bits; /* of a double that is not negative: ordered as the double is */
     if (learn_world(p->task) == 1)
         return 0;
-    double sums[] = {s->policy_loss, s->value_loss, s->clipped, s->approx_kl};
-    int64_t bits; /* of a double that is not negative: ordered as the double is */
+    for (size_t i = 0; i < CAI_COUNT(part); i++)
+        sums[i] = *part[i];
     memcpy(&bits, &s->ratio_max, sizeof bits);
-    CAI_TRY(comm_all_reduce_f64(p->task->comm, sums, 4));
+    CAI_TRY(comm_all_reduce_f64(p->task->comm, sums, CAI_COUNT(part)));
     CAI_TRY(comm_all_reduce_max(p->task->comm, &bits, 1));
-    s->policy_loss = sums[0];
-    s->value_loss = sums[1];
-    s->clipped = sums[2];
-    s->approx_kl = sums[3];
+    for (size_t i = 0; i < CAI_COUNT(part); i++)
+        *part[i] = sums[i];
     memcpy(&s->ratio_max, &bits, sizeof bits);
     return 0;
 }
 
 int ppo_update(struct ppo *p, struct ppo_batch *b, struct ppo_update_stats *ret) {
     bool moved = false;
-    *ret = (struct ppo_update_stats){.rows = (double)(b->n_rows * (size_t)p->o.epochs)};
+    *ret = (struct ppo_update_stats){0};
     CAI_AUTO(mem) uint32_t *order = cai_realloc(NULL, b->p.n_bins, sizeof *order);
     for (int64_t epoch = 0; epoch < p->o.epochs; epoch++) {
         struct cai_key key = cai_key_make(p->task->seed, p->task->round, "ppo/epoch",
                                           (uint64_t)p->done, (uint32_t)epoch);
         cai_rng_permutation(key, b->p.n_bins, order);
-        for (size_t from = 0; from < b->p.n_bins; from += b->per_minibatch)
-            CAI_TRY(minibatch(p, b, order + from, &moved, ret));
+        for (size_t from = 0; from < b->p.n_bins && !ret->ended; from += b->per_minibatch)
+            CAI_TRY(ppo_minibatch(p, b, order + from, &moved, ret));
     }
     return gather_stats(p, ret);
 }
@@ -140,11 +230,12 @@ int ppo_update(struct ppo *p, struct ppo_batch *b, struct ppo_update_stats *ret)
 
 static void score_figures(const struct ppo_batch *b, struct metrics *m) {
     const struct rollouts *r = b->rollouts;
-    double sum[2] = {0}, count[2] = {0}, ended = 0, length = 0, kl3 = 0;
+    double sum[2] = {0}, count[2] = {0}, ended = 0, length = 0, kl3 = 0, used = 0;
     for (size_t i = 0; i < r->n; i++) {
         sum[r->r[i].row->helpful] += b->score[i];
         count[r->r[i].row->helpful]++;
         ended += r->r[i].ended;
+        used += b->used[i];
         length += (double)(r->r[i].n - r->r[i].n_prompt);
     }
     for (size_t i = 0; i < b->n_rows; i++)
@@ -156,22 +247,27 @@ static void score_figures(const struct ppo_batch *b, struct metrics *m) {
     metrics_add(m, kl3 / (double)r->n, "kl3");
     metrics_add(m, length / (double)r->n, "length");
     metrics_add(m, ended / (double)r->n, "end_rate");
+    metrics_add(m, used / (double)r->n, "used_replies");
+}
+
+static void value_figure(const struct ppo_batch *b, struct metrics *m) {
+    CAI_AUTO(mem) double *residual = cai_alloc((b->n_rows + 1) * sizeof *residual);
+    for (size_t i = 0; i < b->n_rows; i++)
+        residual[i] = b->returns[i] - b->value[i];
+    metrics_add(m, 1 - loss_variance(residual, NULL, b->n_rows) /
+                           loss_variance(b->returns, NULL, b->n_rows), "explained_variance");
 }
 
 static void row_figures(const struct ppo_batch *b, struct metrics *m) {
-    CAI_AUTO(mem) double *residual = cai_alloc((b->n_rows + 1) * sizeof *residual);
     double gap = 0, gap_max = 0, total = 0;
     for (size_t i = 0; i < b->n_rows; i++) {
         double d = fabs(b->sampled[i] - b->old[i]);
         gap += d;
         gap_max = fmax(gap_max, d);
-        residual[i] = b->returns[i] - b->value[i];
         total += b->reward[i];
     }
     metrics_add(m, total / (double)b->rollouts->n, "reward");
     metrics_add(m, loss_mean(b->entropy, NULL, b->n_rows), "entropy");
-    metrics_add(m, 1 - loss_variance(residual, NULL, b->n_rows) /
-                           loss_variance(b->returns, NULL, b->n_rows), "explained_variance");
     metrics_add(m, gap / (double)b->n_rows, "sampler_gap");
     metrics_add(m, gap_max, "sampler_gap_max");
 }
@@ -188,16 +284,20 @@ static void figures(struct ppo *p, const struct ppo_batch *b, const struct ppo_u
     raw_figure(p, b, m);
     row_figures(b, m);
     metrics_add(m, kl, "kl");
-    metrics_add(m, s->policy_loss / s->rows, "policy_loss");
-    metrics_add(m, s->value_loss / s->rows, "value_loss");
-    metrics_add(m, s->clipped / s->rows, "clip_fraction");
+    metrics_add(m, s->policy_loss / s->share, "policy_loss");
+    metrics_add(m, s->clipped / s->ratios, "clip_fraction");
     metrics_add(m, s->ratio_max, "ratio_max");
-    metrics_add(m, s->approx_kl / s->rows, "approx_kl");
+    metrics_add(m, s->approx_kl / s->ratios, "approx_kl");
     metrics_add(m, train_rate(&p->o.optimizer, p->done, p->o.steps), "lr");
     metrics_add(m, p->kl_coef, "kl_coef");
     metrics_add(m, s->grad_norm, "grad_norm");
-    metrics_add(m, s->value_grad_norm, "value_grad_norm");
     metrics_add(m, (double)s->skipped, "skipped_updates");
+    metrics_add(m, (double)s->left_out, "left_out_updates");
+    if (p->models.value == NULL)
+        return;
+    metrics_add(m, s->value_loss / s->rows, "value_loss");
+    metrics_add(m, s->value_grad_norm, "value_grad_norm");
+    value_figure(b, m);
 }
 
 /* ---- samples for people ---------------------------------------------------------------------- */
@@ -256,7 +356,7 @@ static void report(struct ppo *p, const struct ppo_batch *b) {
 static int train_on(struct ppo *p, struct ppo_batch *b) {
     struct ppo_update_stats stats;
     CAI_TRY(ppo_batch_evaluate(b, &p->models, p->task, &p->o));
-    ppo_batch_advantages(b, &p->models, &p->o, p->kl_coef);
+    CAI_TRY(ppo_batch_advantages(b, &p->models, &p->o, p->done, p->kl_coef));
     CAI_TRY(learn_stopping(p->task));
     CAI_TRY(ppo_update(p, b, &stats));
     double kl = loss_mean(b->kl, NULL, b->rollouts->n);
@@ -274,7 +374,7 @@ int ppo_step(struct ppo *p) {
     struct rollouts r;
     struct ppo_batch b;
     CAI_TRY(rollouts_sample(&s, (uint64_t)p->done, &r));
-    int rc = ppo_batch_new(&r, p->o.minibatches, learn_world(p->task), &b);
+    int rc = ppo_batch_new(&r, &p->o, learn_world(p->task), &b);
     if (rc == 0)
         rc = train_on(p, &b);
     ppo_batch_free(&b);

@@ -18,13 +18,28 @@
 /* A target within this of 1/2 decides nothing. */
 static const double DELTA = 0.1;
 
+enum { EXTRA_ACCURACY, EXTRA_DECIDED, EXTRA_MARGIN };
+static const struct supervise_extra extras[] = {
+    [EXTRA_ACCURACY] = {"train_accuracy", EXTRA_DECIDED},
+    [EXTRA_DECIDED] = {NULL, -1},
+    [EXTRA_MARGIN] = {"margin", -1},
+};
+
 static double pair_loss(const void *context, const struct example *const *e, size_t n,
-                        const double *out, double *grad) {
+                        const double *out, double *grad, double *extra) {
     const struct pm_options *o = context;
     double sum = 0;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        double over = out[2 * i] - out[2 * i + 1];
+        bool first = e[i]->target > 0.5;
         sum += loss_bradley_terry(out[2 * i], out[2 * i + 1], e[i]->target, o->margin, o->centre,
                                   &grad[2 * i], &grad[2 * i + 1]);
+        extra[EXTRA_MARGIN] += first ? over : -over;
+        if (fabs(e[i]->target - 0.5) <= DELTA)
+            continue;
+        extra[EXTRA_DECIDED]++;
+        extra[EXTRA_ACCURACY] += over == 0 ? 0.5 : (over > 0) == first;
+    }
     return sum;
 }
 
@@ -84,36 +99,46 @@ static int member_model(const struct learn_task *t, const struct pm_options *o,
                         const char *dir, struct model **ret, double *ret_loss, int64_t *ret_steps) {
     bool resumed = t->resume != NULL && t->resume[0] != '\0';
     struct supervise s = {.task = t, .name = "pm", .member = k, .members = (uint32_t)o->members,
-                          .optimizer = &o->optimizer, .epochs = o->epochs,
+                          .optimizer = &o->optimizer, .guard = &o->guard, .epochs = o->epochs,
                           .checkpoint_every = o->checkpoint_every, .examples = p->train,
                           .n = p->n_train, .loss = pair_loss, .context = o,
+                          .extra = extras, .n_extra = CAI_COUNT(extras),
                           .resume = resumed && k == resume_member};
     *ret_steps = supervise_steps(&s);
     if (resumed && k < resume_member) {
-        *ret_loss = NAN;
-        return model_load(dir, ret);
+        struct reward_model done;
+        CAI_TRY(reward_model_load(dir, &done));
+        *ret_loss = done.norm.loss;
+        *ret = done.m;
+        return 0;
     }
-    struct cai_key key = cai_key_make(t->seed, t->round, "pm/head", k, 0);
+    /* Weights to be averaged must have begun from one head (Ramé et al. 2024, §3.2). */
+    struct cai_key key = cai_key_make(t->seed, t->round, "pm/head", o->average ? 0 : k, 0);
     CAI_TRY(start_scalar(t->train->init->path, &o->lora, key, ret));
     s.m = *ret;
     CAI_TRY(supervise_run(&s, ret_loss));
     return train_save(t, *ret, dir);
 }
 
+static char *member_folder(const struct learn_task *t, const struct pm_options *o, uint32_t k) {
+    return cai_format(o->average ? "%s/member-%u" : "%s/%u", t->train->output, k);
+}
+
 static int one_member(const struct learn_task *t, const struct pm_options *o,
                       const struct pairs *p, uint32_t k, uint32_t resume_member,
                       struct metrics *figures, Cai__V1__Trained *out) {
-    CAI_AUTO(mem) char *dir = cai_format("%s/%u", t->train->output, k);
+    CAI_AUTO(mem) char *dir = member_folder(t, o, k);
     struct model *m = NULL;
     struct calibration c;
     struct reward_norm norm = {0};
     double loss = NAN;
     int rc = member_model(t, o, p, k, resume_member, dir, &m, &loss, &norm.steps);
+    norm.loss = loss;
     if (rc == 0)
         rc = measure(t, m, p, &c, &norm);
     if (rc == 0 && learn_rank(t) == 0)
         rc = reward_norm_save(dir, m, &norm);
-    if (rc == 0)
+    if (rc == 0 && !o->average)
         rc = trained_add_output(out, dir);
     model_free(m);
     CAI_TRY(rc);
@@ -130,6 +155,68 @@ static int one_member(const struct learn_task *t, const struct pm_options *o,
     if (k == 0)
         *figures = f;
     out->steps += (uint64_t)norm.steps;
+    return 0;
+}
+
+/* Adds the member's weights to sum[m->n]; hands the model of the last member over. */
+static int add_member(const struct learn_task *t, const struct pm_options *o, uint32_t k,
+                      double **sum, struct model **ret) {
+    CAI_AUTO(mem) char *dir = member_folder(t, o, k);
+    struct model *m;
+    CAI_TRY(model_load(dir, &m));
+    CAI_AUTO(mem) float *w = cai_realloc(NULL, (size_t)m->n + 1, sizeof *w);
+    if (*sum == NULL)
+        *sum = cai_alloc(((size_t)m->n + 1) * sizeof **sum);
+    int rc = ct_read_f32(m->flat, w, m->n);
+    for (int64_t i = 0; i < m->n && rc == 0; i++)
+        (*sum)[i] += (double)w[i] / (double)o->members;
+    if (rc == 0 && k + 1 == (uint32_t)o->members)
+        *ret = m;
+    else
+        model_free(m);
+    return rc;
+}
+
+static int set_weights(struct model *m, const double *w) {
+    CAI_AUTO(mem) float *narrow = cai_realloc(NULL, (size_t)m->n + 1, sizeof *narrow);
+    for (int64_t i = 0; i < m->n; i++)
+        narrow[i] = (float)w[i];
+    ct_scope *s = ct_scope_open();
+    ct_tensor *from = ct_from_f32(s, narrow, m->n);
+    int rc = ct_scope_status(s);
+    if (rc == 0)
+        rc = ct_copy_(m->flat, from);
+    ct_scope_close(s);
+    return rc;
+}
+
+/* The one model of all members' mean weights, measured as they were, in output/0. */
+static int average_members(const struct learn_task *t, const struct pm_options *o,
+                           const struct pairs *p, struct metrics *figures,
+                           Cai__V1__Trained *out) {
+    CAI_AUTO(mem) char *dir = cai_format("%s/0", t->train->output);
+    CAI_AUTO(mem) double *sum = NULL;
+    struct model *m = NULL;
+    struct calibration c;
+    struct reward_norm norm = {.steps = (int64_t)out->steps, .loss = NAN};
+    int rc = 0;
+    for (uint32_t k = 0; k < (uint32_t)o->members && rc == 0; k++)
+        rc = add_member(t, o, k, &sum, &m);
+    if (rc == 0)
+        rc = set_weights(m, sum);
+    if (rc == 0)
+        rc = measure(t, m, p, &c, &norm);
+    if (rc == 0)
+        rc = train_save(t, m, dir);
+    if (rc == 0 && learn_rank(t) == 0)
+        rc = reward_norm_save(dir, m, &norm);
+    if (rc == 0)
+        rc = trained_add_output(out, dir);
+    model_free(m);
+    CAI_TRY(rc);
+    metrics_add(figures, norm.mean, "average.score_mean");
+    metrics_add(figures, norm.std, "average.score_std");
+    calibration_report(&c, "average.", figures);
     return 0;
 }
 
@@ -150,6 +237,8 @@ static int run(const struct learn_task *t, const struct pm_options *o, const str
     uint32_t from = member_of(t, p, o);
     for (uint32_t k = 0; k < (uint32_t)o->members; k++)
         CAI_TRY(one_member(t, o, p, k, from, &figures, out));
+    if (o->average)
+        CAI_TRY(average_members(t, o, p, &figures, out));
     metrics_add(&figures, (double)d->n, "rows");
     metrics_add(&figures, (double)d->skipped, "skipped");
     Cai__V1__Trained *named = trained_new(out->steps, &figures, "");

@@ -37,6 +37,8 @@ int reward_norm_save(const char *dir, const struct model *m, const struct reward
     CAI_CHECK(o != NULL);
     if (isfinite(norm->accuracy))
         json_object_set_new(o, "accuracy", json_real(norm->accuracy));
+    if (isfinite(norm->loss))
+        json_object_set_new(o, "loss", json_real(norm->loss));
     CAI_AUTO(mem) char *text = json_dumps(o, JSON_INDENT(1) | JSON_SORT_KEYS);
     json_decref(o);
     CAI_AUTO(mem) char *path = cai_path_join(dir, "reward.json");
@@ -52,7 +54,9 @@ static int norm_parse(const char *path, const json_t *o, struct reward_norm *ret
         .mean = json_number_value(mean), .std = json_number_value(std),
         .replies = json_integer_value(json_object_get(o, "replies")),
         .steps = json_integer_value(json_object_get(o, "steps")),
-        .pairs = json_integer_value(json_object_get(o, "pairs")), .accuracy = NAN};
+        .pairs = json_integer_value(json_object_get(o, "pairs")), .accuracy = NAN, .loss = NAN};
+    if (json_is_number(json_object_get(o, "loss")))
+        ret->loss = json_number_value(json_object_get(o, "loss"));
     if (json_is_number(json_object_get(o, "accuracy")))
         ret->accuracy = json_number_value(json_object_get(o, "accuracy"));
     if (!(ret->std > 1e-8) || !isfinite(ret->std) || !isfinite(ret->mean) || ret->steps < 1)

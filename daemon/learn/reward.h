@@ -3,7 +3,7 @@
  *
  * A PM's folder holds reward.json beside the weights:
  *   {"format": 1, "mean", "std", "replies", "steps", "head": SHA-256 of score.weight,
- *    "accuracy", "pairs"}
+ *    "accuracy", "pairs", "loss"}
  * mean and std are of its scores over the replies of held-out pairs (of the training
  * pairs when nothing was held out), so that a normalised score has mean 0 and variance 1.
  * `head` ties them to the trained head: a folder whose head is missing, zero, or not the
@@ -16,6 +16,7 @@
 struct reward_norm {
     double mean, std;
     int64_t replies, steps, pairs;
+    double loss;     /* of the last training step; NAN when not known */
     double accuracy; /* on the held-out pairs that are decided; NAN when there are none */
 };
 

@@ -73,8 +73,10 @@ static int write_chunk(const struct sampler_of_rollouts *s, uint64_t first, size
     struct gen_result *g = cai_alloc(n * sizeof *g);
     struct sampling how = {.temperature = s->options->temperature, .top_p = s->options->top_p,
                            .max_tokens = (int)s->options->max_tokens};
+    uint64_t group = (uint64_t)s->options->group;
     for (size_t i = 0; i < n; i++) {
-        const struct dataset_row *row = prompts_draw(s->prompts, t->seed, t->round, first + i);
+        const struct dataset_row *row =
+            prompts_draw(s->prompts, t->seed, t->round, (first + i) / group);
         q[i].ids = row->seq[0].ids;
         q[i].n_ids = (size_t)row->seq[0].n;
         q[i].key = cai_key_make(t->seed, t->round, "ppo/rollout", first + i, 0);
@@ -103,7 +105,8 @@ static int take(const struct sampler_of_rollouts *s, const char **at, const char
         w.number - first >= (uint64_t)s->options->rollouts)
         return cai_fail(CAI_EPROTO, "a rank sent a malformed rollout");
     const struct dataset_row *row =
-        prompts_draw(s->prompts, s->task->seed, s->task->round, w.number);
+        prompts_draw(s->prompts, s->task->seed, s->task->round,
+                     w.number / (uint64_t)s->options->group);
     struct rollout *r = &all[w.number - first];
     *r = (struct rollout){.number = w.number, .row = row, .n_prompt = row->seq[0].n,
                           .n = row->seq[0].n + w.n, .ended = w.ended != 0};

@@ -34,7 +34,8 @@ struct prompts {
 };
 void prompts_make(const struct dataset *d, double helpful, struct prompts *ret);
 void prompts_free(struct prompts *p);
-/* The prompt of rollout `number`: a function of (seed, round, number) alone. */
+/* The prompt of draw `number` (a rollout, or a group of them): a function of (seed, round,
+ * number) alone. */
 const struct dataset_row *prompts_draw(const struct prompts *p, uint64_t seed, uint32_t round,
                                        uint64_t number);
 

@@ -10,8 +10,9 @@
 #include <stdlib.h>
 
 static double token_loss(const void *context, const struct example *const *e, size_t n,
-                         const double *out, double *grad) {
+                         const double *out, double *grad, double *extra) {
     (void)context;
+    (void)extra;
     double sum = 0;
     size_t at = 0;
     for (size_t i = 0; i < n; i++)
@@ -38,7 +39,7 @@ static int run(const struct learn_task *t, const struct sft_options *o, struct m
                const struct dataset *d, Cai__V1__Trained **ret) {
     CAI_AUTO(mem) struct example *e = examples_of(d);
     struct supervise s = {.task = t, .m = m, .name = "sft", .members = 1,
-                          .optimizer = &o->optimizer, .epochs = o->epochs,
+                          .optimizer = &o->optimizer, .guard = &o->guard, .epochs = o->epochs,
                           .checkpoint_every = o->checkpoint_every, .examples = e, .n = d->n,
                           .loss = token_loss, .resume = t->resume != NULL && t->resume[0]};
     double loss = 0;

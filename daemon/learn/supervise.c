@@ -4,8 +4,10 @@
 #include "base/check.h"
 #include "base/error.h"
 #include "learn/checkpoint.h"
+#include "learn/guard.h"
 #include "learn/trainer.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,6 +17,7 @@ struct run {
     uint32_t *order; /* of the present epoch */
     int64_t epoch, steps, per_epoch;
     double last_loss;
+    struct loss_guard guard;
 };
 
 /* ---- micro-batches ---------------------------------------------------------------- */
@@ -65,12 +68,13 @@ struct step_loss {
     const struct supervise *s;
     const struct example **e;
     size_t n;
-    double count, sum;
+    double count;
+    double sum[1 + SUPERVISE_EXTRA]; /* of the loss; then the extra ones */
 };
 
 static int scaled_loss(void *context, const double *out, double *grad, int64_t n) {
     struct step_loss *l = context;
-    l->sum += l->s->loss(l->s->context, l->e, l->n, out, grad);
+    l->sum[0] += l->s->loss(l->s->context, l->e, l->n, out, grad, l->sum + 1);
     for (int64_t i = 0; i < n; i++)
         grad[i] /= l->count;
     return 0;
@@ -99,19 +103,45 @@ static void choose_order(struct run *r, int64_t epoch) {
     r->epoch = epoch;
 }
 
-static void report(struct run *r, int64_t step, double lr, const struct trainer_report *t) {
+static void extra_figures(const struct step_loss *l, const char *member, struct metrics *m) {
+    const struct supervise *s = l->s;
+    for (int i = 0; i < s->n_extra; i++) {
+        double over = s->extra[i].over < 0 ? l->count : l->sum[1 + s->extra[i].over];
+        if (s->extra[i].name != NULL)
+            metrics_add(m, l->sum[1 + i] / over, "%s%s", member, s->extra[i].name);
+    }
+}
+
+static void report(struct run *r, const struct step_loss *loss, int64_t step, double lr,
+                   const struct trainer_report *t) {
     const struct supervise *s = r->s;
     struct metrics m = {0};
     char member[24] = "";
     if (s->member > 0)
         snprintf(member, sizeof member, "member%u.", s->member);
     metrics_add(&m, r->last_loss, "%sloss", member);
-    metrics_add(&m, t->grad_norm, "%sgrad_norm", member);
+    extra_figures(loss, member, &m);
+    if (t->grad_norm > 0)
+        metrics_add(&m, t->grad_norm, "%sgrad_norm", member);
     metrics_add(&m, lr, "%slr", member);
     if (t->outcome == TRAINER_SKIPPED)
         metrics_add(&m, 1, "%sskipped_step", member);
     uint64_t done = (uint64_t)(s->member * r->steps + step + 1);
     learn_report(s->task, done, (uint64_t)(s->members * r->steps), (uint64_t)step + 1, &m, NULL, 0);
+}
+
+/* The update, unless the loss says that something is wrong with this batch. */
+static int take_step(struct run *r, double lr, struct trainer_report *ret) {
+    double deviations = r->s->guard->loss_spike;
+    if (!loss_guard_spike(&r->guard, r->last_loss, deviations)) {
+        loss_guard_take(&r->guard, r->last_loss);
+        return trainer_step(r->trainer, lr, ret);
+    }
+    char why[96];
+    snprintf(why, sizeof why, "the loss was %.4g, more than %g deviations above its mean %.4g",
+             r->last_loss, deviations, r->guard.mean);
+    *ret = (struct trainer_report){0};
+    return trainer_skip(r->trainer, why, ret);
 }
 
 static int one_step(struct run *r, int64_t step) {
@@ -133,11 +163,11 @@ static int one_step(struct run *r, int64_t step) {
     CAI_TRY(rc);
     double lr = train_rate(s->optimizer, step, r->steps);
     struct trainer_report done;
-    CAI_TRY(trainer_step(r->trainer, lr, &done));
     if (learn_world(s->task) > 1)
-        CAI_TRY(comm_all_reduce_f64(s->task->comm, &loss.sum, 1));
-    r->last_loss = loss.sum / loss.count;
-    report(r, step, lr, &done);
+        CAI_TRY(comm_all_reduce_f64(s->task->comm, loss.sum, CAI_COUNT(loss.sum)));
+    r->last_loss = loss.sum[0] / loss.count;
+    CAI_TRY(take_step(r, lr, &done));
+    report(r, &loss, step, lr, &done);
     return 0;
 }
 
@@ -153,9 +183,11 @@ static int save(struct run *r, int64_t done) {
     const struct supervise *s = r->s;
     struct checkpoint c = checkpoint_of(s);
     struct checkpoint_tensor tensors[3];
-    json_t *state = json_pack("{s:s, s:I, s:I, s:f}", "kind", s->name, "member",
+    json_t *state = json_pack("{s:s, s:I, s:I, s:f, s:[I, f, f]}", "kind", s->name, "member",
                               (json_int_t)s->member, "done", (json_int_t)done, "loss",
-                              r->last_loss);
+                              isfinite(r->last_loss) ? r->last_loss : 0, "guard",
+                              (json_int_t)r->guard.n, r->guard.mean, r->guard.variance);
+    CAI_CHECK(state != NULL);
     size_t n = checkpoint_add_trainer(r->trainer, "policy", tensors, 0, state);
     int rc = checkpoint_add_base(r->trainer, "policy", state);
     if (rc == 0)
@@ -177,6 +209,11 @@ static int restore(struct run *r, int64_t *ret_done) {
     if (rc == 0 && (kind == NULL || strcmp(kind, s->name) != 0))
         rc = cai_fail(CAI_EINPUT, "%s is a checkpoint of %s, not of %s", s->task->resume,
                       kind != NULL ? kind : "something else", s->name);
+    json_int_t taken = 0;
+    if (rc == 0 && json_unpack(json_object_get(state, "guard"), "[I, F, F]", &taken,
+                               &r->guard.mean, &r->guard.variance) < 0)
+        rc = cai_fail(CAI_EINPUT, "%s: its state has no guard", s->task->resume);
+    r->guard.n = taken;
     *ret_done = json_integer_value(json_object_get(state, "done"));
     r->last_loss = json_real_value(json_object_get(state, "loss"));
     json_decref(state);
@@ -213,6 +250,8 @@ int supervise_run(const struct supervise *s, double *ret_loss) {
     struct trainer_options to = {.comm = s->task->comm, .beta1 = o->beta1, .beta2 = o->beta2,
                                  .eps = o->eps, .weight_decay = o->weight_decay,
                                  .clip_norm = o->clip_norm, .temperature = 1,
+                                 .eps_tensorflow = s->eps_tensorflow,
+                                 .max_skipped = s->guard->max_skipped,
                                  .recompute = trainer_should_recompute(s->m, PACK_TOKENS)};
     struct run r = {.s = s, .epoch = -1, .steps = supervise_steps(s), .per_epoch = per_epoch(s)};
     if (s->n == 0)

@@ -12,7 +12,7 @@ int learn_train(const struct learn_task *t, Cai__V1__Trained **ret) {
         const char *kind;
         int (*run)(const struct learn_task *t, Cai__V1__Trained **ret);
     } kinds[] = {{"sft", learn_sft}, {"pm", learn_pm}, {"classifier", learn_classifier},
-                 {"ppo", learn_ppo}};
+                 {"ppo", learn_policy}};
     *ret = NULL;
     if (t->train->init == NULL || t->train->dataset == NULL)
         return cai_fail(CAI_EPROTO, "a training task without a model or dataset");

@@ -16,11 +16,16 @@ int learn_train(const struct learn_task *t, Cai__V1__Trained **ret);
 int learn_sft(const struct learn_task *t, Cai__V1__Trained **ret);
 /* "pm": members of a preference model, each with its own head and order of rows, in
  * output/0, output/1, … with reward.json. Figures at the end: those of calibration.h on
- * the held-out pairs (member i > 0 with "memberI." before them), rows, skipped. */
+ * the held-out pairs (member i > 0 with "memberI." before them), rows, skipped. With
+ * "average" the members lie in output/member-0, … and output/0 is one model of their mean
+ * weights ("average." before its figures). */
 int learn_pm(const struct learn_task *t, Cai__V1__Trained **ret);
 /* "classifier": one scalar head, σ(score) = P(label 1). Figures as of pm. */
 int learn_classifier(const struct learn_task *t, Cai__V1__Trained **ret);
-/* "ppo": see ppo.h. */
+/* "ppo": the policy, by the algorithm that the options name (policy.h). */
+int learn_policy(const struct learn_task *t, Cai__V1__Trained **ret);
+/* Its runs: with rollouts (ppo.h), and on labelled pairs (dpo.c). */
+int learn_dpo(const struct learn_task *t, Cai__V1__Trained **ret);
 int learn_ppo(const struct learn_task *t, Cai__V1__Trained **ret);
 
 /* The task's dataset, encoded with the tokenizer and chat format of `dir`, for m. */

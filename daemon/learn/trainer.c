@@ -12,9 +12,10 @@
 #include "hf/memory.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
-enum { BAD_STEPS_MAX = 3 };
+enum { SKIPPED_MAX = 3 };
 
 /* A stretch of the flat buffers with one weight decay, and views of it. */
 struct stretch {
@@ -351,29 +352,42 @@ static int update(struct trainer *t, double lr, double norm) {
     if (o->clip_norm > 0 && norm > o->clip_norm)
         CAI_TRY(ct_scale_(t->own_grad, o->clip_norm / (norm + 1e-6)));
     t->step++;
+    /* √v + ε with √v uncorrected is √(v / c) + ε / √c times √c, c = 1 − β2^step. */
+    double eps = o->eps_tensorflow ? o->eps / sqrt(1 - pow(o->beta2, (double)t->step)) : o->eps;
     for (int i = 0; i < t->n_stretches; i++) {
         struct stretch *x = &t->stretches[i];
         CAI_TRY(ct_adamw_(x->param, x->grad, x->exp_avg, x->exp_avg_sq, t->step, lr, o->beta1,
-                          o->beta2, o->eps, x->decay ? o->weight_decay : 0));
+                          o->beta2, eps, x->decay ? o->weight_decay : 0));
     }
     return t->sharded ? comm_all_gather(o->comm, t->m->flat) : 0;
+}
+
+int trainer_discard(struct trainer *t) {
+    return ct_fill_(t->grad, 0);
+}
+
+int trainer_skip(struct trainer *t, const char *why, struct trainer_report *ret) {
+    int64_t most = t->o.max_skipped > 0 ? t->o.max_skipped : SKIPPED_MAX;
+    ret->outcome = TRAINER_SKIPPED;
+    if (++t->bad >= most)
+        return cai_fail(CAI_ENUMERIC,
+                        "%lld steps in a row were left out, after step %lld; in the last, %s; "
+                        "lower the learning rate, or look at the data",
+                        (long long)most, (long long)t->step, why);
+    return trainer_discard(t);
 }
 
 int trainer_step(struct trainer *t, double lr, struct trainer_report *ret) {
     *ret = (struct trainer_report){.outcome = TRAINER_STEPPED};
     CAI_TRY(reduce(t, &ret->grad_norm));
     if (!isfinite(ret->grad_norm)) {
-        ret->outcome = TRAINER_SKIPPED;
-        if (++t->bad >= BAD_STEPS_MAX)
-            return cai_fail(CAI_ENUMERIC,
-                            "the gradient was not finite (norm %g) in %d steps in a row, after "
-                            "step %lld; lower the learning rate, or look at the data",
-                            ret->grad_norm, BAD_STEPS_MAX, (long long)t->step);
-        return ct_fill_(t->grad, 0);
+        char why[64];
+        snprintf(why, sizeof why, "the gradient was not finite (norm %g)", ret->grad_norm);
+        return trainer_skip(t, why, ret);
     }
     t->bad = 0;
     CAI_TRY(update(t, lr, ret->grad_norm));
-    return ct_fill_(t->grad, 0);
+    return trainer_discard(t);
 }
 
 /* ---- state ----------------------------------------------------------------------------- */

@@ -24,6 +24,8 @@ struct trainer_options {
     double beta1, beta2, eps, weight_decay, clip_norm;
     double temperature; /* of an LM head's log-probabilities; 1 = as the model has it */
     bool recompute;     /* keep layer inputs only and run each layer again in backward */
+    bool eps_tensorflow; /* ε beside the uncorrected √v, as TensorFlow's Adam; else PyTorch's */
+    int64_t max_skipped; /* steps left out in a row that end the run; 0 = 3 */
 };
 
 /* Whether the graphs of one micro-batch of so many tokens are too large to keep (1 GiB). */
@@ -46,13 +48,18 @@ int trainer_evaluate(struct trainer *t, const struct micro *b, double *out, doub
 
 enum trainer_outcome { TRAINER_STEPPED = 0, TRAINER_SKIPPED = 1 };
 struct trainer_report {
-    enum trainer_outcome outcome; /* skipped: the gradient was not finite */
+    enum trainer_outcome outcome; /* skipped: the gradient was not finite, or trainer_skip */
     double grad_norm;             /* global, before clipping */
 };
 /* Sums gradients over ranks, clips by the global norm, one AdamW step at `lr`, gradients
- * to zero. A gradient with NaN or Inf changes nothing and is reported; the third in a row
- * is CAI_ENUMERIC. */
+ * to zero. A gradient with NaN or Inf changes nothing and is reported; the last of
+ * max_skipped in a row is CAI_ENUMERIC. */
 int trainer_step(struct trainer *t, double lr, struct trainer_report *ret);
+/* Leaves a step out as one with such a gradient: gradients to zero, counted among those in
+ * a row. `why` (a clause: "the loss …") goes into the error that ends the run. */
+int trainer_skip(struct trainer *t, const char *why, struct trainer_report *ret);
+/* Gradients to zero, and nothing counted: an update not wanted. */
+int trainer_discard(struct trainer *t);
 
 /* What a resumable state must hold. Tensors are borrowed: this rank's part of the moments. */
 struct trainer_state {

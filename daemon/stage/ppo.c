@@ -1,14 +1,18 @@
 /* ppo.c: reinforcement learning against the preference model, after all rounds: freezes
- * the prompts and names the models; the gang does the rest.
+ * the prompts and names the models; the gang does the rest, by the algorithm that
+ * stages.ppo.algorithm names. For dpo it freezes the labels of all rounds instead, and
+ * names no preference model.
  *
- * Phase: ppo (a gang). Rows: every harmful training prompt and failing red-team case once,
+ * Phase: ppo (a gang). Rows of dpo: as prefer's. Rows otherwise: every harmful training prompt and failing red-team case once,
  * and helpful prompts (kind "helpful"), all in item order; the trainer draws its rollouts
  * from the two kinds in the share stages.ppo.helpful. Models: policy.
- * Metrics: prompts_harmful, prompts_helpful, and what the trainer names (reward, kl,
+ * Metrics: pairs (dpo); prompts_harmful, prompts_helpful, and what the trainer names (reward, kl,
  *   entropy, length, clip_fraction … by step). */
 #include "stage/build.h"
 #include "stage/data.h"
 #include "stage/dataset.h"
+#include "stage/label.h"
+#include "stage/pairs.h"
 #include "stage/rates.h"
 #include "stage/table.h"
 
@@ -45,16 +49,44 @@ static int freeze_prompts(const struct stage_context *c, struct cai_arena *a,
     return dataset_freeze(c, &d, "there are no prompts; name a file as data.harmful", a, ret);
 }
 
+/* The last round's labels hold people's pairs too, unless neither stage ran to add them. */
+static int ensure_people(const struct stage_context *c, uint32_t round) {
+    if (stage_label.enabled(c->job) || stage_prefer.enabled(c->job))
+        return 0;
+    struct stage_context label = *c;
+    label.stage = stage_label.name;
+    label.round = round;
+    return label_people(&label, 0);
+}
+
+static int freeze_pairs(const struct stage_context *c, struct cai_arena *a,
+                        Cai__V1__Dataset *ret) {
+    CAI_AUTO(dataset) struct dataset d = {0};
+    struct pairs pairs;
+    uint32_t last = (uint32_t)c->job->rounds;
+    CAI_TRY(ensure_people(c, last));
+    int rc = pairs_load(c, last, &pairs);
+    for (size_t i = 0; i < pairs.n && rc == 0; i++)
+        rc = pair_row(c, &pairs.at[i], &d);
+    free(pairs.at);
+    CAI_TRY(rc);
+    CAI_TRY(rates_value(c, "pairs", (double)d.rows));
+    return dataset_freeze(c, &d, "there are no labels; switch the stage label on, or name a file "
+                          "as data.human", a, ret);
+}
+
 static int plan(const struct stage_context *c) {
     CAI_AUTO(arena) struct cai_arena a = {0};
     Cai__V1__Dataset frozen;
-    struct model_ref policy, *pm;
-    size_t n_pm;
+    struct model_ref policy, *pm = NULL;
+    size_t n_pm = 0;
+    bool labels = job_ppo_from_labels(c->job);
     CAI_TRY(data_ensure(c));
     CAI_TRY(models_ensure(c));
-    CAI_TRY(freeze_prompts(c, &a, &frozen));
+    CAI_TRY(labels ? freeze_pairs(c, &a, &frozen) : freeze_prompts(c, &a, &frozen));
     CAI_TRY(models_policy(c, c->round, &a, &policy));
-    CAI_TRY(models_pm(c, c->round, &a, &pm, &n_pm));
+    if (!labels)
+        CAI_TRY(models_pm(c, c->round, &a, &pm, &n_pm));
     json_t *options = job_stage_json(c->job, "ppo");
     json_object_set_new(options, "kl_budget", json_real(c->job->guards.kl_budget));
     int rc = build_train(c, "ppo", "ppo", &policy, &policy, pm, n_pm, &frozen, options);

@@ -7,7 +7,8 @@
  * Examples: score (k = place of the pair within its prompt, {"p": P(A) of the members'
  *   mean score, "target", "a", "b"}).
  * Metrics: rows, rows_held_out, pm_accuracy (_low _high _n; pairs with |p − ½| > 0.1),
- *   pm_human_accuracy (_low _high _n; people's held-out pairs), pm_ece, pm_excess_loss (mean
+ *   pm_human_accuracy (_low _high _n; people's held-out pairs), pm_accuracy/PRINCIPLE (_low
+ *   _high _n; the overseer's labels under it, of held-out pairs), pm_ece, pm_excess_loss (mean
  *   cross-entropy less the targets' own entropy), pm_bin_count, pm_bin_p, pm_bin_target
  *   (step = bin, ten of them), held_out_asked, pm_score_mean, pm_score_std; and what the
  *   trainer names. */
@@ -15,6 +16,7 @@
 #include "stage/data.h"
 #include "stage/dataset.h"
 #include "stage/label.h"
+#include "stage/pairs.h"
 #include "stage/rates.h"
 #include "stage/table.h"
 #include <math.h>
@@ -24,76 +26,6 @@
 enum { BINS = 10, GATE_PAIRS = 50 };
 
 static bool enabled(const struct job_spec *job) { return job->prefer.enabled; }
-
-/* One pair of replies with its mean probability. */
-struct pair {
-    uint32_t round, pass;
-    uint64_t item;
-    bool held_out, human;
-    double p;
-    uint32_t n; /* principles averaged */
-};
-struct pairs {
-    struct pair *at;
-    size_t n, cap;
-    uint32_t per_pair, last_round;
-};
-
-/* Labels come by (round, item, k), and passes are runs of `per_pair` values of k. */
-static int take_label(void *context, const struct store_label *l) {
-    struct pairs *o = context;
-    bool human = strcmp(l->source, "human") == 0;
-    uint32_t pass = human ? 0 : l->k / o->per_pair;
-    struct pair *last = o->n ? &o->at[o->n - 1] : NULL;
-    /* People's pairs are the same in every round: once is enough. */
-    if (l->round > o->last_round || (human && l->round < o->last_round))
-        return 0;
-    if (last && last->round == l->round && last->item == l->item && last->pass == pass &&
-        last->human == human) {
-        last->p = (last->p * last->n + l->p) / (last->n + 1);
-        last->n++;
-        return 0;
-    }
-    if (o->n == o->cap) {
-        o->cap = o->cap ? 2 * o->cap : 1024;
-        o->at = cai_realloc(o->at, o->cap, sizeof *o->at);
-    }
-    o->at[o->n++] = (struct pair){l->round, pass, l->item, l->held_out, human, l->p, 1};
-    return 0;
-}
-
-static int load_pairs(const struct stage_context *c, struct pairs *ret) {
-    size_t want = c->job->label.principles > 0 ? (size_t)c->job->label.principles : 1;
-    uint32_t per_pair = label_principles(c, want);
-    *ret = (struct pairs){.per_pair = per_pair ? per_pair : 1, .last_round = c->round};
-    CAI_TRY(store_labels_each(c->store, c->job_id, 0, take_label, ret));
-    return 0;
-}
-
-static int replies_of(const struct stage_context *c, const struct pair *p, struct cai_arena *a,
-                      const char **ret_a, const char **ret_b) {
-    const char *const kinds[] = {"reply_a", "reply_b"};
-    const char **out[] = {ret_a, ret_b};
-    for (int i = 0; i < 2; i++) {
-        CAI_AUTO(mem) char *text = NULL;
-        CAI_TRY(store_example_get(c->store, c->job_id, p->round, "label", p->item, kinds[i],
-                                  p->pass, &text, NULL));
-        *out[i] = cai_arena_strdup(a, text);
-    }
-    return 0;
-}
-
-static int add_row(const struct stage_context *c, const struct pair *p, struct dataset *d) {
-    CAI_AUTO(arena) struct cai_arena a = {0};
-    CAI_AUTO(dialog) struct dialog o = {0};
-    const char *x, *y;
-    CAI_TRY(data_dialog(c, p->item, &a, &o));
-    CAI_TRY(replies_of(c, p, &a, &x, &y));
-    dataset_row(d, json_pack("{s:I, s:o, s:s, s:s, s:f, s:s}", "item", (json_int_t)p->item,
-                             "messages", data_messages(o.turns, o.n), "a", x, "b", y, "p", p->p,
-                             "split", p->held_out ? "held_out" : "train"));
-    return 0;
-}
 
 static int plan(const struct stage_context *c) {
     CAI_AUTO(arena) struct cai_arena a = {0};
@@ -109,10 +41,10 @@ static int plan(const struct stage_context *c) {
         label.stage = stage_label.name;
         CAI_TRY(label_people(&label, 0));
     }
-    int rc = load_pairs(c, &pairs);
+    int rc = pairs_load(c, c->round, &pairs);
     for (size_t i = 0; i < pairs.n && rc == 0; i++) {
         held_out += pairs.at[i].held_out;
-        rc = add_row(c, &pairs.at[i], &d);
+        rc = pair_row(c, &pairs.at[i], &d);
     }
     free(pairs.at);
     CAI_TRY(rc);
@@ -139,7 +71,7 @@ static int plan_scores(const struct stage_context *c, size_t *ret_n) {
     size_t n_pm;
     *ret_n = 0;
     CAI_TRY(models_pm(c, c->round, &a, &pm, &n_pm));
-    int rc = load_pairs(c, &pairs);
+    int rc = pairs_load(c, c->round, &pairs);
     build_reward(&b, c, "score", 0, pm, n_pm);
     for (size_t i = 0; i < pairs.n && rc == 0; i++) {
         CAI_AUTO(dialog) struct dialog d = {0};
@@ -148,7 +80,7 @@ static int plan_scores(const struct stage_context *c, size_t *ret_n) {
         if (!p->held_out)
             continue;
         rc = data_dialog(c, p->item, &a, &d);
-        rc = rc < 0 ? rc : replies_of(c, p, &a, &x, &y);
+        rc = rc < 0 ? rc : pair_replies(c, p, &a, &x, &y);
         rc = rc < 0 ? rc : build_reward_reply(&b, p->item, 2 * pair_key(p), d.turns, d.n, x);
         rc = rc < 0 ? rc : build_reward_reply(&b, p->item, 2 * pair_key(p) + 1, d.turns, d.n, y);
         ++*ret_n;
@@ -171,7 +103,8 @@ static int absorb(const struct stage_context *c, const Cai__V1__Task *task,
     const Cai__V1__Rewarded **r;
     size_t n;
     if (task->work_case == CAI__V1__TASK__WORK_TRAIN)
-        return result_trained(c, task, result, "pm", (size_t)c->job->prefer.members);
+        return result_trained(c, task, result, "pm",
+                              c->job->prefer.average ? 1 : (size_t)c->job->prefer.members);
     CAI_TRY(result_order_rewarded(task, result, &a, &r, &n));
     for (size_t i = 0; i + 1 < n; i += 2) {
         if (r[i]->too_long || r[i + 1]->too_long)
@@ -252,13 +185,71 @@ static int write_figures(const struct stage_context *c, const struct sums *s) {
     return 0;
 }
 
+/* ---- accuracy by principle ------------------------------------------------------------------ */
+/* Each label counts on its own, also where a pair's were averaged for training. */
+enum { PRINCIPLES_MAX = 256 };
+struct by_principle {
+    const struct examples *scores;
+    struct cai_arena *arena;
+    uint32_t per_pair, last_round;
+    struct tally {
+        const char *id;
+        size_t right, clear;
+    } at[PRINCIPLES_MAX];
+    size_t n;
+};
+
+/* In the order of their names; NULL when there are too many. */
+static struct tally *tally_of(struct by_principle *o, const char *id) {
+    size_t i = 0;
+    while (i < o->n && strcmp(o->at[i].id, id) < 0)
+        i++;
+    if (i < o->n && strcmp(o->at[i].id, id) == 0)
+        return &o->at[i];
+    if (o->n == PRINCIPLES_MAX)
+        return NULL;
+    memmove(&o->at[i + 1], &o->at[i], (o->n - i) * sizeof o->at[0]);
+    o->at[i] = (struct tally){.id = cai_arena_strdup(o->arena, id)};
+    o->n++;
+    return &o->at[i];
+}
+
+static int count_label(void *context, const struct store_label *l) {
+    struct by_principle *o = context;
+    bool asked = l->held_out && l->round <= o->last_round && strcmp(l->source, "human") != 0;
+    if (!asked || !l->principle || !*l->principle || fabs(l->p - 0.5) <= CLEAR_MARGIN)
+        return 0;
+    struct pair pair = {.round = l->round, .pass = l->k / o->per_pair};
+    const struct store_example *e = examples_find(o->scores, l->item, pair_key(&pair));
+    struct tally *t = e ? tally_of(o, l->principle) : NULL;
+    if (!t)
+        return 0;
+    double d = example_number(e, "a", 0) - example_number(e, "b", 0);
+    t->clear++;
+    t->right += (l->p > 0.5) == (d > 0) && d != 0;
+    return 0;
+}
+
+static int write_principles(const struct stage_context *c, const struct examples *scores,
+                            const struct pairs *pairs, struct cai_arena *a) {
+    struct by_principle *o = cai_arena_alloc(a, sizeof *o);
+    *o = (struct by_principle){.scores = scores, .arena = a, .per_pair = pairs->per_pair,
+                               .last_round = c->round};
+    CAI_TRY(store_labels_each(c->store, c->job_id, 0, count_label, o));
+    for (size_t i = 0; i < o->n; i++) {
+        const char *name = cai_arena_printf(a, "pm_accuracy/%s", o->at[i].id);
+        CAI_TRY(rates_metric(c, c->round, "prefer", name, o->at[i].right, o->at[i].clear));
+    }
+    return 0;
+}
+
 static int judge(const struct stage_context *c, struct stage_verdict *ret) {
     CAI_AUTO(arena) struct cai_arena a = {0};
     struct examples scores;
     struct pairs pairs;
     struct sums s = {0};
     CAI_TRY(examples_load(c, c->round, "prefer", "score", &a, &scores));
-    int rc = load_pairs(c, &pairs);
+    int rc = pairs_load(c, c->round, &pairs);
     s.p = cai_arena_array(&a, pairs.n + 1, sizeof *s.p);
     s.target = cai_arena_array(&a, pairs.n + 1, sizeof *s.target);
     for (size_t i = 0; i < pairs.n && rc == 0; i++) {
@@ -270,6 +261,7 @@ static int judge(const struct stage_context *c, struct stage_verdict *ret) {
     free(pairs.at);
     CAI_TRY(rc);
     gate(c, &s, ret);
+    CAI_TRY(write_principles(c, &scores, &pairs, &a));
     return write_figures(c, &s);
 }
 

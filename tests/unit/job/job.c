@@ -124,6 +124,10 @@ static void stage_json(void **state) {
     assert_int_equal(
         json_integer_value(json_object_get(json_object_get(o, "rollout"), "max_tokens")), 256);
     assert_true(json_is_true(json_object_get(o, "whiten_advantages")));
+    assert_string_equal(json_string_value(json_object_get(o, "algorithm")), "ppo");
+    assert_true(json_number_value(json_object_get(json_object_get(o, "dpo"), "beta")) == 0.1);
+    assert_true(json_number_value(json_object_get(o, "loss_spike")) == 10);
+    assert_int_equal(json_integer_value(json_object_get(o, "max_skipped")), 3);
     assert_null(json_object_get(o, "lora")); /* whole weights, unless the job says otherwise */
     json_decref(o);
     assert_int_equal(job_set(j, "models.lora.rank=16", &report), 0);
@@ -145,6 +149,25 @@ static void stage_json(void **state) {
     json_decref(o);
     job_free(j);
     input_report_free(&report);
+}
+
+static void algorithms_need_what_they_learn_from(void **state) {
+    (void)state;
+    struct input_report report = {.file = "--set"};
+    struct job_spec *j = parse(minimal, &report);
+    assert_int_equal(job_set(j, "stages.ppo.algorithm=dpo", &report), 0);
+    assert_int_equal(job_set(j, "stages.prefer=off", &report), 0); /* dpo needs labels only */
+    assert_int_equal(job_set(j, "stages.label=off", &report), CAI_EINPUT);
+    assert_non_null(strstr(report.first, "dpo has nothing to learn from"));
+    input_report_free(&report);
+    job_free(j);
+    report = (struct input_report){.file = "--set"};
+    j = parse(minimal, &report);
+    assert_int_equal(job_set(j, "stages.ppo.algorithm=grpo", &report), 0);
+    assert_int_equal(job_set(j, "stages.ppo.group=7", &report), CAI_EINPUT);
+    assert_non_null(strstr(report.first, "cannot be shared out in groups"));
+    input_report_free(&report);
+    job_free(j);
 }
 
 static void settings_from_the_command_line(void **state) {
@@ -226,7 +249,8 @@ int main(void) {
                                        cmocka_unit_test(stages_off),
                                        cmocka_unit_test(json_round_trip),
                                        cmocka_unit_test(stage_json),
-                                       cmocka_unit_test(settings_from_the_command_line),
+                                       cmocka_unit_test(algorithms_need_what_they_learn_from),
+        cmocka_unit_test(settings_from_the_command_line),
                                        cmocka_unit_test(constitution_gives_defaults),
                                        cmocka_unit_test(paths_are_absolute)};
     return cmocka_run_group_tests(tests, NULL, NULL);

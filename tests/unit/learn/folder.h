@@ -90,24 +90,36 @@ static inline void write_model(const char *name, bool scalar, uint64_t seed) {
 }
 
 /* What a host saw. */
+enum { SEEN_MAX = 64 };
 struct seen {
     int reports, commits, stop_after; /* commits until `stopping`; 0 = never */
-    double last[METRICS_MAX];
     char folder[256], hash[CAI_SHA256_HEX];
+    struct {
+        char figures[CAI_SHA256_HEX]; /* of step (over members) i + 1 */
+        char state[CAI_SHA256_HEX];   /* of the state committed after it */
+    } at[SEEN_MAX];
+    uint64_t done;
 };
 
 static inline void seen_report(void *context, Cai__V1__Report *r) {
     struct seen *s = context;
+    CAI_AUTO(buf) struct cai_buf text = {0};
     s->reports++;
-    for (size_t i = 0; i < r->n_metrics; i++)
+    for (size_t i = 0; i < r->n_metrics; i++) {
         assert_true(isfinite(r->metrics[i]->value));
+        cai_buf_printf(&text, "%s %.17g\n", r->metrics[i]->name, r->metrics[i]->value);
+    }
+    s->done = r->done;
+    if (r->done > 0 && r->done <= SEEN_MAX)
+        cai_sha256(text.data, text.len, s->at[r->done - 1].figures);
 }
 
 static inline int seen_commit(void *context, const char *folder, const char *hash,
                               uint64_t step) {
     struct seen *s = context;
-    (void)step;
     s->commits++;
+    if (step > 0 && step <= SEEN_MAX)
+        memcpy(s->at[step - 1].state, hash, CAI_SHA256_HEX);
     snprintf(s->folder, sizeof s->folder, "%s", folder);
     snprintf(s->hash, sizeof s->hash, "%s", hash);
     return 0;

@@ -104,6 +104,8 @@ static void rewards_and_controller(void **state) {
     near(b[0], 0, 0);
 }
 
+#define CLIP(dual) ((struct loss_clip){.2, .2, dual})
+
 static void clipped_objective(void **state) {
     (void)state;
     const double ratio[] = {.5, 1, 1.5}, a[] = {1, -1, 2}, want[] = {-.5, 1, -2.4};
@@ -111,19 +113,19 @@ static void clipped_objective(void **state) {
     struct loss_ppo_stats stats = {0};
     for (int i = 0; i < 3; i++)
         lp[i] = old[i] + log(ratio[i]);
-    near(loss_ppo(lp, old, a, NULL, 3, .2, 0, g, &stats) / 3, -.6333333333333333, 1e-12);
+    near(loss_ppo(lp, old, a, NULL, 3, CLIP(0), g, &stats) / 3, -.6333333333333333, 1e-12);
     for (int i = 0; i < 3; i++)
-        near(loss_ppo(&lp[i], &old[i], &a[i], NULL, 1, .2, 0, NULL, NULL), want[i], 1e-12);
+        near(loss_ppo(&lp[i], &old[i], &a[i], NULL, 1, CLIP(0), NULL, NULL), want[i], 1e-12);
     near(stats.clipped, 1, 0);
     near(stats.ratio_max, 1.5, 1e-12);
     const double dual_ratio[] = {2, 2, .5}, dual_a[] = {2, -2, 2}, dual_want[] = {-2.4, 3, -1};
     for (int i = 0; i < 3; i++) {
         double x = log(dual_ratio[i]), zero = 0;
-        near(loss_ppo(&x, &zero, &dual_a[i], NULL, 1, .2, 1.5, NULL, NULL), dual_want[i], 1e-12);
+        near(loss_ppo(&x, &zero, &dual_a[i], NULL, 1, CLIP(1.5), NULL, NULL), dual_want[i], 1e-12);
     }
     const uint8_t mask[] = {1, 0, 1};
     lp[1] = NAN;
-    double masked = loss_ppo(lp, old, a, mask, 3, .2, 0, g, NULL);
+    double masked = loss_ppo(lp, old, a, mask, 3, CLIP(0), g, NULL);
     near(masked, -2.9, 1e-12);
     near(g[1], 0, 0);
 }
@@ -135,11 +137,50 @@ static void ppo_gradient(void **state) {
         for (size_t j = 0; j < 2; j++) {
             double old = -1, x = old + points[i], h = 1e-6, g, up = x + h, down = x - h;
             const double *a = &advantages_[j];
-            loss_ppo(&x, &old, a, NULL, 1, .2, 3, &g, NULL);
-            double slope = (loss_ppo(&up, &old, a, NULL, 1, .2, 3, NULL, NULL) -
-                            loss_ppo(&down, &old, a, NULL, 1, .2, 3, NULL, NULL)) / (2 * h);
+            loss_ppo(&x, &old, a, NULL, 1, CLIP(3), &g, NULL);
+            double slope = (loss_ppo(&up, &old, a, NULL, 1, CLIP(3), NULL, NULL) -
+                            loss_ppo(&down, &old, a, NULL, 1, CLIP(3), NULL, NULL)) / (2 * h);
             near(g, slope, 1e-6);
         }
+}
+
+static void whole_reply_ratio(void **state) {
+    (void)state;
+    /* Two tokens whose ratios multiply to 1.5: one action, clipped at 1.2. */
+    double old[] = {-1, -2}, lp[] = {-1 + log(2), -2 + log(.75)}, g[2];
+    struct loss_ppo_stats stats = {0};
+    near(loss_ppo_sequence(lp, old, 2, 2, CLIP(0), g, &stats), -2.4, 1e-12);
+    all_near(g, (double[]){0, 0}, 2, 0);
+    near(stats.ratio_max, 1.5, 1e-12);
+    near(stats.clipped, 1, 0);
+    near(loss_ppo_sequence(lp, old, 2, -2, CLIP(0), g, NULL), 3, 1e-12);
+    all_near(g, (double[]){3, 3}, 2, 1e-12);
+    /* Above 1 by .5 is within a higher upper clip. */
+    near(loss_ppo_sequence(lp, old, 2, 2, (struct loss_clip){.2, .6, 0}, g, NULL), -3, 1e-12);
+    near(loss_kl_penalty(lp, old, 2, .5, g),
+         .5 * (loss_kl(LOSS_KL3, lp[0], old[0], 0) + loss_kl(LOSS_KL3, lp[1], old[1], 0)), 1e-12);
+}
+
+static void groups(void **state) {
+    (void)state;
+    const uint64_t group[] = {3, 3, 3, 4, 4, 9};
+    const double r[] = {1, 2, 6, 5, 5, 7};
+    double a[6];
+    uint8_t used[6];
+    loss_group_advantage(group, r, 6, false, a);
+    all_near(a, (double[]){-2, -1, 3, 0, 0, 0}, 6, 1e-12);
+    loss_group_advantage(group, r, 6, true, a); /* deviation √7 */
+    all_near(a, (double[]){-2 / (sqrt(7) + 1e-4), -1 / (sqrt(7) + 1e-4), 3 / (sqrt(7) + 1e-4), 0,
+                           0, 0}, 6, 1e-12);
+    loss_group_used(group, r, 6, used);
+    assert_memory_equal(used, ((uint8_t[]){1, 1, 1, 0, 0, 0}), 6);
+    loss_group_best(group, r, 6, a);
+    all_near(a, (double[]){0, 0, 1, 1, 0, 1}, 6, 0);
+    const double score[] = {1, 2, 6};
+    near(loss_ensemble(score, 3, false, 0), 3, 1e-12);
+    near(loss_ensemble(score, 3, false, .3), 3 - .3 * 14. / 3, 1e-12);
+    near(loss_ensemble(score, 3, true, .3), 1, 0);
+    near(loss_ensemble(score, 1, false, 5), 1, 0);
 }
 
 static void clipped_value(void **state) {
@@ -170,6 +211,12 @@ static void soft_bradley_terry(void **state) {
     /* Swapping a and b turns p into 1 - p. */
     near(loss_bradley_terry(1.3, -.2, .7, 0, .01, NULL, NULL),
          loss_bradley_terry(-.2, 1.3, .3, 0, .01, NULL, NULL), 1e-12);
+    near(loss_bradley_terry(1.3, -.2, .7, .5, .01, NULL, NULL),
+         loss_bradley_terry(-.2, 1.3, .3, .5, .01, NULL, NULL), 1e-12);
+    near(loss_dpo(-9, -7, -8, -8.5, .7, .1, NULL, NULL),
+         loss_dpo(-7, -9, -8.5, -8, .3, .1, NULL, NULL), 1e-12);
+    near(loss_dpo(-5, -5, -8, -8, .5, .1, &da, &db), log(2), 1e-12);
+    near(da, 0, 1e-15);
     double h = 1e-6;
     loss_bradley_terry(1.3, -.2, .7, .25, .01, &da, &db);
     near(da, (loss_bradley_terry(1.3 + h, -.2, .7, .25, .01, NULL, NULL) -
@@ -198,7 +245,8 @@ int main(void) {
         cmocka_unit_test(moments_of_the_masked), cmocka_unit_test(advantages),
         cmocka_unit_test(advantages_over_masks), cmocka_unit_test(kl_estimators),
         cmocka_unit_test(rewards_and_controller), cmocka_unit_test(clipped_objective),
-        cmocka_unit_test(ppo_gradient), cmocka_unit_test(clipped_value),
+        cmocka_unit_test(ppo_gradient), cmocka_unit_test(whole_reply_ratio),
+        cmocka_unit_test(groups), cmocka_unit_test(clipped_value),
         cmocka_unit_test(soft_bradley_terry), cmocka_unit_test(logistic_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

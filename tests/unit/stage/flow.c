@@ -70,6 +70,9 @@ static void counts_agree(void **state) {
     assert_true(world_metric(&w, 1, "revise", "drawn/no-harm") >
                 world_metric(&w, 1, "revise", "drawn/no-lies"));
     /* sft, label, prefer */
+    assert_true(world_metric(&w, 1, "prefer", "pm_accuracy/no-harm_n") > 0);
+    assert_true(world_metric(&w, 1, "prefer", "pm_accuracy/no-harm_n") <=
+                world_metric(&w, 1, "prefer", "held_out_asked"));
     assert_true(world_metric(&w, 1, "sft", "rows") > 90);
     assert_true(world_metric(&w, 1, "sft", "rows_helpful") > 20);
     assert_true(world_metric(&w, 1, "label", "pairs") + world_metric(&w, 1, "label", "identical") ==
@@ -190,6 +193,22 @@ static void preference_model_at_chance_waits(void **state) {
     assert_true(world_run(&open));
     assert_int_equal(open.waits, 0);
     world_close(&open);
+}
+
+/* DPO learns from every round's labels, and needs no preference model. */
+static void dpo_learns_from_labels(void **state) {
+    (void)state;
+    struct world w = {.order = 5};
+    world_open(&w, "harmful helpful human",
+               "  red_team: {enabled: false}\n  revise: {enabled: false}\n"
+               "  sft: {enabled: false}\n  label: {pairs: 60}\n"
+               "  prefer: {enabled: false}\n  ppo: {algorithm: dpo}\n");
+    assert_true(world_run(&w));
+    double pairs = world_metric(&w, 3, "ppo", "pairs");
+    double each = world_metric(&w, 2, "label", "labels");
+    assert_true(each > 40 && pairs > 1.5 * each);
+    assert_int_equal(world_count(&w, 3, "ppo", "reply_a"), 0); /* nothing was compared anew */
+    world_close(&w);
 }
 
 #define LABELS_ALONE                                                                               \
@@ -333,7 +352,7 @@ int main(void) {
         cmocka_unit_test(counts_agree),
         cmocka_unit_test(nothing_twice),
         cmocka_unit_test(overseer_at_chance_waits),
-        cmocka_unit_test(accepted_goes_on),
+        cmocka_unit_test(accepted_goes_on), cmocka_unit_test(dpo_learns_from_labels),
         cmocka_unit_test(overseer_without_option_mass_waits),
         cmocka_unit_test(preference_model_at_chance_waits),
         cmocka_unit_test(flips_and_mass_of_labels_wait),

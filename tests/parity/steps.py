@@ -1,0 +1,257 @@
+"""Ten training steps on a fixed batch against a plain PyTorch script: losses and gradient
+norms of SFT, a preference model, DPO and PPO, in fp32 to 1e-4; and every number that PPO
+makes of its replies before it learns, with TRL's log-probabilities.
+
+    CAIPROBE=… TRAIN_PROBE=… .deps/venv/bin/python tests/parity/steps.py
+"""
+import json
+import random
+import time
+
+import torch
+from torch.nn.functional import logsigmoid
+from transformers import (AutoModelForCausalLM, AutoModelForSequenceClassification,
+                          LlamaForSequenceClassification)
+from trl.core import masked_whiten
+from trl.trainer.utils import selective_log_softmax
+
+from common import fresh, text, write_model, write_tokenizer
+from train_probe import Probe
+
+STEPS, LIMIT = 10, 1e-4
+LR, CLIP, EPS, DECAY = 2e-3, 1.0, 1e-6, 0.01
+OPTIMIZER = dict(lr=LR, weight_decay=DECAY, beta1=0.9, beta2=0.95, eps=EPS, clip_norm=CLIP,
+                 warmup=0, schedule="constant")
+T = 0.7
+
+
+def near(got, want, limit=LIMIT):
+    assert abs(got - want) < limit * (1 + abs(want)), (got, want)
+
+
+def write_rows(path, make, n=12):
+    rng = random.Random(5)
+    with open(path, "w") as f:
+        for i in range(n):
+            ask = {"role": "user", "text": text(rng, 3)}
+            f.write(json.dumps({"item": i, **make(rng, ask, i)}) + "\n")
+
+
+class Torch:
+    """AdamW as the options say: norms and biases are not decayed; the norm before clipping."""
+    def __init__(self, model):
+        self.parameters = list(model.parameters())
+        groups = [{"params": [p for p in self.parameters if p.dim() > 1], "weight_decay": DECAY},
+                  {"params": [p for p in self.parameters if p.dim() == 1], "weight_decay": 0}]
+        self.adamw = torch.optim.AdamW(groups, lr=LR, betas=(0.9, 0.95), eps=EPS)
+
+    def step(self, loss):
+        self.adamw.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, CLIP)
+        self.adamw.step()
+        return norm.item()
+
+
+def logprobs(model, ids, start, temperature=1.0):
+    """Of ids[start:], by TRL's function."""
+    logits = model(torch.tensor([ids])).logits[0, start - 1:-1] / temperature
+    return selective_log_softmax(logits.unsqueeze(0), torch.tensor([ids[start:]]))[0]
+
+
+def score(model, ids):
+    hidden = model.model(torch.tensor([ids])).last_hidden_state
+    return model.score(hidden)[0, :, 0]
+
+
+def causal(folder):
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32,
+                                                attn_implementation="eager").eval()
+
+
+def scorer(folder):
+    model = AutoModelForSequenceClassification.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager").eval()
+    # torch gives the pad id's embedding no gradient, even where that id is a text's end
+    model.model.embed_tokens.padding_idx = None
+    return model
+
+
+def compare(reports, model, loss_of):
+    optimizer, worst = Torch(model), 0
+    assert len(reports) == STEPS
+    first = None
+    for got in reports:
+        loss = loss_of(model)
+        norm = optimizer.step(loss)
+        near(got["loss"], loss.item())
+        near(got["grad_norm"], norm)
+        first = loss.item() if first is None else first
+        worst = max(worst, abs(got["loss"] - loss.item()), abs(got["grad_norm"] - norm))
+    assert abs(loss.item() - first) > 1e-2, "ten steps that change nothing prove nothing"
+    return worst
+
+
+def sft(probe, folder):
+    rows = folder + "/sft.jsonl"
+    write_rows(rows, lambda rng, ask, i: {
+        "messages": [ask, {"role": "assistant", "text": text(rng, 2 + i % 5)}],
+        "weight": 1 + i % 2})
+    got = probe.ask(op="train", kind="sft", init=folder + "/lm", dataset=rows,
+                    output=folder + "/sft", options={**OPTIMIZER, "batch": 12, "epochs": STEPS})
+    data = probe.ask(op="rows", model=folder + "/lm", dataset=rows, kind="sft")["rows"]
+
+    def loss(model):
+        total = sum(r["weight"] * (len(r["seq"][0]["ids"]) - r["seq"][0]["from"]) for r in data)
+        return -sum(r["weight"] * logprobs(model, r["seq"][0]["ids"], r["seq"][0]["from"]).sum()
+                    for r in data) / total
+    return compare(got["reports"], causal(folder + "/lm"), loss)
+
+
+def write_pairs(path):
+    write_rows(path, lambda rng, ask, i: {
+        "messages": [ask], "a": text(rng, 2 + i % 4), "b": text(rng, 5 - i % 3),
+        "p": (0.1, 0.9, 0.6, 1.0)[i % 4], "split": "train"})
+
+
+def pm(probe, folder):
+    rows = folder + "/pairs.jsonl"
+    got = probe.ask(op="train", kind="pm", init=folder + "/head", dataset=rows,
+                    output=folder + "/pm", options={**OPTIMIZER, "batch": 12, "epochs": STEPS,
+                                                    "members": 1, "centre": 0.01})
+    data = probe.ask(op="rows", model=folder + "/head", dataset=rows, kind="pm")["rows"]
+
+    def loss(model):
+        total = 0
+        for r in data:
+            a, b = (score(model, s["ids"])[-1] for s in r["seq"])
+            total = total - r["target"] * logsigmoid(a - b) - (1 - r["target"]) * logsigmoid(b - a)
+            total = total + 0.01 * (a + b) ** 2
+        return total / len(data)
+    return compare(got["reports"][:STEPS], scorer(folder + "/head"), loss)
+
+
+def dpo(probe, folder):
+    rows = folder + "/pairs.jsonl"
+    got = probe.ask(op="train", kind="ppo", init=folder + "/lm", reference=folder + "/lm",
+                    dataset=rows, output=folder + "/dpo",
+                    options={**OPTIMIZER, "algorithm": "dpo",
+                             "dpo": {"beta": 0.1, "batch": 12, "epochs": STEPS}})
+    data = probe.ask(op="rows", model=folder + "/lm", dataset=rows, kind="dpo")["rows"]
+    frozen = causal(folder + "/lm")
+    with torch.no_grad():
+        reference = [[logprobs(frozen, s["ids"], s["from"]).sum() for s in r["seq"]] for r in data]
+
+    def loss(model):
+        total = 0
+        for r, (ra, rb) in zip(data, reference):
+            a, b = (logprobs(model, s["ids"], s["from"]).sum() for s in r["seq"])
+            d = 0.1 * ((a - ra) - (b - rb))
+            total = total - r["target"] * logsigmoid(d) - (1 - r["target"]) * logsigmoid(-d)
+        return total / len(data)
+    return compare(got["reports"], causal(folder + "/lm"), loss)
+
+
+# ---- ppo --------------------------------------------------------------------------------
+
+PPO = dict(steps=1000000, rollouts=12, epochs=1, minibatches=1, checkpoint_every=0, clip=0.2,
+           value_clip=0.2, gamma=1, value_coef=0.5, value_lr=LR, kl_budget=0, reward_clip=3,
+           kl={"coef": 0.1, "target": 0, "horizon": 100}, whiten_advantages=True,
+           whiten_rewards=False, no_end_reward=-1, helpful=0.5,
+           rollout={"temperature": T, "top_p": 1, "max_tokens": 10}, **{"lambda": 0.95}, **OPTIMIZER)
+
+
+def gae(rewards, values):
+    """As TRL writes it, one reply."""
+    out, last = [], 0.0
+    for t in reversed(range(len(rewards))):
+        after = values[t + 1] if t + 1 < len(values) else 0.0
+        last = rewards[t] + after - values[t] + 0.95 * last
+        out.append(last)
+    return torch.stack(out[::-1])
+
+
+def before_learning(rollouts, norm, policy, reference, pm_model):
+    """Log-probabilities, values, rewards and advantages, made again; replies as tensors."""
+    replies, worst = [], 0
+    for r in rollouts:
+        ids, start = r["ids"], r["n_prompt"]
+        with torch.no_grad():
+            old, ref = logprobs(policy, ids, start, T), logprobs(reference, ids, start, T)
+            scores = (score(pm_model, ids) - norm[0]) / norm[1]
+        s = scores[-1].clamp(-3, 3) if r["ended"] else torch.tensor(-1.0)
+        reward = -0.1 * (old - ref)
+        reward[-1] += s
+        values = scores[start - 1:-1]
+        advantage = gae(reward, values)
+        for name, x in (("old", old), ("reference", ref), ("value", values), ("reward", reward),
+                        ("returns", advantage + values)):
+            apart = (torch.tensor(r[name]) - x).abs().max().item()
+            worst = max(worst, apart)
+            assert apart < 2e-4, (name, apart)
+        replies.append((ids, start, old, values, advantage + values, advantage))
+    flat = torch.cat([x[-1] for x in replies])
+    white = masked_whiten(flat, torch.ones_like(flat, dtype=torch.bool))
+    got = torch.cat([torch.tensor(r["advantage"]) for r in rollouts])
+    assert (white - got).abs().max() < 1e-3
+    sizes = [len(x[-1]) for x in replies]
+    return [(*x[:-1], a) for x, a in zip(replies, white.split(sizes))], worst
+
+
+def policy_loss(policy, replies):
+    out = []
+    for ids, start, old, _, _, advantage in replies:
+        ratio = (logprobs(policy, ids, start, T) - old).exp()
+        out.append(torch.maximum(-advantage * ratio, -advantage * ratio.clamp(0.8, 1.2)))
+    return torch.cat(out).mean()
+
+
+def value_loss(value, replies, norm):
+    out = []
+    for ids, start, _, old, returns, _ in replies:
+        v = (score(value, ids)[start - 1:-1] - norm[0]) / norm[1]
+        clipped = torch.clamp(v, old - 0.2, old + 0.2)
+        out.append(torch.maximum((v - returns) ** 2, (clipped - returns) ** 2))
+    return 0.5 * torch.cat(out).mean()
+
+
+def ppo(probe, folder):
+    rows = folder + "/ppo.jsonl"
+    write_rows(rows, lambda rng, ask, i: {"messages": [ask],
+                                          "kind": "harmful" if i % 2 else "helpful"})
+    got = probe.ask(op="ppo", kind="ppo", init=folder + "/lm", reference=folder + "/sft",
+                    pm=folder + "/pm/0", dataset=rows, output=folder + "/ppo", updates=STEPS,
+                    options=PPO)
+    policy, value = causal(folder + "/lm"), scorer(folder + "/pm/0")
+    replies, worst = before_learning(got["rollouts"], got["norm"], policy,
+                                     causal(folder + "/sft"), value)
+    for_policy, for_value = Torch(policy), Torch(value)
+    for u in got["updates"]:
+        loss = policy_loss(policy, replies)
+        near(u["policy_loss"], loss.item())
+        near(u["grad_norm"], for_policy.step(loss))
+        loss = value_loss(value, replies, got["norm"])
+        near(u["value_loss"], loss.item())
+        near(u["value_grad_norm"], for_value.step(PPO["value_coef"] * loss))
+    assert len(got["updates"]) == STEPS
+    assert got["updates"][-1]["policy_loss"] < got["updates"][0]["policy_loss"] - 1e-2
+    return worst
+
+
+def main():
+    began = time.time()
+    probe = Probe()
+    with fresh() as folder:
+        size = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2)
+        write_model(folder + "/lm", **size)
+        write_model(folder + "/head", cls=LlamaForSequenceClassification, num_labels=1,
+                    pad_token_id=1, **size)
+        write_pairs(folder + "/pairs.jsonl")
+        for part in (sft, pm, dpo, ppo):
+            print(f"{part.__name__}: {STEPS} steps, largest difference {part(probe, folder):.1e}")
+    probe.close()
+    print(f"{time.time() - began:.1f} s")
+
+
+if __name__ == "__main__":
+    main()
