@@ -1,6 +1,7 @@
 /* dpo.c: direct preference optimisation: the policy from labelled pairs, against a frozen
  * reference (Rafailov et al. 2023), with the labels' probabilities as targets. Rows are
  * those of a preference model (dataset.h, "pm"). Not for: runs with rollouts (ppo.h). */
+#include "learn/start.h"
 #include "learn/train.h"
 
 #include "base/check.h"
@@ -163,9 +164,8 @@ int learn_dpo(const struct learn_task *t, Cai__V1__Trained **ret) {
     struct model *m = NULL;
     struct dataset d = {0};
     CAI_TRY(options_dpo(t->train->options, &o));
-    int rc = model_load(t->train->init->path, &m);
-    if (rc == 0 && m->head != MODEL_HEAD_LM)
-        rc = cai_fail(CAI_EINPUT, "%s is not a language model", t->train->init->path);
+    struct cai_key key = cai_key_make(t->seed, t->round, "dpo/lora", 0, 0);
+    int rc = start_policy(t->train->init->path, &o.lora, key, &m);
     if (rc == 0)
         rc = train_load_rows(t, t->train->init->path, m, DATASET_DPO, &d);
     struct pairs p = pairs_of(&d);

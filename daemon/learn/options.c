@@ -324,6 +324,7 @@ int options_dpo(const char *json, struct dpo_options *ret) {
     if (open_json(&r, "dpo", json) < 0)
         return cai_error_code();
     optimizer(&r, false, &ret->optimizer);
+    lora(&r, &ret->lora);
     guard(&r, &ret->guard);
     ret->eps_tensorflow = eps_place(&r);
     whole(&r, "dpo.batch", 1, COUNT_MAX, &ret->optimizer.batch);

@@ -104,6 +104,7 @@ struct ppo_options {
 
 struct dpo_options {
     struct train_optimizer optimizer;
+    struct hf_adapter lora; /* rank 0: none */
     struct train_guard guard;
     int64_t epochs, checkpoint_every;
     double beta;

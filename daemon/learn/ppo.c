@@ -55,7 +55,8 @@ static int load_value(struct ppo *p) {
     if (!p->o.value_from_policy)
         return model_clone(p->models.pm[0].m, &p->value);
     struct cai_key key = cai_key_make(t->seed, t->round, "ppo/value", 0, 0);
-    return model_load_scalar(t->train->init->path, key, &p->value);
+    return p->policy->base ? model_adapt_scalar(p->policy, key, &p->value)
+                           : model_load_scalar(t->train->init->path, key, &p->value);
 }
 
 static int load_models(struct ppo *p) {
@@ -145,7 +146,7 @@ static int save(struct ppo *p) {
     CAI_CHECK(state != NULL);
     size_t n = list_state(p, tensors, state);
     int rc = checkpoint_add_base(p->models.policy, "policy", state);
-    if (rc == 0)
+    if (rc == 0 && p->models.value)
         rc = checkpoint_add_base(p->models.value, "value", state);
     if (rc == 0)
         rc = checkpoint_save(&c, (uint64_t)p->done, tensors, n, state);
