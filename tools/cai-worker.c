@@ -17,12 +17,14 @@ static const char help[] =
     "  --state DIR         caid's state folder, which this worker must see (default\n"
     "                      $STATE_DIRECTORY, or /var/lib/caid)\n"
     "  --name NAME         how caid calls it (default worker-PID)\n"
+    "  --device D          cpu, cuda:0, cuda:1 …, or auto (default: the first GPU if there\n"
+    "                      is one, else the processor); part of what a job's bits depend on\n"
     "  --threads N         of its computations (default $CAI_THREADS, or 1); part of what a\n"
     "                      job's bits depend on\n"
     "  -V, --version   -h, --help\n";
 
 struct arguments {
-    char *endpoint, *state, *name;
+    char *endpoint, *state, *name, *device;
     long threads;
 };
 
@@ -30,6 +32,7 @@ static int parse(int argc, char **argv, struct arguments *a) {
     static const struct option options[] = {{"connect", required_argument, NULL, 'c'},
                                             {"state", required_argument, NULL, 's'},
                                             {"name", required_argument, NULL, 'n'},
+                                            {"device", required_argument, NULL, 'd'},
                                             {"threads", required_argument, NULL, 't'},
                                             {"version", no_argument, NULL, 'V'},
                                             {"help", no_argument, NULL, 'h'},
@@ -39,6 +42,7 @@ static int parse(int argc, char **argv, struct arguments *a) {
         case 'c': free(a->endpoint); a->endpoint = cai_strdup(optarg); break;
         case 's': free(a->state); a->state = cai_strdup(optarg); break;
         case 'n': free(a->name); a->name = cai_strdup(optarg); break;
+        case 'd': free(a->device); a->device = cai_strdup(optarg); break;
         case 't': a->threads = strtol(optarg, NULL, 10); break;
         case 'V': puts("cai-worker " CAI_VERSION); return 0;
         case 'h': fputs(help, stdout); return 0;
@@ -60,6 +64,8 @@ static void fill_defaults(struct arguments *a) {
         a->state = cai_strdup(state && *state ? state : "/var/lib/caid");
     if (!a->name)
         a->name = cai_format("worker-%d", (int)getpid());
+    if (!a->device)
+        a->device = cai_strdup("auto");
     if (!a->threads)
         a->threads = threads && *threads ? strtol(threads, NULL, 10) : 1;
 }
@@ -71,7 +77,7 @@ int main(int argc, char **argv) {
         fill_defaults(&a);
         cai_log_open(a.name, CAI_LOG_INFO);
         struct loop_options o = {a.endpoint, a.state, a.name, CAI_VERSION, (int)a.threads,
-                                 &worker_device};
+                                 &worker_device, a.device};
         code = 0;
         if (a.threads < 1 || a.threads > 1024) {
             cai_error("--threads takes a number from 1 to 1024");
@@ -84,5 +90,6 @@ int main(int argc, char **argv) {
     free(a.endpoint);
     free(a.state);
     free(a.name);
+    free(a.device);
     return code;
 }

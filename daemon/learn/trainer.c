@@ -157,7 +157,8 @@ bool trainer_should_recompute(const struct model *m, int64_t tokens) {
      * heads three times, the feed-forward four times. */
     int64_t floats = 8 * c->hidden_size + 3 * (c->num_heads + c->num_kv_heads) * c->head_dim +
                      4 * c->intermediate_size;
-    return tokens * c->num_layers * floats > ((int64_t)1 << 30) / 4;
+    int64_t bytes = (int64_t)(ct_device_now().cuda ? 16 : 1) << 30;
+    return tokens * c->num_layers * floats > bytes / 4;
 }
 
 /* ---- one micro-batch ---------------------------------------------------------------- */

@@ -26,7 +26,8 @@ struct trainer_options {
     bool recompute;     /* keep layer inputs only and run each layer again in backward */
 };
 
-/* Whether the graphs of one micro-batch of so many tokens are too large to keep (1 GiB). */
+/* Whether the graphs of one micro-batch of so many tokens are too large to keep (1 GiB; on
+ * a GPU 16). */
 bool trainer_should_recompute(const struct model *m, int64_t tokens);
 
 /* Borrows the model, makes its parameters record gradients. */

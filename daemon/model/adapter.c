@@ -32,13 +32,10 @@ static int make(struct model *base, const struct hf_adapter *how, struct model *
     return 0;
 }
 
-int model_adapt(struct model *base, const struct hf_adapter *how, struct cai_key key,
-                struct model **ret)
+/* The factors A; B stays zero. */
+static void draw(const struct model *m, struct cai_key key, float *flat)
 {
-    struct model *m;
-    CAI_TRY(make(base, how, &m));
-    float *flat = model_host(m);
-    for (int i = 0; flat && i < m->n_params; i++) {
+    for (int i = 0; i < m->n_params; i++) {
         const struct model_param *p = &m->params[i];
         if (p->file.matrix != HF_LORA_A)
             continue;
@@ -48,22 +45,36 @@ int model_adapt(struct model *base, const struct hf_adapter *how, struct cai_key
             flat[p->offset + j] =
                 (float)(bound * (2 * cai_rng_uniform(key, (uint64_t)(p->offset + j)) - 1));
     }
-    if (flat && how->scalar)
-        model_draw_score(m, key);
+}
+
+int model_adapt(struct model *base, const struct hf_adapter *how, struct cai_key key,
+                struct model **ret)
+{
+    struct model *m;
+    float *flat;
+    CAI_TRY(make(base, how, &m));
+    int rc = model_host_open(m, &flat);
+    if (rc == 0)
+        draw(m, key, flat);
+    int closed = model_host_close(m, flat, rc == 0);
+    rc = rc < 0 ? rc : closed;
+    if (rc == 0 && how->scalar)
+        rc = model_draw_score(m, key);
+    if (rc < 0) {
+        model_free(m);
+        return rc;
+    }
     if (base->dir)
         m->dir = cai_strdup(base->dir);
     if (!m->adapter.base[0] && base->dir && strlen(base->dir) < sizeof(m->adapter.base))
         memcpy(m->adapter.base, base->dir, strlen(base->dir) + 1);
     *ret = m;
-    return flat ? 0 : CAI_ESTATE;
+    return 0;
 }
 
-static int fill(struct model *m, const struct hf_weights *w)
+static int fill_host(struct model *m, const struct hf_weights *w, float *flat)
 {
     CAI_AUTO(mem) struct hf_param *file = cai_alloc((size_t)m->n_params * sizeof(*file) + 1);
-    float *flat = model_host(m);
-    if (!flat)
-        return CAI_ESTATE;
     for (int i = 0; i < m->n_params; i++)
         file[i] = m->params[i].file;
     CAI_TRY(hf_adapter_check_unused(w, file, m->n_params));
@@ -75,6 +86,16 @@ static int fill(struct model *m, const struct hf_weights *w)
             CAI_TRY(model_check_score(flat + m->params[i].offset, m->params[i].numel));
     }
     return 0;
+}
+
+static int fill(struct model *m, const struct hf_weights *w)
+{
+    float *flat;
+    int rc = model_host_open(m, &flat);
+    if (rc == 0)
+        rc = fill_host(m, w, flat);
+    int closed = model_host_close(m, flat, rc == 0);
+    return rc < 0 ? rc : closed;
 }
 
 int model_load_adapter(struct model *base, const char *dir, struct model **ret)

@@ -110,11 +110,10 @@ static void add_param(struct writing *w, const struct model_param *p)
 }
 
 /* config: as it shall stand in the folder; its vocab_size may ask for one row more. */
-static int save_weights(const struct model *m, const struct hf_config *config, const char *dir)
+static int save_flat(const struct model *m, const struct hf_config *config, const char *dir,
+                     const float *flat)
 {
-    struct writing w = {.m = m, .config = config, .flat = model_host(m)};
-    if (!w.flat)
-        return CAI_ESTATE;
+    struct writing w = {.m = m, .config = config, .flat = flat};
     CAI_AUTO(mem) char *path =
         cai_path_join(dir, m->base ? "adapter_model.safetensors" : "model.safetensors");
     w.tensors = cai_alloc((size_t)m->n_params * sizeof(*w.tensors));
@@ -127,6 +126,16 @@ static int save_weights(const struct model *m, const struct hf_config *config, c
         free(w.copies[i]);
     free(w.copies);
     free(w.tensors);
+    return rc;
+}
+
+static int save_weights(const struct model *m, const struct hf_config *config, const char *dir)
+{
+    float *flat;
+    int rc = model_host_open(m, &flat);
+    if (rc == 0)
+        rc = save_flat(m, config, dir, flat);
+    model_host_close(m, flat, false);
     return rc;
 }
 
