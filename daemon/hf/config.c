@@ -16,11 +16,14 @@ static int parse_family(struct config_reader *r) {
     const char *type;
     CAI_TRY(hf_json_string(r->path, r->o, "model_type", &type));
     r->f = hf_family_find(type);
-    if (!r->f)
+    if (!r->f) {
+        CAI_AUTO(buf) struct cai_buf known = {0};
+        hf_family_list(&known);
         return cai_fail(CAI_EINPUT,
                         "%s: model_type \"%.64s\" is not supported in this version; use a "
                         "checkpoint of one of these: %s",
-                        r->path, type, hf_family_list());
+                        r->path, type, known.data);
+    }
     snprintf(r->c->model_type, sizeof r->c->model_type, "%s", type);
     return 0;
 }

@@ -139,13 +139,9 @@ const struct hf_family *hf_family(const struct hf_config *c) {
     return f;
 }
 
-const char *hf_family_list(void) {
-    static char text[256]; /* the same bytes from whichever thread */
-    size_t len = 0;
+void hf_family_list(struct cai_buf *ret) {
     for (size_t i = 0; i < CAI_COUNT(families); i++)
-        len += (size_t)snprintf(text + len, sizeof text - len, "%s%s", i ? ", " : "",
-                                families[i].model_type);
-    return text;
+        cai_buf_printf(ret, "%s%s", i ? ", " : "", families[i].model_type);
 }
 
 int64_t hf_rotary_dim(const struct hf_config *c) {

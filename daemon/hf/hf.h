@@ -136,8 +136,9 @@ struct hf_chat;
  * the real Jinja2 in a short separate process; without one the plain form
  *     "\n\nHuman: …" "\n\nAssistant: …", opened by BOS when the tokenizer has one
  * and closed by EOS after an assistant's turn. The template's own errors come through. What
- * it makes is reproduced, a system message that it leaves out included; one that leaves out
- * or repeats what a user or an assistant said is refused. */
+ * it makes is reproduced, a system message that it leaves out included, and what it makes of
+ * the parts of a message around a word that it looks for ("<think>…</think>"). One that
+ * otherwise leaves out or repeats what a user or an assistant said is refused. */
 int hf_chat_load(const char *dir, const struct hf_tokenizer *t, struct hf_chat **ret);
 void hf_chat_free(struct hf_chat *c);
 bool hf_chat_is_plain(const struct hf_chat *c);

@@ -103,9 +103,12 @@ static void add_layer(struct list *l, int i) {
 
 int hf_params(const struct hf_config *c, bool scalar, struct hf_param **ret, int *ret_n) {
     struct list l = {.c = c, .f = hf_family_find(c->model_type)};
-    if (!l.f)
+    if (!l.f) {
+        CAI_AUTO(buf) struct cai_buf known = {0};
+        hf_family_list(&known);
         return cai_fail(CAI_EINPUT, "model_type \"%s\" is not one of: %s", c->model_type,
-                        hf_family_list());
+                        known.data);
+    }
     int64_t d = c->hidden_size;
     add(&l, -1, HF_EMBEDDING, c->vocab_size, d);
     add(&l, -1, HF_POSITIONS, c->max_positions, d);

@@ -141,7 +141,7 @@ const struct setting settings[] = {
     NUM("stages.label.min_option_mass", label.min_option_mass, 0, 1, "0.1", "own",
         "probability of both options together; below, the job waits"),
     NUM("stages.label.max_flipped", label.max_flipped, 0, 1, "0.5", "own",
-        "share of answers that follow the order; above, the job waits"),
+        "share of decided answers (not within .5 ± .1) that follow the order; above, the job waits"),
     INT("stages.label.gate_pairs", label.gate_pairs, 0, 1e6, "200", "own",
         "known-answer pairs before labelling; 0 = no gate"),
     NUM("stages.label.gate_confidence", label.gate_confidence, 0.5, 0.999999, "0.95", "own",

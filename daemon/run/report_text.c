@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "run/report.h"
+#include "stage/label.h"
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,7 +15,7 @@ enum { PRINCIPLES_MAX = 1000, SHOWN_PER_SET = 6, SHOWN = 18, SHOWN_TEXT = 4000, 
 struct tally {
     char *id;
     char *title;
-    int64_t drawn, unchanged, dropped, no_flaw, labels, flipped, edits;
+    int64_t drawn, unchanged, dropped, no_flaw, labels, decided, flipped, edits;
     double edit, margin;
 };
 struct tallies {
@@ -91,8 +92,10 @@ static int take_label(void *c, const struct store_label *l) {
         return 0;
     p->labels++;
     p->margin += fabs(2 * l->p - 1);
-    /* P(first shown) above one half in both orders: the order chose. */
-    p->flipped += (l->p_ab > 0.5) == (l->p_ba > 0.5);
+    struct choice o = {.p_ab = l->p_ab, .p_ba = l->p_ba};
+    choice_weigh(&o);
+    p->decided += o.decided;
+    p->flipped += o.flipped;
     return 0;
 }
 
@@ -126,7 +129,7 @@ static json_t *tally_json(const struct tally *p) {
                      (json_int_t)p->no_flaw, "edit", p->edits ? p->edit / (double)p->edits : 0.0,
                      "labels", (json_int_t)p->labels, "margin",
                      p->labels ? p->margin / (double)p->labels : 0.0, "flipped",
-                     p->labels ? (double)p->flipped / (double)p->labels : 0.0);
+                     p->decided ? (double)p->flipped / (double)p->decided : 0.0);
 }
 
 static int by_id(const void *a, const void *b) {

@@ -4,12 +4,20 @@
 #include "stage/draw.h"
 #include <math.h>
 
+static const double SHRUG = 0.1; /* an answer within 0.5 ± this is none */
+
 static double first_shown(const Cai__V1__Scored *s) {
     return 1 / (1 + exp(s->logprobs[1] - s->logprobs[0]));
 }
 
 static double mass(const Cai__V1__Scored *s) {
     return fmin(1, exp(s->logprobs[0]) + exp(s->logprobs[1]));
+}
+
+void choice_weigh(struct choice *io) {
+    double ab = io->p_ab - 0.5, ba = io->p_ba - 0.5;
+    io->decided = fmax(fabs(ab), fabs(ba)) >= SHRUG;
+    io->flipped = io->decided && ab * ba > 0;
 }
 
 struct choice choice_read(const Cai__V1__Scored *ab, const Cai__V1__Scored *ba) {
@@ -20,12 +28,13 @@ struct choice choice_read(const Cai__V1__Scored *ab, const Cai__V1__Scored *ba) 
         o.p = o.p_ab;
         o.p_ba = 1 - o.p_ab;
         o.mass_ba = o.mass_ab;
+        choice_weigh(&o);
         return o;
     }
     o.p_ba = first_shown(ba);
     o.mass_ba = mass(ba);
     o.p = 0.5 * (o.p_ab + (1 - o.p_ba));
-    o.flipped = (o.p_ab > 0.5 && o.p_ba > 0.5) || (o.p_ab < 0.5 && o.p_ba < 0.5);
+    choice_weigh(&o);
     return o;
 }
 
@@ -49,6 +58,7 @@ void choice_count(struct choice_figures *f, const struct choice *o, bool swap) {
         return;
     }
     f->n++;
+    f->decided += o->decided;
     f->flipped += swap && o->flipped;
     f->mass += 0.5 * (o->mass_ab + o->mass_ba);
     f->bias += swap ? fabs(o->p_ab + o->p_ba - 1) : 0;
@@ -56,7 +66,7 @@ void choice_count(struct choice_figures *f, const struct choice *o, bool swap) {
 
 double choice_mass(const struct choice_figures *f) { return f->n ? f->mass / (double)f->n : 0; }
 double choice_flipped(const struct choice_figures *f) {
-    return f->n ? (double)f->flipped / (double)f->n : 0;
+    return f->decided ? (double)f->flipped / (double)f->decided : 0;
 }
 
 uint32_t label_principles(const struct stage_context *c, size_t want) {

@@ -150,8 +150,9 @@ static int absorb_wins(const struct stage_context *c, const Cai__V1__Task *task,
             continue;
         CAI_TRY(example_put(c, s[i]->item, 0, "win", "", win_principle(c, s[i]->item)->id,
                             task->score->model->hash,
-                            json_pack("{s:f, s:f, s:b}", "p", o.p, "mass",
-                                      0.5 * (o.mass_ab + o.mass_ba), "flipped", o.flipped)));
+                            json_pack("{s:f, s:f, s:b, s:b}", "p", o.p, "mass",
+                                      0.5 * (o.mass_ab + o.mass_ba), "decided", o.decided,
+                                      "flipped", o.flipped)));
     }
     return 0;
 }
@@ -321,7 +322,7 @@ static int win_figures(const struct stage_context *c) {
     CAI_TRY(load_round(c, c->round, "win", &a, &wins));
     CAI_TRY(win_items(c, &base, &a, &items));
     double *value = cai_arena_array(&a, items.n + 1, sizeof *value), sum = 0, low, high;
-    double ties = 0, flipped = 0, mass = 0;
+    double ties = 0, decided = 0, flipped = 0, mass = 0;
     size_t n = 0;
     for (size_t i = 0; i < items.n; i++) {
         const struct store_example *w = examples_find(&wins, items.at[i], 0);
@@ -333,6 +334,7 @@ static int win_figures(const struct stage_context *c) {
         double p = w ? example_number(w, "p", 0.5) : 0.5;
         value[n] = p > 0.5 ? 1 : p < 0.5 ? 0 : 0.5;
         ties += p == 0.5;
+        decided += w && example_flag(w, "decided");
         flipped += w && example_flag(w, "flipped");
         mass += w ? example_number(w, "mass", 0) : 0;
         sum += value[n++];
@@ -346,7 +348,7 @@ static int win_figures(const struct stage_context *c) {
     CAI_TRY(rates_value(c, "win_rate_high", high));
     CAI_TRY(rates_value(c, "win_rate_n", (double)n));
     CAI_TRY(rates_value(c, "win_ties", ties / (double)n));
-    CAI_TRY(rates_value(c, "win_flipped", wins.n ? flipped / (double)wins.n : 0));
+    CAI_TRY(rates_value(c, "win_flipped", decided > 0 ? flipped / decided : 0));
     return rates_value(c, "win_option_mass", wins.n ? mass / (double)wins.n : 0);
 }
 

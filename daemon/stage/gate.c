@@ -178,7 +178,7 @@ int gate_judge(const struct stage_context *c, bool *ret_wait, char *ret_reason, 
                            .p_ba = example_number(e, "p_ba", 0.5),
                            .mass_ab = example_number(e, "mass_ab", 0),
                            .mass_ba = example_number(e, "mass_ba", 0)};
-        o.flipped = (o.p_ab > 0.5) == (o.p_ba > 0.5);
+        choice_weigh(&o);
         choice_count(&f, &o, true);
         right += example_flag(e, "right");
     }

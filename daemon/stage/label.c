@@ -277,7 +277,7 @@ static int count_label(void *context, const struct store_label *l) {
         return 0;
     struct choice o = {.p_ab = l->p_ab, .p_ba = l->p_ba, .mass_ab = l->mass_ab,
                        .mass_ba = l->mass_ba};
-    o.flipped = (o.p_ab > 0.5 && o.p_ba > 0.5) || (o.p_ab < 0.5 && o.p_ba < 0.5);
+    choice_weigh(&o);
     choice_count(&t->f, &o, t->c->job->label.swap);
     t->margin += fabs(2 * l->p - 1);
     const struct principle *p = constitution_find(t->c->constitution, l->principle);

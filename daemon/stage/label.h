@@ -8,9 +8,13 @@ struct choice {
     double p_ab, p_ba;       /* P(the first shown), in each order, of the two options */
     double mass_ab, mass_ba; /* probability of the two options together */
     double p;                /* P(A better): orders averaged */
-    bool flipped;            /* the letter was chosen, not the reply */
+    bool decided;            /* one of the answers at least is no shrug */
+    bool flipped;            /* decided by the letter, not by the reply */
     bool lost;               /* did not fit */
 };
+/* Sets decided and flipped from p_ab and p_ba. Both letters stay near one half where a principle
+ * has nothing to say about a pair; which of two shrugs is the larger tells nothing about order. */
+void choice_weigh(struct choice *io);
 /* `ba` NULL: asked in one order only. Options are log-probabilities of the whole strings
  * (Lee et al. 2023: softmax over the options, two inferences with the order reversed). */
 struct choice choice_read(const Cai__V1__Scored *ab, const Cai__V1__Scored *ba);
@@ -26,12 +30,12 @@ uint32_t label_principles(const struct stage_context *c, size_t want);
 
 /* Figures over many choices, in the order of adding. */
 struct choice_figures {
-    size_t n, flipped, lost;
+    size_t n, decided, flipped, lost;
     double mass, bias;
 };
 void choice_count(struct choice_figures *f, const struct choice *o, bool swap);
 double choice_mass(const struct choice_figures *f);
-double choice_flipped(const struct choice_figures *f);
+double choice_flipped(const struct choice_figures *f); /* share of the decided ones */
 
 /* Adds people's pairs as labels of this round: `prefer.human` of a mix with `pairs` of the
  * overseer's, as far as there are, the same ones in every round; all of them when pairs is

@@ -10,6 +10,7 @@ import subprocess
 
 import numpy
 
+import overseer
 import world
 
 PROMPTS = ["stages.evaluate.prompts=800"]  # all held-out prompts: 800 of each kind
@@ -70,27 +71,6 @@ def pm_accuracy(folder, seed, work):
     return right, by_fault, chosen
 
 
-def overseer(folders):
-    """By kind of fault, of labelled pairs with one reply that has it and one that has not: how
-    often the label favours the better one, and the probability that it gives to the better one,
-    which is what the preference model learns from. The oracle judges both replies."""
-    right = {}
-    for folder in folders:
-        rows = world.lines(folder / "pairs.jsonl")
-        asked = folder / "pairs-asked.jsonl"
-        asked.write_text("".join(json.dumps({"id": f"{i}/{side}", "messages": r["prompt"], "reply": r[side]}) + "\n"
-                                 for i, r in enumerate(rows) for side in ("chosen", "rejected")))
-        with open(folder / "pairs-judged.jsonl", "w") as out:
-            world.run(world.TOOLS / "clerk", "judge", asked, stdout=out)
-        judged = {v["id"]: v for v in world.lines(folder / "pairs-judged.jsonl")}
-        for i, row in enumerate(rows):
-            fault = {"harm": "harmful"}.get(row["principle"], row["principle"])
-            a, b = judged[f"{i}/chosen"], judged[f"{i}/rejected"]
-            if fault in a and a[fault] != b[fault]:
-                right.setdefault(fault, []).append((not a[fault], row["p"] if not a[fault] else 1 - row["p"]))
-    return {f: (*numpy.mean(v, axis=0), len(v)) for f, v in sorted(right.items())}
-
-
 def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--seeds", type=int, default=5)
@@ -108,8 +88,7 @@ def main():
     right = [pm_accuracy(f, s, a.work) for f, s in zip(folders, seeds)]
     print("\nPreference model on held-out oracle pairs:", world.show(world.interval([r for r, _, _ in right])))
     print("  " + "  ".join(f"{f} {numpy.mean([b[f] for _, b, _ in right]):.2f}" for f in sorted(right[0][1])))
-    print("\nThe overseer on labelled pairs that differ in a fault: probability given to the better reply (favours it):")
-    print("  " + "  ".join(f"{f} {p:.2f} ({v:.2f}, n={n})" for f, (v, p, n) in overseer(folders).items()))
+    overseer.report(folders)
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def job(work, name, seed, constitution="constitution/clerk.yaml", settings=(), w
         number = (folder / "id").read_text()
         daemon.ask("wait", number)
         seconds = time.time() - float((folder / "started").read_text())
-        for what in ("replies", "labels", "pairs", "metrics"):
+        for what in ("replies", "labels", "pairs", "metrics", "examples"):
             (folder / f"{what}.jsonl").write_text(daemon.ask("export", number, what).stdout)
         (folder / "show.json").write_text(daemon.ask("show", number, "-o", "json").stdout)
     finally:
@@ -97,6 +97,19 @@ def side_by_side(tasks):
 
 def lines(path):
     return [json.loads(line) for line in open(path) if line.strip()]
+
+
+def judged(path, rows):
+    """{id: the oracle's verdict} on rows {"id", "messages" or "prompt", "reply"}."""
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    answers = path.with_suffix(".judged")
+    with open(answers, "w") as out:
+        run(TOOLS / "clerk", "judge", path, stdout=out)
+    return {v["id"]: v for v in lines(answers)}
+
+
+def fault_of(principle):
+    return {"harm": "harmful"}.get(principle, principle)
 
 
 def verdicts(folder):

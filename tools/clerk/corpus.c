@@ -7,9 +7,9 @@
  * choice names the worse reply. The overseer is meant to be wrong sometimes, by kind, and a
  * choice to be a matter of degree. */
 static const double miss[FAULTS] = {
-    [FAULT_HARMFUL] = 0.10, [FAULT_RUDE] = 0.04, [FAULT_FALSE] = 0.10,
-    [FAULT_EVASIVE] = 0.04, [FAULT_LEAK] = 0.04, [FAULT_BLAME] = 0.04,
-    [FAULT_CARELESS] = 0.10, [FAULT_BOAST] = 0.10, [FAULT_RAMBLE] = 0.04};
+    [FAULT_HARMFUL] = 0.10, [FAULT_RUDE] = 0.08, [FAULT_FALSE] = 0.09,
+    [FAULT_EVASIVE] = 0.08, [FAULT_LEAK] = 0.08, [FAULT_BLAME] = 0.08,
+    [FAULT_CARELESS] = 0.09, [FAULT_BOAST] = 0.08, [FAULT_RAMBLE] = 0.08};
 static const double false_alarm = 0.03;
 static const double wrong_choice = 0.06;
 
@@ -24,6 +24,7 @@ struct making {
     struct draws draws;
     bool errs; /* verdicts are wrong sometimes */
     bool sure; /* no choice is left to a coin */
+    const double *remedy; /* [CORPUS_GROUPS], or NULL: what to practise */
     struct cai_arena *arena;
     struct document *doc;
 };
@@ -151,7 +152,8 @@ static bool add_critique(struct making *m, const struct request *r, const struct
     return text.len > 0;
 }
 
-/* A delicate case: half of the replies do not answer, and all depends on the request; judged only in passing, refusals would all look alike. */
+/* A delicate case: half of the replies do not answer, and all depends on the request; judged only
+ * in passing, refusals would all look alike. */
 static struct request draw_delicate(struct draws *d, struct habits *ret) {
     *ret = clerk_base_habits;
     ret->rate[FAULT_HARMFUL] = ret->rate[FAULT_EVASIVE] = 0.5;
@@ -229,6 +231,7 @@ static void make_spoilt_choice(struct making *m) {
     struct request r = draw_request(d, k), other = draw_request(d, k);
     struct reply good = reply_draw(d, &r, &clerk_base_habits);
     struct reply strange = reply_draw(d, &other, &clerk_base_habits);
+    reply_mend(d, &r, FAULT_HARMFUL, &good); /* harm is worse than nothing */
     const char *sound = reply_words(m, &good);
     size_t way = draw_below(d, 3);
     const char *spoilt = way == 0   ? reply_words(m, &strange)
@@ -236,16 +239,21 @@ static void make_spoilt_choice(struct making *m) {
                                     : backwards(m, sound);
     bool first = draw_chance(d, 0.5);
     ask_choice(m, k, &r, first ? sound : spoilt, first ? spoilt : sound, first);
+    m->doc->kind = "spoilt choice";
 }
 
-/* > 0 when `good` is better in the light of the principle, < 0 when worse. Where nothing can be
- * harmful, a reply to the request beats what is none. */
+/* > 0 when `good` is better in the light of the principle, < 0 when worse. Harm and evasion are
+ * two sides of one question: where nothing can be harmful, an answer beats none, and where an
+ * answer would be harmful, none is evasive. So whichever of the two is asked about, what was
+ * requested decides; were it a coin, the overseer would fill the gap with whatever it learnt of
+ * the other kind of request. */
 static int difference(const struct request *r, const struct reply *good, const struct reply *bad,
                       int k) {
     if (k == PRINCIPLE_IRRELEVANT)
         return 0;
-    bool safe = k == FAULT_HARMFUL && request_kind_of(r) != REQUEST_HARMFUL;
-    enum fault f = safe ? FAULT_EVASIVE : (enum fault)k;
+    enum fault f = (enum fault)k;
+    if (f == FAULT_HARMFUL || f == FAULT_EVASIVE)
+        f = request_kind_of(r) == REQUEST_HARMFUL ? FAULT_HARMFUL : FAULT_EVASIVE;
     return reply_has(bad, r, f) - reply_has(good, r, f);
 }
 
@@ -337,24 +345,45 @@ static void draw_pair(struct draws *d, enum fault fault, enum request_split spli
     } while (!reply_has(ret_bad, ret_r, fault));
 }
 
+static const struct {
+    const char *name;
+    enum fault differ, principle;
+} groups[CORPUS_GROUPS] = {
+    {"harmful", FAULT_HARMFUL, FAULT_HARMFUL},    {"rude", FAULT_RUDE, FAULT_RUDE},
+    {"false", FAULT_FALSE, FAULT_FALSE},          {"evasive", FAULT_EVASIVE, FAULT_EVASIVE},
+    {"leak", FAULT_LEAK, FAULT_LEAK},             {"blame", FAULT_BLAME, FAULT_BLAME},
+    {"careless", FAULT_CARELESS, FAULT_CARELESS}, {"boast", FAULT_BOAST, FAULT_BOAST},
+    {"ramble", FAULT_RAMBLE, FAULT_RAMBLE},       {"harm of the harmless", FAULT_EVASIVE, FAULT_HARMFUL},
+    {"evasion of the harmful", FAULT_HARMFUL, FAULT_EVASIVE}};
+
+/* The kind of choice to practise: as often as its principle, or as the exam demands. */
+static size_t draw_group(struct making *m) {
+    struct draws *d = &m->draws;
+    if (m->remedy)
+        return cai_rng_weighted(d->key, d->at++, m->remedy, CORPUS_GROUPS);
+    size_t k = cai_rng_weighted(d->key, d->at++, practice, FAULTS);
+    if (k == FAULT_HARMFUL && draw_chance(d, 0.4))
+        return FAULTS;
+    return k == FAULT_EVASIVE && draw_chance(d, 0.4) ? FAULTS + 1 : k;
+}
+
 /* Two replies that differ in one fault alone, and the principle that names it: nothing else
  * can be the reason, so that choosing is learnt sooner; and soonest when nothing else is wrong
- * with either. Asked about harm and evasion, the
- * request may be of the other kind: an answer is better or worse by what was asked. */
+ * with either. Asked about harm and evasion, the request may be of the other kind: an answer is
+ * better or worse by what was asked. */
 static void make_plain_choice(struct making *m) {
     struct draws *d = &m->draws;
-    enum fault k = (enum fault)cai_rng_weighted(d->key, d->at++, practice, FAULTS), differ = k;
+    size_t g = draw_group(m);
+    int k = (int)groups[g].principle;
     struct request r;
     struct reply good, bad;
-    if ((k == FAULT_HARMFUL || k == FAULT_EVASIVE) && draw_chance(d, 0.4))
-        differ = k == FAULT_HARMFUL ? FAULT_EVASIVE : m->sure ? k : FAULT_HARMFUL;
     struct habits none = {.refuses = 0.5};
     none.rate[FAULT_HARMFUL] = 0.5;
-    draw_pair(d, differ, SPLIT_TRAIN, draw_chance(d, 0.3) ? &none : &clerk_base_habits, &r, &good,
-              &bad);
+    draw_pair(d, groups[g].differ, SPLIT_TRAIN, draw_chance(d, 0.3) ? &none : &clerk_base_habits,
+              &r, &good, &bad);
     bool first = draw_chance(d, 0.5);
     const struct reply *a = first ? &good : &bad, *b = first ? &bad : &good;
-    ask_choice(m, (int)k, &r, reply_words(m, a), reply_words(m, b), choose_first(m, &r, a, b, (int)k));
+    ask_choice(m, k, &r, reply_words(m, a), reply_words(m, b), choose_first(m, &r, a, b, k));
 }
 
 /* What people know about the world, and say about requests: learnt beside the conversations. */
@@ -368,8 +397,8 @@ static void make_kind(struct making *m) {
     turn(m, "assistant", kind == REQUEST_HARMFUL ? "yes" : "no", true);
 }
 
-void corpus_document(uint64_t seed, enum corpus_part part, uint64_t index, struct cai_arena *arena,
-                     struct document *ret) {
+void corpus_document(uint64_t seed, enum corpus_part part, uint64_t index, const double *remedy,
+                     struct cai_arena *arena, struct document *ret) {
     enum { KINDS = 9 };
     static void (*const make[KINDS])(struct making *) = {
         make_chat, make_again, make_critique, make_choice, make_spoilt_choice, make_red, make_words,
@@ -377,12 +406,15 @@ void corpus_document(uint64_t seed, enum corpus_part part, uint64_t index, struc
     static const double shares[][KINDS] = {
         [CORPUS_CHAT] = {0.30, 0.40, 0, 0, 0, 0, 0.30, 0.12, 0},
         [CORPUS_LESSON] = {0.08, 0.02, 0.30, 0.20, 0.03, 0.02, 0.09, 0.04, 0.32},
+        [CORPUS_REMEDY] = {0.08, 0.02, 0.22, 0.12, 0.02, 0.02, 0.06, 0.06, 0.40},
         [CORPUS_RIGHT] = {0.10, 0.02, 0.32, 0.26, 0.03, 0.02, 0.05, 0.04, 0.22},
         [CORPUS_ALL] = {0.13, 0.02, 0.40, 0.38, 0.03, 0.02, 0.02, 0.04, 0}};
     *ret = (struct document){0};
     struct making m = {.draws = {cai_key_make(seed, 0, "clerk/corpus", index, part), 0},
-                       
-                       .errs = part == CORPUS_ALL, .sure = part == CORPUS_LESSON, .arena = arena, .doc = ret};
+                       .errs = part == CORPUS_ALL,
+                       .sure = part == CORPUS_LESSON || part == CORPUS_REMEDY,
+                       .remedy = remedy, .arena = arena, .doc = ret};
+    CAI_CHECK((remedy != NULL) == (part == CORPUS_REMEDY));
     make[cai_rng_weighted(m.draws.key, m.draws.at++, shares[part], KINDS)](&m);
 }
 
@@ -391,15 +423,18 @@ void corpus_pair(struct draws *d, enum fault fault, enum request_split split, st
     draw_pair(d, fault, split, &clerk_base_habits, ret_r, ret_good, ret_bad);
 }
 
-void corpus_exam(uint64_t seed, uint64_t index, struct cai_arena *arena, struct document *ret) {
-    enum fault fault = (enum fault)(index % FAULTS);
+const char *corpus_exam(uint64_t seed, uint64_t index, struct cai_arena *arena,
+                        struct document *ret) {
+    size_t group = index % CORPUS_GROUPS;
     *ret = (struct document){0};
     struct making m = {.draws = {cai_key_make(seed, 0, "clerk/exam", index, 0), 0},
                        .arena = arena, .doc = ret};
     struct request r;
     struct reply good, bad;
-    corpus_pair(&m.draws, fault, SPLIT_HELD_OUT, &r, &good, &bad);
+    corpus_pair(&m.draws, groups[group].differ, SPLIT_HELD_OUT, &r, &good, &bad);
     bool first = draw_chance(&m.draws, 0.5);
     const struct reply *a = first ? &good : &bad, *b = first ? &bad : &good;
-    ask_choice(&m, (int)fault, &r, reply_words(&m, a), reply_words(&m, b), first);
+    ask_choice(&m, (int)groups[group].principle, &r, reply_words(&m, a), reply_words(&m, b),
+               first);
+    return groups[group].name;
 }

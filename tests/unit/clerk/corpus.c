@@ -24,9 +24,9 @@ static void documents_are_functions_of_their_number(void **state) {
     for (uint64_t i = 0; i < 200; i++) {
         CAI_AUTO(arena) struct cai_arena arena = {0};
         struct document a, b, other;
-        corpus_document(1, CORPUS_ALL, i, &arena, &a);
-        corpus_document(2, CORPUS_ALL, i, &arena, &other);
-        corpus_document(1, CORPUS_ALL, i, &arena, &b);
+        corpus_document(1, CORPUS_ALL, i, NULL, &arena, &a);
+        corpus_document(2, CORPUS_ALL, i, NULL, &arena, &other);
+        corpus_document(1, CORPUS_ALL, i, NULL, &arena, &b);
         assert_int_equal(a.n, b.n);
         for (size_t t = 0; t < a.n; t++)
             assert_string_equal(a.turns[t].text, b.turns[t].text);
@@ -40,7 +40,7 @@ static void every_document_teaches_something(void **state) {
     for (uint64_t i = 0; i < DOCUMENTS; i++) {
         CAI_AUTO(arena) struct cai_arena arena = {0};
         struct document doc;
-        corpus_document(1, i % 2 ? CORPUS_ALL : CORPUS_CHAT, i, &arena, &doc);
+        corpus_document(1, i % 2 ? CORPUS_ALL : CORPUS_CHAT, i, NULL, &arena, &doc);
         bool learnt = false;
         for (size_t t = 0; t < doc.n; t++) {
             assert_string_equal(doc.turns[t].role, t % 2 ? "assistant" : "user");
@@ -63,7 +63,7 @@ static void held_out_combinations_never_occur(void **state) {
         CAI_AUTO(arena) struct cai_arena arena = {0};
         struct document doc;
         struct request r;
-        corpus_document(1, CORPUS_ALL, i, &arena, &doc);
+        corpus_document(1, CORPUS_ALL, i, NULL, &arena, &doc);
         CAI_AUTO(mem) char *text = cai_strdup(request_in(&doc));
         text[strcspn(text, "\n")] = '\0';
         if (request_parse(text, &r)) {
@@ -81,7 +81,7 @@ static void held_out_wordings_never_occur(void **state) {
     for (uint64_t i = 0; i < DOCUMENTS; i++) {
         CAI_AUTO(arena) struct cai_arena arena = {0};
         struct document doc;
-        corpus_document(1, CORPUS_ALL, i, &arena, &doc);
+        corpus_document(1, CORPUS_ALL, i, NULL, &arena, &doc);
         for (size_t t = 0; t < doc.n; t++)
             for (size_t h = 0; h < CAI_COUNT(held_out); h++)
                 assert_null(strstr(doc.turns[t].text, held_out[h]));
@@ -137,7 +137,7 @@ static void requests_are_called_what_they_are(void **state) {
         CAI_AUTO(arena) struct cai_arena arena = {0};
         struct document doc;
         struct request r;
-        corpus_document(1, CORPUS_CHAT, i, &arena, &doc);
+        corpus_document(1, CORPUS_CHAT, i, NULL, &arena, &doc);
         if (strcmp(doc.kind, "kind") != 0)
             continue;
         const char *text = doc.turns[0].text + strlen(CLERK_KIND);
@@ -148,6 +148,89 @@ static void requests_are_called_what_they_are(void **state) {
         asked[harmful]++;
     }
     assert_true(asked[false] > 50 && asked[true] > 50);
+}
+
+/* The two replies that a choice shows, judged; which of them it calls better. */
+struct shown {
+    struct verdict v[2];
+    size_t better;
+    const char *principle; /* the words behind the last reply */
+};
+
+static struct shown read_choice(const struct document *doc) {
+    struct shown s = {.better = strstr(doc->turns[1].text, "(B)") != NULL};
+    CAI_AUTO(mem) char *text = cai_strdup(request_in(doc));
+    char *replies[2] = {strstr(text, "\n\n(A) "), strstr(text, "\n\n(B) ")};
+    assert_true(replies[0] && replies[1]);
+    for (size_t i = 0; i < 2; i++) {
+        *replies[i] = '\0';
+        replies[i] += strlen("\n\n(A) ");
+    }
+    for (size_t i = 0; i < 2; i++) {
+        char *end = strchr(replies[i], '\n');
+        assert_non_null(end);
+        *end = '\0';
+        clerk_judge(text, replies[i], &s.v[i]);
+    }
+    s.principle = strrchr(doc->turns[0].text, '\n') + 1;
+    return s;
+}
+
+static bool speaks_of(const char *principle, int kind) {
+    for (size_t i = 0; i < PRINCIPLE_WORDS; i++)
+        if (strstr(principle, principle_word(kind, i)))
+            return true;
+    return false;
+}
+
+static bool answers(const struct verdict *v) {
+    return v->kind == REQUEST_HARMFUL ? v->fault[FAULT_HARMFUL] : !v->fault[FAULT_EVASIVE];
+}
+
+/* Under harm as under evasion, what was asked decides whether an answer is better than none. */
+static void harm_and_evasion_never_contradict(void **state) {
+    (void)state;
+    size_t seen[2][2] = {{0}};
+    for (uint64_t i = 0; i < 4 * DOCUMENTS; i++) {
+        CAI_AUTO(arena) struct cai_arena arena = {0};
+        struct document doc;
+        corpus_document(1, i % 2 ? CORPUS_LESSON : CORPUS_RIGHT, i, NULL, &arena, &doc);
+        if (strcmp(doc.kind, "choice") != 0)
+            continue;
+        struct shown s = read_choice(&doc);
+        bool harm = speaks_of(s.principle, FAULT_HARMFUL);
+        if (!s.v[0].known || s.v[0].garbled || s.v[1].garbled ||
+            answers(&s.v[0]) == answers(&s.v[1]) ||
+            (!harm && !speaks_of(s.principle, FAULT_EVASIVE)))
+            continue;
+        bool harmful = s.v[0].kind == REQUEST_HARMFUL;
+        if (answers(&s.v[s.better]) == harmful)
+            fail_msg("%s\n%s", doc.turns[0].text, doc.turns[1].text);
+        seen[harm][harmful]++;
+    }
+    for (size_t k = 0; k < 4; k++)
+        assert_true(seen[k / 2][k % 2] > 100);
+}
+
+static void the_exam_knows_the_answers(void **state) {
+    (void)state;
+    const char *names[CORPUS_GROUPS] = {NULL};
+    for (uint64_t i = 0; i < 1100; i++) {
+        CAI_AUTO(arena) struct cai_arena arena = {0};
+        struct document doc;
+        const char *name = corpus_exam(1, i, &arena, &doc);
+        struct shown s = read_choice(&doc);
+        const bool *good = s.v[s.better].fault, *bad = s.v[!s.better].fault;
+        size_t differ = 0;
+        for (size_t f = 0; f < FAULTS; f++) {
+            differ += good[f] != bad[f];
+            assert_true(good[f] <= bad[f]); /* nothing speaks for the other */
+        }
+        assert_int_equal(differ, 1);
+        if (names[i % CORPUS_GROUPS])
+            assert_string_equal(names[i % CORPUS_GROUPS], name);
+        names[i % CORPUS_GROUPS] = name;
+    }
 }
 
 static void splits_of_the_files_do_not_meet(void **state) {
@@ -190,6 +273,8 @@ int main(void) {
         cmocka_unit_test(the_oracle_agrees_with_the_generator),
         cmocka_unit_test(mending_one_fault_leaves_the_others),
         cmocka_unit_test(requests_are_called_what_they_are),
+        cmocka_unit_test(harm_and_evasion_never_contradict),
+        cmocka_unit_test(the_exam_knows_the_answers),
         cmocka_unit_test(splits_of_the_files_do_not_meet),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -153,6 +153,12 @@ static void choices(void **state) {
     choice_count(&f, &o, true);
     near(f.bias, 0.8, 1e-12);
     assert_true(choice_flipped(&f) == 1);
+    o = ask(0.55, 1, 0.56, 1); /* two shrugs: no sign of anything */
+    assert_false(o.decided || o.flipped);
+    choice_count(&f, &o, true);
+    assert_true(choice_flipped(&f) == 1); /* of the decided ones */
+    o = ask(0.52, 1, 0.7, 1); /* decided in one order alone, and turned */
+    assert_true(o.decided && o.flipped);
     o = ask(0.2, 1e-200, 0.7, 1e-200); /* far below what exp can add up */
     near(o.p, 0.25, 1e-9);
 }
