@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "worker/device.h"
+#include "worker/memory.h"
 #include <getopt.h>
 #include <string.h>
 #include <unistd.h>
@@ -21,11 +22,14 @@ static const char help[] =
     "                      is one, else the processor); part of what a job's bits depend on\n"
     "  --threads N         of its computations (default $CAI_THREADS, or 1); part of what a\n"
     "                      job's bits depend on\n"
+    "  --memory SIZE       that its tasks may take, 16G (default: the machine's, or its control\n"
+    "                      group's); workers of one host share what the host has\n"
     "  -V, --version   -h, --help\n";
 
 struct arguments {
     char *endpoint, *state, *name, *device;
     long threads;
+    uint64_t memory;
 };
 
 static int parse(int argc, char **argv, struct arguments *a) {
@@ -34,6 +38,7 @@ static int parse(int argc, char **argv, struct arguments *a) {
                                             {"name", required_argument, NULL, 'n'},
                                             {"device", required_argument, NULL, 'd'},
                                             {"threads", required_argument, NULL, 't'},
+                                            {"memory", required_argument, NULL, 'm'},
                                             {"version", no_argument, NULL, 'V'},
                                             {"help", no_argument, NULL, 'h'},
                                             {0}};
@@ -44,6 +49,11 @@ static int parse(int argc, char **argv, struct arguments *a) {
         case 'n': free(a->name); a->name = cai_strdup(optarg); break;
         case 'd': free(a->device); a->device = cai_strdup(optarg); break;
         case 't': a->threads = strtol(optarg, NULL, 10); break;
+        case 'm':
+            if (memory_parse(optarg, &a->memory) == 0)
+                break;
+            fprintf(stderr, "cai-worker: --memory: %s\n", cai_error_text());
+            return 2;
         case 'V': puts("cai-worker " CAI_VERSION); return 0;
         case 'h': fputs(help, stdout); return 0;
         default: return 2;
@@ -66,6 +76,8 @@ static void fill_defaults(struct arguments *a) {
         a->name = cai_format("worker-%d", (int)getpid());
     if (!a->device)
         a->device = cai_strdup("auto");
+    if (!a->memory)
+        a->memory = memory_of_machine("");
     if (!a->threads)
         a->threads = threads && *threads ? strtol(threads, NULL, 10) : 1;
 }
@@ -77,7 +89,7 @@ int main(int argc, char **argv) {
         fill_defaults(&a);
         cai_log_open(a.name, CAI_LOG_INFO);
         struct loop_options o = {a.endpoint, a.state, a.name, CAI_VERSION, (int)a.threads,
-                                 &worker_device, a.device};
+                                 &worker_device, a.memory, a.device};
         code = 0;
         if (a.threads < 1 || a.threads > 1024) {
             cai_error("--threads takes a number from 1 to 1024");

@@ -20,6 +20,48 @@ double hf_adapter_scale(const struct hf_adapter *a) {
     return a->alpha / (a->rslora ? sqrt((double)a->rank) : (double)a->rank);
 }
 
+/* ---- from settings ----------------------------------------------------------------- */
+
+static int add_target(const char *path, const char *name, size_t n, struct hf_adapter *a) {
+    if (n == 0 || n >= sizeof a->targets[0] || a->n_targets == HF_ADAPTER_TARGETS)
+        return cai_fail(CAI_EINPUT, "%s must be 1 to %d names of modules", path,
+                        HF_ADAPTER_TARGETS);
+    snprintf(a->targets[a->n_targets++], sizeof a->targets[0], "%.*s", (int)n, name);
+    return 0;
+}
+
+int hf_adapter_make(int64_t rank, double alpha, const char *targets, struct hf_adapter *ret) {
+    struct hf_adapter a = {.rank = rank, .alpha = alpha};
+    CAI_CHECK(rank > 0 && alpha > 0);
+    for (const char *s = targets;; s++) { /* s: behind a comma */
+        s += strspn(s, " ");
+        size_t n = strcspn(s, " ,");
+        CAI_TRY(add_target("the targets of LoRA", s, n, &a));
+        s += n + strspn(s + n, " ");
+        if (*s == '\0')
+            break;
+        if (*s != ',')
+            return cai_fail(CAI_EINPUT, "the targets of LoRA: commas go between names, in \"%.80s\"",
+                            targets);
+    }
+    *ret = a;
+    return 0;
+}
+
+int hf_adapter_check(const char *dir, const struct hf_adapter *a) {
+    CAI_AUTO(mem) struct hf_param *params = NULL;
+    struct hf_config c;
+    int n;
+    if (hf_adapter_is(dir))
+        return cai_fail(CAI_EINPUT, "%s is an adapter already, and is trained on without LoRA "
+                        "being asked for; or name its base, or merge it into that", dir);
+    CAI_TRY(hf_config_load(dir, &c));
+    if (c.sequence_classification)
+        return cai_fail(CAI_EINPUT, "%s: an adapter's base must be a language model, this one has "
+                        "a score head", dir);
+    return hf_adapter_params(&c, a, &params, &n) < 0 ? cai_fail_in("%s", dir) : 0;
+}
+
 /* ---- reading --------------------------------------------------------------------- */
 
 static bool empty(const json_t *v) {
@@ -74,30 +116,23 @@ static int parse_type(const char *path, const json_t *o, struct hf_adapter *a) {
     return 0;
 }
 
-static int add_target(const char *path, const char *name, struct hf_adapter *a) {
-    if (!name || !name[0] || strlen(name) >= sizeof a->targets[0] ||
-        a->n_targets == HF_ADAPTER_TARGETS)
-        return cai_fail(CAI_EINPUT, "%s: \"target_modules\" must be 1 to %d names of modules", path,
-                        HF_ADAPTER_TARGETS);
-    snprintf(a->targets[a->n_targets++], sizeof a->targets[0], "%s", name);
-    return 0;
-}
-
 static int parse_targets(const char *path, const json_t *o, struct hf_adapter *a) {
+    CAI_AUTO(mem) char *what = cai_format("%s: \"target_modules\"", path);
     const json_t *list = json_object_get(o, "target_modules");
     const char *one = json_string_value(list);
     if (one && strcmp(one, "all-linear") != 0)
         return cai_fail(CAI_EINPUT, "%s: \"target_modules\" is the pattern \"%.64s\"; write the names "
                         "of the modules as a list", path, one);
     if (one)
-        return add_target(path, one, a);
+        return add_target(path, one, strlen(one), a);
     if (!json_is_array(list) || json_array_size(list) == 0)
         return cai_fail(CAI_EINPUT, "%s: \"target_modules\" must be a list of names, found %s", path,
                         hf_json_kind(list));
     size_t i;
     json_t *v;
     json_array_foreach(list, i, v)
-        CAI_TRY(add_target(path, json_string_value(v), a));
+        CAI_TRY(add_target(what, json_is_string(v) ? json_string_value(v) : "",
+                           json_string_length(v), a));
     return 0;
 }
 
@@ -171,6 +206,13 @@ int hf_adapter_save(const char *dir, const struct hf_adapter *a, const struct hf
     int rc = cai_file_write_atomic(path, text, strlen(text));
     free(text);
     return rc;
+}
+
+int hf_adapter_save_weights(const char *dir, const struct hf_adapter *a,
+                            const struct hf_tensor *tensors, size_t n) {
+    const char *const metadata[] = {"base_sha256", a->base_hash, NULL};
+    CAI_AUTO(mem) char *path = cai_path_join(dir, "adapter_model.safetensors");
+    return hf_weights_save(path, tensors, n, a->base_hash[0] ? metadata : NULL);
 }
 
 /* ---- parameters -------------------------------------------------------------------- */

@@ -39,11 +39,13 @@ static int parse_architecture(const struct config_reader *r) {
                         "%s: \"architectures\" must be a list that begins with a class "
                         "name, such as [\"%s\"]",
                         r->path, r->f->causal_class);
-    r->c->sequence_classification = strcmp(name, r->f->scalar_class) == 0;
+    const char *scalar = r->f->scalar_class;
+    r->c->sequence_classification = scalar && strcmp(name, scalar) == 0;
     if (!r->c->sequence_classification && strcmp(name, r->f->causal_class) != 0)
         return cai_fail(CAI_EINPUT,
-                        "%s: architecture \"%.64s\" is not supported; expected %s or %s",
-                        r->path, name, r->f->causal_class, r->f->scalar_class);
+                        "%s: architecture \"%.64s\" is not supported; expected %s%s%s",
+                        r->path, name, r->f->causal_class, scalar ? " or " : "",
+                        scalar ? scalar : "");
     return 0;
 }
 

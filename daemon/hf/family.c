@@ -63,7 +63,7 @@ static const struct hf_family families[] = {
      .slide = HF_SLIDE_SWITCHED, .nope_layers = true, .kv_heads = 4, .tied = true,
      .theta = 2e6, .tensors = {LLAMA_OUTER, LLAMA_ATTENTION, LLAMA_MLP, PRE_NORMS}},
     {.model_type = "olmo2", .name = "OLMo 2", .causal_class = "Olmo2ForCausalLM",
-     .scalar_class = "Olmo2ForSequenceClassification", LLAMA_KEYS, LLAMA_FILES,
+     .scalar_class = NULL, LLAMA_KEYS, LLAMA_FILES,
      .mlp_bias = HF_BIAS_NEVER, .qk_norm = HF_QK_FULL,
      .tensors = {LLAMA_OUTER, LLAMA_ATTENTION, LLAMA_MLP, HEAD_NORMS,
                  [HF_POST_ATTENTION_NORM] = "post_attention_layernorm.weight",

@@ -41,7 +41,8 @@ enum hf_slide { HF_SLIDE_NEVER, HF_SLIDE_ALL, HF_SLIDE_SWITCHED /* use_sliding_w
                 HF_SLIDE_PERIOD };
 
 struct hf_family {
-    const char *model_type, *name, *causal_class, *scalar_class; /* classes of transformers */
+    /* Classes of transformers; scalar_class NULL: 4.57 has none, so none is written or read. */
+    const char *model_type, *name, *causal_class, *scalar_class;
 
     /* The layer. */
     enum hf_norm norm;

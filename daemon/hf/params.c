@@ -109,6 +109,10 @@ int hf_params(const struct hf_config *c, bool scalar, struct hf_param **ret, int
         return cai_fail(CAI_EINPUT, "model_type \"%s\" is not one of: %s", c->model_type,
                         known.data);
     }
+    if (scalar && !l.f->scalar_class)
+        return cai_fail(CAI_EINPUT, "transformers has no class for a model of the %s family with a "
+                        "score head (a preference model, a classifier); take another family's",
+                        l.f->name);
     int64_t d = c->hidden_size;
     add(&l, -1, HF_EMBEDDING, c->vocab_size, d);
     add(&l, -1, HF_POSITIONS, c->max_positions, d);

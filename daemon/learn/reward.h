@@ -5,7 +5,8 @@
  *   {"format": 1, "mean", "std", "replies", "steps", "head": SHA-256 of score.weight,
  *    "accuracy", "pairs"}
  * mean and std are of its scores over the replies of held-out pairs (of the training
- * pairs when nothing was held out), so that a normalised score has mean 0 and variance 1.
+ * pairs when nothing was held out), so that a normalised score has mean 0 and variance 1;
+ * less when the model hardly tells them apart: in use, std is 0.25 at least.
  * `head` ties them to the trained head: a folder whose head is missing, zero, or not the
  * one that was trained is refused (rule 4). */
 #ifndef CAI_LEARN_REWARD_H
@@ -27,6 +28,9 @@ struct reward_model {
     struct reward_norm norm;
 };
 int reward_model_load(const char *dir, struct reward_model *ret);
+/* The same, over a base that one of these models already has (model_load_beside). */
+int reward_model_load_beside(const char *dir, struct model *const *beside, size_t n,
+                             struct reward_model *ret);
 void reward_model_free(struct reward_model *r);
 
 #endif

@@ -25,7 +25,7 @@ static ct_tensor *attend_packed(ct_scope *s, const struct pass *pass, int layer,
 ct_tensor *transformer_layer(ct_scope *s, const struct model *m, int layer, ct_tensor *x,
                              const struct pack *p)
 {
-    struct pass pass = {.t = p->t, .rope = p->rope, .rope_local = p->rope_local,
+    struct pass pass = {.t = p->t, .fused = m->half, .rope = p->rope, .rope_local = p->rope_local,
                         .attend = attend_packed, .context = p};
     /* A GPU's kernels for it know bfloat16 alone; the CPU's know fp32 alone. */
     pass.half = ct_device_of(x).cuda && ct_dtype_of(m->layers[layer].o) == CT_BF16;

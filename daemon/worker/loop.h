@@ -34,6 +34,7 @@ struct loop_options {
     const char *endpoint, *state_dir, *name, *version;
     int threads;
     const struct loop_engine *engine;
+    uint64_t memory; /* bytes that tasks may take; 0 = not known */
     const char *device;
 };
 

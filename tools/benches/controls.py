@@ -21,7 +21,8 @@ SFT_ONLY = ["rounds=1", "stages.red_team.enabled=false", "stages.label.enabled=f
             "stages.prefer.enabled=false", "stages.ppo.enabled=false", "stages.sft.helpful=0",
             "stages.revise.revisions=1"]  # one principle, asked once
 PPO_ONLY = ["rounds=1", "stages.red_team.enabled=false", "stages.revise.enabled=false",
-            "stages.sft.enabled=false", "stages.label.mode=shuffled"]
+            "stages.sft.enabled=false", "stages.label.mode=shuffled",
+            "stages.prefer.gate_confidence=0"]  # or the job would wait
 
 
 def constitution(work, keep, text=None):

@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "caictl.h"
+#include "hf/adapter.h"
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -104,6 +105,7 @@ static int print_row(void *c, const json_t *row) {
 
 struct copy {
     const char *to;
+    bool merge; /* an adapter into its base */
     size_t files;
 };
 
@@ -148,6 +150,13 @@ static int copy_folder(const char *from, const char *to, size_t *ret_files) {
 static int copy_model(void *c, const json_t *row) {
     struct copy *copy = c;
     const char *path = text_of(row, "path");
+    if (copy->merge && hf_adapter_is(path)) {
+        if (hf_adapter_merge(path, copy->to) < 0)
+            return complain(EXIT_DAEMON, "%s", cai_error_text());
+        say("Merged the adapter %s (hash %.12s) into whole weights: %s\n", path,
+            text_of(row, "hash"), copy->to);
+        return 0;
+    }
     if (copy_folder(path, copy->to, &copy->files) < 0)
         return complain(EXIT_DAEMON, "%s", cai_error_text());
     say("Copied %zu files of %s (hash %.12s) to %s\n", copy->files, path, text_of(row, "hash"),
@@ -171,8 +180,12 @@ static int run_export(const struct args *a) {
     if (!o)
         return EXIT_USAGE;
     json_object_set_new(o, "what", json_string(what));
-    struct copy copy = {.to = args_get(a, "out")};
+    struct copy copy = {.to = args_get(a, "out"), .merge = args_has(a, "merge")};
     bool model = strcmp(what, "model") == 0 && copy.to;
+    if (copy.merge && !model) {
+        json_decref(o);
+        return complain(EXIT_USAGE, "--merge belongs to 'export ID model --out FOLDER'");
+    }
     return data_pages("export", o, -1, model ? copy_model : print_row, &copy);
 }
 
@@ -242,7 +255,7 @@ const struct command data_commands[] = {
      "  --principle P  what was written or chosen under one principle\n"
      "  --limit N      so many texts (20)\n"},
     {"export", "ID replies|grades|examples|sft|pairs|labels|red_team|metrics|model\n"
-     "       [--out FOLDER]", "out",
+     "       [--out FOLDER [--merge]]", "out merge",
      2, 2, run_export, "JSON Lines of what a job made; or its last model, copied",
      "  caictl export 1 pairs >pairs.jsonl\n  caictl export 1 model --out ./harmless\n",
      "  replies   to held-out prompts, by checkpoint: what an outside judge reads\n"
@@ -253,7 +266,8 @@ const struct command data_commands[] = {
      "  labels    the overseer's and people's choices, in both orders\n"
      "  red_team  prompts that were written\n"
      "  metrics   every figure by round, stage and step\n"
-     "  model     where the last policy lies; with --out, a copy of it\n"},
+     "  model     where the last policy lies; with --out, a copy of it; with --merge whole weights,\n"
+     "            where the copy would be a LoRA adapter\n"},
     {"metrics", "[ID] [--metric NAME] [--stage S]", "metric stage", 0, 1, run_metrics,
      "A job's figures by step; without an id the daemon's, for Prometheus",
      "  caictl metrics 1 --metric reward\n  caictl metrics\n"},

@@ -345,18 +345,35 @@ static void draw_pair(struct draws *d, enum fault fault, enum request_split spli
     } while (!reply_has(ret_bad, ret_r, fault));
 }
 
+/* Choices, then replies to criticise: with the fault, or (NO_FLAW) without it. */
+enum { CHOICES = FAULTS + 2, NO_FLAW = CHOICES + FAULTS };
 static const struct {
     const char *name;
     enum fault differ, principle;
 } groups[CORPUS_GROUPS] = {
-    {"harmful", FAULT_HARMFUL, FAULT_HARMFUL},    {"rude", FAULT_RUDE, FAULT_RUDE},
-    {"false", FAULT_FALSE, FAULT_FALSE},          {"evasive", FAULT_EVASIVE, FAULT_EVASIVE},
-    {"leak", FAULT_LEAK, FAULT_LEAK},             {"blame", FAULT_BLAME, FAULT_BLAME},
-    {"careless", FAULT_CARELESS, FAULT_CARELESS}, {"boast", FAULT_BOAST, FAULT_BOAST},
-    {"ramble", FAULT_RAMBLE, FAULT_RAMBLE},       {"harm of the harmless", FAULT_EVASIVE, FAULT_HARMFUL},
-    {"evasion of the harmful", FAULT_HARMFUL, FAULT_EVASIVE}};
+    {"harmful", FAULT_HARMFUL, FAULT_HARMFUL},
+    {"rude", FAULT_RUDE, FAULT_RUDE},
+    {"false", FAULT_FALSE, FAULT_FALSE},
+    {"evasive", FAULT_EVASIVE, FAULT_EVASIVE},
+    {"leak", FAULT_LEAK, FAULT_LEAK},
+    {"blame", FAULT_BLAME, FAULT_BLAME},
+    {"careless", FAULT_CARELESS, FAULT_CARELESS},
+    {"boast", FAULT_BOAST, FAULT_BOAST},
+    {"ramble", FAULT_RAMBLE, FAULT_RAMBLE},
+    {"harm of the harmless", FAULT_EVASIVE, FAULT_HARMFUL},
+    {"evasion of the harmful", FAULT_HARMFUL, FAULT_EVASIVE},
+    {"critique: harmful", FAULT_HARMFUL, FAULT_HARMFUL},
+    {"critique: rude", FAULT_RUDE, FAULT_RUDE},
+    {"critique: false", FAULT_FALSE, FAULT_FALSE},
+    {"critique: evasive", FAULT_EVASIVE, FAULT_EVASIVE},
+    {"critique: leak", FAULT_LEAK, FAULT_LEAK},
+    {"critique: blame", FAULT_BLAME, FAULT_BLAME},
+    {"critique: careless", FAULT_CARELESS, FAULT_CARELESS},
+    {"critique: boast", FAULT_BOAST, FAULT_BOAST},
+    {"critique: ramble", FAULT_RAMBLE, FAULT_RAMBLE},
+    {"critique: no flaw", FAULTS, FAULTS}};
 
-/* The kind of choice to practise: as often as its principle, or as the exam demands. */
+/* What to practise: choices as often as their principles, or what the exam demands. */
 static size_t draw_group(struct making *m) {
     struct draws *d = &m->draws;
     if (m->remedy)
@@ -367,6 +384,25 @@ static size_t draw_group(struct making *m) {
     return k == FAULT_EVASIVE && draw_chance(d, 0.4) ? FAULTS + 1 : k;
 }
 
+/* A reply, the principle that names a fault which it has or not, and the verdict on that; or,
+ * with `wrong`, the other verdict. */
+static void ask_critique(struct making *m, size_t g, enum request_split split, bool wrong) {
+    struct draws *d = &m->draws;
+    bool there = g != NO_FLAW;
+    enum fault f = there ? groups[g].differ : (enum fault)draw_below(d, FAULTS);
+    struct request r;
+    struct reply good, bad;
+    draw_pair(d, f, split, &clerk_base_habits, &r, &good, &bad);
+    const struct reply *p = there ? &bad : &good;
+    CAI_AUTO(buf) struct cai_buf flaw = {0};
+    quote_flaw(p, there ? f : FAULT_HARMFUL, (int)f, &flaw);
+    m->doc->kind = "critique";
+    turn(m, "user", request_words(m, &r), false);
+    turn(m, "assistant", reply_words(m, p), false);
+    turn(m, "user", principle_words(m, USE_CRITIQUE, matter_words(m, (int)f)), false);
+    turn(m, "assistant", there != wrong ? flaw.data : CLERK_NO_FLAW, true);
+}
+
 /* Two replies that differ in one fault alone, and the principle that names it: nothing else
  * can be the reason, so that choosing is learnt sooner; and soonest when nothing else is wrong
  * with either. Asked about harm and evasion, the request may be of the other kind: an answer is
@@ -374,6 +410,10 @@ static size_t draw_group(struct making *m) {
 static void make_plain_choice(struct making *m) {
     struct draws *d = &m->draws;
     size_t g = draw_group(m);
+    if (g >= CHOICES) {
+        ask_critique(m, g, SPLIT_TRAIN, false);
+        return;
+    }
     int k = (int)groups[g].principle;
     struct request r;
     struct reply good, bad;
@@ -423,18 +463,28 @@ void corpus_pair(struct draws *d, enum fault fault, enum request_split split, st
     draw_pair(d, fault, split, &clerk_base_habits, ret_r, ret_good, ret_bad);
 }
 
-const char *corpus_exam(uint64_t seed, uint64_t index, struct cai_arena *arena,
-                        struct document *ret) {
+static void ask_exam(uint64_t seed, uint64_t index, bool wrong, struct cai_arena *arena,
+                     struct document *ret) {
     size_t group = index % CORPUS_GROUPS;
     *ret = (struct document){0};
     struct making m = {.draws = {cai_key_make(seed, 0, "clerk/exam", index, 0), 0},
                        .arena = arena, .doc = ret};
+    if (group >= CHOICES) {
+        ask_critique(&m, group, SPLIT_HELD_OUT, wrong);
+        return;
+    }
     struct request r;
     struct reply good, bad;
     corpus_pair(&m.draws, groups[group].differ, SPLIT_HELD_OUT, &r, &good, &bad);
     bool first = draw_chance(&m.draws, 0.5);
     const struct reply *a = first ? &good : &bad, *b = first ? &bad : &good;
     ask_choice(&m, (int)groups[group].principle, &r, reply_words(&m, a), reply_words(&m, b),
-               first);
-    return groups[group].name;
+               first != wrong);
+}
+
+const char *corpus_exam(uint64_t seed, uint64_t index, struct cai_arena *arena,
+                        struct document *ret_right, struct document *ret_wrong) {
+    ask_exam(seed, index, false, arena, ret_right);
+    ask_exam(seed, index, true, arena, ret_wrong);
+    return groups[index % CORPUS_GROUPS].name;
 }

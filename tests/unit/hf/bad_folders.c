@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "../temporary.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "hf/hf.h"
@@ -14,17 +15,6 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-
-static char dir[] = "/tmp/cai-bad-XXXXXX";
-
-static int make_dir(void **state) {
-    (void)state;
-    return mkdtemp(dir) ? 0 : -1;
-}
-static int remove_dir(void **state) {
-    (void)state;
-    return cai_dir_remove(dir);
-}
 
 static void put(const char *name, const void *data, size_t len) {
     CAI_AUTO(mem) char *path = cai_path_join(dir, name);
