@@ -1,6 +1,7 @@
 /* attention.cpp: causal attention over packed sequences and over a key/value cache, one
  * task per (sequence, key/value head); and the cache's rows. Not for anything else of a
  * layer. */
+#include "attention.hpp"
 #include "fast.hpp"
 #include "guard.hpp"
 #include "team.hpp"
@@ -252,16 +253,30 @@ at::Tensor cached_composite(const at::Tensor &q, const at::Tensor &k_cache,
         int64_t rows = c.starts[i + 1] - c.starts[i], past = c.past[i];
         at::Tensor k = k_cache.select(0, c.slots[i]).narrow(1, 0, past + rows).unsqueeze(0);
         at::Tensor v = v_cache.select(0, c.slots[i]).narrow(1, 0, past + rows).unsqueeze(0);
-        parts.push_back(composite(heads_first(q.narrow(0, c.starts[i], rows)), k, v, past, c.how)
+        parts.push_back(composite(heads_first(q.narrow(0, c.starts[i], rows)),
+                                  k.to(q.scalar_type()), v.to(q.scalar_type()), past, c.how)
                             .squeeze(0)
                             .transpose(0, 1));
     }
     return at::cat(parts, 0);
 }
 
+/* On a device all sequences at once, where there is a kernel or one row each. */
+at::Tensor cached_on_device(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v,
+                            const Continuation &c) {
+    if (device_kernel_takes(k, c.how.softcap))
+        return prefill_by_device(q, k, v, {c.slots, c.past, c.starts, c.n}, c.how);
+    if (q.size(0) == c.n)
+        return decode_rows(q, k, v, device_list(c.slots, c.n, q), device_list(c.past, c.n, q),
+                           c.how);
+    return cached_composite(q, k, v, c);
+}
+
 at::Tensor cached(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v,
                   const Continuation &c) {
     check_cache(q, k, v, c);
+    if (k.is_cuda())
+        return cached_on_device(q, k, v, c);
     if (keeps_packed(k)) {
         TORCH_CHECK(takes(q) && keeps_packed(v), "q and the caches are of different types");
         return cached_kernel(q, k, v, c);
@@ -283,6 +298,8 @@ ct_tensor *ct_attention_packed(ct_scope *s, ct_tensor *q, ct_tensor *k, ct_tenso
                     "q ", q->t.sizes(), ", k ", k->t.sizes(), ", v ", v->t.sizes());
         check_heads(q->t, k->t.size(1), k->t.size(2));
         check_pack(q->t, starts, n);
+        if (device_kernel_takes(q->t, how.softcap))
+            return packed_by_device(q->t, k->t, v->t, starts, n, how);
         if (!takes(q->t) || !takes(k->t) || !takes(v->t))
             return packed_composite(q->t, k->t, v->t, starts, n, how);
         std::vector<int64_t> list(starts, starts + n + 1);
@@ -376,7 +393,31 @@ int ct_cache_write_keys(ct_tensor *cache, ct_tensor *x, const int64_t *slots,
     if (!cache || !x)
         return cai_fail(CAI_ESTATE, "ct_cache_write_keys: an input is NULL");
     return act("ct_cache_write_keys", [&] {
+        if (cache->t.is_cuda())
+            return write_by_device(cache->t, x->t, slots, positions, n);
         (keeps_packed(cache->t) ? write_packed : write_plain)(cache->t, x->t, slots, positions, n);
+    });
+}
+
+/* Rows by the lists as tensors; what lies packed is not reached so. */
+int ct_cache_write_at(ct_tensor *cache, ct_tensor *x, ct_tensor *slots, ct_tensor *positions) {
+    if (!cache || !x || !slots || !positions)
+        return cai_fail(CAI_ESTATE, "ct_cache_write_at: an input is NULL");
+    return act("ct_cache_write_at", [&] {
+        TORCH_CHECK(!keeps_packed(cache->t), "this cache keeps its keys packed");
+        write_rows_at(cache->t, x->t, slots->t, positions->t);
+    });
+}
+
+ct_tensor *ct_attention_decode_at(ct_scope *s, ct_tensor *q, ct_tensor *k_cache,
+                                  ct_tensor *v_cache, ct_tensor *slots, ct_tensor *positions,
+                                  struct ct_attend how) {
+    if (!ready(s, "ct_attention_decode_at", q, k_cache, v_cache, slots, positions))
+        return nullptr;
+    return op(s, "ct_attention_decode_at", [&] {
+        TORCH_CHECK(!keeps_packed(k_cache->t), "this cache keeps its keys packed");
+        check_heads(q->t, k_cache->t.size(1), k_cache->t.size(3));
+        return decode_rows(q->t, k_cache->t, v_cache->t, slots->t, positions->t, how);
     });
 }
 
@@ -384,8 +425,9 @@ int ct_cache_write_values(ct_tensor *cache, ct_tensor *x, const int64_t *slots,
                           const int64_t *positions, int64_t n) {
     if (!cache || !x)
         return cai_fail(CAI_ESTATE, "ct_cache_write_values: an input is NULL");
-    return act("ct_cache_write_values",
-               [&] { write_plain(cache->t, x->t, slots, positions, n); });
+    return act("ct_cache_write_values", [&] {
+        (cache->t.is_cuda() ? write_by_device : write_plain)(cache->t, x->t, slots, positions, n);
+    });
 }
 
 int ct_cache_copy(ct_tensor *cache, int64_t from, int64_t to, int64_t length) {

@@ -1,28 +1,28 @@
 /* comm.c: the collectives of comm.h on a backend's exchange: which bytes go to whom, and
- * sums in the order of the ranks, so that equal inputs and world size give equal bits.
- * Also the table of backends and the book of collectives. Not for sockets (comm_gloo.cpp).
+ * sums in the order of the ranks, so that equal inputs and world size give equal bits. What
+ * lies on a device is exchanged and summed there, or copied to the host and back for a
+ * backend that knows host memory alone. Also the table of backends and the book of
+ * collectives. Not for sockets (comm_gloo.cpp) nor CUDA (comm_nccl.c).
  *
  * States: open → broken (a collective failed: every later one is refused) → closed. */
 #include "shim/comm.h"
 #include "shim/comm_backend.h"
+#include "shim/device_plugin.h"
+#include "shim/plugin.h"
 
 #include "base/check.h"
 #include "base/error.h"
-#include "base/file.h"
 #include <dlfcn.h>
-#include <limits.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 /* Elements of each rank's part per exchange: bounds the scratch of a reduction. */
-enum { PIECE = 1 << 20, MAX_WORLD = 4096 };
+enum { PIECE = 1 << 20, DEVICE_PIECE = 1 << 24, MAX_WORLD = 4096 };
 
 struct comm {
     const struct comm_backend *backend;
     void *state;
-    void *plugin; /* dlopen's handle or NULL */
     char name[16];
     int rank, world, timeout_ms;
     _Atomic uint64_t entered; /* collectives */
@@ -37,38 +37,11 @@ struct comm {
 
 /* ---- opening ---------------------------------------------------------------------- */
 
-/* The plug-in beside the running program: a build tree has it in shim/ of a folder above
- * the program, an installation in CAI_PLUGIN_DIR. */
-static void *open_plugin(const char *file) {
-    char exe[PATH_MAX];
-    ssize_t len = readlink("/proc/self/exe", exe, sizeof exe - 1);
-    exe[len > 0 ? len : 0] = 0;
-    for (int up = 0; up < 5; up++) {
-        char *slash = strrchr(exe, '/');
-        if (!slash || slash == exe)
-            break;
-        *slash = 0;
-        char *path = cai_format("%s/shim/%s", exe, file);
-        void *handle = cai_file_exists(path) ? dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND)
-                                             : NULL;
-        free(path);
-        if (handle)
-            return handle;
-    }
-    char *path = cai_format("%s/%s", CAI_PLUGIN_DIR, file);
-    void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND);
-    free(path);
-    return handle;
-}
-
+/* Local, and its own symbols first: libtorch exports another Gloo. */
 static int load_plugin(struct comm *c, const char *file) {
-    c->plugin = open_plugin(file);
-    if (!c->plugin)
-        return cai_fail(CAI_ENOTFOUND,
-                        "the plug-in %s cannot be opened (%s); it stands in shim/ of the build "
-                        "or in %s",
-                        file, dlerror(), CAI_PLUGIN_DIR);
-    c->backend = dlsym(c->plugin, COMM_PLUGIN_SYMBOL);
+    void *module;
+    CAI_TRY(plugin_open(file, RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND, &module));
+    c->backend = dlsym(module, COMM_PLUGIN_SYMBOL);
     if (!c->backend || c->backend->abi != COMM_PLUGIN_ABI)
         return cai_fail(CAI_EPROTO, "the plug-in %s is of another version than this program",
                         file);
@@ -85,8 +58,14 @@ static int choose_gloo(struct comm *c) {
 }
 
 static int choose_nccl(struct comm *c) {
-    (void)c;
-    return cai_fail(CAI_ENOTFOUND, "this version has no nccl backend; use gloo (CPU) or single");
+    const struct device_plugin *plugin;
+    if (device_plugin_get(&plugin) < 0)
+        return cai_fail_in("nccl needs a GPU (gloo and single do not)");
+    if (!ct_device_now().cuda)
+        return cai_fail(CAI_ESTATE, "nccl connects GPUs, and this process computes on the "
+                                    "processor; use gloo, or choose a GPU first");
+    c->backend = plugin->nccl;
+    return 0;
 }
 
 static const struct {
@@ -146,7 +125,6 @@ void comm_close(struct comm *c) {
         return;
     if (c->state)
         c->backend->close(c->state);
-    /* The plug-in stays loaded: Gloo's threads may still be leaving its code. */
     free(c->send);
     free(c->recv);
     free(c->send_len);
@@ -189,11 +167,15 @@ static int leave(struct comm *c, const char *what, int rc) {
                        (unsigned long long)atomic_load(&c->entered), what, c->rank, c->world);
 }
 
-static int exchange(struct comm *c) {
+static int exchange_in(struct comm *c, bool on_device) {
     struct comm_text why = {{0}};
-    int rc = c->backend->exchange(c->state, c->exchanges++, c->send, c->send_len, c->recv,
-                                  c->recv_len, c->timeout_ms, &why);
+    int rc = (on_device ? c->backend->exchange_device : c->backend->exchange)(
+        c->state, c->exchanges++, c->send, c->send_len, c->recv, c->recv_len, c->timeout_ms, &why);
     return rc < 0 ? cai_fail(rc, "%s", why.text) : 0;
+}
+
+static int exchange(struct comm *c) {
+    return exchange_in(c, false);
 }
 
 /* ---- parts of a flat tensor ------------------------------------------------------------ */
@@ -202,20 +184,40 @@ struct flat {
     char *data;
     size_t n, width; /* elements, bytes of one */
     enum ct_dtype dtype;
+    ct_tensor *tensor;
+    bool on_device; /* data is device memory */
+    char *copy;     /* data, when it is ours, to be written back */
 };
 
-static int flat_of(ct_tensor *t, bool sums, struct flat *ret) {
+static int flat_of(const struct comm *c, ct_tensor *t, bool sums, struct flat *ret) {
     static const size_t widths[] = {[CT_F32] = 4, [CT_BF16] = 2, [CT_F16] = 2, [CT_F64] = 8,
                                     [CT_I64] = 8, [CT_I32] = 4,  [CT_U8] = 1,  [CT_BOOL] = 1};
-    ret->data = ct_host_data(t);
-    ret->n = (size_t)ct_numel(t);
+    *ret = (struct flat){.data = ct_data(t), .n = (size_t)ct_numel(t), .tensor = t};
     ret->dtype = ct_dtype_of(t);
     ret->width = widths[ret->dtype];
     if (!t || (!ret->data && ret->n))
-        return cai_fail(CAI_EINPUT, "a collective takes a contiguous CPU tensor");
+        return cai_fail(CAI_EINPUT, "a collective takes a contiguous tensor");
     if (sums && ret->dtype != CT_F32 && ret->dtype != CT_F64)
         return cai_fail(CAI_EINPUT, "only fp32 and fp64 are summed");
-    return 0;
+    if (!ct_device_of(t).cuda)
+        return 0;
+    ret->on_device = c->backend->exchange_device != NULL;
+    if (ret->on_device)
+        return 0;
+    ret->data = ret->copy = cai_alloc(ret->n * ret->width + 1);
+    return ct_read_raw(t, ret->copy, ret->n * ret->width);
+}
+
+/* The collective's end: what it left in our copy goes where it belongs. */
+static int flat_close(struct flat *f, int rc) {
+    if (f->copy && rc == 0)
+        rc = ct_write_host_(f->tensor, f->dtype, f->copy);
+    free(f->copy);
+    return rc;
+}
+
+static size_t piece_of(const struct flat *f) {
+    return f->on_device ? DEVICE_PIECE : PIECE;
 }
 
 /* Rank r's part of n elements: the first n % world ranks have one more. */
@@ -229,9 +231,9 @@ static size_t min_size(size_t a, size_t b) {
 }
 
 /* How much of rank r's part the piece beginning `offset` elements into it holds. */
-static size_t piece_len(const struct comm *c, size_t n, int r, size_t offset) {
-    size_t len = part_start(c, n, r + 1) - part_start(c, n, r);
-    return offset < len ? min_size(len - offset, PIECE) : 0;
+static size_t piece_len(const struct comm *c, const struct flat *f, int r, size_t offset) {
+    size_t len = part_start(c, f->n, r + 1) - part_start(c, f->n, r);
+    return offset < len ? min_size(len - offset, piece_of(f)) : 0;
 }
 
 static void add_into(const struct flat *f, char *to, const char *from, size_t n) {
@@ -262,24 +264,73 @@ static void sum_in_order(struct comm *c, const struct flat *f, char *own, char *
     memcpy(own, sum, bytes);
 }
 
-/* One piece of everybody's part: each rank receives the others' share of its own. */
-static int reduce_piece(struct comm *c, const struct flat *f, size_t offset, char *scratch) {
-    size_t mine = piece_len(c, f->n, c->rank, offset);
+/* The same with device memory: own and sum are views of one length, others [world · n]. */
+static int sum_on_device(struct comm *c, ct_scope *s, ct_tensor *own, ct_tensor *others,
+                         ct_tensor *sum, int64_t n) {
+    for (int r = 0; r < c->world; r++) {
+        ct_tensor *from = r == c->rank ? own : ct_narrow(s, others, 0, r * n, n);
+        CAI_TRY(ct_scope_status(s));
+        CAI_TRY(r == 0 ? ct_copy_(sum, from) : ct_add_(sum, from, 1));
+    }
+    return ct_copy_(own, sum);
+}
+
+/* One piece of everybody's part: each rank receives the others' share of its own, mine
+ * elements from each, into scratch. */
+static int exchange_piece(struct comm *c, const struct flat *f, size_t offset, char *scratch) {
+    size_t mine = piece_len(c, f, c->rank, offset);
     for (int r = 0; r < c->world; r++) {
         c->send[r] = f->data + (part_start(c, f->n, r) + offset) * f->width;
-        c->send_len[r] = piece_len(c, f->n, r, offset) * f->width;
+        c->send_len[r] = piece_len(c, f, r, offset) * f->width;
         c->recv[r] = scratch + (size_t)r * mine * f->width;
         c->recv_len[r] = mine * f->width;
     }
-    CAI_TRY(exchange(c));
+    return exchange_in(c, f->on_device);
+}
+
+static int reduce_piece(struct comm *c, const struct flat *f, size_t offset, char *scratch) {
+    size_t mine = piece_len(c, f, c->rank, offset);
+    CAI_TRY(exchange_piece(c, f, offset, scratch));
     char *own = f->data + (part_start(c, f->n, c->rank) + offset) * f->width;
     sum_in_order(c, f, own, scratch, scratch + (size_t)c->world * mine * f->width, mine);
     return 0;
 }
 
+/* scratch [world + 1, a piece], of the flat tensor's type. */
+static int reduce_piece_on_device(struct comm *c, const struct flat *f, size_t offset,
+                                  ct_tensor *scratch) {
+    int64_t mine = (int64_t)piece_len(c, f, c->rank, offset), line = -1;
+    int64_t at = (int64_t)(part_start(c, f->n, c->rank) + offset);
+    CAI_TRY(exchange_piece(c, f, offset, ct_data(scratch)));
+    if (mine == 0)
+        return 0;
+    ct_scope *s = ct_scope_open();
+    ct_tensor *own = ct_narrow(s, ct_view(s, f->tensor, &line, 1), 0, at, mine);
+    ct_tensor *sum = ct_narrow(s, scratch, 0, c->world * mine, mine);
+    int rc = ct_scope_status(s);
+    if (rc == 0)
+        rc = sum_on_device(c, s, own, scratch, sum, mine);
+    ct_scope_close(s);
+    return rc;
+}
+
+static int reduce_parts_on_device(struct comm *c, const struct flat *f) {
+    size_t longest = part_start(c, f->n, 1), mine = min_size(longest, piece_of(f));
+    int64_t elements = (int64_t)(((size_t)c->world + 1) * (mine ? mine : 1));
+    ct_scope *s = ct_scope_open();
+    ct_tensor *scratch = ct_zeros(s, f->dtype, &elements, 1);
+    int rc = ct_scope_status(s);
+    for (size_t offset = 0; rc == 0 && offset < longest; offset += piece_of(f))
+        rc = reduce_piece_on_device(c, f, offset, scratch);
+    ct_scope_close(s);
+    return rc;
+}
+
 static int reduce_parts(struct comm *c, const struct flat *f) {
     if (c->world == 1)
         return 0;
+    if (f->on_device)
+        return reduce_parts_on_device(c, f);
     size_t longest = part_start(c, f->n, 1), mine = min_size(longest, PIECE);
     char *scratch = cai_alloc(((size_t)c->world + 1) * (mine ? mine : 1) * f->width);
     int rc = 0;
@@ -297,7 +348,7 @@ static int gather_parts(struct comm *c, const struct flat *f) {
         c->recv[r] = f->data + from * f->width;
         c->recv_len[r] = (part_start(c, f->n, r + 1) - from) * f->width;
     }
-    return exchange(c);
+    return exchange_in(c, f->on_device);
 }
 
 static int need_even(const struct comm *c, const struct flat *f) {
@@ -308,42 +359,56 @@ static int need_even(const struct comm *c, const struct flat *f) {
 
 /* ---- collectives --------------------------------------------------------------------------- */
 
-int comm_all_reduce(struct comm *c, ct_tensor *flat) {
+/* How a collective on a tensor begins and ends, with its work between. */
+static int on_flat(struct comm *c, ct_tensor *t, const char *what, bool sums, bool even,
+                   int (*work)(struct comm *c, const struct flat *f)) {
     struct flat f;
-    CAI_TRY(flat_of(flat, true, &f));
-    CAI_TRY(enter(c, "all_reduce"));
-    int rc = reduce_parts(c, &f);
-    return leave(c, "all_reduce", rc == 0 ? gather_parts(c, &f) : rc);
+    int rc = flat_of(c, t, sums, &f);
+    if (rc == 0 && even)
+        rc = need_even(c, &f);
+    if (rc == 0)
+        rc = enter(c, what);
+    if (rc == 0)
+        rc = leave(c, what, work(c, &f));
+    return flat_close(&f, rc);
+}
+
+static int reduce_and_gather(struct comm *c, const struct flat *f) {
+    CAI_TRY(reduce_parts(c, f));
+    return gather_parts(c, f);
+}
+
+int comm_all_reduce(struct comm *c, ct_tensor *flat) {
+    return on_flat(c, flat, "all_reduce", true, false, reduce_and_gather);
 }
 
 int comm_reduce_scatter(struct comm *c, ct_tensor *flat) {
-    struct flat f;
-    CAI_TRY(flat_of(flat, true, &f));
-    CAI_TRY(need_even(c, &f));
-    CAI_TRY(enter(c, "reduce_scatter"));
-    return leave(c, "reduce_scatter", reduce_parts(c, &f));
+    return on_flat(c, flat, "reduce_scatter", true, true, reduce_parts);
 }
 
 int comm_all_gather(struct comm *c, ct_tensor *flat) {
-    struct flat f;
-    CAI_TRY(flat_of(flat, false, &f));
-    CAI_TRY(need_even(c, &f));
-    CAI_TRY(enter(c, "all_gather"));
-    return leave(c, "all_gather", gather_parts(c, &f));
+    return on_flat(c, flat, "all_gather", false, true, gather_parts);
+}
+
+static int send_to_all(struct comm *c, const struct flat *f, int root) {
+    for (int r = 0; r < c->world; r++) {
+        c->send[r] = c->recv[r] = f->data;
+        c->send_len[r] = c->rank == root ? f->n * f->width : 0;
+        c->recv_len[r] = r == root ? f->n * f->width : 0;
+    }
+    return exchange_in(c, f->on_device);
 }
 
 int comm_broadcast(struct comm *c, ct_tensor *flat, int root) {
     struct flat f;
-    CAI_TRY(flat_of(flat, false, &f));
     if (root < 0 || root >= c->world)
         return cai_fail(CAI_EINPUT, "rank %d of %d ranks cannot broadcast", root, c->world);
-    CAI_TRY(enter(c, "broadcast"));
-    for (int r = 0; r < c->world; r++) {
-        c->send[r] = c->recv[r] = f.data;
-        c->send_len[r] = c->rank == root ? f.n * f.width : 0;
-        c->recv_len[r] = r == root ? f.n * f.width : 0;
-    }
-    return leave(c, "broadcast", exchange(c));
+    int rc = flat_of(c, flat, false, &f);
+    if (rc == 0)
+        rc = enter(c, "broadcast");
+    if (rc == 0)
+        rc = leave(c, "broadcast", send_to_all(c, &f, root));
+    return flat_close(&f, rc);
 }
 
 /* all[r · len] is rank r's block; the own one is already there. */

@@ -11,7 +11,7 @@
 extern "C" {
 #endif
 
-#define COMM_PLUGIN_ABI 1
+#define COMM_PLUGIN_ABI 2
 #define COMM_PLUGIN_SYMBOL "cai_comm_plugin"
 
 struct comm_text {
@@ -30,6 +30,11 @@ struct comm_backend {
     int (*exchange)(void *state, uint64_t number, const void *const *send, const size_t *send_len,
                     void *const *recv, const size_t *recv_len, int timeout_ms,
                     struct comm_text *why);
+    /* The same between device memory, after the present work of the device; NULL where a
+     * backend reaches host memory alone. */
+    int (*exchange_device)(void *state, uint64_t number, const void *const *send,
+                           const size_t *send_len, void *const *recv, const size_t *recv_len,
+                           int timeout_ms, struct comm_text *why);
 };
 
 extern const struct comm_backend comm_single;

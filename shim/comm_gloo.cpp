@@ -124,4 +124,5 @@ int exchange(void *state, uint64_t number, const void *const *send, const size_t
 } // namespace
 
 extern "C" __attribute__((visibility("default"))) const struct comm_backend cai_comm_plugin;
-const struct comm_backend cai_comm_plugin = {COMM_PLUGIN_ABI, open_mesh, close_mesh, exchange};
+const struct comm_backend cai_comm_plugin = {COMM_PLUGIN_ABI, open_mesh, close_mesh, exchange,
+                                             nullptr};

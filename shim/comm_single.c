@@ -27,4 +27,4 @@ static int single_exchange(void *state, uint64_t number, const void *const *send
 }
 
 const struct comm_backend comm_single = {COMM_PLUGIN_ABI, single_open, single_close,
-                                         single_exchange};
+                                         single_exchange, single_exchange};

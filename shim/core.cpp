@@ -2,6 +2,7 @@
  * Not for arithmetic (ops.cpp, attention.cpp) nor gradients (train.cpp). */
 #include "fast.hpp"
 #include "guard.hpp"
+#include "shim/device_plugin.h"
 #include "team.hpp"
 
 #include <ATen/Context.h>
@@ -93,6 +94,16 @@ enum ct_dtype dtype_of(at::ScalarType type) {
     }
 }
 
+static at::Device device_of(struct ct_device d) {
+    return d.cuda ? at::Device(at::kCUDA, static_cast<at::DeviceIndex>(d.index))
+                  : at::Device(at::kCPU);
+}
+
+/* What new tensors are made with. */
+static at::TensorOptions made(enum ct_dtype dtype) {
+    return at::TensorOptions(scalar_type(dtype)).device(device_of(ct_device_now()));
+}
+
 } // namespace shim
 
 using namespace shim;
@@ -128,11 +139,14 @@ const char *ct_version(void) {
 
 const char *ct_numeric_class(void) {
     static thread_local std::string text;
-    std::string cpu = at::get_cpu_capability();
-    for (char &c : cpu)
+    const char *gpu = device_model();
+    text = gpu ? std::string("cuda/") + gpu + "/" : "cpu/";
+    text += at::get_cpu_capability();
+    for (char &c : text)
         c = static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c == ' ' ? '-' : c);
     bool native = &shim::kernels() == &shim_kernels_avx512bf16;
-    text = "cpu/" + cpu + (native ? "/bf16=avx512" : "/bf16=widened") + "/threads=" + std::to_string(at::get_num_threads()) +
+    text += gpu ? "" : native ? "/bf16=avx512" : "/bf16=widened";
+    text += "/threads=" + std::to_string(at::get_num_threads()) +
            "/torch=" + TORCH_VERSION;
     return text.c_str();
 }
@@ -214,8 +228,8 @@ ct_tensor *ct_zeros(ct_scope *s, enum ct_dtype dtype, const int64_t *shape, int 
     return op(s, "ct_zeros", [&] {
         at::IntArrayRef sizes(shape, static_cast<size_t>(ndim));
         constexpr size_t LARGE = size_t{32} << 20;
-        at::Tensor t = at::empty(sizes, scalar_type(dtype));
-        if (t.nbytes() < LARGE)
+        at::Tensor t = at::empty(sizes, made(dtype));
+        if (t.nbytes() < LARGE || !t.is_cpu())
             return t.zero_();
         clear_lazily(static_cast<char *>(t.mutable_data_ptr()), t.nbytes());
         return t;
@@ -227,8 +241,7 @@ ct_tensor *ct_full(ct_scope *s, enum ct_dtype dtype, const int64_t *shape, int n
     if (!ready(s, "ct_full"))
         return nullptr;
     return op(s, "ct_full", [&] {
-        return at::full(at::IntArrayRef(shape, static_cast<size_t>(ndim)), value,
-                        scalar_type(dtype));
+        return at::full(at::IntArrayRef(shape, static_cast<size_t>(ndim)), value, made(dtype));
     });
 }
 
@@ -241,7 +254,7 @@ ct_tensor *ct_from_host(ct_scope *s, enum ct_dtype dtype, const int64_t *shape, 
             at::empty(at::IntArrayRef(shape, static_cast<size_t>(ndim)), scalar_type(dtype));
         if (t.nbytes())
             memcpy(t.mutable_data_ptr(), data, t.nbytes());
-        return t;
+        return ct_device_now().cuda ? t.to(device_of(ct_device_now())) : t;
     });
 }
 
@@ -306,6 +319,27 @@ void *ct_host_data(ct_tensor *t) {
     if (!t || !t->t.is_cpu() || !t->t.is_contiguous())
         return nullptr;
     return t->t.data_ptr();
+}
+
+void *ct_data(ct_tensor *t) {
+    return t && t->t.is_contiguous() ? t->t.data_ptr() : nullptr;
+}
+
+struct ct_device ct_device_of(const ct_tensor *t) {
+    bool cuda = t && t->t.is_cuda();
+    return {cuda, cuda ? static_cast<int>(t->t.get_device()) : 0};
+}
+
+ct_tensor *ct_host(ct_scope *s, ct_tensor *t) {
+    if (!ready(s, "ct_host", t))
+        return nullptr;
+    return op(s, "ct_host", [&] { return t->t.to(at::kCPU).contiguous(); });
+}
+
+ct_tensor *ct_move(ct_scope *s, ct_tensor *t, struct ct_device device) {
+    if (!ready(s, "ct_move", t))
+        return nullptr;
+    return op(s, "ct_move", [&] { return t->t.to(device_of(device)); });
 }
 
 bool ct_all_finite(ct_scope *s, ct_tensor *t) {

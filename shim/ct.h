@@ -37,8 +37,48 @@ enum ct_dtype { CT_F32, CT_BF16, CT_F16, CT_F64, CT_I64, CT_I32, CT_U8, CT_BOOL 
  * algorithms on, uninitialised-memory fill off. */
 int ct_init(int threads);
 const char *ct_version(void);    /* "2.11.0" */
-/* What bits depend on besides the build: "cpu/avx512/threads=2/torch=2.11.0". */
+/* What bits depend on besides the build: "cpu/avx512/threads=2/torch=2.11.0", on a GPU
+ * "cuda/nvidia-h200/avx512/threads=2/torch=2.11.0" (tokens are drawn on the processor). */
 const char *ct_numeric_class(void);
+
+/* ---- devices ------------------------------------------------------------------- */
+/* Where tensors are made and computed with: the processor, or one NVIDIA GPU, through the
+ * plug-in caid_cuda.so, which is opened the first time a GPU is asked for. A process uses
+ * one device from beginning to end; only tests change it in between. */
+struct ct_device {
+    bool cuda;
+    int index; /* of the GPU; 0 on the processor */
+};
+struct ct_memory { /* bytes */
+    int64_t free, total;               /* of the device, all processes together */
+    int64_t allocated, reserved, peak; /* by this process: in tensors, in all, most in tensors */
+    int64_t refused;                   /* requests that did not fit */
+};
+/* GPUs that this process can use; 0 with the reason (NULL: not wanted). */
+int ct_device_count(char *why, size_t size);
+/* "cpu"; "cuda" or "cuda:N"; "auto": the first GPU if there is one, else the processor, with
+ * the reason in `why`; "auto:N": the same for the N-th process of a machine, refused when
+ * there are GPUs but fewer. CAI_EINPUT for another name, CAI_ENOTFOUND for no such GPU. */
+int ct_device_find(const char *name, struct ct_device *ret, char *why, size_t size);
+/* From now on tensors are made there. After ct_init(). */
+int ct_device_use(struct ct_device device);
+struct ct_device ct_device_now(void);
+struct ct_device ct_device_of(const ct_tensor *t);
+/* Of the present device; CAI_ESTATE on the processor. */
+int ct_device_memory(struct ct_memory *ret);
+int ct_device_trim(void); /* gives memory that no tensor uses back to the device */
+/* Waits for all work; a fault that came meanwhile is CAI_EINTERNAL, and the process must
+ * then be started anew. 0 at once on the processor. */
+int ct_device_sync(void);
+
+/* Work recorded once and replayed with one call: same kernels, same memory, whatever lies
+ * there by then. work() must read and write tensors that stay, only compute (no reading
+ * back), and leave alike what it leaves; it runs once plainly, then once recorded (nothing is
+ * computed then). CAI_ESTATE on the processor, which records nothing. */
+struct ct_graph;
+int ct_graph_record(int (*work)(void *context), void *context, struct ct_graph **ret);
+int ct_graph_replay(struct ct_graph *g);
+void ct_graph_free(struct ct_graph *g);
 
 /* ---- scopes ------------------------------------------------------------------- */
 ct_scope *ct_scope_open(void);      /* no gradients recorded (inference) */
@@ -72,6 +112,10 @@ int ct_read_raw(const ct_tensor *t, void *out, size_t bytes); /* as stored, cont
 int ct_item(const ct_tensor *t, double *out);                 /* one element */
 /* Pointer to a contiguous CPU tensor's data, valid while t lives; NULL otherwise. */
 void *ct_host_data(ct_tensor *t);
+/* The same wherever the tensor lies: an address of its device's memory. */
+void *ct_data(ct_tensor *t);
+ct_tensor *ct_host(ct_scope *s, ct_tensor *t); /* in host memory, contiguous; t itself if it is */
+ct_tensor *ct_move(ct_scope *s, ct_tensor *t, struct ct_device device);
 bool ct_all_finite(ct_scope *s, ct_tensor *t);
 
 /* ---- in place (outside gradient recording) ------------------------------------------ */
@@ -118,8 +162,8 @@ ct_tensor *ct_argmax(ct_scope *s, ct_tensor *a);      /* last dimension removed;
 ct_tensor *ct_matmul(ct_scope *s, ct_tensor *a, ct_tensor *b);
 
 /* ---- coarse operations of a transformer ------------------------------------------------------ */
-/* [.., I] × [O, I] → [.., O]; b may be NULL. On the CPU and without gradients w may be
- * bfloat16 beside fp32 x [T, I]: x is rounded to it, sums and result are fp32. */
+/* [.., I] × [O, I] → [.., O]; b may be NULL. w may be bfloat16 beside fp32 x: x is rounded
+ * to it, sums are fp32, and the result is fp32 (on a GPU out of a product in bfloat16). */
 ct_tensor *ct_linear(ct_scope *s, ct_tensor *x, ct_tensor *w, ct_tensor *b);
 ct_tensor *ct_embedding(ct_scope *s, ct_tensor *w, ct_tensor *ids); /* [V, D], [T] → [T, D]; deterministic backward */
 ct_tensor *ct_rms_norm(ct_scope *s, ct_tensor *x, ct_tensor *w, double eps); /* over the last dimension, fp32 inside */
@@ -155,6 +199,13 @@ ct_tensor *ct_attention_decode(ct_scope *s, ct_tensor *q, ct_tensor *k_cache, ct
 ct_tensor *ct_attention_prefill(ct_scope *s, ct_tensor *q, ct_tensor *k_cache, ct_tensor *v_cache,
                                 const int64_t *slots, const int64_t *past, const int64_t *starts,
                                 int64_t n, struct ct_attend how);
+/* The same two with slots and positions [B] I64 as tensors, so that a step can be recorded:
+ * row b becomes position positions[b] of slot slots[b], and attends to positions 0 …
+ * positions[b] there. The caches must not be fp32 on the processor (kept otherwise there). */
+int ct_cache_write_at(ct_tensor *cache, ct_tensor *x, ct_tensor *slots, ct_tensor *positions);
+ct_tensor *ct_attention_decode_at(ct_scope *s, ct_tensor *q, ct_tensor *k_cache,
+                                  ct_tensor *v_cache, ct_tensor *slots, ct_tensor *positions,
+                                  struct ct_attend how);
 /* Row t of x [T, Hkv, D] becomes position positions[t] of slot slots[t] (host arrays of T).
  * Keys and values lie differently: what holds the one must not be read as the other. */
 int ct_cache_write_keys(ct_tensor *cache, ct_tensor *x, const int64_t *slots,

@@ -237,6 +237,13 @@ static bool takes_linear(const at::Tensor &x, const at::Tensor &w, const ct_tens
            x.dim() > 0 && (!b || takes(b->t));
 }
 
+/* The same where the kernels below do not go: on a device, and while gradients are recorded. */
+static at::Tensor by_mixed(const at::Tensor &x, const at::Tensor &w,
+                           const std::optional<at::Tensor> &b) {
+    at::Tensor y = at::linear(x.to(w.scalar_type()), w).to(x.scalar_type());
+    return b ? y + *b : y;
+}
+
 /* Weights in bfloat16 under activations in fp32: the products in bfloat16, sums in fp32. */
 static bool takes_linear16(const ct_scope *s, const at::Tensor &x, const at::Tensor &w,
                            const ct_tensor *b) {
@@ -262,6 +269,8 @@ ct_tensor *ct_linear(ct_scope *s, ct_tensor *x, ct_tensor *w, ct_tensor *b) {
         std::optional<at::Tensor> bias = b ? std::optional<at::Tensor>(b->t) : std::nullopt;
         if (takes_linear16(s, x->t, w->t, b))
             return by_linear16(x->t, w->t, bias);
+        if (x->t.scalar_type() != w->t.scalar_type())
+            return by_mixed(x->t, w->t, bias);
         if (!takes_linear(x->t, w->t, b))
             return at::linear(x->t, w->t, bias);
         TORCH_CHECK(x->t.size(-1) == w->t.size(1) && (!b || b->t.numel() == w->t.size(0)), "x ",
@@ -275,6 +284,8 @@ ct_tensor *ct_embedding(ct_scope *s, ct_tensor *w, ct_tensor *ids) {
     if (!ready(s, "ct_embedding", w, ids))
         return nullptr;
     return op(s, "ct_embedding", [&] {
+        if (w->t.is_cuda()) /* its backward sums in a fixed order */
+            return at::index_select(w->t, 0, ids->t);
         if (!takes(w->t) || w->t.dim() != 2 || ids->t.dim() != 1 ||
             ids->t.scalar_type() != at::kLong)
             return at::embedding(w->t, ids->t);

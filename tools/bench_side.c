@@ -5,6 +5,7 @@
  *                       [--requests N] [--head N] [--least N] [--dtype bfloat16]
  *   bench-side train    --model DIR --threads N --batches FILE
  *   bench-side load     --model DIR --threads N         (gigabytes of the file, not tokens)
+ *   all: [--device cpu|cuda:N]
  *
  * Not for results: it measures the engine and the trainer that the worker uses, nothing
  * of its own. */
@@ -21,7 +22,7 @@
 #include <time.h>
 
 struct arguments {
-    const char *model, *batches, *dtype;
+    const char *model, *batches, *dtype, *device;
     int threads, batch, prompt, new;
     int requests; /* of which `batch` are in flight; as many as that unless said */
     int head;     /* tokens of every prompt that all share */
@@ -191,13 +192,15 @@ static int bench_load(const struct arguments *a) {
 }
 
 int main(int argc, char **argv) {
-    struct arguments a = {.threads = 1, .batch = 32, .prompt = 16, .new = 128};
+    struct arguments a = {.threads = 1, .device = "cpu", .batch = 32, .prompt = 16, .new = 128};
     for (int i = 2; i + 1 < argc; i += 2) {
         const char *name = argv[i], *value = argv[i + 1];
         if (strcmp(name, "--model") == 0)
             a.model = value;
         else if (strcmp(name, "--batches") == 0)
             a.batches = value;
+        else if (strcmp(name, "--device") == 0)
+            a.device = value;
         else if (strcmp(name, "--dtype") == 0)
             a.dtype = value;
         else if (strcmp(name, "--threads") == 0)
@@ -226,7 +229,9 @@ int main(int argc, char **argv) {
         fputs("bench-side: see tools/bench\n", stderr);
         return 2;
     }
-    if (ct_init(a.threads) < 0)
+    struct ct_device device;
+    if (ct_init(a.threads) < 0 || ct_device_find(a.device, &device, NULL, 0) < 0 ||
+        ct_device_use(device) < 0)
         return die();
     return generate ? bench_generate(&a) : load ? bench_load(&a) : bench_train(&a);
 }

@@ -18,6 +18,8 @@ static const char help[] =
     "  --state DIR         caid's state folder, which this worker must see (default\n"
     "                      $STATE_DIRECTORY, or /var/lib/caid)\n"
     "  --name NAME         how caid calls it (default worker-PID)\n"
+    "  --device D          cpu, cuda:0, cuda:1 …, or auto (default: the first GPU if there\n"
+    "                      is one, else the processor); part of what a job's bits depend on\n"
     "  --threads N         of its computations (default $CAI_THREADS, or 1); part of what a\n"
     "                      job's bits depend on\n"
     "  --memory SIZE       that its tasks may take, 16G (default: the machine's, or its control\n"
@@ -25,7 +27,7 @@ static const char help[] =
     "  -V, --version   -h, --help\n";
 
 struct arguments {
-    char *endpoint, *state, *name;
+    char *endpoint, *state, *name, *device;
     long threads;
     uint64_t memory;
 };
@@ -34,6 +36,7 @@ static int parse(int argc, char **argv, struct arguments *a) {
     static const struct option options[] = {{"connect", required_argument, NULL, 'c'},
                                             {"state", required_argument, NULL, 's'},
                                             {"name", required_argument, NULL, 'n'},
+                                            {"device", required_argument, NULL, 'd'},
                                             {"threads", required_argument, NULL, 't'},
                                             {"memory", required_argument, NULL, 'm'},
                                             {"version", no_argument, NULL, 'V'},
@@ -44,6 +47,7 @@ static int parse(int argc, char **argv, struct arguments *a) {
         case 'c': free(a->endpoint); a->endpoint = cai_strdup(optarg); break;
         case 's': free(a->state); a->state = cai_strdup(optarg); break;
         case 'n': free(a->name); a->name = cai_strdup(optarg); break;
+        case 'd': free(a->device); a->device = cai_strdup(optarg); break;
         case 't': a->threads = strtol(optarg, NULL, 10); break;
         case 'm':
             if (memory_parse(optarg, &a->memory) == 0)
@@ -70,6 +74,8 @@ static void fill_defaults(struct arguments *a) {
         a->state = cai_strdup(state && *state ? state : "/var/lib/caid");
     if (!a->name)
         a->name = cai_format("worker-%d", (int)getpid());
+    if (!a->device)
+        a->device = cai_strdup("auto");
     if (!a->memory)
         a->memory = memory_of_machine("");
     if (!a->threads)
@@ -83,7 +89,7 @@ int main(int argc, char **argv) {
         fill_defaults(&a);
         cai_log_open(a.name, CAI_LOG_INFO);
         struct loop_options o = {a.endpoint, a.state, a.name, CAI_VERSION, (int)a.threads,
-                                 &worker_device, a.memory};
+                                 &worker_device, a.memory, a.device};
         code = 0;
         if (a.threads < 1 || a.threads > 1024) {
             cai_error("--threads takes a number from 1 to 1024");
@@ -96,5 +102,6 @@ int main(int argc, char **argv) {
     free(a.endpoint);
     free(a.state);
     free(a.name);
+    free(a.device);
     return code;
 }

@@ -26,6 +26,8 @@ static const char help[] =
     "                          $XDG_RUNTIME_DIR/caid)\n"
     "  --spawn N               start N workers and keep them running; they end with caid\n"
     "  --threads-per-worker T  of each spawned worker (default 1)\n"
+    "  --device D              auto: each spawned worker has a GPU of its own, or the\n"
+    "                          processor where there is none (default); cpu; cuda\n"
     "  --config FILE           settings; SIGHUP reads it again\n"
     "  --check-config          exit 0 when the file is right, 78 when not\n"
     "  -V, --version   -h, --help\n"
@@ -34,7 +36,7 @@ static const char help[] =
 
 struct arguments {
     char *state, *runtime;
-    const char *config;
+    const char *config, *device;
     long spawn, threads;
     bool check;
 };
@@ -85,6 +87,7 @@ static int parse(int argc, char **argv, struct arguments *a) {
         {"runtime", required_argument, NULL, 'r'},
         {"spawn", required_argument, NULL, 'n'},
         {"threads-per-worker", required_argument, NULL, 't'},
+        {"device", required_argument, NULL, 'd'},
         {"config", required_argument, NULL, 'c'},
         {"check-config", no_argument, NULL, 'k'},
         {"version", no_argument, NULL, 'V'},
@@ -98,6 +101,11 @@ static int parse(int argc, char **argv, struct arguments *a) {
         case 'k': a->check = true; break;
         case 'V': puts("caid " CAI_VERSION); return 0;
         case 'h': fputs(help, stdout); return 0;
+        case 'd':
+            a->device = optarg;
+            if (strcmp(optarg, "auto") && strcmp(optarg, "cpu") && strcmp(optarg, "cuda"))
+                return usage("--device takes auto, cpu or cuda");
+            break;
         case 'n':
             if (!number(optarg, 0, SPAWN_MAX, &a->spawn))
                 return usage("--spawn takes a number from 0 to 64");
@@ -130,7 +138,7 @@ static int start_spawner(const struct arguments *a, struct run_options *o, pid_t
     CAI_AUTO(mem) char *program = find_worker();
     CAI_AUTO(mem) char *endpoint = cai_format("ipc://%s/worker", a->runtime);
     return spawner_start(program, endpoint, a->state, (int)a->spawn, (int)a->threads,
-                         &o->spawner_fd, ret_pid);
+                         a->device, &o->spawner_fd, ret_pid);
 }
 
 static int serve(const struct arguments *a, struct run_options *o) {
@@ -162,7 +170,7 @@ static int configure(const struct arguments *a, struct run_config *config) {
 }
 
 int main(int argc, char **argv) {
-    struct arguments a = {.threads = 1};
+    struct arguments a = {.threads = 1, .device = "auto"};
     umask(0027);
     cai_log_open("caid", CAI_LOG_INFO);
     int code = parse(argc, argv, &a);

@@ -1,13 +1,13 @@
 /* dpo.c: direct preference optimisation: the policy from labelled pairs, against a frozen
  * reference (Rafailov et al. 2023), with the labels' probabilities as targets. Rows are
  * those of a preference model (dataset.h, "pm"). Not for: runs with rollouts (ppo.h). */
-#include "learn/start.h"
 #include "learn/train.h"
 
 #include "base/check.h"
 #include "base/error.h"
 #include "learn/calibration.h"
 #include "learn/loss.h"
+#include "learn/start.h"
 #include "learn/supervise.h"
 
 #include <math.h>

@@ -7,10 +7,17 @@
 #include "hf/memory.h"
 #include <stdio.h>
 
-/* One more slot than asked for holds what all prompts begin with. */
+/* One more slot than asked for holds what all prompts begin with; on a GPU, a second one
+ * takes the rows that fill up a step. */
+static int64_t slots_of(const struct engine_options *o)
+{
+    return o->slots + 1 + ct_device_now().cuda;
+}
+
 int64_t engine_cache_bytes(const struct model *m, const struct engine_options *o)
 {
-    return hf_memory_kv(&m->config, o->slots, o->capacity);
+    int64_t bytes = hf_memory_kv(&m->config, slots_of(o) - 1, o->capacity); /* fp32 */
+    return o->bfloat16 && ct_device_now().cuda ? bytes / 2 : bytes;
 }
 
 int engine_slots(const struct model *m, size_t requests, int64_t capacity)
@@ -36,8 +43,15 @@ void engine_plan(const struct model *m, const struct engine_options *o, char *te
     snprintf(text, size, "model %s + KV %s for %s tokens", model, kv, many);
 }
 
-/* Bytes that can still be taken, or -1 where that is not known. */
-static int64_t memory_left(void)
+/* Bytes that can still be taken: what the device has free, and what this process holds of
+ * it without using it. -1 where that is not known. */
+static int64_t device_memory_left(void)
+{
+    struct ct_memory now;
+    return ct_device_memory(&now) < 0 ? -1 : now.free + now.reserved - now.allocated;
+}
+
+static int64_t host_memory_left(void)
 {
     long long kilobytes = -1;
     char line[128];
@@ -53,7 +67,7 @@ static int64_t memory_left(void)
 static int check_plan(const struct model *m, const struct engine_options *o)
 {
     char plan[128];
-    int64_t left = memory_left(), need = engine_bytes(m, o);
+    int64_t left = ct_device_now().cuda ? device_memory_left() : host_memory_left(), need = engine_bytes(m, o);
     if (left < 0 || need <= left)
         return 0;
     engine_plan(m, o, plan, sizeof(plan));
@@ -63,13 +77,22 @@ static int check_plan(const struct model *m, const struct engine_options *o)
                     plan, (double)need / 1e9, (double)left / 1e9);
 }
 
+static int open_decoder(struct engine *e)
+{
+    struct decoder_options o = {.rows = e->o.slots, .spare = e->o.slots + 1, .record = true};
+    if (!ct_device_now().cuda || !transformer_decodes_at(e->m, e->cache))
+        return 0;
+    return decoder_new(e->m, e->cache, &o, &e->decoder);
+}
+
 static int open_parts(struct engine *e, const struct model *m)
 {
     if (e->o.bfloat16) {
         CAI_TRY(model_half_new(m, &e->half));
         e->m = model_half_seen(e->half);
     }
-    CAI_TRY(kv_cache_new(m, e->o.slots + 1, e->o.capacity, &e->cache));
+    CAI_TRY(kv_cache_new(e->m, slots_of(&e->o), e->o.capacity, &e->cache));
+    CAI_TRY(open_decoder(e));
     e->parts = ct_threads();
     e->samplers = cai_alloc((size_t)e->parts * sizeof(*e->samplers));
     for (int i = 0; i < e->parts; i++)
@@ -111,6 +134,7 @@ void engine_free(struct engine *e)
 {
     if (!e)
         return;
+    decoder_free(e->decoder);
     kv_cache_free(e->cache);
     model_half_free(e->half);
     for (int i = 0; i < e->parts; i++)

@@ -222,10 +222,20 @@ static int take_tokens(struct run *r, const size_t *slots, size_t n)
 /* Logits of hidden's rows on the host, valid while s is open: [rows, V]. */
 static int host_logits(const struct engine *e, ct_scope *s, ct_tensor *hidden, const float **ret)
 {
-    ct_tensor *logits = ct_contiguous(s, head_logits(s, e->m, hidden));
+    ct_tensor *logits = ct_host(s, head_logits(s, e->m, hidden));
     CAI_TRY(ct_scope_status(s));
     *ret = ct_host_data(logits);
     return *ret ? 0 : cai_fail(CAI_ESTATE, "logits are not in host memory");
+}
+
+/* One step's logits [b, V], valid while s is open. */
+static int step_logits(const struct engine *e, ct_scope *s, const int32_t *ids,
+                       const int64_t *slots, const int64_t *positions, int64_t b,
+                       const float **ret)
+{
+    if (e->decoder)
+        return decoder_step(e->decoder, ids, slots, positions, b, ret);
+    return host_logits(e, s, transformer_decode(s, e->m, e->cache, ids, slots, positions, b), ret);
 }
 
 /* ---- filling slots ------------------------------------------------------------------------ */
@@ -349,9 +359,7 @@ static int step(struct run *r)
         return 0;
     ct_scope *s = ct_scope_open();
     const float *logits = NULL;
-    ct_tensor *hidden = transformer_decode(s, r->e->m, r->e->cache, ids, at, positions,
-                                           (int64_t)b);
-    int rc = host_logits(r->e, s, hidden, &logits);
+    int rc = step_logits(r->e, s, ids, at, positions, (int64_t)b, &logits);
     for (size_t i = 0; rc == 0 && i < b; i++)
         r->draws[i].logits = logits + (int64_t)i * r->e->m->config.vocab_size;
     if (rc == 0)

@@ -3,6 +3,7 @@
 #define CAI_LEARN_ENGINE_INTERNAL_H
 
 #include "learn/engine.h"
+#include "learn/engine_decode.h"
 #include "learn/engine_sample.h"
 
 enum {
@@ -16,7 +17,9 @@ struct engine {
     struct model_half *half; /* NULL in fp32 */
     const struct hf_tokenizer *t;
     struct engine_options o;
-    struct kv_cache *cache; /* slots + 1: the last holds the shared head */
+    struct kv_cache *cache; /* slots + 1: the last holds the shared head; on a GPU one more,
+                             * for rows that fill up a step */
+    struct decoder *decoder; /* on a GPU, where a step can be recorded; else NULL */
     struct sampler *samplers; /* [parts] */
     int parts;
     bool (*stopping)(void *context);

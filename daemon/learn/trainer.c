@@ -155,7 +155,8 @@ void trainer_free(struct trainer *t) {
 }
 
 bool trainer_should_recompute(const struct model *m, int64_t tokens) {
-    return hf_memory_graphs(&m->config, tokens) > hf_graphs_max;
+    int64_t most = ct_device_now().cuda ? 16 * hf_graphs_max : hf_graphs_max;
+    return hf_memory_graphs(&m->config, tokens) > most;
 }
 
 /* ---- one micro-batch ---------------------------------------------------------------- */

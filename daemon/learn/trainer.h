@@ -28,7 +28,8 @@ struct trainer_options {
     int64_t max_skipped; /* steps left out in a row that end the run; 0 = 3 */
 };
 
-/* Whether the graphs of one micro-batch of so many tokens are too large to keep (1 GiB). */
+/* Whether the graphs of one micro-batch of so many tokens are too large to keep (1 GiB; on
+ * a GPU 16). */
 bool trainer_should_recompute(const struct model *m, int64_t tokens);
 
 /* Borrows the model, makes its parameters record gradients. */

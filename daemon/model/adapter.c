@@ -51,16 +51,9 @@ static struct cai_key score_key(struct cai_key key)
     return key;
 }
 
-int model_adapt(struct model *base, const struct hf_adapter *how, struct cai_key key,
-                struct model **ret)
+/* The factors A; B stays zero. */
+static void draw(const struct model *m, struct cai_key key, float *flat)
 {
-    struct model *m;
-    CAI_TRY(make(base, how, &m));
-    float *flat = model_host(m);
-    if (!flat) {
-        model_free(m);
-        return CAI_ESTATE;
-    }
     for (int i = 0; i < m->n_params; i++) {
         const struct model_param *p = &m->params[i];
         if (p->file.matrix != HF_LORA_A)
@@ -71,8 +64,25 @@ int model_adapt(struct model *base, const struct hf_adapter *how, struct cai_key
             flat[p->offset + j] =
                 (float)(bound * (2 * cai_rng_uniform(key, (uint64_t)(p->offset + j)) - 1));
     }
-    if (how->scalar)
-        model_draw_score(m, score_key(key));
+}
+
+int model_adapt(struct model *base, const struct hf_adapter *how, struct cai_key key,
+                struct model **ret)
+{
+    struct model *m;
+    float *flat;
+    CAI_TRY(make(base, how, &m));
+    int rc = model_host_open(m, &flat);
+    if (rc == 0)
+        draw(m, key, flat);
+    int closed = model_host_close(m, flat, rc == 0);
+    rc = rc < 0 ? rc : closed;
+    if (rc == 0 && how->scalar)
+        rc = model_draw_score(m, score_key(key));
+    if (rc < 0) {
+        model_free(m);
+        return rc;
+    }
     if (base->dir)
         m->dir = cai_strdup(base->dir);
     set_base_path(m);
@@ -80,12 +90,9 @@ int model_adapt(struct model *base, const struct hf_adapter *how, struct cai_key
     return 0;
 }
 
-static int fill(struct model *m, const struct hf_weights *w)
+static int fill_host(struct model *m, const struct hf_weights *w, float *flat)
 {
     CAI_AUTO(mem) struct hf_param *file = cai_alloc((size_t)m->n_params * sizeof(*file) + 1);
-    float *flat = model_host(m);
-    if (!flat)
-        return CAI_ESTATE;
     for (int i = 0; i < m->n_params; i++)
         file[i] = m->params[i].file;
     CAI_TRY(hf_adapter_check_unused(w, file, m->n_params));
@@ -97,6 +104,16 @@ static int fill(struct model *m, const struct hf_weights *w)
             CAI_TRY(model_check_score(flat + m->params[i].offset, m->params[i].numel));
     }
     return 0;
+}
+
+static int fill(struct model *m, const struct hf_weights *w)
+{
+    float *flat;
+    int rc = model_host_open(m, &flat);
+    if (rc == 0)
+        rc = fill_host(m, w, flat);
+    int closed = model_host_close(m, flat, rc == 0);
+    return rc < 0 ? rc : closed;
 }
 
 static int check_base(const struct model *base, const struct hf_weights *w)
@@ -115,19 +132,17 @@ int model_adapt_scalar(const struct model *m, struct cai_key key, struct model *
     CAI_CHECK(m->base && m->head == MODEL_HEAD_LM);
     how.scalar = true;
     CAI_TRY(make(m->base, &how, &s));
-    float *to = model_host(s), *from = model_host(m);
-    if (!to || !from) {
-        model_free(s);
-        return CAI_ESTATE;
-    }
     /* The same factors in the same order; the head comes last. */
     CAI_CHECK(s->n_params == m->n_params + 1 && s->params[m->n_params].file.slot == HF_SCORE);
-    for (int i = 0; i < m->n_params; i++) {
+    int rc = model_draw_score(s, key);
+    for (int i = 0; rc == 0 && i < m->n_params; i++) {
         CAI_CHECK(s->params[i].numel == m->params[i].numel);
-        memcpy(to + s->params[i].offset, from + m->params[i].offset,
-               (size_t)m->params[i].numel * sizeof(*to));
+        rc = ct_copy_(s->params[i].view, m->params[i].view);
     }
-    model_draw_score(s, key);
+    if (rc < 0) {
+        model_free(s);
+        return rc;
+    }
     s->dir = m->dir ? cai_strdup(m->dir) : NULL;
     *ret = s;
     return 0;

@@ -9,10 +9,10 @@
 #include "base/error.h"
 #include <string.h>
 
-static int keep_slab(const int64_t *shape, ct_tensor **ret)
+static int keep_slab(enum ct_dtype dtype, const int64_t *shape, ct_tensor **ret)
 {
     ct_scope *s = ct_scope_open();
-    ct_tensor *t = ct_zeros(s, CT_F32, shape, 4);
+    ct_tensor *t = ct_zeros(s, dtype, shape, 4);
     int rc = ct_scope_status(s);
     if (rc == 0)
         rc = ct_keep(t, ret);
@@ -20,7 +20,18 @@ static int keep_slab(const int64_t *shape, ct_tensor **ret)
     return rc;
 }
 
+enum ct_dtype kv_cache_dtype(const struct model *m)
+{
+    return ct_device_now().cuda ? ct_dtype_of(m->layers[0].o) : CT_F32;
+}
+
 int kv_cache_new(const struct model *m, int64_t slots, int64_t capacity, struct kv_cache **ret)
+{
+    return kv_cache_new_of(m, kv_cache_dtype(m), slots, capacity, ret);
+}
+
+int kv_cache_new_of(const struct model *m, enum ct_dtype dtype, int64_t slots, int64_t capacity,
+                    struct kv_cache **ret)
 {
     CAI_CHECK(slots > 0 && capacity > 0);
     struct kv_cache *c = cai_alloc(sizeof(*c));
@@ -33,9 +44,9 @@ int kv_cache_new(const struct model *m, int64_t slots, int64_t capacity, struct 
     c->v = cai_alloc((size_t)c->layers * sizeof(*c->v));
     int rc = 0;
     for (int i = 0; rc == 0 && i < c->layers; i++) {
-        rc = keep_slab(shape, &c->k[i]); /* [slots, Hkv, capacity, Dh] */
+        rc = keep_slab(dtype, shape, &c->k[i]); /* [slots, Hkv, capacity, Dh] */
         if (rc == 0)
-            rc = keep_slab(shape, &c->v[i]);
+            rc = keep_slab(dtype, shape, &c->v[i]);
     }
     if (rc < 0) {
         kv_cache_free(c);

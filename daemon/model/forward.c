@@ -15,7 +15,11 @@ static ct_tensor *attend_packed(ct_scope *s, const struct pass *pass, int layer,
 {
     const struct pack *p = pass->context;
     (void)layer;
-    return ct_attention_packed(s, q, k, v, p->starts, p->n, how);
+    if (!pass->half)
+        return ct_attention_packed(s, q, k, v, p->starts, p->n, how);
+    ct_tensor *out = ct_attention_packed(s, ct_to(s, q, CT_BF16), ct_to(s, k, CT_BF16),
+                                         ct_to(s, v, CT_BF16), p->starts, p->n, how);
+    return ct_to(s, out, CT_F32);
 }
 
 ct_tensor *transformer_layer(ct_scope *s, const struct model *m, int layer, ct_tensor *x,
@@ -23,6 +27,8 @@ ct_tensor *transformer_layer(ct_scope *s, const struct model *m, int layer, ct_t
 {
     struct pass pass = {.t = p->t, .fused = m->half, .rope = p->rope, .rope_local = p->rope_local,
                         .attend = attend_packed, .context = p};
+    /* A GPU's kernels for it know bfloat16 alone; the CPU's know fp32 alone. */
+    pass.half = ct_device_of(x).cuda && ct_dtype_of(m->layers[layer].o) == CT_BF16;
     return layer_run(s, m, layer, x, &pass);
 }
 

@@ -30,9 +30,11 @@ int model_load_adapted(const char *dir, struct model **ret);
 /* A head of zeros scores everything alike: refused. */
 int model_check_score(const float *w, int64_t n);
 /* A fresh score head, drawn from `key` (see model_load_scalar). */
-void model_draw_score(struct model *m, struct cai_key key);
-/* fp32 weights on the host; NULL and a message when they are elsewhere. */
-float *model_host(const struct model *m);
+int model_draw_score(struct model *m, struct cai_key key);
+/* All weights in host memory, fp32 [N]: themselves, or a copy of what a device has, which
+ * model_host_close() takes back there if `changed`, and frees. *ret must be closed. */
+int model_host_open(const struct model *m, float **ret);
+int model_host_close(const struct model *m, float *flat, bool changed);
 /* Closes a layer's scope; *x (kept) is replaced by y. 0, or a code that `s` now carries. */
 int layer_close(ct_scope *s, ct_scope *layer, ct_tensor *y, ct_tensor **x);
 
@@ -43,6 +45,10 @@ void rope_free(struct rope *r);
 /* Rows at positions[i] of sequences of lengths[i] tokens (host arrays of t). */
 struct rope_rows rope_rows(ct_scope *s, const struct rope *r, const int64_t *positions,
                            const int64_t *lengths, int64_t t);
+/* The same with positions [t] I64 as a tensor, out of the kept tables; rope_kept() says for
+ * how many positions these serve: 0 where rotations depend on a sequence's length. */
+struct rope_rows rope_rows_at(ct_scope *s, const struct rope *r, ct_tensor *positions);
+int64_t rope_kept(const struct rope *r);
 /* Sequences of one class turn alike; a class of its own for each length, if need be. */
 int64_t rope_class(const struct rope *r, int64_t length);
 bool rope_varies(const struct rope *r);
@@ -53,6 +59,7 @@ struct pass {
     int64_t t;                          /* rows */
     struct rope_rows rope, rope_local;
     bool fused;                         /* no gradients: matrices seen as one where they are */
+    bool half;                          /* heads meet in bfloat16 */
     /* q [T, Hq, Dh], k and v [T, Hkv, Dh] → [T, Hq, Dh] */
     ct_tensor *(*attend)(ct_scope *s, const struct pass *p, int layer, ct_tensor *q, ct_tensor *k,
                          ct_tensor *v, struct ct_attend how);

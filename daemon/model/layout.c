@@ -319,10 +319,20 @@ bool model_same_inputs(const struct model *a, const struct model *b)
                       (x->rope.kind == HF_ROPE_DEFAULT || x->max_positions == y->max_positions));
 }
 
-float *model_host(const struct model *m)
+int model_host_open(const struct model *m, float **ret)
 {
-    float *data = ct_host_data(m->flat);
-    if (!data)
-        cai_fail(CAI_ESTATE, "the weights are not in host memory");
-    return data;
+    *ret = ct_host_data(m->flat);
+    if (*ret)
+        return 0;
+    *ret = cai_realloc(NULL, (size_t)m->n, sizeof(**ret));
+    return ct_read_f32(m->flat, *ret, m->n);
+}
+
+int model_host_close(const struct model *m, float *flat, bool changed)
+{
+    if (flat == ct_host_data(m->flat))
+        return 0;
+    int rc = changed ? ct_write_host_(m->flat, CT_F32, flat) : 0;
+    free(flat);
+    return rc;
 }

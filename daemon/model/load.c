@@ -82,11 +82,8 @@ static int check_weights(const struct hf_weights *w, const struct hf_config *c,
     return 0;
 }
 
-static int fill(struct model *m, const struct hf_weights *w, bool fresh_head)
+static int fill_host(struct model *m, const struct hf_weights *w, bool fresh_head, float *flat)
 {
-    float *flat = model_host(m);
-    if (!flat)
-        return CAI_ESTATE;
     for (int i = 0; i < m->n_params; i++) {
         const struct model_param *p = &m->params[i];
         const struct hf_tensor *t;
@@ -98,6 +95,16 @@ static int fill(struct model *m, const struct hf_weights *w, bool fresh_head)
             CAI_TRY(model_check_score(flat + p->offset, p->numel));
     }
     return 0;
+}
+
+static int fill(struct model *m, const struct hf_weights *w, bool fresh_head)
+{
+    float *flat;
+    int rc = model_host_open(m, &flat);
+    if (rc == 0)
+        rc = fill_host(m, w, fresh_head, flat);
+    int closed = model_host_close(m, flat, rc == 0);
+    return rc < 0 ? rc : closed;
 }
 
 int model_check_score(const float *w, int64_t n)
@@ -145,13 +152,14 @@ int model_load(const char *dir, struct model **ret)
     return load(dir, &c, false, ret);
 }
 
-void model_draw_score(struct model *m, struct cai_key key)
+int model_draw_score(struct model *m, struct cai_key key)
 {
-    const struct model_param *score = model_find(m, HF_SCORE);
-    float *w = model_host(m) + score->offset; /* [1, D]; whoever allocated it has been through here */
+    const struct model_param *score = model_find(m, HF_SCORE); /* [1, D] */
+    CAI_AUTO(mem) float *w = cai_realloc(NULL, (size_t)score->numel, sizeof(*w));
     double deviation = 1.0 / sqrt((double)(m->config.hidden_size + 1));
     for (int64_t i = 0; i < score->numel; i++)
         w[i] = (float)(deviation * cai_rng_normal(key, (uint64_t)i));
+    return ct_write_host_(score->view, CT_F32, w);
 }
 
 int model_load_scalar(const char *dir, struct cai_key key, struct model **ret)
@@ -171,7 +179,10 @@ int model_load_scalar(const char *dir, struct cai_key key, struct model **ret)
     CAI_TRY(hf_config_load(dir, &c));
     bool fresh = !c.sequence_classification;
     CAI_TRY(load(dir, &c, fresh, ret));
-    if (fresh)
-        model_draw_score(*ret, key);
-    return 0;
+    int rc = fresh ? model_draw_score(*ret, key) : 0;
+    if (rc < 0) {
+        model_free(*ret);
+        *ret = NULL;
+    }
+    return rc;
 }

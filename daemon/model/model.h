@@ -168,6 +168,10 @@ struct kv_cache {
 };
 
 int kv_cache_new(const struct model *m, int64_t slots, int64_t capacity, struct kv_cache **ret);
+/* What that keeps keys and values in: fp32; on a GPU, what the matrices are in. */
+enum ct_dtype kv_cache_dtype(const struct model *m);
+int kv_cache_new_of(const struct model *m, enum ct_dtype dtype, int64_t slots, int64_t capacity,
+                    struct kv_cache **ret);
 void kv_cache_free(struct kv_cache *c);
 int kv_cache_copy(struct kv_cache *c, int64_t from, int64_t to, int64_t length);
 /* Feeds each sequence's new tokens at positions past[i] … and returns the hidden state
@@ -183,5 +187,11 @@ ct_tensor *transformer_extend(ct_scope *s, const struct model *m, struct kv_cach
 ct_tensor *transformer_decode(ct_scope *s, const struct model *m, struct kv_cache *c,
                               const int32_t *ids, const int64_t *slots, const int64_t *positions,
                               int64_t b);
+/* The same with ids, slots and positions [B] I64 as tensors: always the same kernels with the
+ * same addresses, so that a device can record it. Not for fp32 caches on the CPU, and only
+ * where transformer_decodes_at(): rotations of all positions must lie in tables. */
+bool transformer_decodes_at(const struct model *m, const struct kv_cache *c);
+ct_tensor *transformer_decode_at(ct_scope *s, const struct model *m, struct kv_cache *c,
+                                 ct_tensor *ids, ct_tensor *slots, ct_tensor *positions);
 
 #endif

@@ -26,17 +26,9 @@ static bool is_bias(enum hf_slot slot)
     }
 }
 
-int model_new(const struct hf_config *config, struct cai_key key, struct model **ret)
+static void draw(const struct model *m, struct cai_key key, float *flat)
 {
-    struct model *m;
-    CAI_TRY(model_alloc(config,
-                        config->sequence_classification ? MODEL_HEAD_SCALAR : MODEL_HEAD_LM, NULL,
-                        &m));
-    float *flat = model_host(m);
-    if (!flat) {
-        model_free(m);
-        return CAI_ESTATE;
-    }
+    const struct hf_config *config = &m->config;
     for (int i = 0; i < m->n_params; i++) {
         const struct model_param *p = &m->params[i];
         double deviation = deviation_of(config, p->file.slot);
@@ -47,6 +39,23 @@ int model_new(const struct hf_config *config, struct cai_key key, struct model *
                 bias     ? 0.0f
                 : matrix ? (float)(deviation * cai_rng_normal(key, (uint64_t)(p->offset + j)))
                          : norm;
+    }
+}
+
+int model_new(const struct hf_config *config, struct cai_key key, struct model **ret)
+{
+    struct model *m;
+    float *flat;
+    CAI_TRY(model_alloc(config,
+                        config->sequence_classification ? MODEL_HEAD_SCALAR : MODEL_HEAD_LM, NULL,
+                        &m));
+    int rc = model_host_open(m, &flat);
+    if (rc == 0)
+        draw(m, key, flat);
+    int closed = model_host_close(m, flat, rc == 0);
+    if (rc < 0 || closed < 0) {
+        model_free(m);
+        return rc < 0 ? rc : closed;
     }
     *ret = m;
     return 0;

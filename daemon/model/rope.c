@@ -178,6 +178,19 @@ struct rope_rows rope_rows(ct_scope *s, const struct rope *r, const int64_t *pos
                               ct_index_select(s, r->sin, 0, at)};
 }
 
+struct rope_rows rope_rows_at(ct_scope *s, const struct rope *r, ct_tensor *positions)
+{
+    if (!r)
+        return (struct rope_rows){0};
+    return (struct rope_rows){ct_index_select(s, r->cos, 0, positions),
+                              ct_index_select(s, r->sin, 0, positions)};
+}
+
+int64_t rope_kept(const struct rope *r)
+{
+    return r->cos ? r->rows : 0;
+}
+
 static int keep_tables(struct rope *r)
 {
     r->rows = r->positions < TABLE_ROWS ? r->positions : TABLE_ROWS;

@@ -121,12 +121,10 @@ static int save_adapter(const struct model *m, const struct hf_tensor *tensors, 
 }
 
 /* config: as it shall stand in the folder; its vocab_size may ask for one row more. */
-static int save_weights(const struct model *m, const struct hf_config *config, const char *dir,
-                        size_t shard_bytes)
+static int save_flat(const struct model *m, const struct hf_config *config, const char *dir,
+                     size_t shard_bytes, const float *flat)
 {
-    struct writing w = {.m = m, .config = config, .flat = model_host(m)};
-    if (!w.flat)
-        return CAI_ESTATE;
+    struct writing w = {.m = m, .config = config, .flat = flat};
     w.tensors = cai_alloc((size_t)m->n_params * sizeof(*w.tensors));
     w.copies = cai_alloc((size_t)m->n_params * sizeof(*w.copies));
     for (int i = 0; i < m->n_params; i++)
@@ -137,6 +135,17 @@ static int save_weights(const struct model *m, const struct hf_config *config, c
         free(w.copies[i]);
     free(w.copies);
     free(w.tensors);
+    return rc;
+}
+
+static int save_weights(const struct model *m, const struct hf_config *config, const char *dir,
+                        size_t shard_bytes)
+{
+    float *flat;
+    int rc = model_host_open(m, &flat);
+    if (rc == 0)
+        rc = save_flat(m, config, dir, shard_bytes, flat);
+    model_host_close(m, flat, false);
     return rc;
 }
 

@@ -27,7 +27,7 @@ struct child {
     int64_t started_ms, start_at_ms, pause_ms;
 };
 struct spawner {
-    const char *program, *endpoint, *state_dir;
+    const char *program, *endpoint, *state_dir, *device;
     int threads, n, fd, signal_fd;
     struct child *child;
 };
@@ -46,14 +46,18 @@ static void say(const struct spawner *s, const char *format, ...) {
 }
 
 static _Noreturn void become_worker(const struct spawner *s, const struct child *c) {
-    char threads[16];
+    char threads[16], device[32];
     snprintf(threads, sizeof threads, "%d", s->threads);
+    if (strcmp(s->device, "cpu") == 0)
+        snprintf(device, sizeof device, "cpu");
+    else
+        snprintf(device, sizeof device, "%s:%d", s->device, (int)(c - s->child));
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     execl(s->program, "cai-worker", "--connect", s->endpoint, "--state", s->state_dir, "--name",
-          c->name, "--threads", threads, (char *)NULL);
+          c->name, "--threads", threads, "--device", device, (char *)NULL);
     cai_error("cannot start %s: %s", s->program, strerror(errno));
     _exit(127);
 }
@@ -164,7 +168,7 @@ static _Noreturn void spawner_main(struct spawner *s, pid_t parent) {
 }
 
 int spawner_start(const char *program, const char *endpoint, const char *state_dir, int n,
-                  int threads, int *ret_fd, pid_t *ret_pid) {
+                  int threads, const char *device, int *ret_fd, pid_t *ret_pid) {
     if (access(program, X_OK) < 0)
         return cai_fail_errno("cannot start workers: %s", program);
     int pair[2];
@@ -179,7 +183,7 @@ int spawner_start(const char *program, const char *endpoint, const char *state_d
     }
     if (pid == 0) {
         close(pair[0]);
-        struct spawner s = {program, endpoint, state_dir, threads, n, pair[1], -1,
+        struct spawner s = {program, endpoint, state_dir, device, threads, n, pair[1], -1,
                             cai_realloc(NULL, (size_t)n, sizeof(struct child))};
         memset(s.child, 0, (size_t)n * sizeof *s.child);
         spawner_main(&s, parent);

@@ -53,10 +53,23 @@ static bool lend_stopping(void *context) {
     return l->host->stopping(l->host->context);
 }
 
-static int device_open(int threads, const char **ret_class) {
+static int device_open(int threads, const char *device, const char **ret_class) {
+    struct ct_device chosen;
+    char why[256];
     CAI_TRY(ct_init(threads));
+    CAI_TRY(ct_device_find(device, &chosen, why, sizeof why));
+    CAI_TRY(ct_device_use(chosen));
     *ret_class = ct_numeric_class();
+    cai_info("%s%s%s", *ret_class, *why ? "; no GPU: " : "", why);
     return 0;
+}
+
+/* A fault of a GPU ends all later work of the process that met it. */
+static bool device_lost(void) {
+    if (!ct_device_now().cuda || ct_device_sync() == 0)
+        return false;
+    cai_error("%s", cai_error_text());
+    return true;
 }
 
 static int open_comm(const Cai__V1__Gang *gang, struct comm **ret) {
@@ -73,6 +86,14 @@ static int open_comm(const Cai__V1__Gang *gang, struct comm **ret) {
                      ret);
 }
 
+/* What fills the memory; the message stays the task's. */
+static void forget_all(void) {
+    CAI_AUTO(mem) char *text = cai_strdup(cai_error_text());
+    worker_forget_models();
+    (void)ct_device_trim();
+    (void)cai_fail(CAI_ENOMEM, "%s", text);
+}
+
 static int device_run(const Cai__V1__Task *task, const Cai__V1__Gang *gang,
                       const struct loop_host *host, Cai__V1__Result **ret) {
     struct lent lent = {.host = host};
@@ -87,8 +108,8 @@ static int device_run(const Cai__V1__Task *task, const Cai__V1__Gang *gang,
     set_present(NULL, false);
     comm_close(lent.comm);
     if (rc == CAI_ENOMEM)
-        worker_forget_models();
+        forget_all();
     return rc;
 }
 
-const struct loop_engine worker_device = {device_open, device_run, device_collective};
+const struct loop_engine worker_device = {device_open, device_run, device_collective, device_lost};

@@ -31,13 +31,14 @@ struct loop {
     uint64_t epoch; /* 0: not welcomed */
     int64_t heard_ms, said_ms, stop_ms, liveness_ms;
     bool leaving;
+    bool lost; /* the device; set before the task is finished, read after */
     char refused[256]; /* the last reason, so that it is logged once */
 };
 
 /* ---- compute thread -------------------------------------------------------------- */
 
 static void open_engine(struct loop *l) {
-    int rc = l->o->engine->open(l->o->threads, &l->numeric_class);
+    int rc = l->o->engine->open(l->o->threads, l->o->device, &l->numeric_class);
     pthread_mutex_lock(&l->desk.lock);
     l->open_code = rc;
     if (rc < 0)
@@ -56,6 +57,7 @@ static void *compute(void *argument) {
         Cai__V1__Result *result = NULL;
         cai_error_clear();
         int rc = l->o->engine->run(l->desk.grant->task, l->desk.grant->gang, &host, &result);
+        l->lost = rc < 0 && l->o->engine->lost && l->o->engine->lost();
         desk_finish(&l->desk, rc, rc < 0 ? cai_error_text() : "", result);
     }
     return NULL;
@@ -243,6 +245,7 @@ static bool send_up(struct loop *l) {
     if (l->desk.abandoned && desk_finished(&l->desk)) {
         desk_clear(&l->desk);
         l->stop_ms = 0;
+        l->leaving |= l->lost;
         return true;
     }
     /* Read before the letters: those posted before the end are then all in the list. */
@@ -255,6 +258,7 @@ static bool send_up(struct loop *l) {
         return false;
     desk_clear(&l->desk);
     l->stop_ms = 0;
+    l->leaving |= l->lost;
     return true;
 }
 
@@ -323,7 +327,9 @@ static int serve(struct loop *l, int signal_fd) {
         CAI_TRY(sleep_until_event(l, signal_fd, sent ? BEAT_MS / 4 : RETRY_MS));
     }
     say_bye(l);
-    return 0;
+    return l->lost ? cai_fail(CAI_EINTERNAL, "the device is lost to this process, which ends; "
+                                             "its supervisor starts another")
+                   : 0;
 }
 
 static int block_signals(void) {

@@ -15,15 +15,19 @@ struct loop_host {
     bool (*stopping)(void *context);
 };
 
-/* All functions but the last are called on the compute thread. */
+/* All functions but collective() are called on the compute thread. */
 struct loop_engine {
-    /* Once, before anything else. *ret_class: what bits depend on; lives for ever. */
-    int (*open)(int threads, const char **ret_class);
+    /* Once, before anything else. device: "cpu", "cuda:0", "auto", … *ret_class: what bits
+     * depend on; lives for ever. */
+    int (*open)(int threads, const char *device, const char **ret_class);
     int (*run)(const Cai__V1__Task *task, const Cai__V1__Gang *gang, const struct loop_host *host,
                Cai__V1__Result **ret);
     /* The last collective that the running task entered, and whether it is inside. Called on
      * the control thread at any time; NULL: there are none. */
     uint64_t (*collective)(bool *ret_inside);
+    /* After a task that failed: whether the device is lost to this process, which then ends
+     * once it has said so; NULL: never. */
+    bool (*lost)(void);
 };
 
 struct loop_options {
@@ -31,9 +35,10 @@ struct loop_options {
     int threads;
     const struct loop_engine *engine;
     uint64_t memory; /* bytes that tasks may take; 0 = not known */
+    const char *device;
 };
 
-/* Serves until SIGTERM or SIGINT (0), or a code when it cannot begin. A caid that is gone
+/* Serves until SIGTERM or SIGINT (0), or a code when it cannot begin or the device is lost. A caid that is gone
  * is waited for. A task that does not stop within 15 s of being told ends the process:
  * its supervisor starts a fresh one. */
 int worker_loop(const struct loop_options *o);

@@ -15,8 +15,8 @@
 
 enum { STEPS = 24, CHECKPOINT_EVERY = 6, STEP_US = 10000, TASK_US = 30000, MEET_MS = 5000 };
 
-static int toy_open(int threads, const char **ret_class) {
-    (void)threads;
+static int toy_open(int threads, const char *device, const char **ret_class) {
+    (void)threads, (void)device;
     *ret_class = "toy";
     return 0;
 }
@@ -214,14 +214,15 @@ static int toy_run(const Cai__V1__Task *task, const Cai__V1__Gang *gang,
 }
 
 int main(int argc, char **argv) {
-    /* Called by the spawner as cai-worker is: --connect E --state D --name N --threads T. */
-    if (argc != 9)
+    /* Called by the spawner as cai-worker is: --connect E --state D --name N --threads T
+     * --device auto:I. */
+    if (argc != 11)
         return 2;
-    static const struct loop_engine engine = {toy_open, toy_run, toy_collective};
+    static const struct loop_engine engine = {toy_open, toy_run, toy_collective, NULL};
     cai_log_open(argv[6], CAI_LOG_INFO);
     const char *memory = getenv("TOY_MEMORY"); /* bytes that it says it has */
     struct loop_options o = {argv[2], argv[4], argv[6], CAI_VERSION, atoi(argv[8]), &engine,
-                             memory ? strtoull(memory, NULL, 10) : 0};
+                             memory ? strtoull(memory, NULL, 10) : 0, argv[10]};
     if (worker_loop(&o) == 0)
         return 0;
     cai_error("%s", cai_error_text());

@@ -36,6 +36,7 @@ static const char usage[] =
     "  resave     --model DIR --to DIR [--shard-bytes N]  loads a folder and writes it again\n"
     "\n"
     "  --threads N        CPU threads (default: all)\n"
+    "  --device D         cpu (default), cuda:0, cuda:1 …, or auto\n"
     "  --date YYYY-MM-DD  what a chat template takes for today (default: today)\n"
     "\n"
     "\"stop\" is \"end\" (an end token, the last of ids), \"stop\" (a --stop text) or \"length\".\n"
@@ -102,6 +103,7 @@ static int take_option(struct arguments *a, int c, const char *name, const char 
     case 'm': a->model = text; return 0;
     case 'o': a->to = text; return 0;
     case 'd': a->dtype = text; return 0;
+    case 'G': a->device = text; return 0;
     case 'n': a->no_special = true; return 0;
     case 'x': a->text_only = true; return 0;
     case 'D': a->date = text; return 0;
@@ -136,6 +138,7 @@ static int parse(int argc, char **argv, struct arguments *a)
 {
     static const struct option known[] = {
         {"model", 1, NULL, 'm'},        {"to", 1, NULL, 'o'},
+        {"device", 1, NULL, 'G'},
         {"dtype", 1, NULL, 'd'},        {"no-special", 0, NULL, 'n'},
         {"date", 1, NULL, 'D'},         {"text-only", 0, NULL, 'x'},
         {"skip-special", 0, NULL, 'k'}, {"add-generation-prompt", 0, NULL, 'g'},
@@ -205,7 +208,10 @@ static int open_model(const struct verb *v, struct probe *p)
     p->bfloat16 = strcmp(dtype, "bfloat16") == 0;
     if (!p->bfloat16 && strcmp(dtype, "float32") != 0)
         return cai_fail(CAI_EINPUT, "--dtype %s is not known; use float32 or bfloat16", dtype);
+    struct ct_device device;
     CAI_TRY(ct_init((int)p->a->threads));
+    CAI_TRY(ct_device_find(p->a->device, &device, NULL, 0));
+    CAI_TRY(ct_device_use(device));
     CAI_TRY(model_load(p->a->model, &p->m));
     if (v->needs == LM && !p->m->lm_head)
         return cai_fail(CAI_EINPUT, "%s is a scalar-head model: use 'caiprobe score'", p->a->model);
@@ -240,7 +246,7 @@ static int run(const struct verb *v, const struct arguments *a)
 int main(int argc, char **argv)
 {
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-    struct arguments a = {.threads = cpus > 0 ? cpus : 1, .slots = 64,
+    struct arguments a = {.threads = cpus > 0 ? cpus : 1, .slots = 64, .device = "cpu",
                           .shard_bytes = (int64_t)HF_SHARD_BYTES,
                           .sampling = {.temperature = 1, .top_p = 1, .max_tokens = 64}};
     if (argc > 1 && !strcmp(argv[1], "--help")) {

@@ -12,7 +12,7 @@
 enum { STOPS_MAX = 16 };
 
 struct arguments {
-    const char *model, *to, *dtype, *date;
+    const char *model, *to, *dtype, *date, *device;
     bool no_special, text_only, skip_special, generation_prompt;
     int64_t top, threads, seed, slots, shard_bytes;
     struct sampling sampling;

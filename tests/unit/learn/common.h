@@ -23,6 +23,20 @@
             fail_msg("%s: %s", #expr, cai_error_text());                                           \
     } while (0)
 
+enum { SKIPPED = 77 }; /* meson's code for a test that could not run */
+
+/* The device that $CAI_TEST_DEVICE names, else the processor; false with the reason said when
+ * there is no such one. */
+static inline bool on_test_device(void) {
+    const char *name = getenv("CAI_TEST_DEVICE");
+    struct ct_device device;
+    if (ct_init(1) == 0 && ct_device_find(name ? name : "cpu", &device, NULL, 0) == 0 &&
+        ct_device_use(device) == 0)
+        return true;
+    printf("SKIP: %s\n", cai_error_text());
+    return false;
+}
+
 static inline struct hf_config tiny_config(bool scalar) {
     return (struct hf_config){
         .model_type = "llama", .vocab_size = 64, .hidden_size = 32, .intermediate_size = 48,
@@ -35,13 +49,15 @@ static inline struct model *tiny_model(bool scalar, uint64_t seed) {
     struct hf_config c = tiny_config(scalar);
     struct model *m;
     must(model_new(&c, cai_key_make(seed, 0, "test", 0, 0), &m));
-    float *flat = ct_host_data(m->flat);
+    CAI_AUTO(mem) float *flat = cai_alloc((size_t)m->n * sizeof *flat);
+    must(ct_read_f32(m->flat, flat, m->n));
     struct cai_key key = cai_key_make(seed, 0, "test/sharper", 0, 0);
     for (int i = 0; i < m->n_params; i++) /* weights large enough that nothing is near zero */
         for (int64_t j = 0; j < m->params[i].numel; j++) {
             int64_t at = m->params[i].offset + j;
             flat[at] += 0.1f * (float)cai_rng_normal(key, (uint64_t)at);
         }
+    must(ct_write_host_(m->flat, CT_F32, flat));
     return m;
 }
 

@@ -116,8 +116,10 @@ static void a_pm_must_be_the_trained_one(void **state) {
     CAI_AUTO(mem) char *pm = at_root("out/pm-two/0");
     struct model *m;
     must(model_load(pm, &m));
-    float *head = ct_host_data(m->score);
-    head[3] += 0.5f;
+    ct_scope *s = ct_scope_open();
+    ct_tensor *half = ct_full(s, CT_F32, (int64_t[]){1, 1}, 2, 0.5);
+    must(ct_add_(ct_narrow(s, m->score, 1, 3, 1), half, 1));
+    ct_scope_close(s);
     must(model_save(m, pm));
     assert_int_equal(reward_model_load(pm, &r), CAI_EINPUT);
     assert_non_null(strstr(cai_error_text(), "not the one that was trained"));
@@ -220,5 +222,5 @@ int main(void) {
         cmocka_unit_test(bad_input_is_named), cmocka_unit_test(damage_is_found),
         cmocka_unit_test(too_long_is_counted),
     };
-    return cmocka_run_group_tests(tests, open_world, close_world);
+    return on_test_device() ? cmocka_run_group_tests(tests, open_world, close_world) : SKIPPED;
 }
