@@ -39,10 +39,17 @@ struct Chunk {
     const at::Tensor &h, &w, &target;
     int64_t at, n;
     double temperature, softcap;
+    const at::Tensor &room; /* [rows, V] or undefined: where the kernels put logits */
 };
 
 bool by_kernel(const Chunk &c) {
     return takes(c.h) && takes(c.w);
+}
+
+/* One room for all chunks of a call: blocks of this size, taken and given back for each,
+ * made glibc's heap grow to nine of them. */
+at::Tensor chunk_room(const at::Tensor &h, const at::Tensor &w, int64_t rows) {
+    return takes(h) && takes(w) ? at::empty({rows, w.size(0)}, h.options()) : at::Tensor();
 }
 
 /* [n, V] */
@@ -50,7 +57,7 @@ at::Tensor chunk_products_of(const Chunk &c) {
     if (!by_kernel(c))
         return at::mm(c.h.narrow(0, c.at, c.n), c.w.t()).to(at::kFloat);
     int64_t d = c.h.size(1), v = c.w.size(0);
-    at::Tensor logits = at::empty({c.n, v}, c.h.options());
+    at::Tensor logits = c.room.narrow(0, 0, c.n);
     gemm(c.n, v, d, {floats(c.h) + c.at * d, d, 1}, {floats(c.w), 1, d}, floats_mut(logits), v,
          false);
     return logits;
@@ -144,6 +151,7 @@ struct LinearLogprob : torch::autograd::Function<LinearLogprob> {
                                  double temperature, double softcap, bool extras) {
         at::Tensor h = h_in.contiguous(), w = w_in.contiguous(), target = target_in.contiguous();
         int64_t rows = h.size(0), step = chunk_rows(w);
+        at::Tensor room = chunk_room(h, w, std::min(step, rows));
         Stats s;
         s.logprob = at::empty({rows}, h.options().dtype(at::kFloat));
         s.lse = at::empty_like(s.logprob);
@@ -152,7 +160,7 @@ struct LinearLogprob : torch::autograd::Function<LinearLogprob> {
             s.best = at::empty({rows}, target.options());
         }
         for (int64_t at = 0; at < rows; at += step) {
-            Chunk c = {h, w, target, at, std::min(step, rows - at), temperature, softcap};
+            Chunk c = {h, w, target, at, std::min(step, rows - at), temperature, softcap, room};
             chunk_stats(c, chunk_logits(c), s);
         }
         if (ctx) {
@@ -172,13 +180,13 @@ struct LinearLogprob : torch::autograd::Function<LinearLogprob> {
         double softcap = ctx->saved_data["softcap"].toDouble();
         at::Tensor coefficient = grads[0].to(at::kFloat).div(temperature).contiguous();
         int64_t rows = h.size(0), step = chunk_rows(w);
-        at::Tensor dh, dw;
+        at::Tensor dh, dw, room = chunk_room(h, w, std::min(step, rows));
         if (ctx->needs_input_grad(0))
             dh = at::empty_like(h);
         if (ctx->needs_input_grad(1))
             dw = at::zeros_like(w, w.options().dtype(at::kFloat));
         for (int64_t at = 0; at < rows; at += step) {
-            Chunk c = {h, w, target, at, std::min(step, rows - at), temperature, softcap};
+            Chunk c = {h, w, target, at, std::min(step, rows - at), temperature, softcap, room};
             at::Tensor g = chunk_logits(c), slope; /* slope: 1 − tanh², what the cap leaves */
             if (softcap != 0)
                 slope = 1 - (g / softcap).square_();

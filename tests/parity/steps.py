@@ -1,5 +1,5 @@
 """Ten training steps on a fixed batch against a plain PyTorch script: losses and gradient
-norms of SFT, a preference model, DPO and PPO, in fp32 to 1e-4; and every number that PPO
+norms of SFT, a preference model, DPO, PPO, RLOO and GRPO, in fp32 to 1e-4; and every number that PPO
 makes of its replies before it learns, with TRL's log-probabilities.
 
     CAIPROBE=… TRAIN_PROBE=… .deps/venv/bin/python tests/parity/steps.py
@@ -238,6 +238,62 @@ def ppo(probe, folder):
     return worst
 
 
+def group_advantage(rewards, algorithm):
+    n = len(rewards)
+    if algorithm == "rloo":
+        return rewards - (rewards.sum() - rewards) / (n - 1)
+    return (rewards - rewards.mean()) / (rewards.std() + 1e-4)
+
+
+def group_loss(policy, r, advantage, algorithm):
+    """Summed over the reply (grpo), or of the reply as one action (rloo)."""
+    lp = logprobs(policy, r["ids"], r["n_prompt"], T)
+    ratio = (lp - torch.tensor(r["old"])).exp()
+    if algorithm == "rloo":
+        ratio = ratio.prod()
+    loss = torch.maximum(-advantage * ratio, -advantage * ratio.clamp(0.8, 1.2))
+    if algorithm == "grpo":
+        d = torch.tensor(r["reference"]) - lp
+        loss = loss + 0.1 * (d.exp() - d - 1)
+    return loss.sum()
+
+
+def groups(probe, folder, algorithm):
+    got = probe.ask(op="ppo", kind="ppo", init=folder + "/lm", reference=folder + "/sft",
+                    pm=folder + "/pm/0", dataset=folder + "/ppo.jsonl",
+                    output=f"{folder}/{algorithm}", updates=STEPS,
+                    options={**PPO, "algorithm": algorithm, "group": 4, "no_end": "keep"})
+    policy, replies = causal(folder + "/lm"), got["rollouts"]
+    optimizer, advantage, worst = Torch(policy), {}, 0
+    assert [r["group"] for r in replies] == sorted(r["group"] for r in replies)
+    for g in {r["group"] for r in replies}:
+        members = [i for i, r in enumerate(replies) if r["group"] == g]
+        rewards = torch.tensor([replies[i]["score"] for i in members])
+        if algorithm == "rloo":
+            rewards -= 0.1 * torch.tensor([sum(replies[i]["old"]) - sum(replies[i]["reference"])
+                                           for i in members])
+        for i, a in zip(members, group_advantage(rewards, algorithm)):
+            advantage[i] = a
+            assert abs(replies[i]["advantage"][0] - a) < 1e-3 and replies[i]["used"]
+    share = sum(len(r["old"]) for r in replies) if algorithm == "grpo" else len(replies)
+    for u in got["updates"]:
+        loss = sum(group_loss(policy, r, advantage[i], algorithm)
+                   for i, r in enumerate(replies)) / share
+        norm = optimizer.step(loss)
+        near(u["policy_loss"], loss.item())
+        near(u["grad_norm"], norm)
+        worst = max(worst, abs(u["policy_loss"] - loss.item()), abs(u["grad_norm"] - norm))
+    return worst
+
+
+def rloo(probe, folder):
+    return groups(probe, folder, "rloo")
+
+
+def grpo(probe, folder):
+    return groups(probe, folder, "grpo")
+
+
 def main():
     began = time.time()
     probe = Probe()
@@ -247,7 +303,7 @@ def main():
         write_model(folder + "/head", cls=LlamaForSequenceClassification, num_labels=1,
                     pad_token_id=1, **size)
         write_pairs(folder + "/pairs.jsonl")
-        for part in (sft, pm, dpo, ppo):
+        for part in (sft, pm, dpo, ppo, rloo, grpo):
             print(f"{part.__name__}: {STEPS} steps, largest difference {part(probe, folder):.1e}")
     probe.close()
     print(f"{time.time() - began:.1f} s")

@@ -108,6 +108,38 @@ static void pm_learns_and_differs_by_member(void **state) {
     free_trained(t);
 }
 
+/* WARM: one model whose every weight is the mean of the members', from one first head. */
+static void members_are_averaged(void **state) {
+    (void)state;
+    struct job j = {.kind = "pm", .init = "base", .dataset = "pm.jsonl",
+                    .options = "{\"lr\":0.01,\"batch\":6,\"epochs\":6,\"members\":3,"
+                               "\"average\":true," OPTIMIZER_JSON "}"};
+    Cai__V1__Trained *t;
+    must(run_job(&j, "pm-mean", &t));
+    assert_int_equal(t->n_outputs, 1);
+    assert_true(figure(t, "average.accuracy") == 1);
+    struct model *member[3];
+    struct reward_model mean;
+    must(reward_model_load(t->outputs[0]->path, &mean));
+    for (int k = 0; k < 3; k++) {
+        CAI_AUTO(mem) char *dir = cai_format("%s/out/pm-mean/member-%d", folder_root, k);
+        must(model_load(dir, &member[k]));
+    }
+    const float *m = ct_host_data(mean.m->flat), *x[3];
+    double apart = 0, differ = 0;
+    for (int k = 0; k < 3; k++)
+        x[k] = ct_host_data(member[k]->flat);
+    for (int64_t i = 0; i < mean.m->n; i++) {
+        apart = fmax(apart, fabs(m[i] - ((double)x[0][i] + x[1][i] + x[2][i]) / 3));
+        differ = fmax(differ, fabs((double)x[0][i] - x[1][i]));
+    }
+    assert_true(apart < 1e-7 && differ > 1e-3);
+    for (int k = 0; k < 3; k++)
+        model_free(member[k]);
+    reward_model_free(&mean);
+    free_trained(t);
+}
+
 static void a_pm_must_be_the_trained_one(void **state) {
     (void)state;
     struct reward_model r;
@@ -218,6 +250,7 @@ int main(void) {
         cmocka_unit_test(sft_learns), cmocka_unit_test(sft_resumes),
         cmocka_unit_test(as_many_states_stay_as_the_job_says), cmocka_unit_test(pm_resumes),
         cmocka_unit_test(pm_learns_and_differs_by_member),
+        cmocka_unit_test(members_are_averaged),
         cmocka_unit_test(a_pm_must_be_the_trained_one), cmocka_unit_test(classifier_learns),
         cmocka_unit_test(bad_input_is_named), cmocka_unit_test(damage_is_found),
         cmocka_unit_test(too_long_is_counted),

@@ -280,7 +280,8 @@ static void people_alone(void **state) {
     struct world w = {.order = 8};
     world_open(&w, "harmful human", "  red_team: {enabled: false}\n  revise: {enabled: false}\n"
                                     "  sft: {enabled: false}\n  label: {enabled: false}\n"
-                                    "  prefer: {held_out: 0.5}\n  ppo: {steps: 1}\n");
+                                    "  prefer: {held_out: 0.5, members: 3, average: true}\n"
+                                    "  ppo: {steps: 1}\n");
     assert_true(world_run(&w));
     assert_true(world_metric(&w, 1, "prefer", "rows") +
                     world_metric(&w, 1, "prefer", "rows_held_out") == 40);

@@ -289,7 +289,8 @@ static Cai__V1__Result *answer_train(struct world *w, const Cai__V1__Task *t) {
     json_t *options = json_loads(t->train->options, 0, NULL);
     assert_non_null(options);
     bool pm = strcmp(t->train->kind, "pm") == 0;
-    size_t n = pm ? (size_t)json_integer_value(json_object_get(options, "members")) : 1;
+    bool one = !pm || json_is_true(json_object_get(options, "average"));
+    size_t n = one ? 1 : (size_t)json_integer_value(json_object_get(options, "members"));
     json_decref(options);
     r->trained = cai_alloc(sizeof *r->trained);
     cai__v1__trained__init(r->trained);
