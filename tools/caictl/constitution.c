@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "caictl.h"
 #include "input/jsonl.h"
+#include "input/record.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -224,10 +225,10 @@ static int read_prompts(const struct args *a, json_t *list) {
     if (file && jsonl_open(file, &report, &reader) == 0) {
         while (json_array_size(list) < CONTROL_TRY_PROMPTS &&
                jsonl_next(reader, &row, &line) > 0) {
-            struct input_row m;
-            if (input_messages(row, line, &report, &m) == 0) {
+            struct input_record m;
+            if (input_record(row, line, &report, &m) == 0) {
                 json_array_append_new(list, json_string(m.turns[m.n - 1].text));
-                input_row_free(&m);
+                input_record_free(&m);
             }
             json_decref(row);
         }
