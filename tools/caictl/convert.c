@@ -127,7 +127,7 @@ static int write_gzip(const char *path, const struct cai_buf *text) {
     return cai_file_rename_durable(part, path);
 }
 
-static int write_file(const char *path, const struct cai_buf *text) {
+int convert_file(const char *path, const struct cai_buf *text) {
     size_t n = strlen(path);
     if (n > 3 && strcmp(path + n - 3, ".gz") == 0)
         return write_gzip(path, text);
@@ -142,21 +142,25 @@ static char *held_out_name(const char *path) {
     return cai_format("%.*s.held-out%s", (int)n, path, path + n);
 }
 
+static const char *plural(size_t n) {
+    return n == 1 ? "" : "s";
+}
+
 static int write_all(struct conversion *v) {
     CAI_AUTO(mem) char *second = v->out ? held_out_name(v->out) : NULL;
     if (cai_buf_status(&v->text[0]) < 0 || cai_buf_status(&v->text[1]) < 0)
         return complain(EXIT_DAEMON, "%s", cai_error_text());
     if (!v->out) {
         fwrite(v->text[0].data ? v->text[0].data : "", 1, v->text[0].len, stdout);
-        say("%zu rows\n", v->rows[0]);
+        say("%zu row%s\n", v->rows[0], plural(v->rows[0]));
         return EXIT_OK;
     }
-    if (write_file(v->out, &v->text[0]) < 0 ||
-        (v->held_out > 0 && write_file(second, &v->text[1]) < 0))
+    if (convert_file(v->out, &v->text[0]) < 0 ||
+        (v->held_out > 0 && convert_file(second, &v->text[1]) < 0))
         return complain(EXIT_DAEMON, "%s", cai_error_text());
-    say("%s: %zu rows\n", v->out, v->rows[0]);
+    say("%s: %zu row%s\n", v->out, v->rows[0], plural(v->rows[0]));
     if (v->held_out > 0)
-        say("%s: %zu rows\n", second, v->rows[1]);
+        say("%s: %zu row%s\n", second, v->rows[1], plural(v->rows[1]));
     return EXIT_OK;
 }
 

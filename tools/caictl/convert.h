@@ -22,5 +22,7 @@ int convert_import(const struct args *a);
 int convert_export(const struct args *a);
 /* The style of a name ("trl"), or false and what there is, printed. */
 bool convert_style(const char *name, enum record_style *ret);
+/* Writes a file whole or not at all; gzip when its name ends in .gz. */
+int convert_file(const char *path, const struct cai_buf *text);
 
 #endif

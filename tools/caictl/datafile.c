@@ -270,7 +270,7 @@ const struct command file_commands[] = {
      "to out held-out seed skip-bad first-turn no-duplicates split-pairs", 1, ARGS_MAX,
      convert_export, "Turn data into a form that other trainers read",
      "  caictl data export pairs.jsonl --to trl >trl.jsonl\n"
-     "  caictl export 1 pairs | caictl data export - --to hh --out pairs.jsonl.gz\n",
+     "  caictl data export talks.jsonl.gz --to messages --out talks.jsonl\n",
      "  --to FORM        trl           conversational, with its prompt\n"
      "                   trl-implicit  conversational, the prompt in both replies\n"
      "                   trl-text      plain texts; one user turn\n"
