@@ -18,7 +18,7 @@ struct conversion {
     const char *out;
     double held_out;
     uint64_t seed;
-    bool skip_bad, first_turn, no_duplicates, split_pairs;
+    bool skip_bad, first_turn, no_duplicates, chosen_only;
     struct cai_buf text[2]; /* what is kept, and what is held out */
     size_t rows[2], left_out;
 };
@@ -46,7 +46,7 @@ static int read_options(const struct args *a, struct conversion *v) {
     v->skip_bad = args_has(a, "skip-bad");
     v->first_turn = args_has(a, "first-turn");
     v->no_duplicates = args_has(a, "no-duplicates");
-    v->split_pairs = args_has(a, "split-pairs");
+    v->chosen_only = args_has(a, "chosen-only");
     if (share && (!schema_number(share, &v->held_out) || !(v->held_out > 0 && v->held_out < 1)))
         return complain(EXIT_USAGE, "--held-out is a share between 0 and 1, not '%s'", share);
     if (share && !v->out)
@@ -59,7 +59,7 @@ static int read_options(const struct args *a, struct conversion *v) {
 
 /* The record without what the options take away. */
 static void trim(const struct conversion *v, struct input_record *r) {
-    if (v->split_pairs && r->a) {
+    if (v->chosen_only && r->a) {
         r->reply = r->p < 0.5 ? r->b : r->a;
         r->a = r->b = NULL;
     }
@@ -90,7 +90,7 @@ static void convert_row(struct conversion *v, struct corpus *c, size_t i) {
     if (!row) {
         struct input_report own = {.file = c->files[o->file].path};
         input_report_add(&own, o->line, 1, "D006",
-                         o->r.a ? "--split-pairs keeps the better reply alone" : NULL,
+                         o->r.a ? "--chosen-only keeps the better reply alone" : NULL,
                          "cannot be written as %s: %s", record_style_name(v->style),
                          v->style == STYLE_MESSAGES && o->r.a ? "it is a pair of replies"
                                                               : cai_error_text());

@@ -15,7 +15,7 @@
     "  --skip-bad       leave out bad lines; each is shown. Else one of them stops it\n"           \
     "  --first-turn     keep only the first turn of the user, without replies\n"                  \
     "  --no-duplicates  keep the first of rows that are nearly the same\n"                        \
-    "  --split-pairs    of a pair keep the better reply alone, as something to imitate. (The\n"    \
+    "  --chosen-only    of a pair keep the better reply alone, as something to imitate. (The\n"    \
     "                   authors of hh-rlhf advise against training on it so.)\n"
 
 int convert_import(const struct args *a);

@@ -249,7 +249,7 @@ const struct command file_commands[] = {
      "  completion      {\"prompt\", \"completion\"}                 TRL prompt-completion\n"
      "  preference      {\"prompt\", \"chosen\", \"rejected\"}         TRL, texts or messages\n"
      "  implicit        {\"chosen\", \"rejected\"}                   TRL, the prompt in both\n"
-     "  hh              the same as \"\\n\\nHuman: …\" transcripts     hh-rlhf\n"
+     "  hh              the same as \"\\n\\nHuman: …\" transcripts   hh-rlhf\n"
      "  red-team        {\"transcript\", \"rating\", …}              red-team-attempts\n"
      "  ab              {\"prompt\", \"a\", \"b\", \"p\"}                p is P(a is better)\n"},
     {"data stats", "FILE…", "", 1, ARGS_MAX, run_stats,
@@ -257,8 +257,8 @@ const struct command file_commands[] = {
      "  caictl data stats pairs.jsonl\n  caictl data stats train.jsonl.gz -o json\n", NULL},
     {"data import",
      "FILE… [--out FILE] [--held-out SHARE] [--seed N] [--skip-bad]\n"
-     "       [--first-turn] [--no-duplicates] [--split-pairs]",
-     "out held-out seed skip-bad first-turn no-duplicates split-pairs", 1, ARGS_MAX,
+     "       [--first-turn] [--no-duplicates] [--chosen-only]",
+     "out held-out seed skip-bad first-turn no-duplicates chosen-only", 1, ARGS_MAX,
      convert_import, "Turn data of any published form into what a job reads; split it soundly",
      "  caictl data import hh/train.jsonl.gz >pairs.jsonl\n"
      "  caictl data import red-team-attempts.jsonl.gz --first-turn --out red.jsonl\n"
@@ -266,15 +266,15 @@ const struct command file_commands[] = {
      CONVERT_OPTIONS},
     {"data export",
      "FILE… --to FORM [--out FILE] [--held-out SHARE] [--seed N]\n"
-     "       [--skip-bad] [--first-turn] [--no-duplicates] [--split-pairs]",
-     "to out held-out seed skip-bad first-turn no-duplicates split-pairs", 1, ARGS_MAX,
+     "       [--skip-bad] [--first-turn] [--no-duplicates] [--chosen-only]",
+     "to out held-out seed skip-bad first-turn no-duplicates chosen-only", 1, ARGS_MAX,
      convert_export, "Turn data into a form that other trainers read",
      "  caictl data export pairs.jsonl --to trl >trl.jsonl\n"
      "  caictl data export talks.jsonl.gz --to messages --out talks.jsonl\n",
      "  --to FORM        trl           conversational, with its prompt\n"
      "                   trl-implicit  conversational, the prompt in both replies\n"
      "                   trl-text      plain texts; one user turn\n"
-     "                   messages      conversations; of pairs only with --split-pairs\n"
+     "                   messages      conversations; of pairs only with --chosen-only\n"
      "                   hh            \"\\n\\nHuman: …\" transcripts\n"
      "                   caid          what a job reads\n" CONVERT_OPTIONS},
     {0}};
