@@ -151,7 +151,7 @@ static char *read_line(const struct talk *t) {
     char *line = NULL;
     size_t cap = 0;
     if (t->person) {
-        fputs("you> ", stdout);
+        fputs("\nyou> ", stdout);
         fflush(stdout);
     }
     ssize_t n = getline(&line, &cap, stdin);

@@ -265,9 +265,13 @@ static int set_bouts(struct match *m) {
     return 0;
 }
 
+static char *full_name(const struct target *t) {
+    return t->show ? cai_format("%s  (%s)", t->name, t->path) : cai_strdup(t->name);
+}
+
 static json_t *about(const struct match *m) {
-    CAI_AUTO(mem) char *a = cai_format("%s  (%s)", m->a.name, m->a.path);
-    CAI_AUTO(mem) char *b = cai_format("%s  (%s)", m->b.name, m->b.path);
+    CAI_AUTO(mem) char *a = full_name(&m->a);
+    CAI_AUTO(mem) char *b = full_name(&m->b);
     CAI_AUTO(mem) char *c =
         cai_format("%s, revision %.12s", m->constitution->name, m->constitution->revision);
     bool own = strcmp(m->overseer.path, m->a.path) == 0 || strcmp(m->overseer.path, m->b.path) == 0;

@@ -127,8 +127,8 @@ static void print_warnings(const struct score *s, const json_t *about) {
     if (s->lost_bouts)
         printf("warning: %zu were too long for the overseer and are left out\n", s->lost_bouts);
     if (s->n && s->mass < 0.5)
-        printf("warning: the two answers have a probability of %.2f together: the overseer hardly "
-               "understands the question\n", s->mass);
+        printf("warning: the overseer hardly understands the question: its two answers have\n"
+               "         %.2f of the probability together\n", s->mass);
     if (decided && 2 * s->turned > decided)
         printf("warning: most choices turned with the order: they say little of the replies\n");
     if (json_is_true(json_object_get(about, "own")))
