@@ -53,7 +53,7 @@ enum record_style {
     STYLE_IMPLICIT, /* conversational, implicit prompt */
     STYLE_TEXT,     /* TRL's standard form: plain texts, one user turn */
     STYLE_MESSAGES, /* {"messages"}; of a pair the better reply */
-    STYLE_HH,       /* transcripts */
+    STYLE_HH,       /* transcripts; white space around turns is dropped */
     STYLES
 };
 const char *record_style_name(enum record_style s);

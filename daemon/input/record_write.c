@@ -29,25 +29,33 @@ static json_t *completion(const char *reply) {
     return list;
 }
 
+/* White space around a turn is not its text in this form: readers drop it. */
+static void put_turn(struct cai_buf *out, const char *mark, const char *text) {
+    size_t n;
+    text += strspn(text, " \t\r\n");
+    for (n = strlen(text); n > 0 && strchr(" \t\r\n", text[n - 1]);)
+        n--;
+    cai_buf_printf(out, "%s%s%.*s", mark, *mark && n ? " " : "", (int)n, text);
+}
+
 static json_t *transcript(const struct input_record *r, const char *reply) {
     CAI_AUTO(buf) struct cai_buf text = {0};
     for (size_t i = 0; i < r->n; i++) {
         const char *role = r->turns[i].role;
-        if (strcmp(role, "system") == 0)
-            cai_buf_puts(&text, r->turns[i].text);
-        else
-            cai_buf_printf(&text, "\n\n%s: %s", strcmp(role, "user") == 0 ? "Human" : "Assistant",
-                           r->turns[i].text);
+        put_turn(&text,
+                 strcmp(role, "system") == 0 ? ""
+                 : strcmp(role, "user") == 0 ? "\n\nHuman:"
+                                             : "\n\nAssistant:",
+                 r->turns[i].text);
     }
-    cai_buf_printf(&text, "\n\nAssistant:%s%s", *reply ? " " : "", reply);
+    put_turn(&text, "\n\nAssistant:", reply);
     return cai_buf_status(&text) == 0 ? json_stringn(text.data, text.len) : NULL;
 }
 
-/* Whether a text stays one turn inside a transcript, and comes back as it is. */
+/* Whether a text stays one turn inside a transcript. */
 static bool fits_transcript(const char *text) {
-    size_t n = strlen(text);
-    return !strstr(text, "\n\nHuman:") && !strstr(text, "\n\nAssistant:") && n > 0 &&
-           !strchr(" \t\r\n", text[0]) && !strchr(" \t\r\n", text[n - 1]);
+    return !strstr(text, "\n\nHuman:") && !strstr(text, "\n\nAssistant:") &&
+           text[strspn(text, " \t\r\n")];
 }
 
 static bool all_fit(const struct input_record *r) {
@@ -60,8 +68,8 @@ static bool all_fit(const struct input_record *r) {
 
 static json_t *write_hh(const struct input_record *r, const char *a, const char *b) {
     if (!all_fit(r)) {
-        cai_fail(CAI_EINPUT, "a turn begins or ends with white space, or holds a speaker's mark, "
-                             "which a transcript cannot carry");
+        cai_fail(CAI_EINPUT, "a turn is empty, or holds a speaker's mark, which a transcript cannot "
+                             "carry");
         return NULL;
     }
     if (a)

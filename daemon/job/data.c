@@ -158,14 +158,14 @@ static int see(void *c, size_t line, const struct input_record *r) {
 static void check_overlap(const struct job_spec *j, const struct seen *s,
                           struct input_report *report) {
     struct input_report own = {.file = j->data.evaluate};
+    const char *help = "take it out of one of the two files; or, where all prompts are built alike, "
+                       "raise data.near";
     similar_group(s->texts);
     for (size_t i = 0; i < similar_count(s->texts); i++) {
         size_t other = similar_of(s->texts, i);
         if (s->at[i].role != JOB_DATA_EVALUATE || s->at[other].role == JOB_DATA_EVALUATE)
             continue;
-        input_report_add(&own, s->at[i].line, 1, "D011",
-                         "take it out of one of the two files; `caictl data import FILE --held-out "
-                         "0.1` splits one file so that this cannot be",
+        input_report_add(&own, s->at[i].line, 1, "D011", own.errors ? NULL : help,
                          "the prompt is nearly that of %s:%zu, which is trained on (similarity "
                          "%.2f)",
                          job_data_path(j, s->at[other].role), s->at[other].line,
@@ -176,7 +176,7 @@ static void check_overlap(const struct job_spec *j, const struct seen *s,
 
 int job_check_data(const struct job_spec *j, struct input_report *report, size_t ret_rows[5]) {
     size_t errors = report->errors;
-    struct seen seen = {.texts = similar_new(SIMILAR_THRESHOLD)};
+    struct seen seen = {.texts = similar_new(j->data.near)};
     for (int k = 0; k < JOB_DATA_FILES; k++) {
         const char *path = job_data_path(j, (enum job_data)k);
         struct input_report own = {.file = path};

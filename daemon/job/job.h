@@ -102,6 +102,7 @@ struct job_spec {
     struct {
         const char *harmful, *helpful, *human, *classifier, *evaluate; /* JSONL; NULL when absent */
         double skip; /* share of bad rows that may be left out */
+        double near; /* Jaccard similarity from which prompts are nearly the same */
     } data;
     int64_t workers, rounds;
     struct job_red_team red_team;

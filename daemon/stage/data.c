@@ -161,7 +161,7 @@ int data_ensure(const struct stage_context *c) {
     CAI_TRY(store_examples_count(c->store, c->job_id, 0, "data", NULL, &n));
     if (n > 0)
         return 0;
-    struct freeze f = {.c = c, .texts = similar_new(SIMILAR_THRESHOLD)};
+    struct freeze f = {.c = c, .texts = similar_new(c->job->data.near)};
     int rc = 0;
     for (int k = 0; k < DATA_KINDS && rc == 0; k++)
         rc = freeze_file(&f, (enum data_kind)k);

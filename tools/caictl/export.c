@@ -18,14 +18,15 @@ struct rows {
     enum record_style style;
     struct cai_buf text; /* when it goes to a file */
     bool to_file;
-    size_t n;
+    size_t n, seen;
+    struct input_report left_out; /* rows that the form cannot say */
 };
 
 static json_t *converted(const struct rows *o, const json_t *row) {
     struct input_report report = {.file = "row"};
     struct input_record r;
     json_t *out = NULL;
-    if (input_record(row, o->n + 1, &report, &r) == 0) {
+    if (input_record(row, o->seen, &report, &r) == 0) {
         if (r.a && o->style == STYLE_MESSAGES) {
             r.reply = r.p < 0.5 ? r.b : r.a;
             r.a = r.b = NULL;
@@ -41,10 +42,13 @@ static json_t *converted(const struct rows *o, const json_t *row) {
 
 static int take_row(void *c, const json_t *row) {
     struct rows *o = c;
+    o->seen++;
     json_t *out = o->convert ? converted(o, row) : json_incref((json_t *)row);
-    if (!out)
-        return complain(EXIT_INPUT, "row %zu cannot be written as %s: %s", o->n + 1,
-                        record_style_name(o->style), cai_error_text());
+    if (!out) {
+        input_report_add(&o->left_out, o->seen, 1, "W301", NULL, "left out: as %s, %s",
+                         record_style_name(o->style), cai_error_text());
+        return 0;
+    }
     o->n++;
     if (o->to_file) {
         CAI_AUTO(mem) char *line = json_dumps(out, JSON_COMPACT);
@@ -58,7 +62,7 @@ static int take_row(void *c, const json_t *row) {
 
 static int export_rows(const struct args *a, const char *what, json_t *arguments) {
     const char *form = args_get(a, "form"), *out = args_get(a, "out");
-    struct rows o = {.convert = form != NULL, .to_file = out != NULL};
+    struct rows o = {.convert = form != NULL, .to_file = out != NULL, .left_out = {.file = what}};
     bool texts = strcmp(what, "pairs") == 0 || strcmp(what, "sft") == 0 ||
                  strcmp(what, "rollouts") == 0 || strcmp(what, "replies") == 0;
     o.text.max = (size_t)16 << 30;
@@ -69,6 +73,11 @@ static int export_rows(const struct args *a, const char *what, json_t *arguments
                                             "has one form", what);
     }
     int code = data_pages("export", arguments, -1, take_row, &o);
+    size_t left_out = o.left_out.warnings;
+    fflush(stdout);
+    show_findings(&o.left_out);
+    if (left_out)
+        say("Left out %zu of %zu rows, which the form cannot say\n", left_out, o.seen);
     if (code == 0 && out && convert_file(out, &o.text) < 0)
         code = complain(EXIT_DAEMON, "%s", cai_error_text());
     if (code == 0 && out)
