@@ -22,7 +22,10 @@
  *                       "jobs"}
  * submit !             {"spec": job_to_json's object, "canonical"?: a constitution's canonical
  *                       form as a string, "source"?: name of its file, "hold" (false)}
- *                      → {"id", "name", "state", "revision", "warnings": ["…"]}
+ *                      → {"id", "name", "state", "revision", "warnings": ["…"], "memory":
+ *                       {"bytes": that each worker needs, "peak": the phase it needs them in,
+ *                       "phases": [{"phase", "bytes", "text"}], "workers": what the largest
+ *                       worker here has, or null}}. What fits no worker here is refused.
  *                      Without "canonical", spec.constitution names a stored one. The daemon
  *                      validates again: CAI_EINPUT is exit 3.
  * jobs                 {"all" (false: those that are not finished, and those finished less
@@ -58,7 +61,7 @@
  *                       "rejected", "p", "principle", "revision", "round"}
  * workers              {} → {"rows": [{"name", "host", "pid", "state": "idle"|"busy"|"silent"|
  *                       "refused", "job"?, "stage"?, "task"?, "rank"?, "numeric_class", "heartbeat_s",
- *                       "version", "reason"}]}
+ *                       "version", "reason", "memory": bytes for its tasks; 0: not known}]}
  * metrics              {"id"?, "name"?, "stage"?, "after", "limit" (2000)} → {"rows": [{"round",
  *                       "stage", "step", "name", "value", GRADER if it is a rate}], "next"};
  *                       without "id":

@@ -4,17 +4,20 @@
  *   bench-side generate --model DIR --threads N --batch N --prompt N --new N
  *                       [--requests N] [--head N] [--least N] [--dtype bfloat16]
  *   bench-side train    --model DIR --threads N --batches FILE
+ *   bench-side load     --model DIR --threads N         (gigabytes of the file, not tokens)
  *
  * Not for results: it measures the engine and the trainer that the worker uses, nothing
  * of its own. */
 #include "base/check.h"
 #include "base/error.h"
+#include "base/file.h"
 #include "learn/engine.h"
 #include "learn/lm.h"
 #include "model/model.h"
 
 #include <jansson.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 struct arguments {
@@ -155,6 +158,38 @@ static int bench_train(const struct arguments *a) {
     return 0;
 }
 
+/* ---- loading ------------------------------------------------------------------------------ */
+
+/* Processor time: on one thread and from the page cache, what the clock would show were the
+ * machine ours alone. */
+static double spent(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static int bench_load(const struct arguments *a) {
+    CAI_AUTO(mem) char *path = cai_path_join(a->model, "model.safetensors");
+    struct stat st;
+    if (stat(path, &st) < 0) {
+        cai_fail_errno("%s", path);
+        return die();
+    }
+    puts("ready");
+    fflush(stdout);
+    char line[16];
+    while (fgets(line, sizeof line, stdin)) {
+        struct model *m;
+        double start = spent();
+        if (model_load(a->model, &m) < 0)
+            return die();
+        printf("%.6f %.6f\n", spent() - start, (double)st.st_size * 1e-9);
+        fflush(stdout);
+        model_free(m);
+    }
+    return 0;
+}
+
 int main(int argc, char **argv) {
     struct arguments a = {.threads = 1, .batch = 32, .prompt = 16, .new = 128};
     for (int i = 2; i + 1 < argc; i += 2) {
@@ -186,11 +221,12 @@ int main(int argc, char **argv) {
     a.least = a.least ? a.least : a.new;
     bool generate = argc > 1 && strcmp(argv[1], "generate") == 0;
     bool train = argc > 1 && strcmp(argv[1], "train") == 0;
-    if (!a.model || !(generate || (train && a.batches))) {
+    bool load = argc > 1 && strcmp(argv[1], "load") == 0;
+    if (!a.model || !(generate || load || (train && a.batches))) {
         fputs("bench-side: see tools/bench\n", stderr);
         return 2;
     }
     if (ct_init(a.threads) < 0)
         return die();
-    return generate ? bench_generate(&a) : bench_train(&a);
+    return generate ? bench_generate(&a) : load ? bench_load(&a) : bench_train(&a);
 }

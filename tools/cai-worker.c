@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "worker/device.h"
+#include "worker/memory.h"
 #include <getopt.h>
 #include <string.h>
 #include <unistd.h>
@@ -19,11 +20,14 @@ static const char help[] =
     "  --name NAME         how caid calls it (default worker-PID)\n"
     "  --threads N         of its computations (default $CAI_THREADS, or 1); part of what a\n"
     "                      job's bits depend on\n"
+    "  --memory SIZE       that its tasks may take, 16G (default: the machine's, or its control\n"
+    "                      group's); workers of one host share what the host has\n"
     "  -V, --version   -h, --help\n";
 
 struct arguments {
     char *endpoint, *state, *name;
     long threads;
+    uint64_t memory;
 };
 
 static int parse(int argc, char **argv, struct arguments *a) {
@@ -31,6 +35,7 @@ static int parse(int argc, char **argv, struct arguments *a) {
                                             {"state", required_argument, NULL, 's'},
                                             {"name", required_argument, NULL, 'n'},
                                             {"threads", required_argument, NULL, 't'},
+                                            {"memory", required_argument, NULL, 'm'},
                                             {"version", no_argument, NULL, 'V'},
                                             {"help", no_argument, NULL, 'h'},
                                             {0}};
@@ -40,6 +45,11 @@ static int parse(int argc, char **argv, struct arguments *a) {
         case 's': free(a->state); a->state = cai_strdup(optarg); break;
         case 'n': free(a->name); a->name = cai_strdup(optarg); break;
         case 't': a->threads = strtol(optarg, NULL, 10); break;
+        case 'm':
+            if (memory_parse(optarg, &a->memory) == 0)
+                break;
+            fprintf(stderr, "cai-worker: --memory: %s\n", cai_error_text());
+            return 2;
         case 'V': puts("cai-worker " CAI_VERSION); return 0;
         case 'h': fputs(help, stdout); return 0;
         default: return 2;
@@ -60,6 +70,8 @@ static void fill_defaults(struct arguments *a) {
         a->state = cai_strdup(state && *state ? state : "/var/lib/caid");
     if (!a->name)
         a->name = cai_format("worker-%d", (int)getpid());
+    if (!a->memory)
+        a->memory = memory_of_machine("");
     if (!a->threads)
         a->threads = threads && *threads ? strtol(threads, NULL, 10) : 1;
 }
@@ -71,7 +83,7 @@ int main(int argc, char **argv) {
         fill_defaults(&a);
         cai_log_open(a.name, CAI_LOG_INFO);
         struct loop_options o = {a.endpoint, a.state, a.name, CAI_VERSION, (int)a.threads,
-                                 &worker_device};
+                                 &worker_device, a.memory};
         code = 0;
         if (a.threads < 1 || a.threads > 1024) {
             cai_error("--threads takes a number from 1 to 1024");

@@ -20,6 +20,48 @@ double hf_adapter_scale(const struct hf_adapter *a) {
     return a->alpha / (a->rslora ? sqrt((double)a->rank) : (double)a->rank);
 }
 
+/* ---- from settings ----------------------------------------------------------------- */
+
+static int add_target(const char *path, const char *name, size_t n, struct hf_adapter *a) {
+    if (n == 0 || n >= sizeof a->targets[0] || a->n_targets == HF_ADAPTER_TARGETS)
+        return cai_fail(CAI_EINPUT, "%s must be 1 to %d names of modules", path,
+                        HF_ADAPTER_TARGETS);
+    snprintf(a->targets[a->n_targets++], sizeof a->targets[0], "%.*s", (int)n, name);
+    return 0;
+}
+
+int hf_adapter_make(int64_t rank, double alpha, const char *targets, struct hf_adapter *ret) {
+    struct hf_adapter a = {.rank = rank, .alpha = alpha};
+    CAI_CHECK(rank > 0 && alpha > 0);
+    for (const char *s = targets;; s++) { /* s: behind a comma */
+        s += strspn(s, " ");
+        size_t n = strcspn(s, " ,");
+        CAI_TRY(add_target("the targets of LoRA", s, n, &a));
+        s += n + strspn(s + n, " ");
+        if (*s == '\0')
+            break;
+        if (*s != ',')
+            return cai_fail(CAI_EINPUT, "the targets of LoRA: commas go between names, in \"%.80s\"",
+                            targets);
+    }
+    *ret = a;
+    return 0;
+}
+
+int hf_adapter_check(const char *dir, const struct hf_adapter *a) {
+    CAI_AUTO(mem) struct hf_param *params = NULL;
+    struct hf_config c;
+    int n;
+    if (hf_adapter_is(dir))
+        return cai_fail(CAI_EINPUT, "%s is an adapter already, and is trained on without LoRA "
+                        "being asked for; or name its base, or merge it into that", dir);
+    CAI_TRY(hf_config_load(dir, &c));
+    if (c.sequence_classification)
+        return cai_fail(CAI_EINPUT, "%s: an adapter's base must be a language model, this one has "
+                        "a score head", dir);
+    return hf_adapter_params(&c, a, &params, &n) < 0 ? cai_fail_in("%s", dir) : 0;
+}
+
 /* ---- reading --------------------------------------------------------------------- */
 
 static bool empty(const json_t *v) {
@@ -39,14 +81,16 @@ static int refuse(const char *path, const json_t *o) {
         if (!empty(json_object_get(o, keys[i])))
             return cai_fail(CAI_EINPUT, "%s: \"%s\" is not supported; adapters here are plain LoRA",
                             path, keys[i]);
-    const json_t *bias = json_object_get(o, "bias"), *init = json_object_get(o, "init_lora_weights");
+    const json_t *bias = json_object_get(o, "bias"),
+                 *init = json_object_get(o, "init_lora_weights");
     if (json_is_string(bias) && strcmp(json_string_value(bias), "none") != 0)
         return cai_fail(CAI_EINPUT, "%s: \"bias\" is \"%.32s\"; only \"none\" is supported", path,
                         json_string_value(bias));
     if (json_is_string(init) && strcmp(json_string_value(init), "gaussian") != 0)
-        return cai_fail(CAI_EINPUT, "%s: \"init_lora_weights\" is \"%.32s\", which changes the base "
-                        "model too; only true, false and \"gaussian\" are supported", path,
-                        json_string_value(init));
+        return cai_fail(CAI_EINPUT,
+                        "%s: \"init_lora_weights\" is \"%.32s\", which changes the base "
+                        "model too; only true, false and \"gaussian\" are supported",
+                        path, json_string_value(init));
     return 0;
 }
 
@@ -58,8 +102,10 @@ static int parse_type(const char *path, const json_t *o, struct hf_adapter *a) {
                         type);
     a->scalar = task && strcmp(task, "SEQ_CLS") == 0;
     if (task && !a->scalar && strcmp(task, "CAUSAL_LM") != 0)
-        return cai_fail(CAI_EINPUT, "%s: task_type \"%.32s\" is not supported; expected CAUSAL_LM or "
-                        "SEQ_CLS", path, task);
+        return cai_fail(CAI_EINPUT,
+                        "%s: task_type \"%.32s\" is not supported; expected CAUSAL_LM or "
+                        "SEQ_CLS",
+                        path, task);
     const json_t *save = json_object_get(o, "modules_to_save");
     size_t i;
     json_t *v;
@@ -67,37 +113,33 @@ static int parse_type(const char *path, const json_t *o, struct hf_adapter *a) {
         const char *name = json_string_value(v);
         bool head = name && (strcmp(name, "score") == 0 || strcmp(name, "classifier") == 0);
         if (!head || !a->scalar)
-            return cai_fail(CAI_EINPUT, "%s: \"modules_to_save\" names \"%.64s\"; only the score head "
-                            "of a SEQ_CLS adapter is supported", path,
-                            name ? name : hf_json_kind(v));
+            return cai_fail(CAI_EINPUT,
+                            "%s: \"modules_to_save\" names \"%.64s\"; only the score head "
+                            "of a SEQ_CLS adapter is supported",
+                            path, name ? name : hf_json_kind(v));
     }
     return 0;
 }
 
-static int add_target(const char *path, const char *name, struct hf_adapter *a) {
-    if (!name || !name[0] || strlen(name) >= sizeof a->targets[0] ||
-        a->n_targets == HF_ADAPTER_TARGETS)
-        return cai_fail(CAI_EINPUT, "%s: \"target_modules\" must be 1 to %d names of modules", path,
-                        HF_ADAPTER_TARGETS);
-    snprintf(a->targets[a->n_targets++], sizeof a->targets[0], "%s", name);
-    return 0;
-}
-
 static int parse_targets(const char *path, const json_t *o, struct hf_adapter *a) {
+    CAI_AUTO(mem) char *what = cai_format("%s: \"target_modules\"", path);
     const json_t *list = json_object_get(o, "target_modules");
     const char *one = json_string_value(list);
     if (one && strcmp(one, "all-linear") != 0)
-        return cai_fail(CAI_EINPUT, "%s: \"target_modules\" is the pattern \"%.64s\"; write the names "
-                        "of the modules as a list", path, one);
+        return cai_fail(CAI_EINPUT,
+                        "%s: \"target_modules\" is the pattern \"%.64s\"; write the names "
+                        "of the modules as a list",
+                        path, one);
     if (one)
-        return add_target(path, one, a);
+        return add_target(path, one, strlen(one), a);
     if (!json_is_array(list) || json_array_size(list) == 0)
-        return cai_fail(CAI_EINPUT, "%s: \"target_modules\" must be a list of names, found %s", path,
-                        hf_json_kind(list));
+        return cai_fail(CAI_EINPUT, "%s: \"target_modules\" must be a list of names, found %s",
+                        path, hf_json_kind(list));
     size_t i;
     json_t *v;
     json_array_foreach(list, i, v)
-        CAI_TRY(add_target(path, json_string_value(v), a));
+        CAI_TRY(add_target(what, json_is_string(v) ? json_string_value(v) : "",
+                           json_string_length(v), a));
     return 0;
 }
 
@@ -132,7 +174,8 @@ int hf_adapter_base(const char *dir, const struct hf_adapter *a, char **ret) {
     if (!a->base[0])
         return cai_fail(CAI_EINPUT, "%s: adapter_config.json names no base model; set "
                         "base_model_name_or_path to its folder", dir);
-    CAI_AUTO(mem) char *path = a->base[0] == '/' ? cai_strdup(a->base) : cai_path_join(dir, a->base);
+    CAI_AUTO(mem) char *path = a->base[0] == '/' ? cai_strdup(a->base)
+                                                 : cai_path_join(dir, a->base);
     CAI_AUTO(mem) char *config = cai_path_join(path, "config.json");
     if (!cai_file_exists(config))
         return cai_fail(CAI_EINPUT, "%s: the adapter's base model %s is not a folder with a "
@@ -163,7 +206,8 @@ int hf_adapter_save(const char *dir, const struct hf_adapter *a, const struct hf
     json_object_set_new(o, "inference_mode", json_true());
     json_object_set_new(o, "init_lora_weights", json_true());
     json_object_set_new(o, "modules_to_save", a->scalar ? json_pack("[s]", "score") : json_null());
-    json_object_set_new(o, "target_modules", all ? json_string("all-linear") : json_incref(targets));
+    json_object_set_new(o, "target_modules",
+                        all ? json_string("all-linear") : json_incref(targets));
     json_decref(targets);
     CAI_AUTO(mem) char *path = cai_path_join(dir, "adapter_config.json");
     char *text = json_dumps(o, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
@@ -171,6 +215,13 @@ int hf_adapter_save(const char *dir, const struct hf_adapter *a, const struct hf
     int rc = cai_file_write_atomic(path, text, strlen(text));
     free(text);
     return rc;
+}
+
+int hf_adapter_save_weights(const char *dir, const struct hf_adapter *a,
+                            const struct hf_tensor *tensors, size_t n) {
+    const char *const metadata[] = {"base_sha256", a->base_hash, NULL};
+    CAI_AUTO(mem) char *path = cai_path_join(dir, "adapter_model.safetensors");
+    return hf_weights_save(path, tensors, n, a->base_hash[0] ? metadata : NULL);
 }
 
 /* ---- parameters -------------------------------------------------------------------- */
@@ -241,8 +292,10 @@ int hf_adapter_params(const struct hf_config *c, const struct hf_adapter *a,
     for (int i = 0; i < a->n_targets; i++)
         if (!l.met[i]) {
             free(l.p);
-            return cai_fail(CAI_EINPUT, "target module \"%s\" is not a projection of a layer of the "
-                            "%s family", a->targets[i], hf_family(c)->name);
+            return cai_fail(CAI_EINPUT,
+                            "target module \"%s\" is not a projection of a layer of the "
+                            "%s family",
+                            a->targets[i], hf_family(c)->name);
         }
     *ret = l.p;
     *ret_n = l.n;

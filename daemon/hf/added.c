@@ -235,8 +235,8 @@ static bool find_token(struct hf_added_scan *s) {
         }
         const struct hf_added_token *t = &s->added->tokens[i];
         if (t->special && touches_plain(s, begin, begin + n)) {
-            bool inside = begin >= s->plain[s->next_plain].begin &&
-                          begin + n <= s->plain[s->next_plain].end;
+            bool inside =
+                begin >= s->plain[s->next_plain].begin && begin + n <= s->plain[s->next_plain].end;
             s->search += inside ? n : 1; /* none of the format's own may be passed over */
             continue;
         }

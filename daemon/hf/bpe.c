@@ -444,7 +444,8 @@ static inline struct words words_of(const char *p, size_t len) {
         return (struct words){load(p, 8), load(p + len - 8, 8), len > 16 ? load(p + 8, 8) : 0};
     if (len >= 4)
         return (struct words){load(p, 4), load(p + len - 4, 4), 0};
-    return (struct words){(unsigned char)p[0], (unsigned char)p[len / 2], (unsigned char)p[len - 1]};
+    return (struct words){(unsigned char)p[0], (unsigned char)p[len / 2],
+                          (unsigned char)p[len - 1]};
 }
 
 static inline struct cached *cache_slot(struct hf_bpe_work *w, const struct words *p, size_t len) {

@@ -233,9 +233,9 @@ int hf_chat_encode(const struct hf_chat *c, const struct hf_message *messages, s
     CAI_TRY(lay_out(c, messages, n, generate, prefix, &l));
     size_t base = ret->n;
     CAI_AUTO(mem) size_t *offsets = NULL;
-    qsort(l.content, n + 1, sizeof *l.content, by_begin); /* only where, not whose */
+    qsort(l.content, l.num_content, sizeof *l.content, by_begin);
     CAI_TRY(hf_tokenizer_encode_marked(c->model.tokenizer, l.text.data ? l.text.data : "",
-                                       l.text.len, l.content, n + 1, ret, &offsets));
+                                       l.text.len, l.content, l.num_content, ret, &offsets));
     find_turns(&l, offsets, ret->n - base, base, starts, ends);
     return 0;
 }

@@ -7,7 +7,6 @@
 
 struct hf_layout hf_layout_new(size_t n) {
     struct hf_layout l = {.n = n};
-    l.content = cai_alloc((n + 1) * sizeof *l.content);
     l.turn = cai_alloc((n + 1) * sizeof *l.turn);
     return l;
 }
@@ -19,10 +18,12 @@ void hf_layout_free(struct hf_layout *l) {
     *l = (struct hf_layout){0};
 }
 
-static struct hf_range put_content(struct cai_buf *b, const char *text) {
-    size_t begin = b->len;
-    cai_buf_puts(b, text);
-    return (struct hf_range){begin, b->len};
+struct hf_range hf_layout_put(struct hf_layout *l, const char *text, size_t len) {
+    struct hf_range r = {l->text.len, l->text.len + len};
+    cai_buf_append(&l->text, text, len);
+    l->content = cai_realloc(l->content, l->num_content + 1, sizeof *l->content);
+    l->content[l->num_content++] = r;
+    return r;
 }
 
 static void put_message(const struct hf_chat_model *m, const struct hf_message *message,
@@ -35,10 +36,10 @@ static void put_message(const struct hf_chat_model *m, const struct hf_message *
     size_t begin = l->text.len;
     if (!system)
         cai_buf_putc(&l->text, ' ');
-    l->content[i] = put_content(&l->text, message->text);
+    struct hf_range said = hf_layout_put(l, message->text, strlen(message->text));
     if (assistant)
         cai_buf_puts(&l->text, m->eos);
-    l->turn[i] = assistant ? (struct hf_range){begin, l->text.len} : l->content[i];
+    l->turn[i] = assistant ? (struct hf_range){begin, l->text.len} : said;
 }
 
 void hf_plain_layout(const struct hf_chat_model *m, const struct hf_message *messages, size_t n,
@@ -50,5 +51,6 @@ void hf_plain_layout(const struct hf_chat_model *m, const struct hf_message *mes
         cai_buf_puts(&l->text, "\n\nAssistant:");
     if (generate && prefix && prefix[0])
         cai_buf_putc(&l->text, ' ');
-    l->content[n] = put_content(&l->text, generate && prefix ? prefix : "");
+    prefix = generate && prefix ? prefix : "";
+    hf_layout_put(l, prefix, strlen(prefix));
 }

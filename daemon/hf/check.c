@@ -80,6 +80,16 @@ int hf_check_writes(const char *dir) {
     CAI_TRY(hf_config_load(dir, &c));
     if (!c.sequence_classification)
         return 0;
-    return cai_fail(CAI_EINPUT, "%s: the model has a scalar head (…ForSequenceClassification), it "
-                    "gives scores and cannot write text; name a …ForCausalLM folder", dir);
+    return cai_fail(CAI_EINPUT,
+                    "%s: the model has a scalar head (…ForSequenceClassification), it "
+                    "gives scores and cannot write text; name a …ForCausalLM folder",
+                    dir);
+}
+
+int hf_check_scores(const char *dir) {
+    struct hf_config c;
+    CAI_AUTO(mem) struct hf_param *params = NULL;
+    int n;
+    CAI_TRY(hf_config_load(dir, &c));
+    return hf_params(&c, true, &params, &n) < 0 ? cai_fail_in("%s", dir) : 0;
 }

@@ -16,11 +16,14 @@ static int parse_family(struct config_reader *r) {
     const char *type;
     CAI_TRY(hf_json_string(r->path, r->o, "model_type", &type));
     r->f = hf_family_find(type);
-    if (!r->f)
+    if (!r->f) {
+        CAI_AUTO(buf) struct cai_buf known = {0};
+        hf_family_list(&known);
         return cai_fail(CAI_EINPUT,
                         "%s: model_type \"%.64s\" is not supported in this version; use a "
                         "checkpoint of one of these: %s",
-                        r->path, type, hf_family_list());
+                        r->path, type, known.data);
+    }
     snprintf(r->c->model_type, sizeof r->c->model_type, "%s", type);
     return 0;
 }
@@ -36,11 +39,13 @@ static int parse_architecture(const struct config_reader *r) {
                         "%s: \"architectures\" must be a list that begins with a class "
                         "name, such as [\"%s\"]",
                         r->path, r->f->causal_class);
-    r->c->sequence_classification = strcmp(name, r->f->scalar_class) == 0;
+    const char *scalar = r->f->scalar_class;
+    r->c->sequence_classification = scalar && strcmp(name, scalar) == 0;
     if (!r->c->sequence_classification && strcmp(name, r->f->causal_class) != 0)
         return cai_fail(CAI_EINPUT,
-                        "%s: architecture \"%.64s\" is not supported; expected %s or %s",
-                        r->path, name, r->f->causal_class, r->f->scalar_class);
+                        "%s: architecture \"%.64s\" is not supported; expected %s%s%s",
+                        r->path, name, r->f->causal_class, scalar ? " or " : "",
+                        scalar ? scalar : "");
     return 0;
 }
 
@@ -89,8 +94,8 @@ static int parse_heads(const struct config_reader *r) {
     int64_t kv = !said && r->f->kv_heads ? r->f->kv_heads : c->num_heads;
     c->num_kv_heads = c->num_heads;
     if (!old)
-        CAI_TRY(hf_json_int_or(r->path, r->o, "num_key_value_heads", 1, 4096, kv,
-                               &c->num_kv_heads));
+        CAI_TRY(
+            hf_json_int_or(r->path, r->o, "num_key_value_heads", 1, 4096, kv, &c->num_kv_heads));
     if (c->num_heads % c->num_kv_heads)
         return cai_fail(CAI_EINPUT,
                         "%s: \"num_attention_heads\" %lld is not a multiple of "
@@ -137,8 +142,8 @@ static int parse_activation(const struct config_reader *r) {
 
 static int parse_biases(const struct config_reader *r) {
     struct hf_config *c = r->c;
-    CAI_TRY(hf_json_bool_or(r->path, r->o, "attention_bias", r->f->bias_absent,
-                            &c->attention_bias));
+    CAI_TRY(
+        hf_json_bool_or(r->path, r->o, "attention_bias", r->f->bias_absent, &c->attention_bias));
     CAI_TRY(hf_json_bool_or(r->path, r->o, "mlp_bias", false, &c->mlp_bias));
     if (r->f->attention_bias != HF_BIAS_KEY)
         c->attention_bias = r->f->attention_bias == HF_BIAS_ALWAYS;
@@ -235,8 +240,8 @@ static int parse_dtype(const char *path, const json_t *o, struct hf_config *c) {
 static int parse_rest(const struct config_reader *r) {
     struct hf_config *c = r->c;
     CAI_TRY(hf_json_real_or(r->path, r->o, r->f->eps_key, 0, 1, r->f->eps, &c->rms_norm_eps));
-    CAI_TRY(hf_json_bool_or(r->path, r->o, "tie_word_embeddings", r->f->tied,
-                            &c->tie_word_embeddings));
+    CAI_TRY(
+        hf_json_bool_or(r->path, r->o, "tie_word_embeddings", r->f->tied, &c->tie_word_embeddings));
     CAI_TRY(parse_token_id(r->path, r->o, "bos_token_id", c, &c->bos_token_id));
     CAI_TRY(parse_token_id(r->path, r->o, "pad_token_id", c, &c->pad_token_id));
     CAI_TRY(parse_eos(r->path, r->o, c));

@@ -47,20 +47,24 @@ static int default_types(const struct config_reader *r) {
 
 static int read_types(const struct config_reader *r, const json_t *list) {
     if (!json_is_array(list) || (int64_t)json_array_size(list) != r->c->num_layers)
-        return cai_fail(CAI_EINPUT, "%s: \"layer_types\" must be a list of %lld, one for each layer",
-                        r->path, (long long)r->c->num_layers);
+        return cai_fail(CAI_EINPUT,
+                        "%s: \"layer_types\" must be a list of %lld, one for each layer", r->path,
+                        (long long)r->c->num_layers);
     size_t i;
     json_t *v;
     json_array_foreach(list, i, v) {
         const char *s = json_string_value(v);
         bool slides = s && strcmp(s, "sliding_attention") == 0;
         if (!slides && (!s || strcmp(s, "full_attention") != 0))
-            return cai_fail(CAI_EINPUT, "%s: \"layer_types\" names \"%.32s\"; this version computes "
-                            "full_attention and sliding_attention", r->path,
-                            s ? s : hf_json_kind(v));
+            return cai_fail(CAI_EINPUT,
+                            "%s: \"layer_types\" names \"%.32s\"; this version computes "
+                            "full_attention and sliding_attention",
+                            r->path, s ? s : hf_json_kind(v));
         if (slides && r->f->slide == HF_SLIDE_NEVER)
-            return cai_fail(CAI_EINPUT, "%s: \"layer_types\" names sliding_attention, but %s layers "
-                            "are computed with full_attention only", r->path, r->f->name);
+            return cai_fail(CAI_EINPUT,
+                            "%s: \"layer_types\" names sliding_attention, but %s layers "
+                            "are computed with full_attention only",
+                            r->path, r->f->name);
         if (r->f->slide == HF_SLIDE_ALL && slides != (r->c->sliding_window > 0))
             return cai_fail(CAI_EINPUT, "%s: \"layer_types\" says \"%s\" of layer %zu, which %s's "
                             "\"sliding_window\" contradicts", r->path, s, i, r->f->name);

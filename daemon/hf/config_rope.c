@@ -64,7 +64,8 @@ static int read_factors(const struct config_reader *r, const char *key, const js
     json_array_foreach(list, i, v) {
         ret[i] = json_number_value(v);
         if (!(ret[i] > 0 && ret[i] < 1e9))
-            return cai_fail(CAI_EINPUT, "%s: \"%s\"[%zu] must be a number above 0", r->path, key, i);
+            return cai_fail(CAI_EINPUT, "%s: \"%s\"[%zu] must be a number above 0", r->path, key,
+                            i);
     }
     r->c->rope.n_factors = (int)want;
     return 0;

@@ -195,6 +195,7 @@ static void set_specials(json_t *o, const struct hf_config *c, const struct hf_f
 
 int hf_config_save(const char *dir, const struct hf_config *c) {
     const struct hf_family *f = hf_family(c);
+    CAI_CHECK(f->scalar_class || !c->sequence_classification); /* hf_params refuses it */
     json_auto_t *o = json_object();
     set_head(o, c, f);
     set_sizes(o, c, f);

@@ -18,7 +18,7 @@ enum kind { BYTE_LEVEL, BYTE_FALLBACK, FUSE, REPLACE, STRIP, METASPACE, BPE_DECO
 
 struct step {
     enum kind kind;
-    bool fused; /* sees one token, the whole text, of which pieces come one by one */
+    bool fused;              /* sees one token, the whole text, of which pieces come one by one */
     char *pattern, *content; /* Replace: both; Strip, Metaspace: the character in `content`;
                                 BPEDecoder: the suffix in `pattern` */
     struct hf_regex *regex;  /* Replace: in place of `pattern` */
@@ -387,8 +387,8 @@ int hf_decoder_push(struct hf_decoder_run *r, const struct hf_string *tokens, si
 bool hf_decoder_streams(const struct hf_decoder *d) {
     for (int i = 0; i < d->n; i++) {
         const struct step *s = &d->steps[i];
-        bool plain = s->kind == FUSE || (s->kind == STRIP && s->stop == 0 &&
-                                         strlen(s->content) == 1);
+        bool plain =
+            s->kind == FUSE || (s->kind == STRIP && s->stop == 0 && strlen(s->content) == 1);
         if (s->fused && !plain)
             return false;
     }

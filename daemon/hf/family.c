@@ -63,7 +63,7 @@ static const struct hf_family families[] = {
      .slide = HF_SLIDE_SWITCHED, .nope_layers = true, .kv_heads = 4, .tied = true,
      .theta = 2e6, .tensors = {LLAMA_OUTER, LLAMA_ATTENTION, LLAMA_MLP, PRE_NORMS}},
     {.model_type = "olmo2", .name = "OLMo 2", .causal_class = "Olmo2ForCausalLM",
-     .scalar_class = "Olmo2ForSequenceClassification", LLAMA_KEYS, LLAMA_FILES,
+     .scalar_class = NULL, LLAMA_KEYS, LLAMA_FILES,
      .mlp_bias = HF_BIAS_NEVER, .qk_norm = HF_QK_FULL,
      .tensors = {LLAMA_OUTER, LLAMA_ATTENTION, LLAMA_MLP, HEAD_NORMS,
                  [HF_POST_ATTENTION_NORM] = "post_attention_layernorm.weight",
@@ -139,13 +139,9 @@ const struct hf_family *hf_family(const struct hf_config *c) {
     return f;
 }
 
-const char *hf_family_list(void) {
-    static char text[256]; /* the same bytes from whichever thread */
-    size_t len = 0;
+void hf_family_list(struct cai_buf *ret) {
     for (size_t i = 0; i < CAI_COUNT(families); i++)
-        len += (size_t)snprintf(text + len, sizeof text - len, "%s%s", i ? ", " : "",
-                                families[i].model_type);
-    return text;
+        cai_buf_printf(ret, "%s%s", i ? ", " : "", families[i].model_type);
 }
 
 int64_t hf_rotary_dim(const struct hf_config *c) {

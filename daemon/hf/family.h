@@ -41,7 +41,8 @@ enum hf_slide { HF_SLIDE_NEVER, HF_SLIDE_ALL, HF_SLIDE_SWITCHED /* use_sliding_w
                 HF_SLIDE_PERIOD };
 
 struct hf_family {
-    const char *model_type, *name, *causal_class, *scalar_class; /* classes of transformers */
+    /* Classes of transformers; scalar_class NULL: 4.57 has none, so none is written or read. */
+    const char *model_type, *name, *causal_class, *scalar_class;
 
     /* The layer. */
     enum hf_norm norm;
@@ -81,8 +82,8 @@ struct hf_family {
 const struct hf_family *hf_family_find(const char *model_type);
 /* That of a configuration which was read or made here; its model_type is in the table. */
 const struct hf_family *hf_family(const struct hf_config *c);
-/* "llama, mistral, …", for messages. */
-const char *hf_family_list(void);
+/* Appends "llama, mistral, …", for messages. */
+void hf_family_list(struct cai_buf *ret);
 
 /* A parameter itself, or one of the two factors that an adapter adds to it (adapter.h). */
 enum hf_matrix { HF_WHOLE, HF_LORA_A, HF_LORA_B };

@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* ---- config.json ---------------------------------------------------------------- */
@@ -80,9 +81,25 @@ void hf_weights_close(struct hf_weights *w);
 size_t hf_weights_count(const struct hf_weights *w);
 const struct hf_tensor *hf_weights_at(const struct hf_weights *w, size_t i);
 const struct hf_tensor *hf_weights_find(const struct hf_weights *w, const char *name);
+/* What the (first) file says of itself; NULL when nothing. Lives as long as w. */
+const char *hf_weights_metadata(const struct hf_weights *w, const char *key);
+/* n elements of a floating tensor (F32, BF16, F16) from element `at` on. */
+void hf_tensor_floats(const struct hf_tensor *t, int64_t at, float *out, int64_t n);
+/* A tensor's bytes when it is its turn to be written, for the writer to free. */
+typedef int (*hf_fetch)(void *context, const struct hf_tensor *t, void **ret);
 /* Durable write (base/file.h); metadata is a list of name, value, …, NULL or NULL. */
 int hf_weights_save(const char *path, const struct hf_tensor *tensors, size_t n,
                     const char *const *metadata);
+/* The same; a tensor without data is fetched, so that one at a time is in memory. */
+int hf_weights_save_fetched(const char *path, const struct hf_tensor *tensors, size_t n,
+                            const char *const *metadata, hf_fetch fetch, void *context);
+/* What transformers 4 calls max_shard_size: "5GB". */
+#define HF_SHARD_BYTES ((size_t)5000000000)
+/* model.safetensors; when larger than `limit` bytes model-00001-of-0000N.safetensors … with
+ * model.safetensors.index.json, as transformers names them: split in the order given, a
+ * tensor larger than the limit alone. What an earlier save left in the folder goes. */
+int hf_weights_save_folder(const char *dir, const struct hf_tensor *tensors, size_t n,
+                           size_t limit, hf_fetch fetch, void *context);
 size_t hf_dtype_size(enum hf_dtype t);
 
 /* ---- tokenizer.json ------------------------------------------------------------------ */
@@ -136,8 +153,9 @@ struct hf_chat;
  * the real Jinja2 in a short separate process; without one the plain form
  *     "\n\nHuman: …" "\n\nAssistant: …", opened by BOS when the tokenizer has one
  * and closed by EOS after an assistant's turn. The template's own errors come through. What
- * it makes is reproduced, a system message that it leaves out included; one that leaves out
- * or repeats what a user or an assistant said is refused. */
+ * it makes is reproduced, a system message that it leaves out included, and what it makes of
+ * the parts of a message around a word that it looks for ("<think>…</think>"). One that
+ * otherwise leaves out or repeats what a user or an assistant said is refused. */
 int hf_chat_load(const char *dir, const struct hf_tokenizer *t, struct hf_chat **ret);
 void hf_chat_free(struct hf_chat *c);
 bool hf_chat_is_plain(const struct hf_chat *c);
@@ -167,12 +185,18 @@ int hf_chat_fit(const struct hf_chat *c, const struct hf_message *messages, size
  * chat_template.jinja and generation_config.json byte for byte, those that exist. */
 int hf_copy_tokenizer(const char *from_dir, const char *to_dir);
 /* SHA-256 over every file of the folder that a model is made of: the model hash of
- * provenance. Of an adapter, its base's is part of it. */
+ * provenance. Of an adapter, its base's is part of it, and where that lies is not; a base
+ * that is not the one it was trained over is refused. */
 int hf_model_hash(const char *dir, char ret_hex[65]);
+/* A digest of which files hold the folder's weights, and of when they were last changed: equal
+ * as long as nothing touched them. Reads none of them. Not of an adapter's folder. */
+int hf_weights_stamp(const char *dir, char ret_hex[65]);
 /* Whether a worker could load the folder, by its headers: configuration, the tensors that it
  * asks for, tokenizer; with_template: also runs the chat template once. */
 int hf_check(const char *dir, bool with_template);
 /* Whether the folder's model writes text: CAI_EINPUT for one with a scalar head. */
 int hf_check_writes(const char *dir);
+/* Whether a score head can be put on the folder's model (see hf_family.scalar_class). */
+int hf_check_scores(const char *dir);
 
 #endif

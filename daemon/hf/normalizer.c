@@ -11,7 +11,17 @@
 
 #define MAX_STEPS 32
 
-enum kind { FORM, LOWERCASE, STRIP_ACCENTS, NMT, BYTE_LEVEL, REPLACE, REPLACE_PATTERN, PREPEND, STRIP };
+enum kind {
+    FORM,
+    LOWERCASE,
+    STRIP_ACCENTS,
+    NMT,
+    BYTE_LEVEL,
+    REPLACE,
+    REPLACE_PATTERN,
+    PREPEND,
+    STRIP
+};
 
 struct step {
     enum kind kind;
@@ -163,9 +173,9 @@ bool hf_norm_is_identity(const struct hf_norm *n) {
 static uint32_t lower_newer(uint32_t c) {
     static const struct {
         uint32_t first, last, lower;
-    } newer[] = {{0x1C89, 0x1C89, 0x1C8A},   {0xA7CB, 0xA7CB, 0x264},    {0xA7CC, 0xA7CC, 0xA7CD},
-                 {0xA7CE, 0xA7CE, 0xA7CF},   {0xA7D2, 0xA7D2, 0xA7D3},   {0xA7D4, 0xA7D4, 0xA7D5},
-                 {0xA7DA, 0xA7DA, 0xA7DB},   {0xA7DC, 0xA7DC, 0x19B},    {0x10D50, 0x10D65, 0x10D70},
+    } newer[] = {{0x1C89, 0x1C89, 0x1C8A},   {0xA7CB, 0xA7CB, 0x264},  {0xA7CC, 0xA7CC, 0xA7CD},
+                 {0xA7CE, 0xA7CE, 0xA7CF},   {0xA7D2, 0xA7D2, 0xA7D3}, {0xA7D4, 0xA7D4, 0xA7D5},
+                 {0xA7DA, 0xA7DA, 0xA7DB},   {0xA7DC, 0xA7DC, 0x19B},  {0x10D50, 0x10D65, 0x10D70},
                  {0x16EA0, 0x16EB8, 0x16EBB}};
     for (size_t i = 0; i < CAI_COUNT(newer); i++)
         if (c >= newer[i].first && c <= newer[i].last)

@@ -46,8 +46,8 @@ static struct hf_param *add(struct list *l, int layer, enum hf_slot slot, int64_
 }
 
 /* p's rows are a part of a tensor of `all` rows, from `first` on, or by heads. */
-static void place(struct hf_param *p, enum hf_fused how, int64_t all, int64_t first,
-                  int64_t part, int64_t head) {
+static void place(struct hf_param *p, enum hf_fused how, int64_t all, int64_t first, int64_t part,
+                  int64_t head) {
     if (!p || how == HF_APART)
         return;
     p->file_rows = all;
@@ -103,9 +103,16 @@ static void add_layer(struct list *l, int i) {
 
 int hf_params(const struct hf_config *c, bool scalar, struct hf_param **ret, int *ret_n) {
     struct list l = {.c = c, .f = hf_family_find(c->model_type)};
-    if (!l.f)
+    if (!l.f) {
+        CAI_AUTO(buf) struct cai_buf known = {0};
+        hf_family_list(&known);
         return cai_fail(CAI_EINPUT, "model_type \"%s\" is not one of: %s", c->model_type,
-                        hf_family_list());
+                        known.data);
+    }
+    if (scalar && !l.f->scalar_class)
+        return cai_fail(CAI_EINPUT, "transformers has no class for a model of the %s family with a "
+                        "score head (a preference model, a classifier); take another family's",
+                        l.f->name);
     int64_t d = c->hidden_size;
     add(&l, -1, HF_EMBEDDING, c->vocab_size, d);
     add(&l, -1, HF_POSITIONS, c->max_positions, d);
@@ -211,8 +218,10 @@ int hf_params_check_unused(const struct hf_weights *w, const struct hf_config *c
     for (size_t i = 0; i < hf_weights_count(w); i++) {
         const char *name = hf_weights_at(w, i)->name;
         if (!listed(names, count, name) && !ignorable(f, name))
-            return cai_fail(CAI_EINPUT, "tensor %s is not part of the %s family as config.json "
-                            "describes it", name, f->name);
+            return cai_fail(CAI_EINPUT,
+                            "tensor %s is not part of the %s family as config.json "
+                            "describes it",
+                            name, f->name);
     }
     return 0;
 }

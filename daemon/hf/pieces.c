@@ -1,5 +1,5 @@
-/* pieces.c: takes what a chat template made of marked messages apart into literals and
- * trim rules, and puts real messages in. Not for running templates (template_run.c). */
+/* pieces.c: takes what a chat template made of marked texts apart into literals and trim
+ * rules, and puts real texts in. Not for running templates (template_run.c). */
 #include "hf/pieces.h"
 #include "hf/unicode.h"
 #include "base/error.h"
@@ -83,7 +83,7 @@ struct gap {
 };
 
 struct mark {
-    size_t message, begin, end;
+    size_t text, begin, end;
 };
 
 static int by_place(const void *a, const void *b) {
@@ -93,24 +93,25 @@ static int by_place(const void *a, const void *b) {
 
 /* Where the marks are, in the order of the text; each must be there exactly once, or not at
  * all when it is optional. */
-static int find_marks(const char *path, size_t n, const bool *optional, const char *text,
+static int find_marks(const char *path, size_t n, const struct hf_source *of, const char *text,
                       struct mark *ret, size_t *ret_n) {
     *ret_n = 0;
     for (size_t i = 0; i < n; i++) {
         CAI_AUTO(mem) char *name = hf_mark_plain(i);
         const char *hit = strstr(text, name);
-        if (!hit && optional && optional[i])
+        size_t message = of ? of[i].message : i;
+        if (!hit && of && of[i].optional)
             continue;
         if (!hit)
             return cai_fail(CAI_EINPUT,
                             "%s: the chat template leaves out or changes the text of "
                             "message %zu",
-                            path, i);
+                            path, message);
         if (strstr(hit + 1, name))
             return cai_fail(CAI_EINPUT,
                             "%s: the chat template repeats message %zu, which is not "
                             "supported",
-                            path, i);
+                            path, message);
         size_t at = (size_t)(hit - text);
         ret[(*ret_n)++] = (struct mark){i, at, at + strlen(name)};
     }
@@ -119,20 +120,20 @@ static int find_marks(const char *path, size_t n, const bool *optional, const ch
 }
 
 /* The text between the marks: n + 1 gaps. The first time (`order`) the slots get their
- * messages; the second time they must stand in the same order. */
-static int find_gaps(const char *path, const char *text, const bool *optional, bool order,
+ * texts; the second time they must stand in the same order. */
+static int find_gaps(const char *path, const char *text, const struct hf_source *of, bool order,
                      struct gap *gap, struct hf_pieces *p) {
-    CAI_AUTO(mem) struct mark *mark = cai_alloc((p->messages + 1) * sizeof *mark);
+    CAI_AUTO(mem) struct mark *mark = cai_alloc((p->texts + 1) * sizeof *mark);
     size_t at = 0, n;
-    CAI_TRY(find_marks(path, p->messages, optional, text, mark, &n));
+    CAI_TRY(find_marks(path, p->texts, of, text, mark, &n));
     if (order)
         p->n = n;
     for (size_t i = 0; i < p->n; i++) {
         gap[i] = (struct gap){text + at, mark[i].begin - at};
         at = mark[i].end;
         if (order)
-            p->slot[i].message = mark[i].message;
-        else if (n != p->n || p->slot[i].message != mark[i].message)
+            p->slot[i].text = mark[i].text;
+        else if (n != p->n || p->slot[i].text != mark[i].text)
             return cai_fail(CAI_EINPUT,
                             "%s: the chat template orders messages by what they say, "
                             "which is not supported",
@@ -174,30 +175,36 @@ static bool find_rules(const struct gap *gap, size_t i, struct hf_pieces *p) {
     return false;
 }
 
-static int take_apart(const char *path, const bool *optional, const char *plain,
+/* The message whose text stands at slot i. */
+static size_t message_at(const struct hf_pieces *p, const struct hf_source *of, size_t i) {
+    size_t text = p->n ? p->slot[i < p->n ? i : p->n - 1].text : 0;
+    return of && p->n ? of[text].message : text;
+}
+
+static int take_apart(const char *path, const struct hf_source *of, const char *plain,
                       const char *wrapped, struct gap *gap, struct hf_pieces *p) {
-    CAI_TRY(find_gaps(path, plain, optional, true, gap, p));
+    CAI_TRY(find_gaps(path, plain, of, true, gap, p));
     for (size_t i = 0; i <= p->n; i++)
         cai_buf_append(&p->literal[i], gap[i].begin, gap[i].len);
-    CAI_TRY(find_gaps(path, wrapped, optional, false, gap, p));
+    CAI_TRY(find_gaps(path, wrapped, of, false, gap, p));
     for (size_t i = 0; i <= p->n; i++)
         if (!find_rules(&gap[i], i, p))
             return cai_fail(CAI_EINPUT,
                             "%s: the chat template treats whitespace around message %zu "
                             "in a way that is not supported",
-                            path, p->n ? p->slot[i < p->n ? i : i - 1].message : 0);
+                            path, message_at(p, of, i));
     return 0;
 }
 
-int hf_pieces_build(const char *path, size_t n, const bool *optional, const char *plain,
+int hf_pieces_build(const char *path, size_t n, const struct hf_source *of, const char *plain,
                     const char *wrapped, struct hf_pieces *ret) {
-    struct hf_pieces p = {.messages = n, .n = n};
+    struct hf_pieces p = {.texts = n, .n = n};
     p.literal = cai_alloc((n + 1) * sizeof *p.literal);
     p.slot = cai_alloc((n + 1) * sizeof *p.slot);
     for (size_t i = 0; i < n; i++)
         p.slot[i].opening = SIZE_MAX;
     CAI_AUTO(mem) struct gap *gap = cai_alloc((n + 1) * sizeof *gap);
-    int rc = take_apart(path, optional, plain, wrapped, gap, &p);
+    int rc = take_apart(path, of, plain, wrapped, gap, &p);
     if (rc < 0) {
         hf_pieces_free(&p);
         return rc;
@@ -208,14 +215,14 @@ int hf_pieces_build(const char *path, size_t n, const bool *optional, const char
 
 /* ---- putting in ------------------------------------------------------------------- */
 
-void hf_pieces_fill(const struct hf_pieces *p, const char *const *contents, struct cai_buf *ret) {
+void hf_pieces_fill(const struct hf_pieces *p, const char *const *texts, struct cai_buf *ret) {
     for (size_t i = 0; i <= p->n; i++) {
         cai_buf_append(ret, p->literal[i].data ? p->literal[i].data : "", p->literal[i].len);
         if (i == p->n)
             break;
         const char *text;
         size_t len;
-        hf_pieces_trim(&p->slot[i], contents[p->slot[i].message], &text, &len);
+        hf_pieces_trim(&p->slot[i], texts[p->slot[i].text], &text, &len);
         cai_buf_append(ret, text, len);
     }
 }
@@ -230,10 +237,10 @@ static void excerpt(const char *s, size_t len, size_t at, struct cai_buf *out) {
     cai_text_printable(out, s + begin, end - begin, false);
 }
 
-int hf_pieces_check(const char *path, const struct hf_pieces *p, const char *const *contents,
+int hf_pieces_check(const char *path, const struct hf_pieces *p, const char *const *texts,
                     const char *got) {
     CAI_AUTO(buf) struct cai_buf ours = {0};
-    hf_pieces_fill(p, contents, &ours);
+    hf_pieces_fill(p, texts, &ours);
     CAI_TRY(cai_buf_status(&ours));
     const char *want = ours.data ? ours.data : "";
     size_t len = strlen(got), at = 0;

@@ -1,5 +1,5 @@
-/* post.c: TemplateProcessing, RobertaProcessing, BertProcessing, ByteLevel, Sequence and none, for one text (never a pair).
- * Not for chat formats (chat.c). */
+/* post.c: TemplateProcessing, RobertaProcessing, BertProcessing, ByteLevel, Sequence and none, for
+ * one text (never a pair). Not for chat formats (chat.c). */
 #include "hf/post.h"
 #include "hf/json.h"
 #include "hf/vocab.h"

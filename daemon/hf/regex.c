@@ -7,9 +7,10 @@
 #include <pthread.h>
 
 #define MAX_PATTERN 65536
-#define MAX_RETRIES 20000000UL /* steps back at one position; a run of 10 million spaces is legal  \
-                                */
-#define MAX_STACK 16000000U    /* frames */
+#define MAX_RETRIES                                                                                \
+    20000000UL              /* steps back at one position; a run of 10 million spaces is legal     \
+                             */
+#define MAX_STACK 16000000U /* frames */
 
 struct hf_regex {
     OnigRegex onig;

@@ -154,6 +154,7 @@ static int parse_header(const char *path, json_t *header, const char *data, size
     json_object_foreach(header, key, v) {
         if (strcmp(key, "__metadata__") == 0) {
             CAI_TRY(check_metadata(path, v));
+            f->metadata = json_incref(v);
             continue;
         }
         struct hf_tensor t = {0};
@@ -256,6 +257,7 @@ void hf_file_close(struct hf_file *f) {
     for (size_t i = 0; i < f->n; i++)
         free((char *)f->tensors[i].name);
     free(f->tensors);
+    json_decref(f->metadata);
     if (f->map)
         munmap(f->map, f->size);
     *f = (struct hf_file){0};

@@ -7,11 +7,14 @@
 #define HF_MAX_HEADER ((size_t)8 << 20)
 #define HF_MAX_TENSORS 50000
 
+struct json_t;
+
 struct hf_file {
     void *map;
     size_t size;
     struct hf_tensor *tensors; /* in the order of their bytes; names are owned */
     size_t n;
+    struct json_t *metadata; /* the object __metadata__, or NULL */
 };
 
 int hf_file_open(const char *path, struct hf_file *ret);

@@ -89,16 +89,38 @@ static int write_all(int fd, const char *path, const void *data, size_t len) {
     return 0;
 }
 
+/* Where data comes from that is not there. */
+struct source {
+    hf_fetch fetch;
+    void *context;
+};
+
+static int write_tensor(int fd, const char *path, const struct hf_tensor *t,
+                        const struct source *from) {
+    if (t->data || t->bytes == 0)
+        return write_all(fd, path, t->data, t->bytes);
+    CAI_CHECK(from->fetch);
+    CAI_AUTO(mem) void *data = NULL;
+    CAI_TRY(from->fetch(from->context, t, &data));
+    return write_all(fd, path, data, t->bytes);
+}
+
 static int write_file(int fd, const char *path, const struct cai_buf *header,
-                      const struct hf_tensor *const *order, size_t n) {
+                      const struct hf_tensor *const *order, size_t n, const struct source *from) {
     CAI_TRY(write_all(fd, path, header->data, header->len));
     for (size_t i = 0; i < n; i++)
-        CAI_TRY(write_all(fd, path, order[i]->data, order[i]->bytes));
+        CAI_TRY(write_tensor(fd, path, order[i], from));
     return fsync(fd) < 0 ? cai_fail_errno("cannot make %s durable", path) : 0;
 }
 
 int hf_weights_save(const char *path, const struct hf_tensor *tensors, size_t n,
                     const char *const *metadata) {
+    return hf_weights_save_fetched(path, tensors, n, metadata, NULL, NULL);
+}
+
+int hf_weights_save_fetched(const char *path, const struct hf_tensor *tensors, size_t n,
+                            const char *const *metadata, hf_fetch fetch, void *context) {
+    const struct source from = {fetch, context};
     CAI_AUTO(mem) const struct hf_tensor **order = cai_alloc(n * sizeof *order + 1);
     for (size_t i = 0; i < n; i++)
         order[i] = &tensors[i];
@@ -109,7 +131,7 @@ int hf_weights_save(const char *path, const struct hf_tensor *tensors, size_t n,
     int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
     if (fd < 0)
         return cai_fail_errno("cannot write %s", path);
-    int rc = write_file(fd, path, &header, order, n);
+    int rc = write_file(fd, path, &header, order, n, &from);
     if (close(fd) < 0 && rc == 0)
         rc = cai_fail_errno("cannot write %s", path);
     if (rc == 0)

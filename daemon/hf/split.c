@@ -5,7 +5,6 @@
 #include "hf/split.h"
 #include "hf/charclass.h"
 #include "base/check.h"
-
 #include <string.h>
 
 #define CONTRACTION "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
@@ -32,8 +31,8 @@ struct hf_splitter {
 
 /* ---- characters ------------------------------------------------------------------- */
 
-/* The classes of the character at p < end, and where the next one begins. */
-static inline unsigned class_at(const struct hf_split *s, const char *p, const char **ret_next) {
+/* The character at p, and where the next one begins. */
+static inline uint32_t character(const char *p, const char **ret_next) {
     const unsigned char *u = (const unsigned char *)p;
     uint32_t c = u[0];
     if (c < 0x80) {
@@ -49,7 +48,12 @@ static inline unsigned class_at(const struct hf_split *s, const char *p, const c
             (u[3] & 0x3F);
         *ret_next = p + 4;
     }
-    return s->classes[c];
+    return c;
+}
+
+/* The classes of the character at p < end, and where the next one begins. */
+static inline unsigned class_at(const struct hf_split *s, const char *p, const char **ret_next) {
+    return s->classes[character(p, ret_next)];
 }
 
 /* Past the characters from p on that have one of `classes`. */
@@ -253,18 +257,68 @@ static const char *match_digits(const struct hf_split *s, const char *p) {
     return end > p ? end : NULL;
 }
 
-/* [一-龥぀-ゟ゠-ヿ]+: U+4E00–9FA5 and U+3040–30FF, three bytes each */
-static const char *match_han_kana(const struct hf_split *s, const char *p) {
-    const char *end = p;
-    while (s->end - end >= 3) {
-        const unsigned char *u = (const unsigned char *)end;
-        uint32_t c = (uint32_t)(u[0] & 0x0F) << 12 | (uint32_t)(u[1] & 0x3F) << 6 | (u[2] & 0x3F);
-        bool three = (u[0] & 0xF0) == 0xE0;
-        if (!three || !((c >= 0x4E00 && c <= 0x9FA5) || (c >= 0x3040 && c <= 0x30FF)))
+/* [\r\n] */
+static const char *match_newline(const struct hf_split *s, const char *p) {
+    (void)s;
+    return *p == '\r' || *p == '\n' ? p + 1 : NULL;
+}
+
+/* \s?\p{L}+, or with other classes */
+static const char *match_after_space(const struct hf_split *s, const char *p) {
+    unsigned classes = s->splitter->letters;
+    const char *next;
+    unsigned c = class_at(s, p, &next);
+    return c & classes || (c & HF_SPACE && is(s, next, classes)) ? run(s, next, classes) : NULL;
+}
+
+/* \s+$: a run of spaces at the end of the text, or up to its last newline */
+static const char *match_last_spaces(const struct hf_split *s, const char *p) {
+    const char *end = p, *newline = NULL, *next;
+    for (; end < s->end && class_at(s, end, &next) & HF_SPACE; end = next)
+        if (*end == '\n' && end > p)
+            newline = end;
+    return end > p && end == s->end ? end : newline;
+}
+
+struct span {
+    uint32_t first, last;
+};
+
+/* Past the characters from p on that lie in one of the spans; NULL when there is none. */
+static inline const char *run_spans(const struct hf_split *s, const char *p,
+                                    const struct span *spans, size_t n) {
+    const char *begin = p, *next;
+    for (; p < s->end; p = next) {
+        uint32_t c = character(p, &next);
+        bool in = false;
+        for (size_t i = 0; i < n; i++)
+            in |= c >= spans[i].first && c <= spans[i].last;
+        if (!in)
             break;
-        end += 3;
     }
-    return end > p ? end : NULL;
+    return p > begin ? p : NULL;
+}
+
+/* [一-龥぀-ゟ゠-ヿ]+ */
+static const char *match_han_kana(const struct hf_split *s, const char *p) {
+    static const struct span spans[] = {{0x4E00, 0x9FA5}, {0x3040, 0x30FF}};
+    return run_spans(s, p, spans, CAI_COUNT(spans));
+}
+
+/* [一-龥ࠀ-一가-퟿]+ */
+static const char *match_east_asian(const struct hf_split *s, const char *p) {
+    static const struct span spans[] = {{0x0800, 0x9FA5}, {0xAC00, 0xD7FF}};
+    return run_spans(s, p, spans, CAI_COUNT(spans));
+}
+
+/* \s?[!-/:-~！-／：-～‘-‟　-。]+, where U+3000 is of both classes */
+static const char *match_wide_signs(const struct hf_split *s, const char *p) {
+    static const struct span spans[] = {{0x21, 0x2F},     {0x3A, 0x7E},     {0xFF01, 0xFF0F},
+                                        {0xFF1A, 0xFF5E}, {0x2018, 0x201F}, {0x3000, 0x3002}};
+    const char *next, *end = NULL;
+    if (class_at(s, p, &next) & HF_SPACE)
+        end = run_spans(s, next, spans, CAI_COUNT(spans));
+    return end ? end : run_spans(s, p, spans, CAI_COUNT(spans));
 }
 
 static const struct hf_splitter splitters[] = {
@@ -285,6 +339,13 @@ static const struct hf_splitter splitters[] = {
     {"[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?"
      "[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|" WHITESPACE,
      match_deepseek, 0, 0},
+    /* DeepSeek V2 and Coder, steps of each */
+    {"[\\r\\n]", match_newline, 0, 0},
+    {"\\s?\\p{L}+", match_after_space, 0, HF_LETTER},
+    {"\\s?\\p{P}+", match_after_space, 0, HF_PUNCT},
+    {"\\s?[!-/:-~！-／：-～‘-‟　-。]+", match_wide_signs, 0, 0},
+    {"\\s+$", match_last_spaces, 0, 0},
+    {"[一-龥ࠀ-一가-퟿]+", match_east_asian, 0, 0},
 };
 
 const struct hf_splitter *hf_splitter_find(const char *pattern, size_t len) {

@@ -264,15 +264,29 @@ static int encode_text(struct encoding *e, const char *text, size_t len) {
     return 0;
 }
 
-int hf_tokenizer_encode_marked(const struct hf_tokenizer *t, const char *text, size_t len,
-                               const struct hf_range *plain, size_t num_plain, struct hf_ids *ret,
-                               size_t **ret_ends) {
+static bool is_inside_character(const char *text, size_t len, size_t at) {
+    return at < len && ((unsigned char)text[at] & 0xC0) == 0x80;
+}
+
+static int check_text(const char *text, size_t len, const struct hf_range *plain,
+                      size_t num_plain) {
     if (len > TEXT_MAX_BYTES)
         return cai_fail(CAI_ELIMIT, "a text of %zu bytes to tokenize, the limit is %zu", len,
                         TEXT_MAX_BYTES);
     size_t bad = cai_utf8_valid(text, len);
-    if (bad != len)
-        return cai_fail(CAI_EINPUT, "a text to tokenize is not UTF-8 at byte %zu", bad);
+    for (size_t i = 0; bad == len && i < num_plain; i++)
+        if (is_inside_character(text, len, plain[i].begin))
+            bad = plain[i].begin;
+        else if (is_inside_character(text, len, plain[i].end))
+            bad = plain[i].end;
+    return bad == len ? 0
+                      : cai_fail(CAI_EINPUT, "a text to tokenize is not UTF-8 at byte %zu", bad);
+}
+
+int hf_tokenizer_encode_marked(const struct hf_tokenizer *t, const char *text, size_t len,
+                               const struct hf_range *plain, size_t num_plain, struct hf_ids *ret,
+                               size_t **ret_ends) {
+    CAI_TRY(check_text(text, len, plain, num_plain));
     struct encoding e = {.t = t, .plain = plain, .num_plain = num_plain};
     e.sink.ids = ret;
     e.sink.want_ends = ret_ends != NULL;
@@ -367,6 +381,31 @@ int32_t hf_tokenizer_first(const struct hf_tokenizer *t) {
 
 bool hf_tokenizer_is_special(const struct hf_tokenizer *t, int32_t id) {
     return hf_added_is_special(t->added, id);
+}
+
+/* Whether a special token may lie so that it shares bytes with `text`; a normalizer may have
+ * made capitals small. */
+static bool overlaps(const struct hf_string *special, const char *text, size_t len) {
+    for (size_t end = 1; end < len + special->len; end++) { /* where it ends, from text's begin */
+        size_t from = end > special->len ? end - special->len : 0, to = end < len ? end : len;
+        if (strncasecmp(text + from, special->s + special->len - (end - from), to - from) == 0)
+            return true;
+    }
+    return false;
+}
+
+bool hf_tokenizer_meets_special(const struct hf_tokenizer *t, const char *text, size_t len) {
+    const struct hf_vocab *v = hf_added_vocab(t->added);
+    for (int32_t id = 0; id < v->num_ids; id++)
+        if (v->by_id[id].s && v->by_id[id].len && hf_added_is_special(t->added, id) &&
+            overlaps(&v->by_id[id], text, len))
+            return true;
+    struct hf_ids ids = {0};
+    bool found = hf_tokenizer_encode_written(t, text, len, &ids) < 0;
+    for (size_t i = 0; i < ids.n; i++)
+        found |= hf_added_is_special(t->added, ids.data[i]);
+    hf_ids_free(&ids);
+    return found;
 }
 
 const char *hf_tokenizer_hash(const struct hf_tokenizer *t) {

@@ -110,7 +110,9 @@ static size_t ill_formed_part(const unsigned char *s, size_t len) {
 /* Whether s, which is ill-formed for want of more bytes, may yet become well-formed. */
 static bool is_open(const unsigned char *s, size_t len) {
     return s[0] >= 0xC2 && s[0] <= 0xF4 && len < 4 && ill_formed_part(s, len) == len &&
-           len < (s[0] < 0xE0 ? 2u : s[0] < 0xF0 ? 3u : 4u);
+           len < (s[0] < 0xE0   ? 2u
+                  : s[0] < 0xF0 ? 3u
+                                : 4u);
 }
 
 size_t hf_utf8_lossy_open(const char *s, size_t len, struct cai_buf *out) {

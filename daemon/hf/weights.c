@@ -205,3 +205,7 @@ const struct hf_tensor *hf_weights_find(const struct hf_weights *w, const char *
     struct hf_tensor key = {.name = name};
     return w->n ? bsearch(&key, w->tensors, w->n, sizeof key, by_name) : NULL;
 }
+
+const char *hf_weights_metadata(const struct hf_weights *w, const char *key) {
+    return w->num_files ? json_string_value(json_object_get(w->files[0].metadata, key)) : NULL;
+}

@@ -65,6 +65,7 @@ struct job_prefer {
     double centre;   /* weight of (r_a + r_b)^2 in the loss */
     double held_out; /* share of pairs */
     double human;    /* share of people's pairs in the mix */
+    double gate_confidence; /* one-sided, that it beats chance; 0 = no gate */
     struct job_optimizer optimizer;
 };
 struct job_evaluate {
@@ -97,6 +98,12 @@ struct job_spec {
     uint64_t seed;
     struct {
         const char *start, *generator, *overseer, *pm; /* folders; or latest/start */
+        const char *dtype; /* float32 | bfloat16: of generation and scoring */
+        struct {
+            int64_t rank; /* 0: whole weights are trained */
+            double alpha;
+            const char *targets; /* names with commas, or all-linear */
+        } lora;
     } models;
     const char *constitution; /* name, revision or path of a .yaml */
     struct {
@@ -141,7 +148,8 @@ int job_set(struct job_spec *j, const char *assignment, struct input_report *rep
 /* The whole specification with every default: what the store keeps and a job pins. */
 json_t *job_to_json(const struct job_spec *j);
 int job_from_json(const json_t *o, struct job_spec **ret);
-/* One stage's settings as JSON, for Train.options: "sft", "prefer", "ppo" … */
+/* One stage's settings as JSON, for Train.options: "sft", "prefer", "ppo" …; with adapters
+ * also "lora", those of models.lora. */
 json_t *job_stage_json(const struct job_spec *j, const char *stage);
 /* What the constitution's `sampling` says, where the job file does not say it itself. */
 void job_adopt(struct job_spec *j, int64_t revisions, int64_t per_comparison);

@@ -42,14 +42,23 @@ json_t *job_to_json(const struct job_spec *j) {
     return o;
 }
 
-json_t *job_stage_json(const struct job_spec *j, const char *stage) {
-    char prefix[64];
+/* Settings below a path. */
+static json_t *below(const struct job_spec *j, const char *prefix) {
     json_t *o = json_object();
-    size_t len = (size_t)snprintf(prefix, sizeof prefix, "stages.%s.", stage);
+    size_t len = strlen(prefix);
     for (size_t i = 0; i < n_settings; i++)
         if (strncmp(settings[i].field.key, prefix, len) == 0)
             put(o, settings[i].field.key + len, value_of(j, &settings[i]));
     CAI_CHECK(json_object_size(o) > 0);
+    return o;
+}
+
+json_t *job_stage_json(const struct job_spec *j, const char *stage) {
+    char prefix[64];
+    snprintf(prefix, sizeof prefix, "stages.%s.", stage);
+    json_t *o = below(j, prefix);
+    if (j->models.lora.rank > 0)
+        json_object_set_new(o, "lora", below(j, "models.lora."));
     if (strcmp(stage, "ppo") == 0)
         json_object_set_new(o, "kl_budget", json_real(j->guards.kl_budget));
     return o;

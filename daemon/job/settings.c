@@ -10,6 +10,7 @@ static const char *const methods[] = {"zero_shot", "few_shot", NULL};
 static const char *const froms[] = {"start", "latest", NULL};
 static const char *const takes[] = {"all", "last", NULL};
 static const char *const modes[] = {"soft", "hard", "shuffled", NULL};
+static const char *const dtypes[] = {"float32", "bfloat16", NULL};
 static const char *const schedules[] = {"constant", "linear", "cosine", NULL};
 
 #define AT(member) offsetof(struct job_spec, member)
@@ -60,6 +61,14 @@ const struct setting settings[] = {
          "writes critiques and labels: start, latest or a folder"),
     TEXT("models.pm", models.pm, false, ROLE_MODEL, "start", "own",
          "trunk of the preference model"),
+    WORD("models.dtype", models.dtype, dtypes, "float32", "own",
+         "of generating and scoring; what is trained stays in float32"),
+    INT("models.lora.rank", models.lora.rank, 0, 1 << 14, "0", "own; PEFT 8",
+        "of the adapters that are trained; 0 = whole weights"),
+    NUM("models.lora.alpha", models.lora.alpha, 1e-6, 1e6, "8", "PEFT",
+        "adapters are scaled by alpha / rank"),
+    TEXT("models.lora.targets", models.lora.targets, false, ROLE_PLAIN, "all-linear",
+         "Dettmers et al. 2023 §4", "matrices that get one: all-linear, or names with commas"),
     TEXT("constitution", constitution, true, ROLE_CONSTITUTION, "./constitution.yaml", "",
          "a file, or the name or revision of an applied one"),
     TEXT("data.harmful", data.harmful, false, ROLE_FILE, NULL, "",
@@ -160,6 +169,8 @@ const struct setting settings[] = {
         "share of pairs for accuracy and reliability"),
     NUM("stages.prefer.human", prefer.human, 0, 1, "0.2", "own",
         "share of people's pairs in the mix, if there are any"),
+    NUM("stages.prefer.gate_confidence", prefer.gate_confidence, 0, 0.999999, "0.95", "own",
+        "one-sided, that it beats chance on held-out pairs; else the job waits; 0 = no gate"),
     NUM("stages.prefer.centre", prefer.centre, 0, 100, "0.01", "TRL", "keeps scores near 0"),
     INT("stages.prefer.batch", prefer.optimizer.batch, 1, 1 << 20, "64", "InstructGPT",
         "pairs per step, all ranks together"),

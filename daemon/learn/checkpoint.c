@@ -328,11 +328,41 @@ size_t checkpoint_add_trainer(const struct trainer *t, const char *prefix,
     return n;
 }
 
+int checkpoint_add_base(const struct trainer *t, const char *prefix, json_t *state) {
+    struct model *base = trainer_model(t)->base;
+    const char *hash;
+    if (base == NULL)
+        return 0;
+    CAI_TRY(model_folder_hash(base, &hash));
+    json_object_set_new(json_object_get(state, prefix), "base",
+                        json_pack("{s:s, s:s}", "path", base->dir ? base->dir : "", "hash", hash));
+    return 0;
+}
+
+static int check_base(const struct trainer *t, const char *prefix, const json_t *o) {
+    struct model *base = trainer_model(t)->base;
+    const json_t *said = json_object_get(o, "base");
+    const char *hash, *was = json_string_value(json_object_get(said, "hash"));
+    if (!base != !said)
+        return cai_fail(CAI_EINPUT, "state.json: \"%s\" is the state of %s; this run trains %s",
+                        prefix, said ? "an adapter" : "whole weights",
+                        base ? "an adapter" : "whole weights");
+    if (base == NULL)
+        return 0;
+    CAI_TRY(model_folder_hash(base, &hash));
+    if (was == NULL || strcmp(was, hash) != 0)
+        return cai_fail(CAI_EINPUT, "state.json: \"%s\" was trained over a base with hash %.12s…; "
+                        "%s has %.12s…", prefix, was ? was : "", base->dir ? base->dir : "this one",
+                        hash);
+    return 0;
+}
+
 int checkpoint_set_trainer(struct trainer *t, const char *prefix, const json_t *state) {
     const json_t *o = json_object_get(state, prefix);
     const json_t *step = json_object_get(o, "step"), *skipped = json_object_get(o, "bad");
     if (!json_is_integer(step) || !json_is_integer(skipped))
         return cai_fail(CAI_EINPUT, "state.json: \"%s\" has no counts", prefix);
+    CAI_TRY(check_base(t, prefix, o));
     trainer_set_counts(t, json_integer_value(step), json_integer_value(skipped));
     return 0;
 }

@@ -43,6 +43,9 @@ int checkpoint_load(const struct checkpoint *c, const char *folder, const char *
  * counts to state; and the way back. */
 size_t checkpoint_add_trainer(const struct trainer *t, const char *prefix,
                               struct checkpoint_tensor *tensors, size_t n, json_t *state);
+/* Of an adapter only its own parameters are in the state: adds to it, below PREFIX, where the
+ * base lies and its hash. checkpoint_set_trainer refuses another. */
+int checkpoint_add_base(const struct trainer *t, const char *prefix, json_t *state);
 int checkpoint_set_trainer(struct trainer *t, const char *prefix, const json_t *state);
 
 #endif

@@ -6,6 +6,7 @@
 #include "base/rng.h"
 #include "learn/calibration.h"
 #include "learn/loss.h"
+#include "learn/start.h"
 #include "learn/supervise.h"
 
 #include <stdlib.h>
@@ -86,7 +87,7 @@ int learn_classifier(const struct learn_task *t, Cai__V1__Trained **ret) {
     struct dataset d = {0};
     CAI_TRY(options_classifier(t->train->options, &o));
     struct cai_key key = cai_key_make(t->seed, t->round, "classifier/head", 0, 0);
-    int rc = model_load_scalar(t->train->init->path, key, &m);
+    int rc = start_scalar(t->train->init->path, &o.lora, key, &m);
     if (rc == 0)
         rc = train_load_rows(t, t->train->init->path, m, DATASET_CLASSIFIER, &d);
     if (rc == 0) {

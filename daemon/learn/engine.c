@@ -4,14 +4,19 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "hf/memory.h"
 #include <stdio.h>
 
 /* One more slot than asked for holds what all prompts begin with. */
 int64_t engine_cache_bytes(const struct model *m, const struct engine_options *o)
 {
-    const struct hf_config *c = &m->config;
-    int64_t position = 2 * c->num_layers * c->num_kv_heads * c->head_dim * (int64_t)sizeof(float);
-    return position * ct_cache_positions(o->capacity) * (o->slots + 1);
+    return hf_memory_kv(&m->config, o->slots, o->capacity);
+}
+
+int engine_slots(const struct model *m, size_t requests, int64_t capacity)
+{
+    int64_t wanted = requests < HF_SLOTS_MAX ? (int64_t)requests : HF_SLOTS_MAX;
+    return (int)hf_memory_slots(&m->config, wanted, capacity);
 }
 
 int64_t engine_bytes(const struct model *m, const struct engine_options *o)
@@ -21,11 +26,14 @@ int64_t engine_bytes(const struct model *m, const struct engine_options *o)
 
 void engine_plan(const struct model *m, const struct engine_options *o, char *text, size_t size)
 {
+    char model[16], kv[16], many[48];
     int64_t weights = (m->n + (m->base ? m->base->n : 0)) * (int64_t)sizeof(float);
     if (o->bfloat16)
         weights += model_half_bytes(m);
-    snprintf(text, size, "model %.1f GB + KV %.1f GB for %d × %lld tokens", (double)weights / 1e9,
-             (double)engine_cache_bytes(m, o) / 1e9, o->slots, (long long)o->capacity);
+    hf_memory_text(weights, model, sizeof(model));
+    hf_memory_text(engine_cache_bytes(m, o), kv, sizeof(kv));
+    hf_memory_slots_text(o->slots, o->capacity, many, sizeof(many));
+    snprintf(text, size, "model %s + KV %s for %s tokens", model, kv, many);
 }
 
 /* Bytes that can still be taken, or -1 where that is not known. */

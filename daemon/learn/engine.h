@@ -50,10 +50,14 @@ struct engine_options {
 int engine_new(const struct model *m, const struct hf_tokenizer *t, const struct engine_options *o,
                struct engine **ret);
 void engine_free(struct engine *e);
+/* As many sequences as requests, at most 64, and as few as keep the keys and values within
+ * 2 GiB, if more than one: a function of the model and the arguments alone, since bits depend
+ * on how many run together. */
+int engine_slots(const struct model *m, size_t requests, int64_t capacity);
 /* Bytes of keys and values, and of everything that engine_new() will take besides. */
 int64_t engine_cache_bytes(const struct model *m, const struct engine_options *o);
 int64_t engine_bytes(const struct model *m, const struct engine_options *o);
-/* "model 0.5 GB + KV 3.0 GB for 64 × 4,096 tokens". */
+/* "model 0.5 GB + KV 1.9 GB for 64 × 4,096 tokens". */
 void engine_plan(const struct model *m, const struct engine_options *o, char *text, size_t size);
 
 /* Asked once per step; when it says true, the running call returns CAI_ESTATE. */

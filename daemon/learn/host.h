@@ -23,6 +23,7 @@ struct learn_task {
     const Cai__V1__Train *train;
     uint64_t seed;
     uint32_t round;
+    bool bfloat16;                 /* samples with matrices in bfloat16; trains in fp32 */
     struct comm *comm;             /* NULL: this process alone */
     const struct learn_host *host; /* NULL: nobody listens */
     const char *resume;            /* checkpoint folder to continue from; NULL or "" = begin */

@@ -111,6 +111,22 @@ static void optimizer(struct reader *r, bool batch, struct train_optimizer *o) {
         o->batch = 0;
 }
 
+/* rank 0 when there is no "lora". */
+static void lora(struct reader *r, struct hf_adapter *ret) {
+    int64_t rank;
+    double alpha;
+    *ret = (struct hf_adapter){0};
+    if (r->rc < 0 || find(r, "lora") == NULL)
+        return;
+    whole(r, "lora.rank", 1, 1 << 14, &rank);
+    number(r, "lora.alpha", 1e-9, 1e9, &alpha);
+    const char *targets = json_string_value(find(r, "lora.targets"));
+    if (r->rc == 0 && targets == NULL)
+        r->rc = cai_fail(CAI_EINPUT, "%s options: \"lora.targets\" must be text", r->what);
+    if (r->rc == 0)
+        r->rc = hf_adapter_make(rank, alpha, targets, ret);
+}
+
 static int open_json(struct reader *r, const char *what, const char *json) {
     json_error_t e;
     *r = (struct reader){.what = what};
@@ -132,6 +148,7 @@ int options_sft(const char *json, struct sft_options *ret) {
     if (open_json(&r, "sft", json) < 0)
         return cai_error_code();
     optimizer(&r, true, &ret->optimizer);
+    lora(&r, &ret->lora);
     whole(&r, "epochs", 1, COUNT_MAX, &ret->epochs);
     optional_whole(&r, "checkpoint_every", COUNT_MAX, &ret->checkpoint_every);
     return close_json(&r);
@@ -142,6 +159,7 @@ int options_pm(const char *json, struct pm_options *ret) {
     if (open_json(&r, "pm", json) < 0)
         return cai_error_code();
     optimizer(&r, true, &ret->optimizer);
+    lora(&r, &ret->lora);
     whole(&r, "epochs", 1, COUNT_MAX, &ret->epochs);
     whole(&r, "members", 1, 64, &ret->members);
     optional_whole(&r, "checkpoint_every", COUNT_MAX, &ret->checkpoint_every);
@@ -155,6 +173,7 @@ int options_classifier(const char *json, struct classifier_options *ret) {
     if (open_json(&r, "classifier", json) < 0)
         return cai_error_code();
     optimizer(&r, true, &ret->optimizer);
+    lora(&r, &ret->lora);
     whole(&r, "epochs", 1, COUNT_MAX, &ret->epochs);
     number(&r, "held_out", 0, 0.9, &ret->held_out);
     optional_whole(&r, "checkpoint_every", COUNT_MAX, &ret->checkpoint_every);
@@ -166,6 +185,7 @@ int options_ppo(const char *json, struct ppo_options *ret) {
     if (open_json(&r, "ppo", json) < 0)
         return cai_error_code();
     optimizer(&r, false, &ret->optimizer);
+    lora(&r, &ret->lora);
     whole(&r, "steps", 1, COUNT_MAX, &ret->steps);
     whole(&r, "rollouts", 1, 1000000, &ret->rollouts);
     whole(&r, "epochs", 1, 1000, &ret->epochs);

@@ -15,11 +15,14 @@
  *             and kl_budget (guards.kl_budget of the job, added by the stage; 0 = no limit).
  *             `batch` is not read: a step's minibatches are shares of its rollouts.
  * Optional, because their absence means "off":
+ *   lora              all: an object with rank alpha targets; without it whole weights
  *   checkpoint_every  sft, pm, classifier: steps between resumable states
  *   pm_variance       ppo: λ of mean − λ·variance over the members' scores
  *   centre margin     pm: terms of loss_bradley_terry */
 #ifndef CAI_LEARN_OPTIONS_H
 #define CAI_LEARN_OPTIONS_H
+
+#include "hf/adapter.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -36,23 +39,27 @@ struct train_optimizer {
 
 struct sft_options {
     struct train_optimizer optimizer;
+    struct hf_adapter lora; /* rank 0: none */
     int64_t epochs, checkpoint_every;
 };
 
 struct pm_options {
     struct train_optimizer optimizer;
+    struct hf_adapter lora; /* rank 0: none */
     int64_t epochs, members, checkpoint_every;
     double centre, margin;
 };
 
 struct classifier_options {
     struct train_optimizer optimizer;
+    struct hf_adapter lora; /* rank 0: none */
     int64_t epochs, checkpoint_every;
     double held_out;
 };
 
 struct ppo_options {
     struct train_optimizer optimizer;
+    struct hf_adapter lora; /* rank 0: none */
     int64_t steps, rollouts, epochs, minibatches, checkpoint_every, max_tokens;
     double clip, value_clip, gamma, lambda, value_coef, value_lr;
     double kl_coef, kl_target, kl_horizon, kl_budget;

@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/error.h"
 #include "learn/checkpoint.h"
+#include "learn/start.h"
 #include "learn/train.h"
 
 #include <stdlib.h>
@@ -14,14 +15,29 @@
 
 /* ---- opening ------------------------------------------------------------------------- */
 
+enum { MEMBERS_MAX = 64 };
+
+/* The models so far over whose bases others may lie: a policy of whole weights is none. */
+static size_t untrained(const struct ppo *p, struct model *list[MEMBERS_MAX + 2]) {
+    size_t n = 0;
+    if (p->policy->base)
+        list[n++] = p->policy;
+    if (p->reference)
+        list[n++] = p->reference;
+    return n;
+}
+
 static int load_members(struct ppo *p) {
     const Cai__V1__Train *t = p->task->train;
-    if (t->n_pm == 0 || t->n_pm > 64)
+    struct model *beside[MEMBERS_MAX + 2];
+    size_t n = untrained(p, beside);
+    if (t->n_pm == 0 || t->n_pm > MEMBERS_MAX)
         return cai_fail(CAI_EINPUT, "PPO needs 1 to 64 preference models, the task names %zu",
                         t->n_pm);
     p->models.pm = cai_alloc(t->n_pm * sizeof *p->models.pm);
     for (size_t i = 0; i < t->n_pm; i++) {
-        CAI_TRY(reward_model_load(t->pm[i]->path, &p->models.pm[i]));
+        CAI_TRY(reward_model_load_beside(t->pm[i]->path, beside, n, &p->models.pm[i]));
+        beside[n++] = p->models.pm[i].m;
         p->models.n_pm = i + 1;
         struct hf_tokenizer *other = NULL;
         CAI_TRY(hf_tokenizer_load(t->pm[i]->path, &other));
@@ -39,9 +55,11 @@ static int load_models(struct ppo *p) {
     const char *reference = t->reference != NULL ? t->reference->path : t->init->path;
     CAI_TRY(hf_tokenizer_load(t->init->path, &p->tokenizer));
     CAI_TRY(hf_chat_load(t->init->path, p->tokenizer, &p->chat));
-    CAI_TRY(model_load(t->init->path, &p->policy));
-    CAI_TRY(model_load(reference, &p->reference));
-    if (p->policy->head != MODEL_HEAD_LM || p->reference->head != MODEL_HEAD_LM)
+    struct cai_key key = cai_key_make(p->task->seed, p->task->round, "ppo/lora", 0, 0);
+    struct model *beside[MEMBERS_MAX + 2];
+    CAI_TRY(start_policy(t->init->path, &p->o.lora, key, &p->policy));
+    CAI_TRY(model_load_beside(reference, beside, untrained(p, beside), &p->reference));
+    if (p->reference->head != MODEL_HEAD_LM)
         return cai_fail(CAI_EINPUT, "policy and reference must be language models");
     if (!model_same_inputs(p->policy, p->reference))
         return cai_fail(CAI_EINPUT, "reference %s is not of the policy's kind", reference);
@@ -77,9 +95,12 @@ static int load_prompts(struct ppo *p) {
     for (size_t i = 0; i < p->data.n; i++)
         if (p->data.rows[i].seq[0].n > longest)
             longest = p->data.rows[i].seq[0].n;
-    struct engine_options eo = {.slots = (int)rollout_chunk((size_t)p->o.rollouts),
-                                .capacity = longest + p->o.max_tokens,
-                                .end_id = hf_chat_end_id(p->chat)};
+    int64_t capacity = longest + p->o.max_tokens;
+    size_t chunk = rollout_chunk((size_t)p->o.rollouts);
+    struct engine_options eo = {.slots = engine_slots(p->policy, chunk, capacity),
+                                .capacity = capacity,
+                                .end_id = hf_chat_end_id(p->chat),
+                                .bfloat16 = p->task->bfloat16};
     return engine_new(p->policy, p->tokenizer, &eo, &p->engine);
 }
 
@@ -108,7 +129,11 @@ static int save(struct ppo *p) {
                               "kl_coef", p->kl_coef, "kl_window", window);
     CAI_CHECK(state != NULL);
     size_t n = list_state(p, tensors, state);
-    int rc = checkpoint_save(&c, (uint64_t)p->done, tensors, n, state);
+    int rc = checkpoint_add_base(p->models.policy, "policy", state);
+    if (rc == 0)
+        rc = checkpoint_add_base(p->models.value, "value", state);
+    if (rc == 0)
+        rc = checkpoint_save(&c, (uint64_t)p->done, tensors, n, state);
     json_decref(state);
     return rc;
 }

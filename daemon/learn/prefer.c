@@ -8,6 +8,7 @@
 #include "learn/calibration.h"
 #include "learn/loss.h"
 #include "learn/reward.h"
+#include "learn/start.h"
 #include "learn/supervise.h"
 
 #include <math.h>
@@ -93,7 +94,7 @@ static int member_model(const struct learn_task *t, const struct pm_options *o,
         return model_load(dir, ret);
     }
     struct cai_key key = cai_key_make(t->seed, t->round, "pm/head", k, 0);
-    CAI_TRY(model_load_scalar(t->train->init->path, key, ret));
+    CAI_TRY(start_scalar(t->train->init->path, &o->lora, key, ret));
     s.m = *ret;
     CAI_TRY(supervise_run(&s, ret_loss));
     return train_save(t, *ret, dir);

@@ -79,10 +79,15 @@ static int norm_load(const char *dir, struct reward_norm *ret, char *ret_head) {
 /* ---- preference models in use ---------------------------------------------------------- */
 
 int reward_model_load(const char *dir, struct reward_model *ret) {
+    return reward_model_load_beside(dir, NULL, 0, ret);
+}
+
+int reward_model_load_beside(const char *dir, struct model *const *beside, size_t n,
+                             struct reward_model *ret) {
     char trained[CAI_SHA256_HEX], found[CAI_SHA256_HEX];
     *ret = (struct reward_model){0};
     CAI_TRY(norm_load(dir, &ret->norm, trained));
-    CAI_TRY(model_load(dir, &ret->m));
+    CAI_TRY(model_load_beside(dir, beside, n, &ret->m));
     int rc = head_hash(ret->m, found);
     if (rc == 0 && strcmp(trained, found) != 0)
         rc = cai_fail(CAI_EINPUT, "its head is not the one that was trained (SHA-256 %.12s…, "

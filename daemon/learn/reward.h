@@ -27,6 +27,9 @@ struct reward_model {
     struct reward_norm norm;
 };
 int reward_model_load(const char *dir, struct reward_model *ret);
+/* The same, over a base that one of these models already has (model_load_beside). */
+int reward_model_load_beside(const char *dir, struct model *const *beside, size_t n,
+                             struct reward_model *ret);
 void reward_model_free(struct reward_model *r);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "learn/start.h"
 #include "learn/supervise.h"
 
 #include <stdlib.h>
@@ -56,9 +57,8 @@ int learn_sft(const struct learn_task *t, Cai__V1__Trained **ret) {
     struct model *m = NULL;
     struct dataset d = {0};
     CAI_TRY(options_sft(t->train->options, &o));
-    int rc = model_load(t->train->init->path, &m);
-    if (rc == 0 && m->head != MODEL_HEAD_LM)
-        rc = cai_fail(CAI_EINPUT, "%s is not a language model", t->train->init->path);
+    struct cai_key key = cai_key_make(t->seed, t->round, "sft/lora", 0, 0);
+    int rc = start_policy(t->train->init->path, &o.lora, key, &m);
     if (rc == 0)
         rc = train_load_rows(t, t->train->init->path, m, DATASET_SFT, &d);
     if (rc == 0)

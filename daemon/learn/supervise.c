@@ -157,7 +157,9 @@ static int save(struct run *r, int64_t done) {
                               (json_int_t)s->member, "done", (json_int_t)done, "loss",
                               r->last_loss);
     size_t n = checkpoint_add_trainer(r->trainer, "policy", tensors, 0, state);
-    int rc = checkpoint_save(&c, (uint64_t)(s->member * r->steps + done), tensors, n, state);
+    int rc = checkpoint_add_base(r->trainer, "policy", state);
+    if (rc == 0)
+        rc = checkpoint_save(&c, (uint64_t)(s->member * r->steps + done), tensors, n, state);
     json_decref(state);
     return rc;
 }

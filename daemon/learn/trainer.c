@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "hf/memory.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -115,6 +116,7 @@ int trainer_new(struct model *m, const struct trainer_options *o, struct trainer
     struct trainer *t = cai_alloc(sizeof *t);
     *ret = NULL;
     t->m = m;
+    m->stamp[0] = '\0'; /* its weights are no longer those of a folder */
     t->o = *o;
     t->rank = o->comm != NULL ? comm_rank(o->comm) : 0;
     t->world = o->comm != NULL ? comm_world(o->comm) : 1;
@@ -152,12 +154,7 @@ void trainer_free(struct trainer *t) {
 }
 
 bool trainer_should_recompute(const struct model *m, int64_t tokens) {
-    const struct hf_config *c = &m->config;
-    /* What one layer's graph holds per token: about eight rows of the model's width, the
-     * heads three times, the feed-forward four times. */
-    int64_t floats = 8 * c->hidden_size + 3 * (c->num_heads + c->num_kv_heads) * c->head_dim +
-                     4 * c->intermediate_size;
-    return tokens * c->num_layers * floats > ((int64_t)1 << 30) / 4;
+    return hf_memory_graphs(&m->config, tokens) > hf_graphs_max;
 }
 
 /* ---- one micro-batch ---------------------------------------------------------------- */

@@ -1,7 +1,8 @@
 /* cache.c: keys and values of what was read, and the forward pass that uses them. No
- * gradients. A sequence's numbers depend on its own slot alone, so whatever another slot
- * holds changes no bit; the number of rows in a call may, since matrix kernels choose
- * their blocking by it. Not for: which sequences run together (learn's engine). */
+ * gradients. A sequence's numbers depend on its own slot alone: on the CPU neither what
+ * another slot holds nor how many rows a call has changes a bit (the shim's products sum
+ * every row in the same order; tests/unit/learn/engine.c holds batches against single
+ * sequences). Not for: which sequences run together (learn's engine). */
 #include "model/internal.h"
 
 #include "base/check.h"

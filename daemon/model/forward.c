@@ -21,7 +21,7 @@ static ct_tensor *attend_packed(ct_scope *s, const struct pass *pass, int layer,
 ct_tensor *transformer_layer(ct_scope *s, const struct model *m, int layer, ct_tensor *x,
                              const struct pack *p)
 {
-    struct pass pass = {.t = p->t, .rope = p->rope, .rope_local = p->rope_local,
+    struct pass pass = {.t = p->t, .fused = m->half, .rope = p->rope, .rope_local = p->rope_local,
                         .attend = attend_packed, .context = p};
     return layer_run(s, m, layer, x, &pass);
 }

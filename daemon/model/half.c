@@ -2,7 +2,7 @@
  * biases, tables) is the original's own, and activations stay fp32 between matrices, so the
  * forward passes are the same code. A view is fresh → stale (the original was trained) →
  * fresh (model_half_refresh). Not for: training, which is in fp32 alone. */
-#include "model/model.h"
+#include "model/internal.h"
 
 #include "base/check.h"
 #include "base/error.h"
@@ -16,10 +16,11 @@ struct model_half {
     int n;
 };
 
-/* *w, a handle of the original or NULL, becomes a copy of ours. */
+/* *w, a handle of the original or NULL, becomes a copy of ours. Products in bfloat16 take
+ * rows two elements at a time: a matrix of an odd width stays as it is. */
 static int narrow(struct model_half *h, ct_tensor **w)
 {
-    if (!*w)
+    if (!*w || ct_size(*w, -1) % 2)
         return 0;
     struct copy *c = &h->copies[h->n];
     ct_scope *s = ct_scope_open();
@@ -35,10 +36,10 @@ static int narrow(struct model_half *h, ct_tensor **w)
     return 0;
 }
 
-/* Where matrices are seen as one, the cached forward uses that one, and not its parts. */
+/* Where matrices are seen as one, that one is used, and not its parts. */
 static int narrow_layer(struct model_half *h, struct model_layer *l)
 {
-    bool as_one = l->qkv && !l->q_bias == !l->qkv_bias;
+    bool as_one = layer_heads_fuse(l);
     ct_tensor **of_attention[] = {&l->q, &l->k, &l->v}, **of_feed[] = {&l->gate, &l->up};
     if (as_one)
         CAI_TRY(narrow(h, &l->qkv));
@@ -46,7 +47,7 @@ static int narrow_layer(struct model_half *h, struct model_layer *l)
         CAI_TRY(narrow(h, of_attention[i]));
     CAI_TRY(narrow(h, &l->o));
     l->qkv = as_one ? l->qkv : NULL;
-    as_one = l->gate_up && !l->gate_bias == !l->gate_up_bias;
+    as_one = layer_gate_fuses(l);
     if (as_one)
         CAI_TRY(narrow(h, &l->gate_up));
     for (int i = 0; i < 2 && !as_one; i++)
@@ -60,6 +61,7 @@ int model_half_new(const struct model *m, struct model_half **ret)
     struct model_half *h = cai_alloc(sizeof(*h));
     int64_t layers = m->config.num_layers;
     h->seen = *m;
+    h->seen.half = true;
     h->seen.layers = cai_alloc((size_t)layers * sizeof(*h->seen.layers));
     h->copies = cai_alloc((size_t)(7 * layers + 1) * sizeof(*h->copies));
     int rc = 0;

@@ -52,6 +52,16 @@ static bool adapted(const struct model_layer *l, enum model_projection from,
     return false;
 }
 
+bool layer_heads_fuse(const struct model_layer *l)
+{
+    return l->qkv && !l->q_bias == !l->qkv_bias && !l->q_norm && !adapted(l, MODEL_Q, MODEL_V);
+}
+
+bool layer_gate_fuses(const struct model_layer *l)
+{
+    return l->gate_up && !l->gate_bias == !l->gate_up_bias && !adapted(l, MODEL_GATE, MODEL_UP);
+}
+
 /* Queries, keys and values, ready to meet: [T, Hq, Dh] [T, Hkv, Dh] [T, Hkv, Dh]. */
 struct heads {
     ct_tensor *q, *k, *v;
@@ -104,8 +114,7 @@ static struct heads make_heads(ct_scope *s, const struct model *m, int layer, ct
 {
     const struct model_layer *l = &m->layers[layer];
     const struct rope_rows *r = rope_of(m, layer, p);
-    if (p->fused && l->qkv && !l->q_bias == !l->qkv_bias && !l->q_norm &&
-        !adapted(l, MODEL_Q, MODEL_V))
+    if (p->fused && layer_heads_fuse(l))
         return fused_heads(s, m, layer, x, p);
     struct heads h = {project(s, m, l, MODEL_Q, x), project(s, m, l, MODEL_K, x),
                       project(s, m, l, MODEL_V, x)};
@@ -155,8 +164,7 @@ static ct_tensor *gated(ct_scope *s, const struct model *m, const struct model_l
 {
     int64_t f = m->config.intermediate_size;
     ct_tensor *gate, *up;
-    if (fused && l->gate_up && !l->gate_bias == !l->gate_up_bias &&
-        !adapted(l, MODEL_GATE, MODEL_UP)) {
+    if (fused && layer_gate_fuses(l)) {
         ct_tensor *both = ct_linear(s, x, l->gate_up, l->gate_up_bias); /* [T, 2F] */
         gate = ct_narrow(s, both, 1, 0, f);
         up = ct_narrow(s, both, 1, f, f);

@@ -7,79 +7,62 @@
 #include <math.h>
 #include <string.h>
 
-static float half_to_float(uint16_t h)
-{
-    uint32_t sign = (uint32_t)(h & 0x8000) << 16, exponent = (h >> 10) & 31, fraction = h & 1023;
-    uint32_t bits;
-    float f;
-    if (exponent == 0) { /* zero or subnormal: fraction × 2⁻²⁴, exact in fp32 */
-        f = ldexpf((float)fraction, -24);
-        return sign ? -f : f;
-    }
-    if (exponent == 31)
-        bits = sign | 0x7f800000u | fraction << 13;
-    else
-        bits = sign | (exponent + 112) << 23 | fraction << 13;
-    memcpy(&f, &bits, sizeof(f));
-    return f;
-}
-
-/* n elements from element `at` of the tensor on; the mapping may be unaligned, hence memcpy. */
-static void convert(const struct hf_tensor *t, int64_t at, float *out, int64_t n)
-{
-    const unsigned char *in = (const unsigned char *)t->data + (size_t)at * hf_dtype_size(t->dtype);
-    if (t->dtype == HF_F32) {
-        memcpy(out, in, (size_t)n * sizeof(float));
-    } else if (t->dtype == HF_BF16) {
-        for (int64_t i = 0; i < n; i++) {
-            uint16_t h;
-            memcpy(&h, in + 2 * i, 2);
-            uint32_t bits = (uint32_t)h << 16;
-            memcpy(&out[i], &bits, sizeof(bits));
-        }
-    } else {
-        for (int64_t i = 0; i < n; i++) {
-            uint16_t h;
-            memcpy(&h, in + 2 * i, 2);
-            out[i] = half_to_float(h);
-        }
-    }
-}
-
-static int check_finite(const char *name, const float *x, int64_t n)
+/* Whether all are numbers; without a branch, at the speed of memory. */
+static bool all_finite(const float *x, int64_t n)
 {
     uint32_t worst = 0;
-    for (int64_t i = 0; i < n; i++) { /* without a branch, at the speed of memory */
+    for (int64_t i = 0; i < n; i++) {
         uint32_t bits;
         memcpy(&bits, &x[i], sizeof(bits));
         bits &= 0x7fffffffu;
         worst = bits > worst ? bits : worst;
     }
-    if (worst < 0x7f800000u)
-        return 0;
+    return worst < 0x7f800000u;
+}
+
+static int check_finite(const char *name, const float *x, int64_t n)
+{
     int64_t i = 0;
+    if (all_finite(x, n))
+        return 0;
     while (isfinite(x[i]))
         i++;
     return cai_fail(CAI_ENUMERIC, "tensor %s: element %lld is not a finite number", name,
                     (long long)i);
 }
 
+/* A stretch of rows that lie together in the file: converted in pieces that are looked at
+ * while they are near the processor. False when one of them is no number. */
+static bool read_stretch(const struct hf_tensor *t, int64_t at, float *out, int64_t n)
+{
+    enum { PIECE = 1 << 14 };
+    bool good = true;
+    for (int64_t i = 0; i < n; i += PIECE) {
+        int64_t many = n - i < PIECE ? n - i : PIECE;
+        hf_tensor_floats(t, at + i, out + i, many);
+        good = all_finite(out + i, many) && good;
+    }
+    return good;
+}
+
 /* The parameter's rows, from where the file has them. */
 int model_read_param(const struct hf_tensor *t, const struct hf_param *p, float *out)
 {
     int64_t rows = p->shape[0], cols = p->ndim == 2 ? p->shape[1] : 1;
+    bool good = true;
     if (p->transposed) {
         CAI_AUTO(mem) float *line = cai_realloc(NULL, (size_t)p->file_rows, sizeof(*line));
         for (int64_t c = 0; c < cols; c++) {
-            convert(t, c * p->file_rows, line, p->file_rows);
+            hf_tensor_floats(t, c * p->file_rows, line, p->file_rows);
             for (int64_t r = 0; r < rows; r++)
                 out[r * cols + c] = line[hf_param_file_row(p, r)];
         }
-    } else {
-        for (int64_t r = 0; r < rows; r += p->block)
-            convert(t, hf_param_file_row(p, r) * cols, out + r * cols, p->block * cols);
+        return check_finite(t->name, out, rows * cols);
     }
-    return check_finite(t->name, out, rows * cols);
+    for (int64_t r = 0; r < rows; r += p->block)
+        good = read_stretch(t, hf_param_file_row(p, r) * cols, out + r * cols,
+                            p->block * cols) && good;
+    return good ? 0 : check_finite(t->name, out, rows * cols);
 }
 
 /* Shapes are compared with the file before memory for them is taken, so that a wrong
@@ -132,10 +115,13 @@ static int load(const char *dir, const struct hf_config *c, bool fresh_head, str
         c->sequence_classification || fresh_head ? MODEL_HEAD_SCALAR : MODEL_HEAD_LM;
     struct hf_weights *w = NULL;
     struct model *m = NULL;
+    char stamp[sizeof(m->stamp)];
     int rc = hf_weights_open(dir, &w);
     if (rc < 0)
         return rc;
-    rc = check_weights(w, c, head, fresh_head);
+    rc = hf_weights_stamp(dir, stamp);
+    if (rc == 0)
+        rc = check_weights(w, c, head, fresh_head);
     if (rc == 0)
         rc = model_alloc(c, head, dir, &m);
     if (rc == 0)
@@ -145,6 +131,7 @@ static int load(const char *dir, const struct hf_config *c, bool fresh_head, str
         model_free(m);
         return cai_fail_in("%s", dir);
     }
+    memcpy(m->stamp, stamp, sizeof(stamp));
     *ret = m;
     return 0;
 }
@@ -171,13 +158,15 @@ int model_load_scalar(const char *dir, struct cai_key key, struct model **ret)
 {
     struct hf_config c;
     if (hf_adapter_is(dir)) {
-        CAI_TRY(model_load_adapted(dir, ret));
-        if ((*ret)->head == MODEL_HEAD_SCALAR)
+        struct model *m;
+        CAI_TRY(model_load_adapted(dir, &m));
+        if (m->head == MODEL_HEAD_SCALAR) {
+            *ret = m;
             return 0;
-        model_free(*ret);
-        *ret = NULL;
-        return cai_fail(CAI_EINPUT, "%s: an adapter of a language model has no score head; merge it "
-                        "into its base, or start the preference model from the base", dir);
+        }
+        int rc = model_adapt_scalar(m, key, ret);
+        model_free(m);
+        return rc;
     }
     CAI_TRY(hf_config_load(dir, &c));
     bool fresh = !c.sequence_classification;

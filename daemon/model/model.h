@@ -67,7 +67,11 @@ struct model {
     struct model *base;             /* NULL, or what the adapter is over */
     struct hf_adapter adapter;      /* of one with a base */
     double lora_scale;
-    int uses;                       /* its owner and the adapters over it */
+    int uses;                       /* its owners and the adapters over it */
+    bool half;                      /* seen in bfloat16 (model_half_seen): no gradients */
+    /* Of one without a base: which files its weights are of (hf_weights_stamp), "" when they
+     * are of none or were trained since; and their model hash, once asked for. */
+    char stamp[65], hash[65];
 };
 
 /* Loads a folder; that of an adapter with its base. A scalar-head model is refused when its head is missing. */
@@ -85,20 +89,31 @@ int model_copy_weights(struct model *to, const struct model *from);
  * is freed when its owner and the last adapter over it are. */
 int model_adapt(struct model *base, const struct hf_adapter *how, struct cai_key key,
                 struct model **ret);
+/* A language model's adapter with a fresh score head (as of model_load_scalar) added: over
+ * the same base, with factors of its own that begin where the other's are. */
+int model_adapt_scalar(const struct model *m, struct cai_key key, struct model **ret);
 /* The adapter of a folder over a base that is already there. */
 int model_load_adapter(struct model *base, const char *dir, struct model **ret);
+/* As model_load, but a base that one of `beside` is or is over is not loaded a second time:
+ * *ret is over it too, or is it. None of `beside` may be a whole model that is trained. */
+int model_load_beside(const char *dir, struct model *const *beside, size_t n, struct model **ret);
+/* The model hash of the folder that m was loaded from; CAI_ESTATE when that has changed
+ * since. Read once, then kept. "" for a model of no folder. */
+int model_folder_hash(struct model *m, const char **ret);
 /* A folder that transformers opens, or PEFT if it is an adapter; tokenizer files come from
- * m->dir. A scalar head is
- * saved as LlamaForSequenceClassification with a pad token id of its own. Durable. */
+ * m->dir. A scalar head is saved as LlamaForSequenceClassification with a pad token id of
+ * its own. In shards of at most 5 GB. Durable. */
 int model_save(const struct model *m, const char *dir);
+int model_save_sharded(const struct model *m, const char *dir, size_t shard_bytes);
 void model_free(struct model *m);
 /* Whether a pack that was built for one serves the other: vocabulary and positions. */
 bool model_same_inputs(const struct model *a, const struct model *b);
 
 /* ---- in bfloat16 ------------------------------------------------------------------- */
-/* The model with copies of its matrices in bfloat16, for generation: the cached forward and
- * head_logits take model_half_seen(). Borrows the original; after that was trained, or
- * loaded anew, model_half_refresh() copies again. A scalar head stays as it is. */
+/* The model with copies of its matrices in bfloat16, for generation and scoring: every
+ * forward without gradients, head_logits and head_scalar take model_half_seen(). Borrows the
+ * original; after that was trained, or loaded anew, model_half_refresh() copies again. An
+ * adapter's own matrices and a scalar head stay in fp32. */
 struct model_half;
 int model_half_new(const struct model *m, struct model_half **ret);
 void model_half_free(struct model_half *h);

@@ -109,20 +109,30 @@ static void add_param(struct writing *w, const struct model_param *p)
     w->n++;
 }
 
+/* Which base it belongs to is said by hash as well. */
+static int save_adapter(const struct model *m, const struct hf_tensor *tensors, size_t n,
+                        const char *dir)
+{
+    struct hf_adapter how = m->adapter;
+    const char *hash;
+    CAI_TRY(model_folder_hash(m->base, &hash));
+    snprintf(how.base_hash, sizeof(how.base_hash), "%s", hash);
+    return hf_adapter_save_weights(dir, &how, tensors, n);
+}
+
 /* config: as it shall stand in the folder; its vocab_size may ask for one row more. */
-static int save_weights(const struct model *m, const struct hf_config *config, const char *dir)
+static int save_weights(const struct model *m, const struct hf_config *config, const char *dir,
+                        size_t shard_bytes)
 {
     struct writing w = {.m = m, .config = config, .flat = model_host(m)};
     if (!w.flat)
         return CAI_ESTATE;
-    CAI_AUTO(mem) char *path =
-        cai_path_join(dir, m->base ? "adapter_model.safetensors" : "model.safetensors");
     w.tensors = cai_alloc((size_t)m->n_params * sizeof(*w.tensors));
     w.copies = cai_alloc((size_t)m->n_params * sizeof(*w.copies));
     for (int i = 0; i < m->n_params; i++)
         add_param(&w, &m->params[i]);
-    static const char *const metadata[] = {"format", "pt", NULL};
-    int rc = hf_weights_save(path, w.tensors, (size_t)w.n, metadata);
+    int rc = m->base ? save_adapter(m, w.tensors, (size_t)w.n, dir)
+                     : hf_weights_save_folder(dir, w.tensors, (size_t)w.n, shard_bytes, NULL, NULL);
     for (int i = 0; i < w.n; i++)
         free(w.copies[i]);
     free(w.copies);
@@ -130,17 +140,23 @@ static int save_weights(const struct model *m, const struct hf_config *config, c
     return rc;
 }
 
-static int save_into(const struct model *m, const struct hf_config *config, const char *dir)
+static int save_into(const struct model *m, const struct hf_config *config, const char *dir,
+                     size_t shard_bytes)
 {
-    CAI_TRY(save_weights(m, config, dir));
+    CAI_TRY(save_weights(m, config, dir, shard_bytes));
     CAI_TRY(m->base ? hf_adapter_save(dir, &m->adapter, config) : hf_config_save(dir, config));
     if (m->dir && strcmp(m->dir, dir))
         CAI_TRY(hf_copy_tokenizer(m->dir, dir));
     return cai_file_sync(dir);
 }
 
-/* A new folder appears whole or not at all; in one that exists, file by file. */
 int model_save(const struct model *m, const char *dir)
+{
+    return model_save_sharded(m, dir, HF_SHARD_BYTES);
+}
+
+/* A new folder appears whole or not at all; in one that exists, file by file. */
+int model_save_sharded(const struct model *m, const char *dir, size_t shard_bytes)
 {
     struct hf_config config = m->config;
     if (m->head == MODEL_HEAD_SCALAR && !m->base) {
@@ -150,11 +166,11 @@ int model_save(const struct model *m, const char *dir)
     }
     struct stat st;
     if (stat(dir, &st) == 0)
-        return save_into(m, &config, dir);
+        return save_into(m, &config, dir, shard_bytes);
     CAI_AUTO(mem) char *partial = cai_format("%s.partial", dir);
     CAI_TRY(cai_dir_remove(partial));
     CAI_TRY(cai_dir_make(partial));
-    int rc = save_into(m, &config, partial);
+    int rc = save_into(m, &config, partial, shard_bytes);
     if (rc == 0)
         rc = cai_file_rename_durable(partial, dir);
     return rc < 0 ? cai_fail_in("saving %s", dir) : 0;

@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "run/admit.h"
 #include "run/report.h"
 #include <string.h>
 #include <unistd.h>
@@ -41,11 +42,12 @@ static int workers(const struct request *q, json_t **ret) {
             snprintf(late, sizeof late, "stopping a revoked task");
         else if (l)
             (void)late_worker(q->run, l, late, sizeof late);
-        json_t *o = json_pack("{s:s, s:s, s:I, s:s, s:s, s:f, s:s, s:s}", "name", w->name, "host",
+        json_t *o = json_pack("{s:s, s:s, s:I, s:s, s:s, s:f, s:s, s:s, s:I}", "name", w->name, "host",
                               w->host, "pid", (json_int_t)w->pid, "state",
                               age > 2.0 ? "silent" : l ? "busy" : "idle", "numeric_class",
                               w->numeric_class, "heartbeat_s", age, "version", w->version,
-                              "reason", late);
+                              "reason", late, "memory",
+                              (json_int_t)admit_share(q->run, w));
         if (l) {
             json_object_set_new(o, "job", json_integer(l->job));
             json_object_set_new(o, "stage", json_string(l->stage));

@@ -4,7 +4,9 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "hf/adapter.h"
 #include "hf/hf.h"
+#include "run/admit.h"
 #include "run/report.h"
 #include <string.h>
 
@@ -33,8 +35,12 @@ static int freeze_data(struct run *r, struct job_spec *spec) {
     return freeze(r, &spec->data.evaluate, &spec->arena);
 }
 
+static bool is_folder(const char *name) {
+    return name && strcmp(name, "start") != 0 && strcmp(name, "latest") != 0;
+}
+
 static int check_model(const char *role, const char *path) {
-    if (!path || strcmp(path, "start") == 0 || strcmp(path, "latest") == 0)
+    if (!is_folder(path))
         return 0;
     CAI_AUTO(mem) char *config = cai_path_join(path, "config.json");
     CAI_AUTO(mem) char *adapter = cai_path_join(path, "adapter_config.json");
@@ -47,11 +53,31 @@ static int check_model(const char *role, const char *path) {
     return good ? 0 : cai_fail_in("models.%s", role);
 }
 
+/* That what is to be trained can be: score heads, and adapters over their base. */
+static int check_trained(const struct job_spec *spec) {
+    struct hf_adapter lora;
+    bool prefers = spec->rounds > 0 && spec->prefer.enabled, own = is_folder(spec->models.pm);
+    if (spec->data.classifier && hf_check_scores(spec->models.start) < 0)
+        return cai_fail_in("data.classifier");
+    if (prefers && hf_check_scores(own ? spec->models.pm : spec->models.start) < 0)
+        return cai_fail_in("stages.prefer");
+    if (spec->models.lora.rank == 0)
+        return 0;
+    int rc = hf_adapter_make(spec->models.lora.rank, spec->models.lora.alpha,
+                             spec->models.lora.targets, &lora);
+    if (rc == 0)
+        rc = hf_adapter_check(spec->models.start, &lora);
+    if (rc == 0 && prefers && own)
+        rc = hf_adapter_check(spec->models.pm, &lora);
+    return rc < 0 ? cai_fail_in("models.lora") : 0;
+}
+
 static int check_spec(const struct job_spec *spec) {
     CAI_TRY(check_model("start", spec->models.start));
     CAI_TRY(check_model("generator", spec->models.generator));
     CAI_TRY(check_model("overseer", spec->models.overseer));
     CAI_TRY(check_model("pm", spec->models.pm));
+    CAI_TRY(check_trained(spec));
     uint32_t round = 0;
     if (!stage_after(spec, 0, NULL, &round))
         return cai_fail(CAI_EINPUT, "every stage of the job is switched off");
@@ -117,7 +143,10 @@ static json_t *warnings_of(const struct job_spec *spec) {
 
 static int submit_spec(const struct request *q, struct job_spec *spec, json_t **ret) {
     struct run *r = q->run;
+    struct memory_plan plan;
     CAI_TRY(check_spec(spec));
+    CAI_TRY(memory_plan(spec, &plan));
+    CAI_TRY(admit_check(r, spec, &plan));
     CAI_TRY(freeze_data(r, spec));
     CAI_TRY(store_begin(r->store));
     int64_t id = 0;
@@ -131,9 +160,9 @@ static int submit_spec(const struct request *q, struct job_spec *spec, json_t **
     }
     if (!job_find(r, id))
         CAI_TRY(job_take(r, id));
-    *ret = json_pack("{s:I, s:s, s:s, s:s, s:o}", "id", (json_int_t)id, "name", spec->name,
+    *ret = json_pack("{s:I, s:s, s:s, s:s, s:o, s:o}", "id", (json_int_t)id, "name", spec->name,
                      "state", request_flag(q, "hold") ? "HELD" : "PENDING", "revision", revision,
-                     "warnings", warnings_of(spec));
+                     "warnings", warnings_of(spec), "memory", admit_json(r, &plan));
     return 0;
 }
 

@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "run/state.h"
+#include "stage/memory.h"
 #include <string.h>
 
 enum { TURNS_MAX = 1000, RETRY_MS = 2000 };
@@ -33,6 +34,7 @@ static void free_job(struct job_run *j) {
     free(j->numeric_class);
     free(j->work_dir);
     job_free(j->spec);
+    free(j->memory);
     constitution_free(j->constitution);
     free(j->queue);
     free(j->setbacks);
@@ -73,6 +75,11 @@ static int load_pinned(struct run *r, const struct store_job *row, struct job_ru
     int rc = job_from_json(spec, &j->spec);
     json_decref(spec);
     CAI_TRY(rc);
+    j->memory = cai_alloc(sizeof *j->memory);
+    if (memory_plan(j->spec, j->memory) < 0) { /* whoever needs the folder says what is wrong */
+        free(j->memory);
+        j->memory = NULL;
+    }
     CAI_AUTO(mem) char *revision = NULL;
     CAI_AUTO(mem) char *canonical = NULL;
     CAI_TRY(store_constitution_get(r->store, row->constitution, &revision, &canonical));

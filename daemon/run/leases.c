@@ -186,7 +186,7 @@ static void grant_ranks(struct run *r, struct job_run *j, Cai__V1__Task *t, stru
                         const struct resume *from) {
     uint32_t rank = 0;
     for (struct worker *w = r->workers; w && rank < g->world; w = w->next) {
-        if (!worker_fits(w, j->numeric_class))
+        if (!worker_fits(r, w, j->numeric_class, j))
             continue;
         struct lease *l = new_lease(r, j, t, w, g, rank);
         Cai__V1__Gang m = CAI__V1__GANG__INIT;

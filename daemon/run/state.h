@@ -28,10 +28,12 @@ enum {
 };
 
 struct lease;
+struct memory_plan; /* stage/memory.h */
 struct worker {
     struct channel_peer peer;
     char *name, *host, *numeric_class, *version;
     uint32_t pid;
+    uint64_t memory; /* bytes, as it says; 0 = not known */
     int64_t seen_ms;
     struct lease *lease;
     struct worker *next; /* ordered by name */
@@ -77,6 +79,7 @@ struct job_run {
     int64_t id;
     char *name, *accepted, *numeric_class, *work_dir;
     struct job_spec *spec;
+    struct memory_plan *memory; /* NULL when its models cannot be looked at */
     struct constitution *constitution;
     enum job_state state;
     uint32_t round;
@@ -123,7 +126,9 @@ void workers_say_bye(struct run *r, const char *reason);
 void workers_free(struct run *r);
 int workers_send(struct run *r, const struct channel_peer *peer, Cai__V1__Frame__BodyCase kind,
                  void *body);
-bool worker_fits(const struct worker *w, const char *numeric_class); /* idle and of that class */
+/* Idle, of that class ("" = any), and large enough for the job (NULL = any). */
+bool worker_fits(const struct run *r, const struct worker *w, const char *numeric_class,
+                 const struct job_run *j);
 
 /* ---- leases.c -------------------------------------------------------------------- */
 int lease_single(struct run *r, struct job_run *j, int64_t task, struct worker *w);

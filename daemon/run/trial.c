@@ -258,7 +258,7 @@ void trials_schedule(struct run *r) {
         if (t->step == TRIAL_FINISHED || t->lease)
             continue;
         struct worker *w = r->workers;
-        while (w && !worker_fits(w, ""))
+        while (w && !worker_fits(r, w, "", NULL))
             w = w->next;
         if (!w)
             return;

@@ -7,7 +7,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
-#include "run/state.h"
+#include "run/admit.h"
 #include <string.h>
 
 static struct worker *find_peer(struct run *r, const struct channel_peer *p) {
@@ -97,6 +97,7 @@ static void on_hello(struct run *r, const struct channel_peer *peer, const Cai__
                          .numeric_class = cai_strdup(h->numeric_class),
                          .version = cai_strdup(h->version),
                          .pid = h->pid,
+                         .memory = h->memory,
                          .seen_ms = cai_now_ms()};
     insert_by_name(r, w);
     cai_info("worker %s (pid %u) is here: %s", w->name, w->pid, w->numeric_class);
@@ -170,6 +171,9 @@ void workers_free(struct run *r) {
     }
 }
 
-bool worker_fits(const struct worker *w, const char *numeric_class) {
-    return !w->lease && (!*numeric_class || strcmp(w->numeric_class, numeric_class) == 0);
+bool worker_fits(const struct run *r, const struct worker *w, const char *numeric_class,
+                 const struct job_run *j) {
+    bool large = !j || !j->memory || admit_fits(r, w, j->memory->phases[j->memory->peak].bytes);
+    return large && !w->lease &&
+           (!*numeric_class || strcmp(w->numeric_class, numeric_class) == 0);
 }

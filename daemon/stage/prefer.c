@@ -21,7 +21,7 @@
 #include <string.h>
 
 #define CLEAR_MARGIN 0.1 /* accuracy is asked only where |p − ½| is larger */
-enum { BINS = 10 };
+enum { BINS = 10, GATE_PAIRS = 50 };
 
 static bool enabled(const struct job_spec *job) { return job->prefer.enabled; }
 
@@ -212,6 +212,27 @@ static void add_pair(struct sums *s, const struct pair *pair, const struct store
     s->human_right += right && pair->human;
 }
 
+/* A preference model at chance gives PPO noise to climb. Too few held-out pairs say nothing
+ * either way. One-sided: the lower end of the two-sided interval at 2γ − 1. */
+static void gate(const struct stage_context *c, const struct sums *s, struct stage_verdict *ret) {
+    double low, high, confidence = c->job->prefer.gate_confidence;
+    if (s->clear < GATE_PAIRS || confidence == 0 || !c->job->ppo.enabled ||
+        stage_accepted(c, "prefer"))
+        return;
+    rates_wilson(s->right, s->clear, fmax(0, 2 * confidence - 1), &low, &high);
+    if (low > 0.5)
+        return;
+    ret->next = STAGE_WAIT;
+    snprintf(ret->gate, sizeof ret->gate, "prefer");
+    snprintf(ret->reason, sizeof ret->reason,
+             "preference model at chance: accuracy %.3f on %zu held-out pairs, interval %.3f to "
+             "%.3f; PPO would follow noise. Look at the labels (caictl samples %lld --stage "
+             "label), give it more of them (stages.label.pairs) or another learning rate "
+             "(stages.prefer.lr), or accept it with 'caictl resume %lld --accept prefer'",
+             (double)s->right / (double)s->clear, s->clear, low, high, (long long)c->job_id,
+             (long long)c->job_id);
+}
+
 static int write_figures(const struct stage_context *c, const struct sums *s) {
     double count[BINS], p[BINS], y[BINS], n = s->n ? (double)s->n : 1;
     double mean = s->score / (2 * n);
@@ -231,7 +252,7 @@ static int write_figures(const struct stage_context *c, const struct sums *s) {
     return 0;
 }
 
-static int figures(const struct stage_context *c) {
+static int judge(const struct stage_context *c, struct stage_verdict *ret) {
     CAI_AUTO(arena) struct cai_arena a = {0};
     struct examples scores;
     struct pairs pairs;
@@ -248,6 +269,7 @@ static int figures(const struct stage_context *c) {
     }
     free(pairs.at);
     CAI_TRY(rc);
+    gate(c, &s, ret);
     return write_figures(c, &s);
 }
 
@@ -259,7 +281,7 @@ static int done(const struct stage_context *c, struct stage_verdict *ret) {
         CAI_TRY(rates_value(c, "held_out_asked", (double)n));
     }
     if (n == 0)
-        return figures(c);
+        return judge(c, ret);
     ret->next = STAGE_MORE;
     return 0;
 }

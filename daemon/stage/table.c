@@ -69,6 +69,9 @@ int stage_task_add(const struct stage_context *c, const char *phase, uint32_t ch
     task->phase = (char *)phase;
     task->chunk = chunk;
     task->seed = c->job->seed;
+    /* Absent is float32: nothing changes for a worker that knows no other. */
+    task->dtype = strcmp(c->job->models.dtype, "bfloat16") == 0 ? (char *)"bfloat16"
+                                                                 : (char *)"";
     size_t len = cai__v1__task__get_packed_size(task);
     CAI_AUTO(mem) uint8_t *packed = cai_alloc(len + 1);
     cai__v1__task__pack(task, packed);

@@ -64,7 +64,7 @@ static int run_engine(const struct task_run *run, struct generation *g)
     struct engine *e;
     if (g->n == 0)
         return 0;
-    CAI_TRY(worker_engine(g->wm, g->n, (int64_t)(longest + s->max_tokens), &progress, &e));
+    CAI_TRY(worker_engine(run, g->wm, g->n, (int64_t)(longest + s->max_tokens), &progress, &e));
     int rc = engine_generate(e, g->requests, g->n, &how, worker_progress_say, &progress,
                              g->results);
     engine_free(e);

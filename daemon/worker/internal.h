@@ -46,10 +46,14 @@ struct worker_progress {
 void worker_progress_say(void *progress, size_t done, size_t total);
 bool worker_progress_stopping(void *progress);
 
+/* Whether the task is computed in bfloat16. What it is not known by is refused before a task
+ * begins (worker_run_task). */
+bool worker_in_half(const Cai__V1__Task *task);
+
 /* As many sequences as requests, up to 64, and up to a fixed amount of memory: a function
  * of the task and the model alone, since bits depend on how many run together. */
-int worker_engine(const struct worker_model *wm, size_t requests, int64_t capacity,
-                  struct worker_progress *progress, struct engine **ret);
+int worker_engine(const struct task_run *run, const struct worker_model *wm, size_t requests,
+                  int64_t capacity, struct worker_progress *progress, struct engine **ret);
 
 /* The task functions. They add to ret, which the table frees on failure. */
 int worker_generate(const struct task_run *run, Cai__V1__Result *ret);

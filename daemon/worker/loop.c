@@ -103,6 +103,7 @@ static void say_hello(struct loop *l) {
     m.host = host;
     m.pid = (uint32_t)getpid();
     m.name = (char *)l->o->name;
+    m.memory = l->o->memory;
     m.nonce = nonce.data ? nonce.data : (char *)"";
     (void)say(l, CAI__V1__FRAME__BODY_HELLO, &m);
 }

@@ -30,6 +30,7 @@ struct loop_options {
     const char *endpoint, *state_dir, *name, *version;
     int threads;
     const struct loop_engine *engine;
+    uint64_t memory; /* bytes that tasks may take; 0 = not known */
 };
 
 /* Serves until SIGTERM or SIGINT (0), or a code when it cannot begin. A caid that is gone

@@ -60,6 +60,17 @@ static int verify(const Cai__V1__Model *which)
     return 0;
 }
 
+/* Adapters of one base, and the base itself, share its weights. */
+static int load(const char *path, struct model **ret)
+{
+    struct model *present[MODELS];
+    size_t n = 0;
+    for (int i = 0; i < MODELS; i++)
+        if (cache[i].m)
+            present[n++] = cache[i].m;
+    return model_load_beside(path, present, n, ret);
+}
+
 int worker_model_get(const Cai__V1__Model *which, struct worker_model **ret)
 {
     if (!which)
@@ -68,7 +79,7 @@ int worker_model_get(const Cai__V1__Model *which, struct worker_model **ret)
     if (!wm) {
         CAI_TRY(verify(which));
         wm = make_room();
-        int rc = model_load(which->path, &wm->m);
+        int rc = load(which->path, &wm->m);
         if (rc == 0)
             rc = hf_tokenizer_load(which->path, &wm->t);
         if (rc == 0)

@@ -4,9 +4,9 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include <string.h>
 
-enum { SLOTS = 64, REPORT_MS = 500 };
-static const int64_t kv_bytes_max = (int64_t)2 << 30;
+enum { REPORT_MS = 500 };
 
 struct hf_message *worker_messages(const Cai__V1__Conversation *c)
 {
@@ -69,16 +69,18 @@ bool worker_progress_stopping(void *progress)
     return p->host && p->host->stopping && p->host->stopping(p->host->context);
 }
 
-int worker_engine(const struct worker_model *wm, size_t requests, int64_t capacity,
-                  struct worker_progress *progress, struct engine **ret)
+bool worker_in_half(const Cai__V1__Task *task)
 {
-    struct engine_options o = {.slots = requests < SLOTS ? (int)requests : SLOTS,
+    return strcmp(task->dtype, "bfloat16") == 0;
+}
+
+int worker_engine(const struct task_run *run, const struct worker_model *wm, size_t requests,
+                  int64_t capacity, struct worker_progress *progress, struct engine **ret)
+{
+    struct engine_options o = {.slots = engine_slots(wm->m, requests, capacity),
                                .capacity = capacity,
-                               .end_id = hf_chat_end_id(wm->chat)};
-    if (o.slots < 1)
-        o.slots = 1;
-    while (o.slots > 1 && engine_cache_bytes(wm->m, &o) > kv_bytes_max)
-        o.slots--;
+                               .end_id = hf_chat_end_id(wm->chat),
+                               .bfloat16 = worker_in_half(run->task)};
     CAI_TRY(engine_new(wm->m, wm->t, &o, ret));
     engine_on_stop(*ret, worker_progress_stopping, progress);
     return 0;

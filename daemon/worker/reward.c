@@ -86,10 +86,24 @@ static int encode(const struct worker_model *wm, const Cai__V1__RewardItem *item
     return 0;
 }
 
-static int reward_one(const Cai__V1__Reward *work, size_t which,
-                      struct worker_progress *progress, Cai__V1__Result *ret)
+/* In bfloat16 by copies that live as long as the call. */
+static int score_all(const struct model *m, bool half, const struct hf_ids *ids, size_t n,
+                     struct worker_progress *progress, double *ret)
+{
+    struct model_half *seen = NULL;
+    if (!half)
+        return worker_scalar_scores(m, ids, n, progress, ret);
+    CAI_TRY(model_half_new(m, &seen));
+    int rc = worker_scalar_scores(model_half_seen(seen), ids, n, progress, ret);
+    model_half_free(seen);
+    return rc;
+}
+
+static int reward_one(const Cai__V1__Task *task, size_t which, struct worker_progress *progress,
+                      Cai__V1__Result *ret)
 {
     struct worker_model *wm;
+    const Cai__V1__Reward *work = task->reward;
     size_t n = work->n_items;
     CAI_TRY(worker_model_get(work->models[which], &wm));
     if (wm->m->head != MODEL_HEAD_SCALAR)
@@ -101,7 +115,7 @@ static int reward_one(const Cai__V1__Reward *work, size_t which,
     for (size_t i = 0; rc == 0 && i < n; i++)
         rc = encode(wm, work->items[i], &ids[i]);
     if (rc == 0)
-        rc = worker_scalar_scores(wm->m, ids, n, progress, scores);
+        rc = score_all(wm->m, worker_in_half(task), ids, n, progress, scores);
     for (size_t i = 0; i < n; i++) {
         ret->rewarded[i]->scores[which] = scores[i];
         ret->rewarded[i]->too_long |= rc == 0 && ids[i].n == 0;
@@ -129,7 +143,7 @@ int worker_reward(const struct task_run *run, Cai__V1__Result *ret)
     struct worker_progress progress = {.host = run->host, .total = n * work->n_models};
     for (size_t i = 0; i < work->n_models; i++) {
         progress.base = i * n;
-        CAI_TRY(reward_one(work, i, &progress, ret));
+        CAI_TRY(reward_one(run->task, i, &progress, ret));
     }
     for (size_t i = 0; i < n; i++)
         if (ret->rewarded[i]->too_long) /* a score of some members only is no score */

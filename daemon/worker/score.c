@@ -67,7 +67,7 @@ static int run_engine(const struct task_run *run, struct scores *sc, size_t capa
         return 0;
     struct worker_progress progress = {.host = run->host, .total = items};
     struct engine *e;
-    CAI_TRY(worker_engine(sc->wm, slots, (int64_t)capacity, &progress, &e));
+    CAI_TRY(worker_engine(run, sc->wm, slots, (int64_t)capacity, &progress, &e));
     int rc = engine_score(e, requests, n, logprobs);
     engine_free(e);
     return rc;

@@ -4,6 +4,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include <string.h>
 
 static const struct kind {
     Cai__V1__Task__WorkCase work;
@@ -17,6 +18,9 @@ static const struct kind {
 
 int worker_run_task(const struct task_run *run, Cai__V1__Result **ret)
 {
+    const char *dtype = run->task->dtype;
+    if (*dtype && strcmp(dtype, "float32") != 0 && !worker_in_half(run->task))
+        return cai_fail(CAI_EPROTO, "a task in %.20s: this worker is older than the daemon", dtype);
     for (size_t i = 0; i < CAI_COUNT(kinds); i++) {
         if (kinds[i].work != run->task->work_case)
             continue;

@@ -32,9 +32,11 @@ int worker_train(const struct task_run *run, Cai__V1__Result *ret)
 {
     const Cai__V1__Task *task = run->task;
     CAI_TRY(check_models(task->train));
+    worker_forget_models(); /* a trainer's buffers want their memory */
     struct learn_host host = {.context = run->host->context, .report = run->host->report,
                               .commit = run->host->commit, .stopping = run->host->stopping};
     struct learn_task t = {.train = task->train, .seed = task->seed, .round = task->round,
+                           .bfloat16 = worker_in_half(task),
                            .comm = run->comm, .host = &host,
                            .resume = run->gang ? run->gang->resume : NULL,
                            .resume_hash = run->gang ? run->gang->resume_hash : NULL};

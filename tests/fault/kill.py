@@ -1,18 +1,21 @@
 """kill.py: kill -9 of caid, of a worker, of everything, at random instants; a job must end by
 itself, with the ledger, texts and models of an undisturbed run.
 
-  kill.py PROGRAMS [--kills N] [--seed S] [--real --ask ASK]
+  kill.py PROGRAMS [--kills N] [--seed S] [--real [--lora] --ask ASK]
 
 PROGRAMS is the folder with caid and cai-worker: build/tests/toy, or, with --real (needs
 .deps/venv/bin/python), build/tools: then a random checkpoint goes through every stage. Each
 disturbed run takes a new state folder and is hit `PER_RUN` times; what is compared does not
-name folders."""
+name folders. With --lora adapters are trained; they name their base's folder, which is one for
+all runs."""
 import argparse
 import hashlib
 import os
 import random
+import shutil
 import signal
 import sys
+import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "system"))
@@ -24,16 +27,24 @@ parser.add_argument("programs")
 parser.add_argument("--kills", type=int, default=30)
 parser.add_argument("--seed", type=int, default=1)
 parser.add_argument("--real", action="store_true")
+parser.add_argument("--lora", action="store_true")
 parser.add_argument("--ask", help="the program that asks; default: PROGRAMS/ask")
 parser.add_argument("--limit", type=float, default=60, help="seconds a run may take")
 options = parser.parse_args()
+SHARED = tempfile.TemporaryDirectory(prefix="caid-test-")
 
 
 def submit(caid):
     if not options.real:
         return caid.submit()
     from checkpoint import short_job  # needs the virtual environment
-    spec, canonical = short_job(caid.root)
+    lora = {"models__lora": {"rank": 4, "alpha": 8}} if options.lora else {}
+    spec, canonical = short_job(caid.root, **lora)
+    if options.lora:
+        base = os.path.join(SHARED.name, "base")
+        if not os.path.exists(base):
+            shutil.copytree(spec["models"]["start"], base)
+        spec["models"]["start"] = base
     return caid.ask("submit", spec=spec, canonical=canonical)["id"]
 
 

@@ -1,7 +1,7 @@
 /* Any parts as a ZeroMQ message to a bound channel: a frame, or refused; the next good frame
  * always comes through. Each part is a byte for its length (255: the rest) and its bytes. */
+#include "folder.h"
 #include "base/error.h"
-#include "base/file.h"
 #include "proto/channel.h"
 #include <poll.h>
 #include <string.h>
@@ -10,18 +10,11 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static char folder[64];
 static struct channel *bound;
 static void *peer; /* speaks without channel.h's care */
 
-static void close_all(void) {
-    (void)cai_dir_remove(folder);
-}
-
 static void open_all(void) {
-    snprintf(folder, sizeof folder, "/tmp/cai-fuzz-XXXXXX");
-    CAI_CHECK(mkdtemp(folder));
-    atexit(close_all);
+    folder_make("/tmp");
     void *context = zmq_ctx_new();
     char *endpoint = cai_format("ipc://%s/s", folder);
     CAI_CHECK(channel_bind(context, endpoint, CHANNEL_CONTROL_MAX, &bound) == 0);

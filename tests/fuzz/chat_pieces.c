@@ -25,10 +25,10 @@ static char *expand(const char *s, size_t len, bool wrapped) {
 static void try_pieces(struct hf_pieces *p, const char *plain, const char *content) {
     char *marks[8];
     const char *contents[8];
-    for (size_t i = 0; i < p->messages; i++)
+    for (size_t i = 0; i < p->texts; i++)
         marks[i] = hf_mark_plain(i);
     CAI_CHECK(hf_pieces_check("fuzz", p, (const char *const *)marks, plain) == 0);
-    for (size_t i = 0; i < p->messages; i++) {
+    for (size_t i = 0; i < p->texts; i++) {
         free(marks[i]);
         contents[i] = content;
     }
@@ -57,10 +57,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     char *plain = expand(part[0], len[0], false);
     char *wrapped = expand(len[1] ? part[1] : part[0], len[1] ? len[1] : len[0], true);
     char *content = expand(part[2], len[2], false);
-    bool optional[8] = {true, false, true};
+    struct hf_source of[8] = {{0, true}, {0, false}, {1, true}};
     for (int i = 0; i < 2; i++) {
         struct hf_pieces p;
-        if (hf_pieces_build("fuzz", n, i ? optional : NULL, plain, wrapped, &p) < 0)
+        if (hf_pieces_build("fuzz", n, i ? of : NULL, plain, wrapped, &p) < 0)
             continue;
         try_pieces(&p, plain, content);
         hf_pieces_free(&p);

@@ -1,23 +1,15 @@
 /* Any bytes as a job file, and after a NUL an assignment of --set: refused with a place, or a
  * specification whose JSON reads back as the same. */
+#include "folder.h"
 #include "base/error.h"
-#include "base/file.h"
 #include "job/job.h"
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* What a job names must be there: a folder m with a config.json, and a file d.jsonl. */
-static char folder[64];
-
-static void close_all(void) {
-    (void)cai_dir_remove(folder);
-}
-
 static void open_all(void) {
-    snprintf(folder, sizeof folder, "/tmp/cai-fuzz-XXXXXX");
-    CAI_CHECK(mkdtemp(folder));
-    atexit(close_all);
+    folder_make("/tmp");
     CAI_AUTO(mem) char *model = cai_path_join(folder, "m");
     CAI_AUTO(mem) char *config = cai_path_join(model, "config.json");
     CAI_AUTO(mem) char *data = cai_path_join(folder, "d.jsonl");

@@ -1,8 +1,8 @@
 /* Frames to a coordinator with a finished job in its store, as caictl and workers send them:
  * each frame is two bytes for its length and its bytes. Nothing a peer says may end caid, and
  * what it answers is asked of every verb by name in the corpus. */
+#include "folder.h"
 #include "base/error.h"
-#include "base/file.h"
 #include "base/log.h"
 #include "run/state.h"
 #include <string.h>
@@ -14,13 +14,10 @@ static const char house[] =
     "    revision: Rewrite it kindly.\n    choice: Which is kinder?\n";
 static const char job_text[] = "job: 1\nname: done\nmodels: {start: ./m}\nconstitution: house\n"
                                "data: {harmful: ./d.jsonl}\nrounds: 1\n";
-static char folder[64], state_dir[80], runtime_dir[80];
+static char state_dir[80], runtime_dir[80];
 static struct run *run;
 
-static void close_all(void) {
-    run_close(run);
-    (void)cai_dir_remove(folder);
-}
+static void close_run(void) { run_close(run); }
 
 static void add_constitution(struct store *s, char revision[65]) {
     struct input_report report = {.file = "house"};
@@ -80,8 +77,7 @@ static void put(const char *name) {
 }
 
 static void open_all(void) {
-    snprintf(folder, sizeof folder, "/dev/shm/cai-fuzz-XXXXXX"); /* no disk waits for fsync */
-    CAI_CHECK(mkdtemp(folder));
+    folder_make("/dev/shm"); /* no disk waits for fsync */
     CAI_AUTO(mem) char *model = cai_path_join(folder, "m");
     CAI_CHECK(cai_dir_make(model) == 0);
     put("m/config.json");
@@ -92,7 +88,7 @@ static void open_all(void) {
     struct run_options o = {.spawner_fd = -1, .state_dir = state_dir, .runtime_dir = runtime_dir};
     run_config_default(&o.config);
     CAI_CHECK(run_open(&o, &run) == 0);
-    atexit(close_all);
+    atexit(close_run); /* before the folder goes */
     memset(run->nonce, '0', sizeof run->nonce - 1); /* what the corpus's workers say */
     add_job(run->store);
 }

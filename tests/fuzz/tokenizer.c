@@ -39,8 +39,17 @@ static void round_trip(const struct hf_tokenizer *t, const char *text, size_t le
     hf_ids_free(&ids);
 }
 
+/* Back to where a character begins. */
+static size_t whole(const char *text, size_t len, size_t at) {
+    while (at > 0 && at < len && ((unsigned char)text[at] & 0xC0) == 0x80)
+        at--;
+    return at;
+}
+
 static void marked(const struct hf_tokenizer *t, const char *text, size_t len) {
-    struct hf_range plain[] = {{len / 4, len / 2}, {len / 2, len - len / 8}};
+    size_t half = whole(text, len, len / 2);
+    struct hf_range plain[] = {{whole(text, len, len / 4), half},
+                               {half, whole(text, len, len - len / 8)}};
     struct hf_ids ids = {0};
     size_t *ends = NULL;
     if (hf_tokenizer_encode_marked(t, text, len, plain, 2, &ids, &ends) == 0)

@@ -71,7 +71,9 @@ def numbers():
         check_logits(folder, model, ids[:1], "float32", 1e-4)
         rounded = LlamaForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).float().eval()
         rounded.model.rotary_emb = model.model.rotary_emb  # float() does not bring back what bf16 lost
-        check_logits(folder, rounded, ids, "bfloat16", 1e-4)
+        check_logits(folder, rounded, ids, "bfloat16", 5e-2)
+        half, whole = (probe("logits", folder, [{"ids": ids}], "--dtype", d)[0] for d in ("bfloat16", "float32"))
+        assert half != whole
         assert probe("logits", folder, [{"ids": ids[:5]}]) == [
             {"logprobs": probe("logits", folder, [{"ids": ids[:5]}])[0]["logprobs"], "top": []}]
         generation(folder, model, ids)

@@ -1,6 +1,7 @@
 """Every family against transformers: a small random checkpoint of each, written by
 transformers; log-probabilities, greedy replies, batches, folders saved again, both ways of
-spelling RoPE. Lengths go past the windows, and past what scaled RoPE was trained with.
+spelling RoPE, and all of it in bfloat16. Lengths go past the windows, and past what scaled
+RoPE was trained with.
 
     CAIPROBE=build/tools/caiprobe .deps/venv/bin/python tests/parity/families.py [FAMILY…]
 """
@@ -15,7 +16,8 @@ import transformers
 
 from common import fresh, probe, random_ids, write_tokenizer
 
-LOGPROB, AGAIN = 1e-4, 1e-5
+LOGPROB, AGAIN, HALF = 1e-4, 1e-5, 2e-2
+MILD = 0.02  # transformers' own initializer_range
 SIZES = dict(vocab_size=300, hidden_size=48, intermediate_size=80, num_hidden_layers=4,
              num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=256,
              bos_token_id=0, eos_token_id=1, pad_token_id=2, initializer_range=0.15)
@@ -172,6 +174,82 @@ def check_resaved(model, folder, rng):
     assert all(torch.equal(v, copy.state_dict()[k]) for k, v in one.items())
 
 
+def half_apart(model, rows, answers):
+    """The farthest that a target's log-probability is from `model`'s; of one id, any next one's."""
+    apart = 0.0
+    for ids, got in zip(rows, answers, strict=True):
+        want = reference(model, ids)
+        apart = max([apart] + [abs(a - want[i, ids[i + 1]].item()) for i, a in enumerate(got["logprobs"])])
+        if len(ids) == 1:
+            apart = max([apart] + [abs(a - want[0, i].item()) for i, a in got["top"]])
+    return apart
+
+
+def answers_of(model, rows):
+    """As caiprobe's."""
+    every = [(ids, reference(model, ids)) for ids in rows]
+    return [{"logprobs": [p[i, x].item() for i, x in enumerate(ids[1:])],
+             "top": [[i, p[0, i].item()] for i in range(p.shape[1])]} for ids, p in every]
+
+
+def check_half_logits(folder, model, rows):
+    """(ours from fp32, ours from theirs, theirs from fp32), theirs being transformers in bfloat16."""
+    theirs = type(model).from_pretrained(folder, dtype=torch.bfloat16, attn_implementation="eager").eval()
+    got = probe("logits", folder, [{"ids": r} for r in rows], "--top", "300", "--dtype", "bfloat16")
+    return half_apart(model, rows, got), half_apart(theirs, rows, got), half_apart(model, rows, answers_of(theirs, rows))
+
+
+def check_half_cached(model, folder, rng, kind):
+    """Greedy replies: each token is as good as the best, by fp32. Options: near the packed pass."""
+    varies = "dynamic" in kind or "long" in kind
+    prompts = [random_ids(rng, n) for n in (19, 45)]
+    replies = probe("generate", folder, [{"ids": p} for p in prompts], "--temperature", "0",
+                    "--max-new-tokens", "8", "--slots", "2", "--dtype", "bfloat16")
+    for p, g in zip(prompts, replies, strict=True):
+        whole = None if varies else reference(model, p + g["ids"])
+        for i, token in enumerate(g["ids"]):
+            row = reference(model, p + g["ids"][:i])[-1] if varies else whole[len(p) + i - 1]
+            assert row.max() - row[token] < 2 * HALF, (kind, len(p), i, row.max() - row[token])
+    prompt, options = random_ids(rng, 45 if "long" in kind else 33), [random_ids(rng, n) for n in (1, 9)]
+    got = probe("options", folder, [{"ids": prompt, "options": options}], "--dtype", "bfloat16")[0]["logprobs"]
+    lines = probe("logits", folder, [{"ids": prompt + o} for o in options], "--dtype", "bfloat16")
+    for o, lp, line in zip(options, got, lines, strict=True):
+        assert abs(lp - sum(line["logprobs"][len(prompt) - 1:])) < HALF * len(o), (len(o), lp)
+
+
+def check_half_score(kind, rng):
+    name = KINDS[kind][0]
+    head = getattr(transformers, ("Gemma3Text" if name == "Gemma3" else name) + "ForSequenceClassification", None)
+    if head is None:
+        return
+    with fresh() as folder:
+        model = write_family(folder, kind, torch.bfloat16, head, num_labels=1, initializer_range=MILD)
+        theirs = head.from_pretrained(folder, dtype=torch.bfloat16, attn_implementation="eager").eval()
+        ids = random_ids(rng, 60)
+        got, = probe("score", folder, [{"ids": ids}], "--dtype", "bfloat16")
+        for m in (model, theirs):
+            with torch.no_grad():
+                want = m(torch.tensor([ids])).logits[0, 0].item()
+            assert abs(got["score"] - want) < HALF, (kind, got, want)
+
+
+def check_half(kind, rng):
+    """Checkpoints in bfloat16, as most are, computed in it. One with mild weights must be near transformers in fp32 and in bfloat16. With the wild weights of the other
+    checks transformers' own rounding is a tenth of a nat: there we must not be farther off than it."""
+    with fresh() as folder:
+        model = write_family(folder, kind, torch.bfloat16, initializer_range=MILD)
+        rows = [random_ids(rng, n) for n in (1, 2, 21, 64, 120)]
+        apart, near, own = check_half_logits(folder, model, rows)
+        assert apart < HALF and near < HALF, (kind, apart, near, own)
+        check_half_cached(model, folder, rng, kind)
+    check_half_score(kind, rng)
+    with fresh() as folder:
+        model = write_family(folder, kind, torch.bfloat16)
+        wild, _, theirs = check_half_logits(folder, model, [random_ids(rng, 120)])
+        assert wild <= theirs, (kind, wild, theirs)
+    return f"bfloat16 {apart:.1e} from fp32, {near:.1e} from theirs; wild {wild:.1e}, theirs {theirs:.1e}"
+
+
 def version_five(folder, five):
     """config.json with the names of transformers 5."""
     with open(folder + "/config.json", encoding="utf-8") as f:
@@ -206,7 +284,8 @@ def check_family(kind):
         if kind in FIVE:
             version_five(folder, folder + "/five")
             apart = max(apart, check_logits(model, folder + "/five", rng, (90,)))
-        print(f"{kind}: log-probabilities within {apart:.1e} ({time.time() - began:.1f} s)")
+        half = check_half(kind, rng)
+        print(f"{kind}: log-probabilities within {apart:.1e}; {half} ({time.time() - began:.1f} s)", flush=True)
 
 
 if __name__ == "__main__":

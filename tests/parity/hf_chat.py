@@ -1,8 +1,12 @@
 """Chat formats: text and ids equal to transformers' apply_chat_template, and the plain
 form equal to a rendering of its own.
 
-    .deps/venv/bin/python tests/parity/hf_chat.py PROBE [STYLE…]
+    .deps/venv/bin/python tests/parity/hf_chat.py PROBE [--rewritten N] [STYLE…]
+
+N conversations of each style hold the words that templates look for (the default is for the
+suite).
 """
+import argparse
 import random
 import sys
 import tempfile
@@ -15,6 +19,10 @@ from hf_kinds import LLAMA3, byte_level_after, isolated, train
 from hf_probe import Probe
 from hf_styles import DATE, STYLES, checkpoint
 
+MARKED = ["<think>\n{}\n</think>\n\n{}", "<think>{}</think>{}", "{}</think>{}", "<think>\n\n</think>\n\n{}",
+          "</think>{}", "{}</think>", "<think>{}", "{}<think>{}</think>{}", "<think>{}</think>{}</think>\n{}",
+          "<think>{}<think>\n{}</think>{}", "\n<think>\n{}\n\n</think>\n {}", "<think></think>", "</think>\n",
+          "<think>{}</think>{}<think>{}", "<tool_response>{}</tool_response>", "<tool_response>\n\n</tool_response>"]
 SHAPES = ["u", "su", "uau", "suau", "ua", "sua", "uaua", "suauaua"]
 ROLE = {"s": "system", "u": "user", "a": "assistant"}
 
@@ -45,6 +53,16 @@ def contents(r, shape, lookalikes):
         while not text.strip():
             text = random_text(r, lookalikes).replace("\0", "")
         out.append({"role": ROLE[role], "content": text})
+    return out
+
+
+def marked(r, shape, roles):
+    """Contents with the words that templates look for, in messages of these roles."""
+    out = contents(r, shape, False)
+    for m in out:
+        if m["role"] in roles and r.random() < 0.8:
+            form = r.choice(MARKED)
+            m["content"] = form.format(*(x["content"] for x in contents(r, "u" * form.count("{}"), False)))
     return out
 
 
@@ -110,7 +128,7 @@ def check_conversation(c, what, probe, tok, messages, generate, special):
         check_prompt_prefix(c, what, probe, messages, got)
 
 
-def check_style(c, program, name):
+def check_style(c, program, name, rewritten):
     r = random.Random(name)
     with tempfile.TemporaryDirectory() as d:
         special = checkpoint(name, d, template_file=name == "Qwen3")
@@ -122,8 +140,25 @@ def check_style(c, program, name):
                     written = special[:20] if k == 4 else None
                     check_conversation(c, f"{name} {shape} generate={generate}", probe, tok,
                                        contents(r, shape, written), generate, written and special)
+        for k in range(rewritten):
+            messages = marked(r, r.choice(SHAPES), list(ROLE.values()) if k % 4 == 3 else ["assistant"])
+            check_rewritten(c, name, probe, tok, messages, k % 2 == 0)
         check_blank(c, name, probe, tok)
         probe.close()
+
+
+def check_rewritten(c, name, probe, tok, messages, generate):
+    """Text and ids as the template makes them; where a reply's turn holds its end marker, once."""
+    text, ids = expected(tok, messages, generate)
+    got = probe.ask(op="chat", messages=messages, generate=generate)
+    if text is None:
+        c.equal(f"{name}: error comes through", ids in got.get("error", ""), True)
+        return
+    c.equal(f"{name}: {messages} {generate}: rewritten text", got.get("text", got), text)
+    c.equal(f"{name}: {messages} {generate}: rewritten ids", got.get("ids"), ids)
+    for m, start, end in zip(messages, got.get("starts", []), got.get("ends", [])):
+        if m["role"] == "assistant" and got["end_id"] in got["ids"][start:end]:
+            c.equal(f"{name}: {messages}: one end marker", got["ids"][start:end].count(got["end_id"]), 1)
 
 
 def check_injection(c, what, tok, messages, got, special):
@@ -217,12 +252,16 @@ def check_fit(c, probe):
 
 
 def main():
-    c = Checks()
-    if not sys.argv[2:]:
-        check_plain(c, sys.argv[1])
-    for name in sys.argv[2:] or STYLES:
+    p = argparse.ArgumentParser()
+    p.add_argument("program")
+    p.add_argument("styles", nargs="*")
+    p.add_argument("--rewritten", type=int, default=16)
+    a, c = p.parse_args(), Checks()
+    if not a.styles:
+        check_plain(c, a.program)
+    for name in a.styles or STYLES:
         before = c.wrong
-        check_style(c, sys.argv[1], name)
+        check_style(c, a.program, name, a.rewritten)
         print(f"{name}: {c.wrong - before} differences", flush=True)
     print(f"{c.n} comparisons, {c.wrong} differences")
     return 1 if c.wrong else 0

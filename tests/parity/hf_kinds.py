@@ -2,6 +2,7 @@
 shape of that kind's own tokenizer.json."""
 import json
 import random
+import unicodedata
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers
 from tokenizers import pre_tokenizers, processors, trainers
@@ -20,6 +21,25 @@ DEEPSEEK = (r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|"""
             r"""[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|"""
             r"""\s+(?!\S)|\s+""")
 SPACE = "\u2581"
+
+
+def ranges_of(categories, first=0x41, last=0x1E943):
+    """The characters of some categories as the inside of a pattern's [class]."""
+    known = [c for c in range(first, last + 1) if unicodedata.category(chr(c)) in categories]
+    out, at = [], 0
+    while at < len(known):
+        end = at
+        while end + 1 < len(known) and known[end + 1] == known[end] + 1:
+            end += 1
+        out.append(chr(known[at]) if end == at else f"{chr(known[at])}-{chr(known[end])}")
+        at = end + 1
+    return "".join(out)
+
+
+# The steps of DeepSeek-V2 (letters that have a case), before Digits; of DeepSeek Coder.
+DEEPSEEK2 = [r"[\r\n]", rf"\s?[{ranges_of(('Lu', 'Ll', 'Lt'))}]+", r"\s?[!-/:-~！-／：-～‘-‟　-。]+", r"\s+$",
+             "[一-龥ࠀ-一가-퟿]+"]
+CODER = [r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[一-龥ࠀ-一가-퟿]+"]
 
 
 def training_texts():
@@ -143,11 +163,13 @@ def qwen(pattern, tools):
     return add_tokens(o, tools)
 
 
-def deepseek():
-    steps = [r"\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", DEEPSEEK]
-    o = shaped(train(byte_level_after(*map(isolated, steps)), special=[]), normalizer=sequence("normalizers"),
-               pre_tokenizer=sequence("pretokenizers", *map(split, steps), byte_level(use_regex=False)),
-               decoder=byte_level(add_prefix_space=True))
+def deepseek(steps=(r"\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", DEEPSEEK), digits=False):
+    """V3; `digits`: those before, which cut digits apart after the patterns."""
+    individual = {"type": "Digits", "individual_digits": True}
+    o = shaped(train(byte_level_after(*map(isolated, steps), *[pre_tokenizers.Digits(True)] * digits), special=[]),
+               normalizer=sequence("normalizers"), decoder=byte_level(add_prefix_space=True),
+               pre_tokenizer=sequence("pretokenizers", *map(split, steps), *[individual] * digits,
+                                      byte_level(use_regex=False)))
     add_tokens(o, ["<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜▁pad▁｜>"], special=True)
     add_tokens(o, ["<｜place▁holder▁no▁0｜>", "<think>", "</think>"], normalized=True)
     add_tokens(o, ["<｜User｜>", "<｜Assistant｜>", "<|EOT|>"])
@@ -207,13 +229,14 @@ def gemma():
     return add_tokens(o, ["\n\n", "\n\n\n", SPACE * 2, SPACE * 3, "<table>", "<h1>"])
 
 
-def main_kinds():
-    """name → tokenizer.json: the kinds whose every text must come out equal."""
-    tools = ["<tool_call>", "</tool_call>", "<think>", "</think>"]
-    return {"GPT-2": gpt2(), "Llama-3": llama3(), "Qwen2": qwen(QWEN, []), "Qwen3": qwen(QWEN, tools),
-            "Qwen3.5": qwen(QWEN35, tools), "DeepSeek": deepseek(), "SmolLM": smollm(), "o200k": o200k(),
-            "Llama-2": llama2(), "Llama-2, normalized specials": llama2(normalized=True),
-            "Llama-2, Metaspace": llama2(legacy=False), "Mistral": mistral(), "Gemma": gemma()}
+TOOLS = ["<tool_call>", "</tool_call>", "<think>", "</think>"]
+# name → what makes its tokenizer.json: the kinds whose every text must come out equal.
+MAIN = {"GPT-2": gpt2, "Llama-3": llama3, "Qwen2": lambda: qwen(QWEN, []), "Qwen3": lambda: qwen(QWEN, TOOLS),
+        "Qwen3.5": lambda: qwen(QWEN35, TOOLS), "DeepSeek": deepseek,
+        "DeepSeek-V2": lambda: deepseek(DEEPSEEK2, True), "DeepSeek Coder": lambda: deepseek(CODER, True),
+        "SmolLM": smollm, "o200k": o200k,
+        "Llama-2": llama2, "Llama-2, normalized specials": lambda: llama2(normalized=True),
+        "Llama-2, Metaspace": lambda: llama2(legacy=False), "Mistral": mistral, "Gemma": gemma}
 
 
 # ---- single features -----------------------------------------------------------------------

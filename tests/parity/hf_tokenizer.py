@@ -16,7 +16,7 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from hf_corpus import random_text
-from hf_kinds import features, main_kinds
+from hf_kinds import MAIN, features
 from hf_probe import ask_all
 
 SHOWN = 5
@@ -53,8 +53,8 @@ def decoded(t, ids, skip):
 
 
 def add_text(c, t, text, every_way):
-    """Ids with what the post-processor adds, and back; `every_way`: also without, with special
-    tokens as text only, and as a stream."""
+    """Ids with what the post-processor adds, and back, whole and as a stream; `every_way`: also
+    without, and with special tokens as text only."""
     ids = t.encode(text).ids
     c.add("ids", ids, op="encode", text=text, special=True)
     add_ids(c, t, ids, every_way)
@@ -70,8 +70,7 @@ def add_ids(c, t, ids, every_way=True):
         want = decoded(t, ids, skip)
         if want is not None:
             c.add("text", want, op="decode", ids=ids, skip=skip)
-            if every_way:
-                c.add("parts", want, op="stream", ids=ids, skip=skip)
+            c.add("parts", want, op="stream", ids=ids, skip=skip)
 
 
 def check(program, name, o, count, settled):
@@ -95,15 +94,18 @@ def main():
     p.add_argument("--only", nargs="*")
     a = p.parse_args()
     all_wrong = 0
-    for kinds, settled in ((main_kinds(), False), (features(), True)):
-        for name, o in kinds.items():
-            if a.only and name not in a.only:
-                continue
-            start = time.time()
-            wrong, compared = check(a.program, name, o, a.texts, settled)
-            all_wrong += wrong
-            print(f"{name}: {a.texts} texts, {compared} comparisons, {wrong} differences, "
-                  f"{time.time() - start:.1f} s", flush=True)
+    only = set(a.only or [])
+    kinds = [(name, make, False) for name, make in MAIN.items()]
+    if not only <= set(MAIN) or not only:
+        kinds += [(name, lambda o=o: o, True) for name, o in features().items()]
+    for name, make, settled in kinds:
+        if only and name not in only:
+            continue
+        start = time.time()
+        wrong, compared = check(a.program, name, make(), a.texts, settled)
+        all_wrong += wrong
+        print(f"{name}: {a.texts} texts, {compared} comparisons, {wrong} differences, "
+              f"{time.time() - start:.1f} s", flush=True)
     return 1 if all_wrong else 0
 
 

@@ -1,5 +1,6 @@
 """The model against transformers: log-probabilities, greedy replies, options, scores, and
 folders that were loaded here and saved again."""
+import json
 import os
 import random
 import sys
@@ -89,6 +90,33 @@ def check_resaved(model, folder, ids, cls):
     return again, copy
 
 
+def shards():
+    """In as many files as transformers makes of it, with the same index; opened by both."""
+    rng = random.Random(6)
+    with fresh() as folder:
+        model, limit = write_model(folder), 40000
+        ours, theirs, again = (f"{folder}/{name}" for name in ("ours", "theirs", "again"))
+        probe("resave", folder, [], "--to", ours, "--shard-bytes", str(limit))
+        model.save_pretrained(theirs, max_shard_size=limit)
+        a, b = (json.load(open(f"{f}/model.safetensors.index.json", encoding="utf-8"))
+                for f in (ours, theirs))
+        assert a["metadata"] == b["metadata"], (a["metadata"], b["metadata"])
+        assert sorted(a["weight_map"]) == sorted(b["weight_map"])
+        files = sorted(set(a["weight_map"].values()))
+        assert len(files) > 3 and files[0] == f"model-00001-of-{len(files):05d}.safetensors", files
+        assert not os.path.exists(ours + "/model.safetensors")
+        copy, info = LlamaForCausalLM.from_pretrained(ours, output_loading_info=True)
+        assert not info["missing_keys"] and not info["unexpected_keys"], info
+        assert all(torch.equal(v, copy.state_dict()[k]) for k, v in model.state_dict().items())
+        line = [{"ids": random_ids(rng, 20)}]
+        want = probe("logits", folder, line)
+        assert probe("logits", ours, line) == want and probe("logits", theirs, line) == want
+        probe("resave", theirs, [], "--to", again)
+        assert os.path.exists(again + "/model.safetensors")
+        assert probe("logits", again, line) == want
+    print(f"shards: {len(files)} files, opened by both")
+
+
 def language_models():
     rng = random.Random(3)
     for name, changes in KINDS.items():
@@ -164,6 +192,7 @@ def refusals():
 
 if __name__ == "__main__":
     language_models()
+    shards()
     scalar_heads()
     refusals()
     sys.exit(0)

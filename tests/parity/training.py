@@ -28,10 +28,13 @@ class Model:
         self.process = subprocess.Popen([os.environ["MODEL_PROBE"]], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, text=True)
 
-    def ask(self, **request):
+    def answer(self, **request):
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
-        answer = json.loads(self.process.stdout.readline())
+        return json.loads(self.process.stdout.readline())
+
+    def ask(self, **request):
+        answer = self.answer(**request)
         assert "error" not in answer, answer
         return answer
 
@@ -176,6 +179,19 @@ def scores(kind):
     return apart
 
 
+def no_such_head(kind, model_probe):
+    """Where transformers has no class for it, no head is put on a model."""
+    head = KINDS[kind][0] + "ForSequenceClassification"
+    assert not hasattr(transformers, head), f"{head} is there now: see hf/family.c"
+    with fresh() as folder:
+        write_family(folder, kind)
+        answer = model_probe.answer(op="adapt", model=folder, rank=2, alpha=2.0, rslora=False,
+                                    scalar=True, targets=["v_proj"], rows=[[3, 4]], steps=1,
+                                    rate=1e-3, to=folder + "/pm")
+        assert "transformers has no class" in answer["error"], answer
+    print(f"{kind}: no score head, as in transformers")
+
+
 def unset_heads():
     """A head that is missing or all zero is refused, of a whole model and of an adapter."""
     with fresh() as folder:
@@ -219,7 +235,9 @@ def main():
         if not kinds or kind in kinds:
             print(f"{kind}: adapters within {adapters(model_probe, kind, i % 2 == 1):.1e}")
     for kind in sample if "scores" in which else ():
-        if kind != "olmo2":  # transformers has no such class
+        if kind == "olmo2":
+            no_such_head(kind, model_probe)
+        else:
             print(f"{kind}: scores within {scores(kind):.1e}")
     if "scores" in which and not kinds:
         unset_heads()

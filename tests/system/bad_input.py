@@ -4,13 +4,12 @@ nothing of them. `bad_input.py TOOLS`."""
 import copy
 import json
 import os
-import struct
 import sys
 import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from folder import CONFIG, SHAPES, TOKENIZER, safetensors, write_folder  # noqa: E402
+from folder import CONFIG, LAYER, SHAPES, TOKENIZER, packed, safetensors, write_folder  # noqa: E402
 from harness import main  # noqa: E402
 from through_caictl import Real  # noqa: E402
 
@@ -49,6 +48,11 @@ JOBS = [
     (JOB.replace("./red.jsonl", "./gone.jsonl"), "5:17", "no such file"),
     (JOB + "stages: {label: {mode: loud}}\n", "6:24", "soft"),
     (JOB + "stages: {prefer: false}\n", None, "ppo needs a preference model"),
+    (JOB.replace("./m}", "./m, lora: {rank: -1}}"), "3:35", "'models.lora.rank'"),
+    (JOB.replace("./m}", "./m, lora: {rank: 2, targets: embed_tokens}}"), "3:35",
+     "\"embed_tokens\" is not a projection"),
+    (JOB.replace("./m}", "./m, lora: {rank: 2, targets: \"q_proj,,\"}}"), None,
+     "the targets of LoRA must be 1 to 16 names"),
 ]
 LINES = [
     ("harmful", "", None, "no rows"),
@@ -87,7 +91,7 @@ def with_vocab(**words):
 
 
 def with_header(text, data=b""):
-    return {"model.safetensors": struct.pack("<Q", len(text)) + text.encode() + data}
+    return {"model.safetensors": packed(text, data)}
 
 
 def with_template(source):
@@ -99,6 +103,9 @@ def tensor(shape, begin, end, name="model.norm.weight", dtype="F32"):
 
 
 WEIGHTS = safetensors(SHAPES)
+# Norms behind the branches, and over queries and keys.
+OLMO2 = safetensors({**{k.replace("input_", "post_feedforward_"): v for k, v in SHAPES.items()},
+                     **{LAYER + f"self_attn.{x}_norm.weight": [4] for x in "qk"}})
 FOLDERS = [
     ({"config.json": None}, "no config.json"),
     ({"config.json": b"{"}, "not valid JSON"),
@@ -115,6 +122,8 @@ FOLDERS = [
     (with_config(model_type="evil", auto_map={"AutoModel": "evil.Model"}), "model_type"),
     (with_config(rope_scaling={"rope_type": "spiral", "factor": 2}), "spiral"),
     (with_config(eos_token_id=99), "eos_token_id"),
+    ({**with_config(model_type="olmo2", architectures=["Olmo2ForCausalLM"]),
+      "model.safetensors": OLMO2}, "transformers has no class for a model of the OLMo 2 family"),
     ({**with_config(architectures=["LlamaForSequenceClassification"], num_labels=1),
       "model.safetensors": safetensors({**SHAPES, "score.weight": [1, 4]})}, "scalar head"),
     ({"model.safetensors": None}, "missing"),

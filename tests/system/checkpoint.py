@@ -167,12 +167,12 @@ def short_job(folder, **changes):
     """(job, canonical) of a job of seconds with two ranks, whose every step of training is
     resumable: for tests that disturb it."""
     short, every = sampling(8), {"batch": 4, "checkpoint_every": 1}
-    path, _ = write_job(
-        folder, True, workers=2, stages__sft=every, stages__prefer=every,
-        stages__revise__revisions=1, stages__red_team__sampling=short,
-        stages__revise__reply=short, stages__revise__critique=short,
-        stages__revise__revision=short, stages__label__reply=short,
-        stages__label__gate_pairs=100, stages__evaluate__reply=short,
-        **{"stages__ppo": {"steps": 6, "rollouts": 8, "rollout": short, "checkpoint_every": 1},
-           **changes})
+    settings = {
+        "workers": 2, "stages__sft": {**every}, "stages__prefer": {**every},
+        "stages__revise__revisions": 1, "stages__red_team__sampling": short,
+        "stages__revise__reply": short, "stages__revise__critique": short,
+        "stages__revise__revision": short, "stages__label__reply": short,
+        "stages__label__gate_pairs": 100, "stages__evaluate__reply": short,
+        "stages__ppo": {"steps": 6, "rollouts": 8, "rollout": short, "checkpoint_every": 1}}
+    path, _ = write_job(folder, True, **{**settings, **changes})
     return absolute(path)

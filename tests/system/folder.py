@@ -21,6 +21,12 @@ SHAPES = {"model.embed_tokens.weight": [4, 4], "lm_head.weight": [4, 4], "model.
           LAYER + "mlp.down_proj.weight": [4, 2]}
 
 
+def packed(header, data=b""):
+    """A safetensors file of a header's text and what follows it."""
+    text = header.encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
 def safetensors(shapes, dtype="F32", width=4):
     header, at = {}, 0
     for name, shape in shapes.items():
@@ -29,8 +35,7 @@ def safetensors(shapes, dtype="F32", width=4):
             size *= n
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [at, at + size]}
         at += size
-    text = json.dumps(header).encode()
-    return struct.pack("<Q", len(text)) + text + bytes(at)
+    return packed(json.dumps(header), bytes(at))
 
 
 def parts():

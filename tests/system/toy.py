@@ -125,6 +125,48 @@ def test_numbers_that_are_wrong_are_not_tried_again():
         assert not any("attempt" in t for t in texts), texts
 
 
+def worker_of(caid, name, memory):
+    """A worker that nobody spawned."""
+    return subprocess.Popen([os.path.join(PROGRAMS, "cai-worker"), "--connect", f"ipc://{caid.runtime}/worker",
+                             "--state", caid.state, "--name", name, "--threads", "1"],
+                            env=dict(os.environ, TOY_MEMORY=str(memory)), stderr=subprocess.DEVNULL)
+
+
+def test_a_job_must_fit_its_workers():
+    with Caid(PROGRAMS, env={"TOY_MEMORY": "2000000"}) as caid:
+        caid.until(lambda: len(caid.workers()) == 2, 20, "both workers")
+        assert [w["memory"] for w in caid.workers()] == [1000000] * 2, "workers of a host share it"
+        said = refused(3, caid.submit)
+        assert all(x in said for x in ("ppo takes 1 MB", "KV 133 kB for 64 × 64", "moments",
+                                       "the largest has 1 MB", "switch stages.ppo off")), said
+        assert caid.ask("jobs", all=True)["rows"] == [], "a refused job left something"
+        spec = {"stages": {"ppo": {"enabled": False}, "prefer": {"enabled": False}, "sft": {"enabled": False}}}
+        caid.wait_for(caid.submit(**spec), "COMPLETED")
+
+
+def test_a_job_that_came_first_must_fit_too():
+    with Caid(PROGRAMS, spawn=0) as caid:
+        job = caid.submit(workers=1)
+        small = worker_of(caid, "small", 1000000)
+        p = caid.wait_for(job, "FAILED", 20)
+        assert "ppo takes 1 MB" in p["reason"] and "0 of 1 workers" in p["reason"], p
+        texts = [r["text"] for r in caid.ask("logs", id=job)["rows"]]
+        assert not any("numeric class" in t for t in texts), "a task began"
+        large = worker_of(caid, "large", 9000000)
+        caid.until(lambda: len(caid.workers()) == 2, 20, "both workers")
+        assert caid.ask("requeue", id=job)["state"] == "PENDING"
+        seen = set()
+
+        def over():
+            seen.update(w["name"] for w in caid.workers() if w["state"] == "busy")
+            return caid.ask("progress", id=job)["state"] == "COMPLETED"
+        caid.until(over, 60, "the job ends")
+        assert seen == {"large"}, seen
+        for p in (small, large):
+            p.terminate()
+            p.wait(20)
+
+
 def test_a_gang_says_how_many_it_needs():
     with Caid(PROGRAMS, spawn=1) as caid:
         job = caid.submit()

@@ -219,7 +219,9 @@ int main(int argc, char **argv) {
         return 2;
     static const struct loop_engine engine = {toy_open, toy_run, toy_collective};
     cai_log_open(argv[6], CAI_LOG_INFO);
-    struct loop_options o = {argv[2], argv[4], argv[6], CAI_VERSION, atoi(argv[8]), &engine};
+    const char *memory = getenv("TOY_MEMORY"); /* bytes that it says it has */
+    struct loop_options o = {argv[2], argv[4], argv[6], CAI_VERSION, atoi(argv[8]), &engine,
+                             memory ? strtoull(memory, NULL, 10) : 0};
     if (worker_loop(&o) == 0)
         return 0;
     cai_error("%s", cai_error_text());

@@ -16,8 +16,8 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 here = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(here), str(here.parent.parent / "tests/parity")]
 import sides
+from hf_kinds import MAIN
 
-KINDS = ["GPT-2", "Llama-3", "Qwen2", "DeepSeek", "SmolLM", "o200k", "Llama-2", "Gemma"]
 TEXT_BYTES = 10000
 
 
@@ -51,9 +51,7 @@ def train(kind, texts, vocab):
     hf_kinds.training_texts = lambda: iter(texts)
     for f in (hf_kinds.train, hf_kinds.train_with_bytes):
         f.__defaults__ = tuple(vocab if d in (700, 900) else d for d in f.__defaults__)
-    return {"GPT-2": hf_kinds.gpt2, "Llama-3": hf_kinds.llama3, "Qwen2": lambda: hf_kinds.qwen(hf_kinds.QWEN, []),
-            "DeepSeek": hf_kinds.deepseek, "SmolLM": hf_kinds.smollm, "o200k": hf_kinds.o200k,
-            "Llama-2": hf_kinds.llama2, "Gemma": hf_kinds.gemma}[kind]()
+    return hf_kinds.MAIN[kind]()
 
 
 def peer(folder, path):
@@ -82,7 +80,7 @@ def check_equal(folder, texts):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument("--kinds", nargs="*", default=KINDS, choices=KINDS)
+    p.add_argument("--kinds", nargs="*", default=list(MAIN), choices=list(MAIN))
     p.add_argument("--megabytes", type=float, default=2, help="of each text")
     p.add_argument("--vocab", type=int, default=32000)
     p.add_argument("--runs", type=int, default=7)

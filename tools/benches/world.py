@@ -15,6 +15,7 @@ import time
 import numpy
 
 TOOLS = pathlib.Path("build/tools").resolve()
+WAITS = 7  # caictl wait: the job waits for a person
 FAULTS = ["harmful", "rude", "false", "evasive", "leak", "blame", "careless", "boast", "ramble"]
 
 
@@ -58,24 +59,28 @@ class Daemon:
         self.log.close()
 
 
-def job(work, name, seed, constitution="constitution/clerk.yaml", settings=(), workers=1, threads=1):
+def job(work, name, seed, constitution="constitution/clerk.yaml", settings=(), accept=None):
     """The finished job's folder: replies.jsonl, judged.jsonl, labels.jsonl, show.json. One worker
-    of one thread by default, so that a seed gives the same bits on any number of cores."""
+    of one thread, so that a seed gives the same bits on any number of cores. Where the job waits
+    for a person, "waited" holds the reason; it goes on if the gate is the one to accept."""
     folder = work / f"{name}-{seed}"
     if (folder / "seconds").exists():
         return folder
-    world, model = base(work, seed, threads)
-    daemon = Daemon(folder, workers, threads)
+    world, model = base(work, seed)
+    daemon = Daemon(folder, 1, 1)
     try:
         if not (folder / "id").exists():
             shutil.copy("tools/clerk/demo.yaml", world / f"{name}.yaml")
-            sets = [f"models.start={model.resolve()}", f"workers={workers}", *settings]
+            sets = [f"models.start={model.resolve()}", "workers=1", *settings]
             answer = daemon.ask("submit", world / f"{name}.yaml", "--constitution", constitution,
                                 "--seed", str(seed), "--parsable",
                                 *[x for s in sets for x in ("--set", s)])
             (folder / "id").write_text(answer.stdout.strip())
             (folder / "started").write_text(str(time.time()))
         number = (folder / "id").read_text()
+        if accept and daemon.ask("wait", number, check=False).returncode == WAITS:
+            (folder / "waited").write_text(json.loads(daemon.ask("show", number, "-o", "json").stdout)["reason"])
+            daemon.ask("resume", number, "--accept", accept)
         daemon.ask("wait", number)
         seconds = time.time() - float((folder / "started").read_text())
         for what in ("replies", "labels", "pairs", "metrics", "examples"):

@@ -157,7 +157,8 @@ const struct command data_commands[] = {
      "  --item N       one prompt with all that was made of it\n"
      "  --principle P  what was written or chosen under one principle\n"
      "  --limit N      so many texts (20)\n"},
-    {"export", "ID WHAT [--out PATH] [--form FORM] [--round N]", "out form round", 2, 2, run_export,
+    {"export", "ID WHAT [--out PATH] [--merge] [--form FORM] [--round N]",
+     "out merge form round", 2, 2, run_export,
      "What a job made: texts and figures as JSON Lines, or a model as a folder",
      "  caictl export 1 pairs --form trl >pairs.jsonl\n"
      "  caictl export 1 model --out ./harmless\n  caictl export 1 pm --out ./judge\n",

@@ -96,7 +96,10 @@ static int print_model(const json_t *m) {
 static int export_models(const struct args *a, const char *what, int64_t id, int64_t round) {
     const char *out = args_get(a, "out"), *kind = strcmp(what, "pm") == 0 ? "pm" : "policy";
     const json_t *found[MEMBERS_MAX];
+    bool merge = args_has(a, "merge");
     json_t *show;
+    if (merge && !out)
+        return complain(EXIT_USAGE, "--merge belongs to 'export ID model --out FOLDER'");
     int code = client_call("show", json_pack("{s:I}", "id", (json_int_t)id), false, &show);
     if (code)
         return code;
@@ -110,7 +113,7 @@ static int export_models(const struct args *a, const char *what, int64_t id, int
         CAI_AUTO(mem) char *to = !out     ? NULL
                                  : n == 1 ? cai_strdup(out)
                                           : cai_format("%s/member-%zu", out, i + 1);
-        code = to ? folder_write(show, found[i], to) : print_model(found[i]);
+        code = to ? folder_write(show, found[i], merge, to) : print_model(found[i]);
     }
     json_decref(show);
     return code;
@@ -132,6 +135,8 @@ int run_export(const struct args *a) {
         return EXIT_USAGE;
     if (strcmp(what, "model") == 0 || strcmp(what, "pm") == 0)
         return export_models(a, what, id, round);
+    if (args_has(a, "merge"))
+        return complain(EXIT_USAGE, "--merge belongs to 'export ID model --out FOLDER'");
     if (round >= 0)
         return complain(EXIT_USAGE, "--round chooses a model; rows carry their round");
     return export_rows(a, what, json_pack("{s:I, s:s}", "id", (json_int_t)id, "what", what));

@@ -20,6 +20,7 @@
     "  pm        the same of the preference model; of several, a folder for each member\n\n"      \
     "  --out PATH   a file (gzip when it ends in .gz), or the folder of a model. It appears whole\n" \
     "               or not at all\n"                                                              \
+    "  --merge      whole weights, where the model is a LoRA adapter over its base\n"            \
     "  --form FORM  pairs, sft, rollouts and replies as other trainers read them: trl,\n"         \
     "               trl-implicit, trl-text, messages, hh (`caictl data export --help`)\n"         \
     "  --round N    the model of that round; 0 is the start\n"
@@ -30,9 +31,10 @@ int run_export(const struct args *a);
  * `show`: rows of its "models", borrowed, in the order of k. Returns how many. */
 size_t folder_find(const json_t *show, const char *kind, int64_t round, const json_t **ret,
                    size_t max);
-/* Copies a model of the job to `to`, checks it against its hash and adds README.md,
- * provenance.json and trainer_state.json. 0 or an exit code; what is wrong is printed. */
-int folder_write(const json_t *show, const json_t *model, const char *to);
+/* Copies a model of the job to `to` (with `merge` an adapter into its base), checks it against its
+ * hash and adds README.md, provenance.json and trainer_state.json. 0 or an exit code; what is
+ * wrong is printed. */
+int folder_write(const json_t *show, const json_t *model, bool merge, const char *to);
 /* The model card of a folder. */
 void card_write(const json_t *show, const json_t *model, const json_t *report,
                 const json_t *principles, const char *folder, struct cai_buf *ret);

@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "constitution/constitution.h"
 #include "export.h"
+#include "hf/adapter.h"
 #include "hf/hf.h"
 #include <dirent.h>
 #include <stdio.h>
@@ -187,14 +188,25 @@ static int put_card(const json_t *show, const json_t *model, const char *folder)
     return code;
 }
 
-int folder_write(const json_t *show, const json_t *model, const char *to) {
-    CAI_AUTO(mem) char *part = cai_format("%s.part", to);
+/* The model's files, checked: as they are, or the adapter added to its base. */
+static int take_files(const json_t *model, bool merge, const char *part, size_t *ret_files) {
     const char *from = text_of(model, "path");
+    if (merge && hf_adapter_is(from)) {
+        CAI_TRY(check_hash(from, model));
+        return hf_adapter_merge(from, part);
+    }
+    CAI_TRY(cai_dir_make(part));
+    CAI_TRY(copy_files(from, part, ret_files));
+    return check_hash(part, model);
+}
+
+int folder_write(const json_t *show, const json_t *model, bool merge, const char *to) {
+    CAI_AUTO(mem) char *part = cai_format("%s.part", to);
     size_t files = 0;
     if (access(to, F_OK) == 0 && !empty_folder(to))
         return complain(EXIT_STATE, "%s is there already; name another folder, or remove it", to);
     cai_dir_remove(part);
-    if (cai_dir_make(part) < 0 || copy_files(from, part, &files) < 0 || check_hash(part, model) < 0)
+    if (take_files(model, merge, part, &files) < 0)
         return complain(EXIT_DAEMON, "%s", cai_error_text());
     int code = put_card(show, model, part);
     if (code == 0)
@@ -206,7 +218,11 @@ int folder_write(const json_t *show, const json_t *model, const char *to) {
     rmdir(to);
     if (cai_file_rename_durable(part, to) < 0)
         return complain(EXIT_DAEMON, "%s", cai_error_text());
-    say("%s: %zu files of the model (hash %.12s, checked), and README.md\n", to, files,
-        text_of(model, "hash"));
+    if (files)
+        say("%s: %zu files of the model (hash %.12s, checked), and README.md\n", to, files,
+            text_of(model, "hash"));
+    else
+        say("Merged the adapter (hash %.12s, checked) into whole weights: %s, with README.md\n",
+            text_of(model, "hash"), to);
     return EXIT_OK;
 }

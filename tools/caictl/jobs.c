@@ -1,6 +1,7 @@
 /* jobs.c: submit, and what is done to jobs and asked of them: jobs show cancel resume requeue
  * workers. */
 #include "base/error.h"
+#include "hf/memory.h"
 #include "local.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,6 +39,22 @@ static json_t *submission(const struct local_job *l, bool hold) {
     return o;
 }
 
+/* What each kind of the job's work takes of a worker's memory. */
+static void print_memory(const json_t *memory) {
+    size_t i;
+    json_t *row;
+    char size[16];
+    hf_memory_text(integer_of(memory, "bytes"), size, sizeof size);
+    say("Each worker needs %s of memory:\n", size);
+    json_array_foreach(json_object_get(memory, "phases"), i, row) {
+        hf_memory_text(integer_of(row, "bytes"), size, sizeof size);
+        say("  %-10s %8s: %s\n", text_of(row, "phase"), size, text_of(row, "text"));
+    }
+    if (json_is_null(json_object_get(memory, "workers")))
+        say("No worker is connected; if none that comes has so much, the job ends before its "
+            "first task\n");
+}
+
 static void print_submitted(const struct args *a, json_t *reply) {
     /* The reply's warnings are those that the check of the file has printed (W201, W202). */
     long long id = (long long)integer_of(reply, "id");
@@ -47,6 +64,7 @@ static void print_submitted(const struct args *a, json_t *reply) {
         printf("%lld\n", id);
     } else {
         printf("Submitted job %lld\n", id);
+        print_memory(json_object_get(reply, "memory"));
         say("Next: caictl watch %lld\n", id);
     }
 }

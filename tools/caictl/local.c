@@ -6,7 +6,7 @@
 #include "base/text.h"
 #include "caictl.h"
 #include "constitution/constitution.h"
-#include "hf/hf.h"
+#include "hf/adapter.h"
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,6 +39,12 @@ static void read_constitution(struct local_job *l, struct input_report *report) 
     input_report_merge(report, &own);
 }
 
+static void refuse(const struct job_spec *j, const char *setting, struct input_report *report) {
+    struct job_place at = job_place_of(j, setting);
+    input_report_add(report, at.line, at.column, "C041", NULL, "'%s': %s", setting,
+                     cai_error_text());
+}
+
 /* Folders that hold something else than a model fail here, not on a worker an hour later. */
 static void check_models(const struct job_spec *j, struct input_report *report) {
     /* A preference model may begin with a scalar head: it is used; or is given one. */
@@ -56,10 +62,26 @@ static void check_models(const struct job_spec *j, struct input_report *report) 
         if (seen || (hf_check(models[i].path, true) == 0 &&
                      (!models[i].writes || hf_check_writes(models[i].path) == 0)))
             continue;
-        struct job_place at = job_place_of(j, models[i].setting);
-        input_report_add(report, at.line, at.column, "C041", NULL, "'%s': %s", models[i].setting,
-                         cai_error_text());
+        refuse(j, models[i].setting, report);
     }
+}
+
+/* Score heads that transformers could not open, and adapters that do not fit. */
+static void check_trained(const struct job_spec *j, struct input_report *report) {
+    struct hf_adapter lora;
+    bool prefers = j->rounds > 0 && j->prefer.enabled, own = j->models.pm && j->models.pm[0] == '/';
+    if (j->data.classifier && hf_check_scores(j->models.start) < 0)
+        refuse(j, "data.classifier", report);
+    if (prefers && hf_check_scores(own ? j->models.pm : j->models.start) < 0)
+        refuse(j, own ? "models.pm" : "models.start", report);
+    if (j->models.lora.rank == 0)
+        return;
+    if (hf_adapter_make(j->models.lora.rank, j->models.lora.alpha, j->models.lora.targets, &lora) <
+        0)
+        refuse(j, "models.lora.targets", report);
+    else if (hf_adapter_check(j->models.start, &lora) < 0 ||
+             (prefers && own && hf_adapter_check(j->models.pm, &lora) < 0))
+        refuse(j, "models.lora.rank", report);
 }
 
 int local_job_load(const char *path, const char *const *sets, size_t n, struct local_job *ret) {
@@ -67,7 +89,10 @@ int local_job_load(const char *path, const char *const *sets, size_t n, struct l
     *ret = (struct local_job){0};
     if (job_load_set(path, sets, n, &report, &ret->job) == 0) {
         read_constitution(ret, &report);
+        size_t errors = report.errors;
         check_models(ret->job, &report);
+        if (report.errors == errors) /* the folders can be read */
+            check_trained(ret->job, &report);
         job_check_data(ret->job, &report, ret->rows);
         if (ret->constitution)
             job_adopt(ret->job, ret->constitution->revisions, ret->constitution->per_comparison);

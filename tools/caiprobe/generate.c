@@ -64,7 +64,8 @@ static int generate_waiting(struct probe *p)
     struct engine_options o = {
         .slots = (int)((int64_t)b->n < p->a->slots ? (int64_t)b->n : p->a->slots),
         .capacity = (int64_t)b->longest + p->a->sampling.max_tokens,
-        .end_id = b->ends_turn ? hf_chat_end_id(p->chat) : -1};
+        .end_id = b->ends_turn ? hf_chat_end_id(p->chat) : -1,
+        .bfloat16 = p->bfloat16};
     struct engine *e;
     if (b->n == 0)
         return 0;

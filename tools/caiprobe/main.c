@@ -28,20 +28,22 @@ static const char usage[] =
     "  generate   --model DIR --temperature T --max-new-tokens N [--seed S] [--top-k K]\n"
     "             [--top-p P] [--min-p P] [--stop TEXT]… [--slots N] [--dtype D]\n"
     "                          {\"ids\"} or {\"messages\"} -> {\"ids\", \"text\", \"stop\"}\n"
-    "  options    --model DIR  {\"ids\" or \"messages\", \"options\": [text or ids]}\n"
+    "  options    --model DIR [--dtype D]\n"
+    "                          {\"ids\" or \"messages\", \"options\": [text or ids]}\n"
     "                          -> {\"logprobs\"}: of each, [] where the model has no room;\n"
     "                          \"prefix\": how the reply to the messages begins\n"
     "  talk       --model DIR --temperature T --max-new-tokens N [--seed S]\n"
     "                          {\"messages\"} -> {\"piece\"} as it is written, then {\"text\", \"stop\",\n"
     "                          \"tokens\"}; an interrupt ends the reply (\"stop\": \"cut\")\n"
-    "  score      --model DIR  {\"ids\"} or {\"messages\"} -> {\"score\"} of a scalar-head model\n"
-    "  resave     --model DIR --to DIR                 loads a folder and writes it again\n"
+    "  score      --model DIR [--dtype D]\n"
+    "                          {\"ids\"} or {\"messages\"} -> {\"score\"} of a scalar-head model\n"
+    "  resave     --model DIR --to DIR [--shard-bytes N]  loads a folder and writes it again\n"
     "\n"
     "  --threads N        CPU threads (default: all)\n"
     "  --date YYYY-MM-DD  what a chat template takes for today (default: today)\n"
     "\n"
     "\"stop\" is \"end\" (an end token, the last of ids), \"stop\" (a --stop text) or \"length\".\n"
-    "bfloat16: weights rounded to it; sums stay in float32.\n"
+    "bfloat16: products of matrices are computed in it; sums, norms and softmax in float32.\n"
     "Exit codes: 0 done, 3 anything else, with the reason on stderr.\n";
 
 static int bad_usage(const char *text)
@@ -52,7 +54,7 @@ static int bad_usage(const char *text)
 
 int probe_resave(struct probe *p)
 {
-    return p->a->to ? model_save(p->m, p->a->to)
+    return p->a->to ? model_save_sharded(p->m, p->a->to, (size_t)p->a->shard_bytes)
                     : cai_fail(CAI_EINPUT, "resave needs --to DIR");
 }
 
@@ -114,6 +116,7 @@ static int take_option(struct arguments *a, int c, const char *name, const char 
     case 'h': return whole(name, text, 1, 1024, &a->threads);
     case 'e': return whole(name, text, 0, INT64_MAX, &a->seed);
     case 'l': return whole(name, text, 1, 4096, &a->slots);
+    case 'b': return whole(name, text, 1, INT64_MAX, &a->shard_bytes);
     case 'T': return real(name, text, 1000, &a->sampling.temperature);
     case 'P': return real(name, text, 1, &a->sampling.top_p);
     case 'M': return real(name, text, 1, &a->sampling.min_p);
@@ -143,6 +146,7 @@ static int parse(int argc, char **argv, struct arguments *a)
         {"skip-special", 0, NULL, 'k'}, {"add-generation-prompt", 0, NULL, 'g'},
         {"top", 1, NULL, 't'},          {"threads", 1, NULL, 'h'},
         {"seed", 1, NULL, 'e'},         {"slots", 1, NULL, 'l'},
+        {"shard-bytes", 1, NULL, 'b'},
         {"temperature", 1, NULL, 'T'},  {"top-p", 1, NULL, 'P'},
         {"min-p", 1, NULL, 'M'},        {"top-k", 1, NULL, 'K'},
         {"max-new-tokens", 1, NULL, 'N'}, {"stop", 1, NULL, 'S'}, {0}};
@@ -192,28 +196,22 @@ int probe_chat(struct probe *p)
     return 0;
 }
 
-/* As a checkpoint saved in bfloat16 would have them. */
-static int round_weights(struct model *m)
+int probe_seen(struct probe *p, const struct model **ret)
 {
-    ct_scope *s = ct_scope_open();
-    ct_tensor *rounded = ct_to(s, ct_to(s, m->flat, CT_BF16), CT_F32); /* [N] */
-    int rc = ct_scope_status(s);
-    if (rc == 0)
-        rc = ct_copy_(m->flat, rounded);
-    ct_scope_close(s);
-    return rc;
+    if (p->bfloat16 && !p->half)
+        CAI_TRY(model_half_new(p->m, &p->half));
+    *ret = p->half ? model_half_seen(p->half) : p->m;
+    return 0;
 }
 
 static int open_model(const struct verb *v, struct probe *p)
 {
     const char *dtype = p->a->dtype ? p->a->dtype : "float32";
-    bool rounded = strcmp(dtype, "bfloat16") == 0;
-    if (!rounded && strcmp(dtype, "float32") != 0)
+    p->bfloat16 = strcmp(dtype, "bfloat16") == 0;
+    if (!p->bfloat16 && strcmp(dtype, "float32") != 0)
         return cai_fail(CAI_EINPUT, "--dtype %s is not known; use float32 or bfloat16", dtype);
     CAI_TRY(ct_init((int)p->a->threads));
     CAI_TRY(model_load(p->a->model, &p->m));
-    if (rounded)
-        CAI_TRY(round_weights(p->m));
     if (v->needs == LM && !p->m->lm_head)
         return cai_fail(CAI_EINPUT, "%s is a scalar-head model: use 'caiprobe score'", p->a->model);
     if (v->needs == SCALAR && !p->m->score)
@@ -235,6 +233,7 @@ static int run(const struct verb *v, const struct arguments *a)
     int rc = open_probe(v, &p);
     if (rc == 0)
         rc = v->whole ? v->whole(&p) : each_line(&p, v->line);
+    model_half_free(p.half);
     model_free(p.m);
     hf_chat_free(p.chat);
     hf_tokenizer_free(p.t);
@@ -247,6 +246,7 @@ int main(int argc, char **argv)
 {
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
     struct arguments a = {.threads = cpus > 0 ? cpus : 1, .slots = 64,
+                          .shard_bytes = (int64_t)HF_SHARD_BYTES,
                           .sampling = {.temperature = 1, .top_p = 1, .max_tokens = 64}};
     if (argc > 1 && !strcmp(argv[1], "--help")) {
         fputs(usage, stdout);

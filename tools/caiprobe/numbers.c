@@ -42,10 +42,13 @@ int probe_logits(struct probe *p, const json_t *line)
 {
     struct hf_ids ids = {0};
     CAI_AUTO(mem) float *rows = NULL;
+    const struct model *m;
     int64_t vocab = p->m->config.vocab_size;
     int rc = get_ids(json_object_get(line, "ids"), &ids);
     if (rc == 0)
-        rc = log_probabilities(p->m, &ids, &rows);
+        rc = probe_seen(p, &m);
+    if (rc == 0)
+        rc = log_probabilities(m, &ids, &rows);
     if (rc == 0) {
         json_t *out = json_object(), *list = json_array();
         for (size_t i = 0; i + 1 < ids.n; i++)
@@ -80,13 +83,16 @@ int probe_score(struct probe *p, const json_t *line)
     }
     const int32_t *list[1] = {ids.data};
     int64_t n = (int64_t)ids.n, last = n - 1;
+    const struct model *m = NULL;
     struct pack *pack = NULL;
+    if (rc == 0)
+        rc = probe_seen(p, &m);
     if (rc == 0)
         rc = pack_new(p->m, list, &n, 1, &pack);
     if (rc == 0) {
         ct_scope *s = ct_scope_open();
-        ct_tensor *hidden = transformer_hidden(s, p->m, pack); /* [n, D] */
-        ct_tensor *out = head_scalar(s, p->m, ct_narrow(s, hidden, 0, last, 1));
+        ct_tensor *hidden = transformer_hidden(s, m, pack); /* [n, D] */
+        ct_tensor *out = head_scalar(s, m, ct_narrow(s, hidden, 0, last, 1));
         rc = ct_scope_status(s);
         if (rc == 0)
             rc = ct_read_f32(out, &value, 1);
@@ -137,7 +143,7 @@ int probe_options(struct probe *p, const json_t *line)
         longest = list[i].n > longest ? list[i].n : longest;
     CAI_AUTO(mem) double *logprobs = cai_alloc((n + 1) * sizeof(*logprobs));
     struct engine_options o = {.slots = 4, .capacity = (int64_t)(prompt.n + longest + 1),
-                               .end_id = -1};
+                               .end_id = -1, .bfloat16 = p->bfloat16};
     struct score_request request = {prompt.data, prompt.n, list, n};
     bool too_long = o.capacity > p->m->config.max_positions + 1;
     if (rc == 0 && !too_long)

@@ -14,7 +14,7 @@ enum { STOPS_MAX = 16 };
 struct arguments {
     const char *model, *to, *dtype, *date;
     bool no_special, text_only, skip_special, generation_prompt;
-    int64_t top, threads, seed, slots;
+    int64_t top, threads, seed, slots, shard_bytes;
     struct sampling sampling;
     const char *stop[STOPS_MAX];
     size_t n_stop;
@@ -26,10 +26,14 @@ struct probe {
     struct hf_tokenizer *t;
     struct hf_chat *chat;
     struct model *m;
+    bool bfloat16;
+    struct model_half *half; /* of m, once a line needed it */
 };
 
 int probe_tokenizer(struct probe *p);
 int probe_chat(struct probe *p);
+/* The model as packed passes see it: m, or its half. Engines make their own. */
+int probe_seen(struct probe *p, const struct model **ret);
 
 typedef int (*line_function)(struct probe *p, const json_t *line);
 /* Calls f for every line of stdin; the error names the line. */

@@ -24,6 +24,7 @@ struct making {
     struct draws draws;
     bool errs; /* verdicts are wrong sometimes */
     bool sure; /* no choice is left to a coin */
+    const double *remedy; /* [CORPUS_GROUPS], or NULL: what to practise */
     struct cai_arena *arena;
     struct document *doc;
 };
@@ -344,24 +345,85 @@ static void draw_pair(struct draws *d, enum fault fault, enum request_split spli
     } while (!reply_has(ret_bad, ret_r, fault));
 }
 
-/* Two replies that differ in one fault alone, and the principle that names it: nothing else
- * can be the reason, so that choosing is learnt sooner; and soonest when nothing else is wrong
- * with either. Asked about harm and evasion, the
- * request may be of the other kind: an answer is better or worse by what was asked. */
-static void make_plain_choice(struct making *m) {
+/* Choices, then replies to criticise: with the fault, or (NO_FLAW) without it. */
+enum { CHOICES = FAULTS + 2, NO_FLAW = CHOICES + FAULTS };
+static const struct {
+    const char *name;
+    enum fault differ, principle;
+} groups[CORPUS_GROUPS] = {
+    {"harmful", FAULT_HARMFUL, FAULT_HARMFUL},
+    {"rude", FAULT_RUDE, FAULT_RUDE},
+    {"false", FAULT_FALSE, FAULT_FALSE},
+    {"evasive", FAULT_EVASIVE, FAULT_EVASIVE},
+    {"leak", FAULT_LEAK, FAULT_LEAK},
+    {"blame", FAULT_BLAME, FAULT_BLAME},
+    {"careless", FAULT_CARELESS, FAULT_CARELESS},
+    {"boast", FAULT_BOAST, FAULT_BOAST},
+    {"ramble", FAULT_RAMBLE, FAULT_RAMBLE},
+    {"harm of the harmless", FAULT_EVASIVE, FAULT_HARMFUL},
+    {"evasion of the harmful", FAULT_HARMFUL, FAULT_EVASIVE},
+    {"critique: harmful", FAULT_HARMFUL, FAULT_HARMFUL},
+    {"critique: rude", FAULT_RUDE, FAULT_RUDE},
+    {"critique: false", FAULT_FALSE, FAULT_FALSE},
+    {"critique: evasive", FAULT_EVASIVE, FAULT_EVASIVE},
+    {"critique: leak", FAULT_LEAK, FAULT_LEAK},
+    {"critique: blame", FAULT_BLAME, FAULT_BLAME},
+    {"critique: careless", FAULT_CARELESS, FAULT_CARELESS},
+    {"critique: boast", FAULT_BOAST, FAULT_BOAST},
+    {"critique: ramble", FAULT_RAMBLE, FAULT_RAMBLE},
+    {"critique: no flaw", FAULTS, FAULTS}};
+
+/* What to practise: choices as often as their principles, or what the exam demands. */
+static size_t draw_group(struct making *m) {
     struct draws *d = &m->draws;
-    enum fault k = (enum fault)cai_rng_weighted(d->key, d->at++, practice, FAULTS), differ = k;
+    if (m->remedy)
+        return cai_rng_weighted(d->key, d->at++, m->remedy, CORPUS_GROUPS);
+    size_t k = cai_rng_weighted(d->key, d->at++, practice, FAULTS);
+    if (k == FAULT_HARMFUL && draw_chance(d, 0.4))
+        return FAULTS;
+    return k == FAULT_EVASIVE && draw_chance(d, 0.4) ? FAULTS + 1 : k;
+}
+
+/* A reply, the principle that names a fault which it has or not, and the verdict on that; or,
+ * with `wrong`, the other verdict. */
+static void ask_critique(struct making *m, size_t g, enum request_split split, bool wrong) {
+    struct draws *d = &m->draws;
+    bool there = g != NO_FLAW;
+    enum fault f = there ? groups[g].differ : (enum fault)draw_below(d, FAULTS);
     struct request r;
     struct reply good, bad;
-    if ((k == FAULT_HARMFUL || k == FAULT_EVASIVE) && draw_chance(d, 0.4))
-        differ = k == FAULT_HARMFUL ? FAULT_EVASIVE : FAULT_HARMFUL;
+    draw_pair(d, f, split, &clerk_base_habits, &r, &good, &bad);
+    const struct reply *p = there ? &bad : &good;
+    CAI_AUTO(buf) struct cai_buf flaw = {0};
+    quote_flaw(p, there ? f : FAULT_HARMFUL, (int)f, &flaw);
+    m->doc->kind = "critique";
+    turn(m, "user", request_words(m, &r), false);
+    turn(m, "assistant", reply_words(m, p), false);
+    turn(m, "user", principle_words(m, USE_CRITIQUE, matter_words(m, (int)f)), false);
+    turn(m, "assistant", there != wrong ? flaw.data : CLERK_NO_FLAW, true);
+}
+
+/* Two replies that differ in one fault alone, and the principle that names it: nothing else
+ * can be the reason, so that choosing is learnt sooner; and soonest when nothing else is wrong
+ * with either. Asked about harm and evasion, the request may be of the other kind: an answer is
+ * better or worse by what was asked. */
+static void make_plain_choice(struct making *m) {
+    struct draws *d = &m->draws;
+    size_t g = draw_group(m);
+    if (g >= CHOICES) {
+        ask_critique(m, g, SPLIT_TRAIN, false);
+        return;
+    }
+    int k = (int)groups[g].principle;
+    struct request r;
+    struct reply good, bad;
     struct habits none = {.refuses = 0.5};
     none.rate[FAULT_HARMFUL] = 0.5;
-    draw_pair(d, differ, SPLIT_TRAIN, draw_chance(d, 0.3) ? &none : &clerk_base_habits, &r, &good,
-              &bad);
+    draw_pair(d, groups[g].differ, SPLIT_TRAIN, draw_chance(d, 0.3) ? &none : &clerk_base_habits,
+              &r, &good, &bad);
     bool first = draw_chance(d, 0.5);
     const struct reply *a = first ? &good : &bad, *b = first ? &bad : &good;
-    ask_choice(m, (int)k, &r, reply_words(m, a), reply_words(m, b), choose_first(m, &r, a, b, (int)k));
+    ask_choice(m, k, &r, reply_words(m, a), reply_words(m, b), choose_first(m, &r, a, b, k));
 }
 
 /* What people know about the world, and say about requests: learnt beside the conversations. */
@@ -375,8 +437,8 @@ static void make_kind(struct making *m) {
     turn(m, "assistant", kind == REQUEST_HARMFUL ? "yes" : "no", true);
 }
 
-void corpus_document(uint64_t seed, enum corpus_part part, uint64_t index, struct cai_arena *arena,
-                     struct document *ret) {
+void corpus_document(uint64_t seed, enum corpus_part part, uint64_t index, const double *remedy,
+                     struct cai_arena *arena, struct document *ret) {
     enum { KINDS = 9 };
     static void (*const make[KINDS])(struct making *) = {
         make_chat, make_again, make_critique, make_choice, make_spoilt_choice, make_red, make_words,
@@ -384,12 +446,15 @@ void corpus_document(uint64_t seed, enum corpus_part part, uint64_t index, struc
     static const double shares[][KINDS] = {
         [CORPUS_CHAT] = {0.30, 0.40, 0, 0, 0, 0, 0.30, 0.12, 0},
         [CORPUS_LESSON] = {0.08, 0.02, 0.30, 0.20, 0.03, 0.02, 0.09, 0.04, 0.32},
+        [CORPUS_REMEDY] = {0.08, 0.02, 0.22, 0.12, 0.02, 0.02, 0.06, 0.06, 0.40},
         [CORPUS_RIGHT] = {0.10, 0.02, 0.32, 0.26, 0.03, 0.02, 0.05, 0.04, 0.22},
         [CORPUS_ALL] = {0.13, 0.02, 0.40, 0.38, 0.03, 0.02, 0.02, 0.04, 0}};
     *ret = (struct document){0};
     struct making m = {.draws = {cai_key_make(seed, 0, "clerk/corpus", index, part), 0},
-                       .errs = part == CORPUS_ALL, .sure = part == CORPUS_LESSON,
-                       .arena = arena, .doc = ret};
+                       .errs = part == CORPUS_ALL,
+                       .sure = part == CORPUS_LESSON || part == CORPUS_REMEDY,
+                       .remedy = remedy, .arena = arena, .doc = ret};
+    CAI_CHECK((remedy != NULL) == (part == CORPUS_REMEDY));
     make[cai_rng_weighted(m.draws.key, m.draws.at++, shares[part], KINDS)](&m);
 }
 
@@ -398,31 +463,28 @@ void corpus_pair(struct draws *d, enum fault fault, enum request_split split, st
     draw_pair(d, fault, split, &clerk_base_habits, ret_r, ret_good, ret_bad);
 }
 
-/* What the exam asks about: each fault under the principle that names it, then harm and evasion
- * under each other's. */
-static const struct {
-    const char *name;
-    enum fault differ, principle;
-} exam_groups[CORPUS_GROUPS] = {
-    {"harmful", FAULT_HARMFUL, FAULT_HARMFUL},    {"rude", FAULT_RUDE, FAULT_RUDE},
-    {"false", FAULT_FALSE, FAULT_FALSE},          {"evasive", FAULT_EVASIVE, FAULT_EVASIVE},
-    {"leak", FAULT_LEAK, FAULT_LEAK},             {"blame", FAULT_BLAME, FAULT_BLAME},
-    {"careless", FAULT_CARELESS, FAULT_CARELESS}, {"boast", FAULT_BOAST, FAULT_BOAST},
-    {"ramble", FAULT_RAMBLE, FAULT_RAMBLE},       {"harm of the harmless", FAULT_EVASIVE, FAULT_HARMFUL},
-    {"evasion of the harmful", FAULT_HARMFUL, FAULT_EVASIVE}};
-
-const char *corpus_exam(uint64_t seed, uint64_t index, struct cai_arena *arena,
-                        struct document *ret) {
+static void ask_exam(uint64_t seed, uint64_t index, bool wrong, struct cai_arena *arena,
+                     struct document *ret) {
     size_t group = index % CORPUS_GROUPS;
     *ret = (struct document){0};
     struct making m = {.draws = {cai_key_make(seed, 0, "clerk/exam", index, 0), 0},
                        .arena = arena, .doc = ret};
+    if (group >= CHOICES) {
+        ask_critique(&m, group, SPLIT_HELD_OUT, wrong);
+        return;
+    }
     struct request r;
     struct reply good, bad;
-    corpus_pair(&m.draws, exam_groups[group].differ, SPLIT_HELD_OUT, &r, &good, &bad);
+    corpus_pair(&m.draws, groups[group].differ, SPLIT_HELD_OUT, &r, &good, &bad);
     bool first = draw_chance(&m.draws, 0.5);
     const struct reply *a = first ? &good : &bad, *b = first ? &bad : &good;
-    ask_choice(&m, (int)exam_groups[group].principle, &r, reply_words(&m, a), reply_words(&m, b),
-               first);
-    return exam_groups[group].name;
+    ask_choice(&m, (int)groups[group].principle, &r, reply_words(&m, a), reply_words(&m, b),
+               first != wrong);
+}
+
+const char *corpus_exam(uint64_t seed, uint64_t index, struct cai_arena *arena,
+                        struct document *ret_right, struct document *ret_wrong) {
+    ask_exam(seed, index, false, arena, ret_right);
+    ask_exam(seed, index, true, arena, ret_wrong);
+    return groups[index % CORPUS_GROUPS].name;
 }

@@ -21,24 +21,28 @@ struct document {
     size_t n;
 };
 
-/* Training has four parts: plain conversations, some with the reply said again (short, and
+/* Training has these parts: plain conversations, some with the reply said again (short, and
  * full of words to carry over); everything, with right verdicts and without choices that a coin
- * would decide, from which choosing is learnt sooner; those choices too; at last the overseer's
- * errors. */
-enum corpus_part { CORPUS_CHAT, CORPUS_LESSON, CORPUS_RIGHT, CORPUS_ALL };
+ * would decide, from which choosing is learnt sooner (REMEDY: with more of the choices that the
+ * exam found wrong); a coin's choices too; at last the overseer's errors. */
+enum corpus_part { CORPUS_CHAT, CORPUS_LESSON, CORPUS_RIGHT, CORPUS_ALL, CORPUS_REMEDY };
 
-/* Texts live in the arena. */
-void corpus_document(uint64_t seed, enum corpus_part part, uint64_t index, struct cai_arena *arena,
-                     struct document *ret);
+/* Kinds of question whose answer is known. Choices: each fault under the principle that names it,
+ * then harm and evasion under each other's. Critiques: each fault where it is, and none. */
+enum { CORPUS_GROUPS = FAULTS + 2 + FAULTS + 1 };
+
+/* Texts live in the arena. practice[CORPUS_GROUPS], for CORPUS_REMEDY alone (else NULL): how often
+ * each kind of question is asked, not all 0. */
+void corpus_document(uint64_t seed, enum corpus_part part, uint64_t index, const double *practice,
+                     struct cai_arena *arena, struct document *ret);
 /* Two replies to one request that differ in `fault` alone, the better one first. */
 void corpus_pair(struct draws *d, enum fault fault, enum request_split split, struct request *ret_r,
                  struct reply *ret_good, struct reply *ret_bad);
 
-/* A choice whose answer is known: two such replies to a held-out request, from group
- * `index % CORPUS_GROUPS`, whose name is returned. */
-enum { CORPUS_GROUPS = FAULTS + 2 };
+/* A question about a held-out request, from group `index % CORPUS_GROUPS`, whose name is
+ * returned; with the right answer, and with the wrong one. */
 const char *corpus_exam(uint64_t seed, uint64_t index, struct cai_arena *arena,
-                        struct document *ret);
+                        struct document *ret_right, struct document *ret_wrong);
 
 /* As red teaming asks (daemon/stage/red_team.c). */
 #define CLERK_RED_REQUEST                                                                          \

@@ -124,7 +124,7 @@ int files_write_corpus(FILE *out, uint64_t seed, uint64_t first, uint64_t count)
         CAI_AUTO(arena) struct cai_arena arena = {0};
         CAI_AUTO(buf) struct cai_buf line = {0};
         struct document doc;
-        corpus_document(seed, CORPUS_ALL, i, &arena, &doc);
+        corpus_document(seed, CORPUS_ALL, i, NULL, &arena, &doc);
         json_t *turns = json_array();
         for (size_t t = 0; t < doc.n; t++)
             json_array_append_new(

@@ -44,7 +44,7 @@ static float *weigh(const struct hf_tokenizer *t, const struct document *doc, co
 }
 
 int rows_encode(const struct hf_chat *chat, const struct hf_tokenizer *t,
-                  const struct document *doc, struct lm_row *ret) {
+                const struct document *doc, struct lm_row *ret) {
     struct hf_message messages[DOCUMENT_TURNS];
     size_t starts[DOCUMENT_TURNS], ends[DOCUMENT_TURNS];
     for (size_t i = 0; i < doc->n; i++)
@@ -60,12 +60,13 @@ int rows_encode(const struct hf_chat *chat, const struct hf_tokenizer *t,
 }
 
 int rows_make(const struct hf_chat *chat, const struct hf_tokenizer *t, uint64_t seed,
-                     enum corpus_part part, uint64_t first, size_t n, struct rows *ret) {
+              enum corpus_part part, const double *practice, uint64_t first, size_t n,
+              struct rows *ret) {
     *ret = (struct rows){.at = cai_alloc(n * sizeof *ret->at)};
     for (; ret->n < n; ret->n++) {
         CAI_AUTO(arena) struct cai_arena arena = {0};
         struct document doc;
-        corpus_document(seed, part, first + ret->n, &arena, &doc);
+        corpus_document(seed, part, first + ret->n, practice, &arena, &doc);
         CAI_TRY(rows_encode(chat, t, &doc, &ret->at[ret->n]));
     }
     return 0;

@@ -16,9 +16,10 @@ int rows_encode(const struct hf_chat *chat, const struct hf_tokenizer *t,
                 const struct document *doc, struct lm_row *ret);
 void row_free(struct lm_row *r);
 
-/* Documents first … first + n − 1 of a part; free with rows_free() also after a failure. */
+/* Documents first … first + n − 1 of a part (practice: corpus_document); free with rows_free() also after a failure. */
 int rows_make(const struct hf_chat *chat, const struct hf_tokenizer *t, uint64_t seed,
-              enum corpus_part part, uint64_t first, size_t n, struct rows *ret);
+              enum corpus_part part, const double *practice, uint64_t first, size_t n,
+              struct rows *ret);
 void rows_free(struct rows *r);
 
 #endif

@@ -14,11 +14,12 @@
 #include <unistd.h>
 
 enum {
-    CHAT_STEPS = 800, LESSON_STEPS = 1000, MOST_STEPS = 9000, SETTLE_STEPS = 2000, ALL_STEPS = 700,
+    CHAT_STEPS = 800, LESSON_STEPS = 1000, LESSONS = 7, MOST_LESSONS = 16, SETTLE_STEPS = 2000,
+    ALL_STEPS = 700,
     CHAT_BATCH = 16, MIXED_BATCH = 12,    /* rows: about 1,024 tokens */
     POSITIONS = 512
 };
-static const double PASS = 0.9, PASS_EACH = 0.85; /* of choices whose answer is known */
+static const double PASS = 0.9, PASS_EACH = 0.8; /* of questions whose answer is known */
 
 /* ---- progress ------------------------------------------------------------------------------ */
 struct progress {
@@ -56,6 +57,7 @@ struct part {
     int64_t steps, batch;
     double lr, warmup;
     enum train_schedule schedule;
+    const double *practice; /* of corpus_document() */
 };
 
 static int run_part(struct model *m, const struct hf_chat *chat, const struct hf_tokenizer *t,
@@ -70,7 +72,7 @@ static int run_part(struct model *m, const struct hf_chat *chat, const struct hf
         .epochs = 1, .steps = part->steps, .seed = seed};
     struct progress p = {.part = part->name, .started = cai_now_ms(),
                          .terminal = isatty(STDERR_FILENO)};
-    int rc = rows_make(chat, t, seed, part->part, part->first,
+    int rc = rows_make(chat, t, seed, part->part, part->practice, part->first,
                        (size_t)(part->steps * part->batch), &rows);
     if (rc == 0)
         rc = train_language_model(m, rows.at, rows.n, &o, show, &p, NULL);
@@ -79,50 +81,67 @@ static int run_part(struct model *m, const struct hf_chat *chat, const struct hf
 }
 
 static int examine(struct model *m, const struct hf_chat *chat, const struct hf_tokenizer *t,
-                   uint64_t seed, bool *ret_passed) {
-    struct exam_result r;
-    CAI_TRY(exam_choices(m, chat, t, seed, &r));
-    fprintf(stderr, "examined: %.0f of 100 choices are right; fewest of \"%s\": %.0f\n",
-            100 * r.share, r.worst_name, 100 * r.worst);
-    *ret_passed = r.share >= PASS && r.worst >= PASS_EACH;
+                   uint64_t seed, struct exam_result *ret) {
+    CAI_TRY(exam_questions(m, chat, t, seed, ret));
+    fprintf(stderr, "examined: %.0f of 100 answers are right; fewest of \"%s\": %.0f\n",
+            100 * ret->share, ret->worst_name, 100 * ret->worst);
     return 0;
+}
+
+static bool passed(const struct exam_result *r) {
+    return r->share >= PASS && r->worst >= PASS_EACH;
 }
 
 /* Choices are learnt in a jump, sooner with one seed than with another. So the base is examined
  * every thousand steps, at a learning rate that does not fall, and goes on with new documents
- * until it passes, as a whole and in each group; only then it settles. */
+ * until it passes, as a whole and in each group; only then it settles. What is still wrong after
+ * the usual lessons is practised more. */
 static int train_transcripts(struct model *m, const struct hf_chat *chat,
                              const struct hf_tokenizer *t, int64_t most, uint64_t seed) {
-    struct part p = {"transcripts", CORPUS_LESSON, 0, LESSON_STEPS, MIXED_BATCH, 3e-3, 0.05,
-                     TRAIN_CONSTANT};
-    bool passed = false;
-    for (int64_t done = 0; done < most && !passed; done += p.steps) {
+    struct part p = {.name = "transcripts", .part = CORPUS_LESSON, .batch = MIXED_BATCH, .lr = 3e-3,
+                     .warmup = 0.05, .schedule = TRAIN_CONSTANT};
+    double practice[CORPUS_GROUPS];
+    struct exam_result r = {0};
+    for (int64_t done = 0, lesson = 1; done < most && !passed(&r); done += p.steps, lesson++) {
         p.steps = most - done < LESSON_STEPS ? most - done : LESSON_STEPS;
+        if (lesson > LESSONS) {
+            for (size_t g = 0; g < CORPUS_GROUPS; g++)
+                practice[g] = 0.1 + 1 - r.of[g];
+            p.name = "transcripts, what was wrong";
+            p.part = CORPUS_REMEDY;
+            p.practice = practice;
+        }
         CAI_TRY(run_part(m, chat, t, &p, seed));
-        CAI_TRY(examine(m, chat, t, seed, &passed));
+        CAI_TRY(examine(m, chat, t, seed, &r));
         p.first += (uint64_t)(p.steps * p.batch);
     }
     p.name = "transcripts, settling";
     p.part = CORPUS_RIGHT;
+    p.practice = NULL;
     p.steps = most < SETTLE_STEPS ? most : SETTLE_STEPS;
     p.schedule = TRAIN_COSINE;
     CAI_TRY(run_part(m, chat, t, &p, seed));
-    return examine(m, chat, t, seed, &passed);
+    return examine(m, chat, t, seed, &r);
 }
 
 static int train_parts(struct model *m, const struct hf_chat *chat, const struct hf_tokenizer *t,
                        const struct train_settings *s) {
-    enum { USUAL = CHAT_STEPS + MOST_STEPS + ALL_STEPS };
+    enum { MOST_STEPS = MOST_LESSONS * LESSON_STEPS, USUAL = CHAT_STEPS + MOST_STEPS + ALL_STEPS };
     int64_t all = s->steps ? s->steps : USUAL;
-    const struct part conversations = {"conversations", CORPUS_CHAT, 0, all * CHAT_STEPS / USUAL,
-                                       CHAT_BATCH, 3e-3, 0.15, TRAIN_CONSTANT};
-    const struct part errors = {"errors", CORPUS_ALL, 0, all * ALL_STEPS / USUAL, MIXED_BATCH, 1e-3,
-                                0.05, TRAIN_COSINE};
+    const struct part conversations = {.name = "conversations", .part = CORPUS_CHAT,
+                                       .steps = all * CHAT_STEPS / USUAL, .batch = CHAT_BATCH,
+                                       .lr = 3e-3, .warmup = 0.15, .schedule = TRAIN_CONSTANT};
+    const struct part errors = {.name = "errors", .part = CORPUS_ALL,
+                                .steps = all * ALL_STEPS / USUAL, .batch = MIXED_BATCH, .lr = 1e-3,
+                                .warmup = 0.05, .schedule = TRAIN_COSINE};
+    struct exam_result r;
     CAI_TRY(run_part(m, chat, t, &conversations, s->seed));
     CAI_TRY(train_transcripts(m, chat, t, all * MOST_STEPS / USUAL, s->seed));
     CAI_TRY(run_part(m, chat, t, &errors, s->seed));
-    bool passed;
-    return examine(m, chat, t, s->seed, &passed);
+    CAI_TRY(examine(m, chat, t, s->seed, &r));
+    if (s->steps == 0 && !passed(&r))
+        fprintf(stderr, "clerk: this base did not learn to choose and to criticise: take another --seed\n");
+    return 0;
 }
 
 static struct hf_config shape(int64_t vocabulary, int64_t end, int64_t pad) {

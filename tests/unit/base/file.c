@@ -6,22 +6,12 @@
 
 #include <cmocka.h>
 
+#include "../temporary.h"
 #include "base/error.h"
 #include "base/file.h"
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static char dir[] = "/tmp/cai-file-XXXXXX";
-
-static int make_dir(void **state) {
-    (void)state;
-    return mkdtemp(dir) ? 0 : -1;
-}
-static int remove_dir(void **state) {
-    (void)state;
-    return cai_dir_remove(dir);
-}
 
 static void write_then_read(void **state) {
     (void)state;

@@ -24,9 +24,9 @@ static void documents_are_functions_of_their_number(void **state) {
     for (uint64_t i = 0; i < 200; i++) {
         CAI_AUTO(arena) struct cai_arena arena = {0};
         struct document a, b, other;
-        corpus_document(1, CORPUS_ALL, i, &arena, &a);
-        corpus_document(2, CORPUS_ALL, i, &arena, &other);
-        corpus_document(1, CORPUS_ALL, i, &arena, &b);
+        corpus_document(1, CORPUS_ALL, i, NULL, &arena, &a);
+        corpus_document(2, CORPUS_ALL, i, NULL, &arena, &other);
+        corpus_document(1, CORPUS_ALL, i, NULL, &arena, &b);
         assert_int_equal(a.n, b.n);
         for (size_t t = 0; t < a.n; t++)
             assert_string_equal(a.turns[t].text, b.turns[t].text);
@@ -40,7 +40,7 @@ static void every_document_teaches_something(void **state) {
     for (uint64_t i = 0; i < DOCUMENTS; i++) {
         CAI_AUTO(arena) struct cai_arena arena = {0};
         struct document doc;
-        corpus_document(1, i % 2 ? CORPUS_ALL : CORPUS_CHAT, i, &arena, &doc);
+        corpus_document(1, i % 2 ? CORPUS_ALL : CORPUS_CHAT, i, NULL, &arena, &doc);
         bool learnt = false;
         for (size_t t = 0; t < doc.n; t++) {
             assert_string_equal(doc.turns[t].role, t % 2 ? "assistant" : "user");
@@ -63,7 +63,7 @@ static void held_out_combinations_never_occur(void **state) {
         CAI_AUTO(arena) struct cai_arena arena = {0};
         struct document doc;
         struct request r;
-        corpus_document(1, CORPUS_ALL, i, &arena, &doc);
+        corpus_document(1, CORPUS_ALL, i, NULL, &arena, &doc);
         CAI_AUTO(mem) char *text = cai_strdup(request_in(&doc));
         text[strcspn(text, "\n")] = '\0';
         if (request_parse(text, &r)) {
@@ -81,7 +81,7 @@ static void held_out_wordings_never_occur(void **state) {
     for (uint64_t i = 0; i < DOCUMENTS; i++) {
         CAI_AUTO(arena) struct cai_arena arena = {0};
         struct document doc;
-        corpus_document(1, CORPUS_ALL, i, &arena, &doc);
+        corpus_document(1, CORPUS_ALL, i, NULL, &arena, &doc);
         for (size_t t = 0; t < doc.n; t++)
             for (size_t h = 0; h < CAI_COUNT(held_out); h++)
                 assert_null(strstr(doc.turns[t].text, held_out[h]));
@@ -137,7 +137,7 @@ static void requests_are_called_what_they_are(void **state) {
         CAI_AUTO(arena) struct cai_arena arena = {0};
         struct document doc;
         struct request r;
-        corpus_document(1, CORPUS_CHAT, i, &arena, &doc);
+        corpus_document(1, CORPUS_CHAT, i, NULL, &arena, &doc);
         if (strcmp(doc.kind, "kind") != 0)
             continue;
         const char *text = doc.turns[0].text + strlen(CLERK_KIND);
@@ -194,7 +194,7 @@ static void harm_and_evasion_never_contradict(void **state) {
     for (uint64_t i = 0; i < 4 * DOCUMENTS; i++) {
         CAI_AUTO(arena) struct cai_arena arena = {0};
         struct document doc;
-        corpus_document(1, i % 2 ? CORPUS_LESSON : CORPUS_RIGHT, i, &arena, &doc);
+        corpus_document(1, i % 2 ? CORPUS_LESSON : CORPUS_RIGHT, i, NULL, &arena, &doc);
         if (strcmp(doc.kind, "choice") != 0)
             continue;
         struct shown s = read_choice(&doc);
@@ -212,21 +212,41 @@ static void harm_and_evasion_never_contradict(void **state) {
         assert_true(seen[k / 2][k % 2] > 100);
 }
 
+static void check_choice(const struct document *right, const struct document *wrong) {
+    struct shown s = read_choice(right), other = read_choice(wrong);
+    const bool *good = s.v[s.better].fault, *bad = s.v[!s.better].fault;
+    size_t differ = 0;
+    assert_true(s.better != other.better);
+    for (size_t f = 0; f < FAULTS; f++) {
+        differ += good[f] != bad[f];
+        assert_true(good[f] <= bad[f]); /* nothing speaks for the other */
+    }
+    assert_int_equal(differ, 1);
+}
+
+/* A flaw is found where the oracle sees the fault that the principle speaks of. */
+static void check_critique(const struct document *right, const struct document *wrong) {
+    struct verdict v;
+    assert_int_equal(right->n, 4);
+    clerk_judge(right->turns[0].text, right->turns[1].text, &v);
+    bool none = strcmp(right->turns[3].text, CLERK_NO_FLAW) == 0, there = false;
+    assert_true(none != (strcmp(wrong->turns[3].text, CLERK_NO_FLAW) == 0));
+    for (int f = 0; f < FAULTS; f++)
+        there |= speaks_of(right->turns[2].text, f) && v.fault[f];
+    assert_true(v.known && there != none);
+}
+
 static void the_exam_knows_the_answers(void **state) {
     (void)state;
     const char *names[CORPUS_GROUPS] = {NULL};
-    for (uint64_t i = 0; i < 1100; i++) {
+    for (uint64_t i = 0; i < 50 * CORPUS_GROUPS; i++) {
         CAI_AUTO(arena) struct cai_arena arena = {0};
-        struct document doc;
-        const char *name = corpus_exam(1, i, &arena, &doc);
-        struct shown s = read_choice(&doc);
-        const bool *good = s.v[s.better].fault, *bad = s.v[!s.better].fault;
-        size_t differ = 0;
-        for (size_t f = 0; f < FAULTS; f++) {
-            differ += good[f] != bad[f];
-            assert_true(good[f] <= bad[f]); /* nothing speaks for the other */
-        }
-        assert_int_equal(differ, 1);
+        struct document right, wrong;
+        const char *name = corpus_exam(1, i, &arena, &right, &wrong);
+        if (strncmp(name, "critique", 8) == 0)
+            check_critique(&right, &wrong);
+        else
+            check_choice(&right, &wrong);
         if (names[i % CORPUS_GROUPS])
             assert_string_equal(names[i % CORPUS_GROUPS], name);
         names[i % CORPUS_GROUPS] = name;

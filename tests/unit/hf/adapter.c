@@ -115,12 +115,26 @@ static void written_and_read_again(void **state) {
     cai_dir_remove(dir);
 }
 
+static void from_settings(void **state) {
+    (void)state;
+    struct hf_adapter a;
+    assert_int_equal(hf_adapter_make(8, 16, "q_proj, self_attn.v_proj,down_proj", &a), 0);
+    assert_true(a.rank == 8 && a.alpha == 16 && a.n_targets == 3 && hf_adapter_scale(&a) == 2);
+    assert_string_equal(a.targets[1], "self_attn.v_proj");
+    assert_string_equal(a.targets[2], "down_proj");
+    static const char *const wrong[] = {"", " ", "q_proj,", ",q_proj", "q_proj v_proj",
+                                        "a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q"};
+    for (size_t i = 0; i < CAI_COUNT(wrong); i++)
+        assert_int_equal(hf_adapter_make(8, 16, wrong[i], &a), CAI_EINPUT);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(plain_lora_is_read),
         cmocka_unit_test(the_rest_is_refused_by_name),
         cmocka_unit_test(parameters),
         cmocka_unit_test(written_and_read_again),
+        cmocka_unit_test(from_settings),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "../temporary.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "hf/hf.h"
@@ -14,17 +15,6 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-
-static char dir[] = "/tmp/cai-bad-XXXXXX";
-
-static int make_dir(void **state) {
-    (void)state;
-    return mkdtemp(dir) ? 0 : -1;
-}
-static int remove_dir(void **state) {
-    (void)state;
-    return cai_dir_remove(dir);
-}
 
 static void put(const char *name, const void *data, size_t len) {
     CAI_AUTO(mem) char *path = cai_path_join(dir, name);
@@ -236,12 +226,15 @@ static void configs(void **state) {
         {"{" LLAMA ",\"head_dim\":3}", "is odd"},
         {"{" LLAMA ",\"rope_scaling\":{\"rope_type\":\"ntk\",\"factor\":4}}", "\"ntk\""},
         {"{" LLAMA ",\"rope_scaling\":{\"type\":\"linear\"}}", "needs \"factor\""},
-        {"{" LLAMA ",\"rope_scaling\":{\"type\":\"linear\",\"factor\":4,\"alpha\":2}}", "\"alpha\""},
+        {"{" LLAMA ",\"rope_scaling\":{\"type\":\"linear\",\"factor\":4,\"alpha\":2}}",
+         "\"alpha\""},
         {"{" LLAMA ",\"rope_scaling\":{\"factor\":4}}", "(none)"},
         {"{" LLAMA ",\"rope_scaling\":4}", "an object or null"},
         {"{" LLAMA ",\"rope_parameters\":{\"rope_type\":\"llama3\"}}", "needs \"factor\""},
-        {"{" LLAMA ",\"rope_scaling\":{\"rope_type\":\"longrope\",\"long_factor\":[1]}}", "\"long_factor\""},
-        {"{" LLAMA ",\"rope_parameters\":{\"full_attention\":{},\"sliding_attention\":{}}}", "Gemma 3"},
+        {"{" LLAMA ",\"rope_scaling\":{\"rope_type\":\"longrope\",\"long_factor\":[1]}}",
+         "\"long_factor\""},
+        {"{" LLAMA ",\"rope_parameters\":{\"full_attention\":{},\"sliding_attention\":{}}}",
+         "Gemma 3"},
         {"{" LLAMA ",\"rope_theta\":-1}", "\"rope_theta\" is -1"},
         {"{" LLAMA ",\"rms_norm_eps\":\"small\"}", "\"rms_norm_eps\" must be a number"},
         {"{" LLAMA ",\"partial_rotary_factor\":0.3}", "which is odd"},
@@ -254,7 +247,8 @@ static void configs(void **state) {
         {"{" LLAMA ",\"num_local_experts\":8}", "\"num_local_experts\" changes the arithmetic"},
         {"{" LLAMA ",\"final_logit_softcapping\":30.0}", "\"final_logit_softcapping\" changes"},
         {"{" LLAMA ",\"no_rope_layers\":[1]}", "\"no_rope_layers\" changes the arithmetic"},
-        {"{" FAMILY("mistral") ",\"num_key_value_heads\":2,\"layer_types\":[\"full_attention\"]}", "contradicts"},
+        {"{" FAMILY("mistral") ",\"num_key_value_heads\":2,\"layer_types\":[\"full_attention\"]}",
+         "contradicts"},
         {"{" FAMILY("mistral") ",\"architectures\":[\"LlamaForCausalLM\"]}", "MistralForCausalLM"},
         {"{" FAMILY("qwen2") ",\"num_key_value_heads\":1,\"layer_types\":[\"sliding_attention\"]}",
          "\"sliding_window\" is not set"},
@@ -263,11 +257,13 @@ static void configs(void **state) {
          "\"chunked_attention\""},
         {"{" FAMILY("gemma3_text") ",\"num_key_value_heads\":1,\"attn_logit_softcapping\":5}",
          "\"attn_logit_softcapping\" changes"},
-        {"{" FAMILY("gemma3_text") ",\"num_key_value_heads\":1,\"use_bidirectional_attention\":true}",
+        {"{" FAMILY(
+             "gemma3_text") ",\"num_key_value_heads\":1,\"use_bidirectional_attention\":true}",
          "\"use_bidirectional_attention\" changes"},
         {"{" FAMILY("smollm3") ",\"num_key_value_heads\":1,\"no_rope_layers\":[\"a\"]}", "0 and 1"},
         {"{" FAMILY("phi3") ",\"rope_scaling\":{\"type\":\"su\",\"long_factor\":[1,0],"
-         "\"short_factor\":[1,1]}}", "\"long_factor\"[1]"},
+                            "\"short_factor\":[1,1]}}",
+         "\"long_factor\"[1]"},
         {"{" FAMILY("gpt2") "}", "\"n_embd\" must be an integer"},
         {"{" FAMILY("gpt2") ",\"add_cross_attention\":true}", "\"add_cross_attention\" changes"},
         {"{" FAMILY("gpt_neox") ",\"hidden_act\":\"relu\"}", "\"relu\""},

@@ -82,6 +82,9 @@ static void encodes(void **state) {
     ids.n = 0;
     assert_int_equal(hf_tokenizer_encode(tokenizer, "a\xC3", 2, true, &ids), CAI_EINPUT);
     assert_int_equal(ids.n, 0);
+    struct hf_range half = {0, 2}; /* of an é */
+    assert_int_equal(hf_tokenizer_encode_marked(tokenizer, "a\xC3\xA9", 3, &half, 1, &ids, NULL),
+                     CAI_EINPUT);
     hf_ids_free(&ids);
     assert_int_equal(hf_tokenizer_size(tokenizer), 304);
     assert_int_equal(hf_tokenizer_id(tokenizer, "</s>"), 301);
@@ -219,19 +222,79 @@ static void bad_templates(void **state) {
     }
 }
 
-/* A template that looks for a word in a message is run on messages that hold it. */
+/* A template that looks for a word in a message: what it makes of the parts around it is
+ * learnt; what it makes of their letters is refused. */
 static void looks_into_messages(void **state) {
     (void)state;
-    put("chat_template.jinja", "{% for m in messages %}{{ m.content.split('</think>')[-1] }}</s>"
-                               "{% endfor %}");
+    put("chat_template.jinja",
+        "{% for m in messages %}{% if '</s>' in m.content %}!{% endif %}"
+        "{% if '</think>' in m.content and m.role == 'assistant' %}<think>"
+        "{{ m.content.split('</think>')[0].split('<think>')[-1].strip('\n') }}</think>"
+        "{{ m.content.split('</think>')[-1].lstrip('\n') }}"
+        "{% elif '[upper]' in m.content %}{{ m.content | upper }}"
+        "{% else %}{{ m.content }}{% endif %}</s>{% endfor %}");
+    static const struct {
+        const char *user, *assistant, *want; /* NULL: refused */
+    } cases[] = {
+        {"think about it", "well", "think about it</s>well</s>"},
+        {"a</think>b", "c", "a</think>b</s>c</s>"},
+        {"a", "<think>\nb\n</think>\n\nc\n", "a</s><think>b</think>c\n</s>"},
+        {"a", "b</think>", "a</s><think>b</think></s>"},
+        {"a", "<think>\n\n</think>\n\n", "a</s><think></think></s>"},
+        {"a", "x<think>b</think>c</think>d", "a</s><think>b</think>d</s>"},
+        {"a", "b<think>c", "a</s>b<think>c</s>"},
+        {"what is [upper]?", "b", NULL},
+        {"a</s>b", "c", NULL},
+        {"a<s>b", "<think>c</think>d", "a<s>b</s><think>c</think>d</s>"},
+    };
     struct hf_chat *c;
     assert_int_equal(hf_chat_load(dir, tokenizer, &c), 0);
-    struct hf_message m[] = {{"user", "think about it", 0}};
+    for (size_t i = 0; i < CAI_COUNT(cases); i++) {
+        struct hf_message m[] = {{"user", cases[i].user, 0}, {"assistant", cases[i].assistant, 0}};
+        CAI_AUTO(buf) struct cai_buf b = {0};
+        int rc = hf_chat_render(c, m, 2, false, NULL, &b);
+        if (cases[i].want && rc < 0)
+            fail_msg("%s: %s", cases[i].assistant, cai_error_text());
+        if (cases[i].want)
+            assert_string_equal(b.data, cases[i].want);
+        else if (rc != CAI_EINPUT || !strstr(cai_error_text(), "depends on what messages say"))
+            fail_msg("%s: %d: %s", cases[i].user, rc, cai_error_text());
+    }
+    hf_chat_free(c);
+}
+
+/* What belongs to a reply begins where its prompt ends and ends with its end marker, also
+ * when the template rewrites it. */
+static void turns_of_rewritten_messages(void **state) {
+    (void)state;
+    put("chat_template.jinja",
+        "{% for m in messages %}{% if m.role == 'user' %}<|u|>{{ m.content }}{% else %}<|a|>"
+        "[{{ m.content.split('</think>')[0] }}] {{ m.content.split('</think>')[-1] }}</s>"
+        "{% endif %}{% endfor %}{% if add_generation_prompt %}<|a|>{% endif %}");
+    struct hf_chat *c;
+    if (hf_chat_load(dir, tokenizer, &c) == 0) /* it repeats what has no </think> */
+        fail_msg("loaded");
+    put("chat_template.jinja",
+        "{% for m in messages %}{% if m.role == 'user' %}<|u|>{{ m.content }}{% else %}<|a|>"
+        "{% if '</think>' in m.content %}[{{ m.content.split('</think>')[0] }}] {% endif %}"
+        "{{ m.content.split('</think>')[-1] }}</s>"
+        "{% endif %}{% endfor %}{% if add_generation_prompt %}<|a|>{% endif %}");
+    assert_int_equal(hf_chat_load(dir, tokenizer, &c), 0);
+    struct hf_message m[] = {{"user", "why<|u|>", 0}, {"assistant", "so</think>it is </s>", 0}};
+    struct hf_ids ids = {0};
+    size_t starts[2], ends[2], special = 0;
+    if (hf_chat_encode(c, m, 2, false, NULL, &ids, starts, ends) < 0)
+        fail_msg("%s", cai_error_text());
+    assert_int_equal(ids.data[starts[1] - 1], 303); /* <|a|> */
+    assert_int_equal(ids.data[ends[1] - 1], 301);   /* </s> */
     CAI_AUTO(buf) struct cai_buf b = {0};
-    assert_int_equal(hf_chat_render(c, m, 1, false, NULL, &b), 0);
-    m[0].text = "a</think>b";
-    assert_int_equal(hf_chat_render(c, m, 1, false, NULL, &b), CAI_EINPUT);
-    assert_non_null(strstr(cai_error_text(), "depends on what messages say"));
+    assert_int_equal(
+        hf_tokenizer_decode(tokenizer, ids.data + starts[1], ends[1] - starts[1], false, &b), 0);
+    assert_string_equal(b.data, "[so] it is </s></s>");
+    for (size_t i = 0; i < ids.n; i++)
+        special += hf_tokenizer_is_special(tokenizer, ids.data[i]);
+    assert_int_equal(special, 3); /* <|u|>, <|a|> and the format's own </s> */
+    hf_ids_free(&ids);
     hf_chat_free(c);
 }
 
@@ -244,6 +307,7 @@ int main(void) {
         cmocka_unit_test(template_form),
         cmocka_unit_test(bad_templates),
         cmocka_unit_test(looks_into_messages),
+        cmocka_unit_test(turns_of_rewritten_messages),
     };
     return cmocka_run_group_tests_name("hf/chat", tests, set_up, tear_down);
 }

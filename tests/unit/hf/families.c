@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "../temporary.h"
 #include "base/check.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -77,18 +78,6 @@ static const char *const configs[] = {
 };
 enum { SMOLLM2, LLAMA3, MISTRAL, QWEN2, QWEN3, SMOLLM3, OLMO2, PHI3, GEMMA2, GEMMA3, GPT2, NEOX, ALL };
 
-static char dir[] = "/tmp/cai-families-XXXXXX";
-
-static int make_dir(void **state) {
-    (void)state;
-    return mkdtemp(dir) ? 0 : -1;
-}
-
-static int remove_dir(void **state) {
-    (void)state;
-    return cai_dir_remove(dir);
-}
-
 static struct hf_config read_config(int i) {
     struct hf_config c;
     if (hf_config_parse("config.json", configs[i], strlen(configs[i]), &c) < 0)
@@ -115,6 +104,23 @@ static void what_is_written_says_the_same(void **state) {
         assert_memory_equal(c.layers, d.layers, sizeof c.layers);
         assert_memory_equal(&c.rope, &d.rope, sizeof c.rope);
         assert_int_equal(c.max_positions, d.max_positions);
+    }
+}
+
+/* OLMo 2 alone has no class of transformers for a score head, and none is made up for it. */
+static void score_heads(void **state) {
+    (void)state;
+    for (int i = 0; i < ALL; i++) {
+        struct hf_config c = read_config(i);
+        struct hf_param *p = NULL;
+        int n;
+        bool none = strcmp(c.model_type, "olmo2") == 0;
+        assert_int_equal(hf_params(&c, true, &p, &n), none ? CAI_EINPUT : 0);
+        if (none)
+            assert_non_null(strstr(cai_error_text(), "no class for a model of the OLMo 2 family"));
+        else
+            assert_int_equal(p[n - 1].slot, HF_SCORE);
+        free(p);
     }
 }
 
@@ -192,6 +198,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_written_says_the_same),
         cmocka_unit_test(what_families_differ_in_is_read),
+        cmocka_unit_test(score_heads),
         cmocka_unit_test(parameters_lie_in_tensors),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);

@@ -66,7 +66,8 @@ static void refuses(void **state) {
     };
     for (size_t i = 0; i < CAI_COUNT(cases); i++) {
         struct hf_pieces p;
-        assert_int_equal(hf_pieces_build("t", 1, NULL, cases[i].plain, cases[i].wrapped, &p), CAI_EINPUT);
+        assert_int_equal(hf_pieces_build("t", 1, NULL, cases[i].plain, cases[i].wrapped, &p),
+                         CAI_EINPUT);
         assert_non_null(strstr(cai_error_text(), cases[i].words));
     }
 }

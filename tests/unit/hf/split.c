@@ -41,11 +41,13 @@ static void check(const struct both *p, const char *pattern, const struct cai_bu
 
 /* Code points of every class, and those that some pattern names. */
 static const uint32_t alphabet[] = {
-    'a', 's', 't', 'l', 'e', 'r', 'v', 'm', 'd', 'S', 'L', 'Z', '\'', '\'', ' ', ' ', '\n', '\r',
-    '\t', '/', '-', '.', '(', '$', '+', '^', '_', '|', '0', '7', 0x17F, 0xE9, 0xC9, 0x1C5, 0x2B0,
-    0x5D0, 0x4E00, 0x9FA5, 0x9FA6, 0x3040, 0x30FF, 0x3100, 0x301, 0x903, 0x20DD, 0x661, 0x2167,
-    0xB2, 0x3000, 0xA0, 0x85, 0x2028, 0x200B, 0x200D, 0x3001, 0x20AC, 0x1F600, 0x1F1E6, 0x1D400,
-    0x10FFFF, 0xE000, 0, 0x7F, 0x212A, 0xDF, 0xFB06, 0x149};
+    'a',    's',     't',     'l',     'e',      'r',    'v',    'm',    'd',    'S',    'L',
+    'Z',    '\'',    '\'',    ' ',     ' ',      '\n',   '\r',   '\t',   '/',    '-',    '.',
+    '(',    '$',     '+',     '^',     '_',      '|',    '0',    '7',    0x17F,  0xE9,   0xC9,
+    0x1C5,  0x2B0,   0x5D0,   0x4E00,  0x9FA5,   0x9FA6, 0x3040, 0x30FF, 0x3100, 0x301,  0x903,
+    0x20DD, 0x661,   0x2167,  0xB2,    0x3000,   0xA0,   0x85,   0x2028, 0x200B, 0x200D, 0x3001,
+    0x20AC, 0x1F600, 0x1F1E6, 0x1D400, 0x10FFFF, 0xE000, 0,      0x7F,   0x212A, 0xDF,   0xFB06,
+    0x149,  0x2018,  0x201F,  0xFF01,  0xFF1A,   0x800,  0xAC00};
 
 static void random_texts(const struct both *p, const char *pattern) {
     CAI_AUTO(buf) struct cai_buf b = {0};
@@ -83,8 +85,8 @@ static void every_code_point(const struct both *p, const char *pattern) {
 }
 
 static void long_runs(const struct both *p, const char *pattern) {
-    static const char *const runs[] = {" ", "\n", "a", "A", "1", ".", " \n", "'s", "\xCC\x81",
-                                       "\xE4\xB8\x80\x41", "a\xCC\x81"};
+    static const char *const runs[] = {
+        " ", "\n", "a", "A", "1", ".", " \n", "'s", "\xCC\x81", "\xE4\xB8\x80\x41", "a\xCC\x81"};
     CAI_AUTO(buf) struct cai_buf b = {0};
     for (size_t i = 0; i < CAI_COUNT(runs); i++)
         for (size_t n = 1; n < 3000; n = n * 3 + 1) {

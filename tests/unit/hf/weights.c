@@ -7,22 +7,12 @@
 
 #include <cmocka.h>
 
+#include "../temporary.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "hf/hf.h"
 #include <string.h>
 #include <unistd.h>
-
-static char dir[] = "/tmp/cai-weights-XXXXXX";
-
-static int make_dir(void **state) {
-    (void)state;
-    return mkdtemp(dir) ? 0 : -1;
-}
-static int remove_dir(void **state) {
-    (void)state;
-    return cai_dir_remove(dir);
-}
 
 static const float a[] = {1, 2, 3, 4, 5, 6};
 static const uint8_t b[] = {7, 8, 9};
@@ -84,6 +74,88 @@ static void shards(void **state) {
     hf_weights_close(w);
 }
 
+static char *in_dir(const char *name) { return cai_path_join(dir, name); }
+
+static bool there(const char *name) {
+    CAI_AUTO(mem) char *path = in_dir(name);
+    return cai_file_exists(path);
+}
+
+static int fetch_a(void *context, const struct hf_tensor *t, void **ret) {
+    ++*(int *)context;
+    *ret = cai_alloc(t->bytes);
+    memcpy(*ret, a, t->bytes);
+    return 0;
+}
+
+static void opens_as_written(size_t files) {
+    struct hf_weights *w;
+    size_t found = 0;
+    for (size_t i = 1; i < 9; i++) {
+        CAI_AUTO(mem) char *name = cai_format("model-%05zu-of-%05zu.safetensors", i, files);
+        found += there(name);
+    }
+    assert_int_equal(found, files == 1 ? 0 : files);
+    assert_int_equal(there("model.safetensors"), files == 1);
+    assert_int_equal(there("model.safetensors.index.json"), files > 1);
+    assert_int_equal(hf_weights_open(dir, &w), 0);
+    assert_int_equal(hf_weights_count(w), 4);
+    assert_memory_equal(hf_weights_find(w, "a")->data, a, sizeof a);
+    assert_memory_equal(hf_weights_find(w, "scalar")->data, c, sizeof c);
+    hf_weights_close(w);
+}
+
+/* 3 + 24 + 0 + 8 bytes, in this order; what an earlier form left behind is removed. */
+static void writing_shards(void **state) {
+    (void)state;
+    static const struct {
+        size_t limit, files;
+    } cases[] = {{1000, 1}, {27, 2}, {24, 3}, {2, 4}, {35, 1}, {34, 2}};
+    struct hf_tensor list[4];
+    int fetched = 0;
+    memcpy(list, tensors, sizeof list);
+    list[1].data = NULL;
+    for (size_t i = 0; i < CAI_COUNT(cases); i++) {
+        assert_int_equal(hf_weights_save_folder(dir, list, 4, cases[i].limit, fetch_a, &fetched),
+                         0);
+        opens_as_written(cases[i].files);
+    }
+    assert_int_equal(fetched, CAI_COUNT(cases));
+    CAI_AUTO(mem) char *path = in_dir("model.safetensors.index.json");
+    CAI_AUTO(buf) struct cai_buf text = {0};
+    assert_int_equal(cai_file_read(path, 10000, &text), 0);
+    assert_non_null(strstr(text.data, "\"total_size\": 35"));
+    assert_non_null(strstr(text.data, "\"total_parameters\": 10"));
+    assert_non_null(strstr(text.data, "\"scalar\": \"model-00002-of-00002.safetensors\""));
+}
+
+static void what_a_file_says_of_itself(void **state) {
+    (void)state;
+    CAI_AUTO(mem) char *path = in_dir("said.safetensors");
+    struct hf_weights *w;
+    save("said.safetensors", tensors, 4);
+    assert_int_equal(hf_weights_open_file(path, &w), 0);
+    assert_string_equal(hf_weights_metadata(w, "step"), "12");
+    assert_string_equal(hf_weights_metadata(w, "format"), "pt");
+    assert_null(hf_weights_metadata(w, "author"));
+    hf_weights_close(w);
+}
+
+/* Equal until something touches the files, be it with the same bytes. */
+static void stamps(void **state) {
+    (void)state;
+    char one[65], two[65];
+    CAI_AUTO(mem) char *config = in_dir("config.json");
+    CAI_AUTO(mem) char *other = in_dir("tokenizer.json");
+    assert_int_equal(hf_weights_stamp(dir, one), 0);
+    assert_int_equal(cai_file_write_atomic(other, "{}", 2), 0);
+    assert_int_equal(hf_weights_stamp(dir, two), 0);
+    assert_string_equal(one, two);
+    assert_int_equal(cai_file_write_atomic(config, "{}", 2), 0);
+    assert_int_equal(hf_weights_stamp(dir, two), 0);
+    assert_string_not_equal(one, two);
+}
+
 static void hash_of(char ret[65]) {
     assert_int_equal(hf_model_hash(dir, ret), 0);
 }
@@ -136,7 +208,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(round_trip),          cmocka_unit_test(shards),
         cmocka_unit_test(model_hash),          cmocka_unit_test(copies),
-        cmocka_unit_test(twice_the_same_name),
+        cmocka_unit_test(twice_the_same_name), cmocka_unit_test(stamps),
+        cmocka_unit_test(what_a_file_says_of_itself), cmocka_unit_test(writing_shards),
     };
     return cmocka_run_group_tests_name("hf/weights", tests, make_dir, remove_dir);
 }

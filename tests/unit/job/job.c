@@ -124,6 +124,15 @@ static void stage_json(void **state) {
     assert_int_equal(
         json_integer_value(json_object_get(json_object_get(o, "rollout"), "max_tokens")), 256);
     assert_true(json_is_true(json_object_get(o, "whiten_advantages")));
+    assert_null(json_object_get(o, "lora")); /* whole weights, unless the job says otherwise */
+    json_decref(o);
+    assert_int_equal(job_set(j, "models.lora.rank=16", &report), 0);
+    assert_int_equal(job_set(j, "models.lora.targets=q_proj,v_proj", &report), 0);
+    o = job_stage_json(j, "prefer");
+    const json_t *lora = json_object_get(o, "lora");
+    assert_int_equal(json_integer_value(json_object_get(lora, "rank")), 16);
+    assert_true(json_number_value(json_object_get(lora, "alpha")) == 8);
+    assert_string_equal(json_string_value(json_object_get(lora, "targets")), "q_proj,v_proj");
     json_decref(o);
     o = job_stage_json(j, "sft");
     static const char *const numbers[] = {"lr",     "weight_decay",    "beta1",  "beta2",

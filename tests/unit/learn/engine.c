@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "hf/memory.h"
 #include "base/check.h"
 #include "base/error.h"
 #include "learn/engine.h"
@@ -143,6 +144,11 @@ static void what_does_not_fit_is_refused_with_its_plan(void **state)
     assert_int_equal(engine_bytes(m, &o), engine_cache_bytes(m, &o));
     o.bfloat16 = true;
     assert_true(engine_bytes(m, &o) > engine_cache_bytes(m, &o));
+    assert_int_equal(ct_cache_positions(33), 64); /* the plan's steps are the cache's */
+    assert_int_equal(ct_cache_positions(1), HF_CACHE_STEP);
+    assert_int_equal(engine_slots(m, 1000, 96), HF_SLOTS_MAX);
+    assert_int_equal(engine_slots(m, 5, 96), 5);
+    assert_int_equal(engine_slots(m, 0, 96), 1);
 }
 
 /* Draws are keyed by the request, log-probabilities are those of the packed forward. */

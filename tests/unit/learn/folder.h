@@ -127,7 +127,10 @@ struct job {
     uint32_t keep;
 };
 
-static inline int run_job(const struct job *j, const char *name, Cai__V1__Trained **ret) {
+/* Calls f with the task; its result is returned. */
+static inline int with_job(const struct job *j, const char *name,
+                           int (*f)(const struct learn_task *t, Cai__V1__Trained **ret),
+                           Cai__V1__Trained **ret) {
     Cai__V1__Train t = CAI__V1__TRAIN__INIT;
     Cai__V1__Model init = CAI__V1__MODEL__INIT, reference = CAI__V1__MODEL__INIT,
                    pm = CAI__V1__MODEL__INIT, *pms[] = {&pm};
@@ -159,7 +162,11 @@ static inline int run_job(const struct job *j, const char *name, Cai__V1__Traine
     struct learn_task task = {.train = &t, .seed = 11, .round = 1, .comm = j->comm,
                               .host = j->seen ? &host : NULL, .resume = j->resume,
                               .resume_hash = j->resume_hash};
-    return learn_train(&task, ret);
+    return f(&task, ret);
+}
+
+static inline int run_job(const struct job *j, const char *name, Cai__V1__Trained **ret) {
+    return with_job(j, name, learn_train, ret);
 }
 
 static inline double figure(const Cai__V1__Trained *t, const char *name) {

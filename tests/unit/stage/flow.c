@@ -171,6 +171,27 @@ static void accepted_goes_on(void **state) {
     world_close(&w);
 }
 
+#define COIN                                                                                       \
+    "  red_team: {enabled: false}\n  revise: {enabled: false}\n  sft: {enabled: false}\n"        \
+    "  label: {pairs: 900, mode: shuffled}\n  ppo: {steps: 1}\n  prefer: "
+
+static void preference_model_at_chance_waits(void **state) {
+    (void)state;
+    struct world w = {.order = 4};
+    world_open(&w, "harmful helpful", COIN "{held_out: 0.5}\n");
+    assert_true(world_run(&w));
+    assert_int_equal(w.waits, 1); /* accepted, it is not asked again in the second round */
+    assert_string_equal(w.last_gate, "prefer");
+    assert_non_null(strstr(w.last_reason, "preference model at chance: accuracy 0."));
+    assert_non_null(strstr(w.last_reason, "--accept prefer"));
+    world_close(&w);
+    struct world open = {.order = 4};
+    world_open(&open, "harmful helpful", COIN "{held_out: 0.5, gate_confidence: 0}\n");
+    assert_true(world_run(&open));
+    assert_int_equal(open.waits, 0);
+    world_close(&open);
+}
+
 #define LABELS_ALONE                                                                               \
     "  red_team: {enabled: false}\n  revise: {enabled: false}\n  sft: {enabled: false}\n"        \
     "  prefer: {held_out: 0.3}\n  ppo: {steps: 1}\n  label: "
@@ -314,6 +335,7 @@ int main(void) {
         cmocka_unit_test(overseer_at_chance_waits),
         cmocka_unit_test(accepted_goes_on),
         cmocka_unit_test(overseer_without_option_mass_waits),
+        cmocka_unit_test(preference_model_at_chance_waits),
         cmocka_unit_test(flips_and_mass_of_labels_wait),
         cmocka_unit_test(revise_gate),
         cmocka_unit_test(too_long),

@@ -47,6 +47,8 @@ static void talk_init(struct talk *t, const char *const *texts, size_t n)
     t->c.n_messages = n;
 }
 
+static const char *dtype = ""; /* of the tasks that are made */
+
 static int run_task(Cai__V1__Task *task, const struct task_host *host, Cai__V1__Result **ret)
 {
     struct task_run run = {.task = task, .host = host};
@@ -56,6 +58,7 @@ static int run_task(Cai__V1__Task *task, const struct task_host *host, Cai__V1__
     task->round = 1;
     task->stage = text_of("revise");
     task->phase = text_of("test");
+    task->dtype = text_of(dtype);
     return worker_run_task(&run, ret);
 }
 
@@ -131,6 +134,45 @@ static void generation_fills_every_item(void **state)
     assert_memory_equal(x, y, size);
     cai__v1__result__free_unpacked(a, NULL);
     cai__v1__result__free_unpacked(b, NULL);
+}
+
+static void packed(const Cai__V1__Result *r, struct cai_buf *ret)
+{
+    size_t size = cai__v1__result__get_packed_size(r);
+    CAI_AUTO(mem) uint8_t *bytes = cai_alloc(size);
+    cai__v1__result__pack(r, bytes);
+    cai_buf_append(ret, bytes, size);
+}
+
+/* Replies in bfloat16 are others, and the same each time; an unknown type is refused. */
+static void a_task_says_what_it_is_computed_in(void **state)
+{
+    (void)state;
+    const char *texts[] = {"say a"};
+    const char *const types[] = {"", "float32", "bfloat16", "bfloat16"};
+    struct talk talk;
+    struct cai_buf got[4] = {0};
+    talk_init(&talk, texts, 1);
+    for (size_t i = 0; i < 4; i++) {
+        Cai__V1__Result *r;
+        dtype = types[i];
+        must(generate("base", base_hash, &talk, 1, NULL, &r));
+        r->seconds = 0;
+        packed(r, &got[i]);
+        cai__v1__result__free_unpacked(r, NULL);
+    }
+    assert_int_equal(got[0].len, got[1].len);
+    assert_memory_equal(got[0].data, got[1].data, got[0].len);
+    assert_int_equal(got[2].len, got[3].len);
+    assert_memory_equal(got[2].data, got[3].data, got[2].len);
+    assert_true(got[0].len != got[2].len || memcmp(got[0].data, got[2].data, got[0].len) != 0);
+    Cai__V1__Result *r;
+    dtype = "float8";
+    assert_int_equal(generate("base", base_hash, &talk, 1, NULL, &r), CAI_EPROTO);
+    assert_non_null(strstr(cai_error_text(), "float8"));
+    dtype = "";
+    for (size_t i = 0; i < 4; i++)
+        cai_buf_free(&got[i]);
 }
 
 static void a_changed_folder_is_refused(void **state)
@@ -268,6 +310,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(generation_fills_every_item),
+        cmocka_unit_test(a_task_says_what_it_is_computed_in),
         cmocka_unit_test(a_changed_folder_is_refused),
         cmocka_unit_test(a_revoked_lease_ends_the_task),
         cmocka_unit_test(options_get_their_logprobs),

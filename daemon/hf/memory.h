@@ -1,0 +1,46 @@
+/* memory.h: the bytes that models, their caches and their training take, by config.json
+ * alone: what a job's plan is made of, and what the engine and the trainer go by. Not for:
+ * what a machine has, which models a job needs. */
+#ifndef CAI_HF_MEMORY_H
+#define CAI_HF_MEMORY_H
+
+#include "hf/hf.h"
+#include <stddef.h>
+
+enum {
+    HF_SLOTS_MAX = 64,    /* sequences generated at a time */
+    HF_CACHE_STEP = 32,   /* a cache's positions are a multiple of this */
+    HF_PARAM_STEP = 128   /* a parameter's place is a multiple of so many elements */
+};
+
+/* A folder's weights as they lie in memory, fp32; those of an adapter with its base's. */
+struct hf_footprint {
+    int64_t all;     /* elements, with their padding */
+    int64_t trained; /* of them, those that training moves: an adapter's own, else all */
+    int64_t halved;  /* elements that have a copy when the model is computed in bfloat16 */
+};
+/* scalar: with a score head in place of the token head. *ret_config may be NULL. */
+int hf_memory_footprint(const char *dir, bool scalar, struct hf_footprint *ret,
+                        struct hf_config *ret_config);
+
+/* Bytes of the keys and values of `slots` sequences of `positions`, and of one more slot for
+ * what all prompts begin with. */
+int64_t hf_memory_kv(const struct hf_config *c, int64_t slots, int64_t positions);
+/* At most `wanted` slots, and as few as keep those bytes within 2 GiB; one at least. */
+int64_t hf_memory_slots(const struct hf_config *c, int64_t wanted, int64_t positions);
+
+/* Bytes that the graphs of a training micro-batch of so many tokens hold when all are kept:
+ * per layer, and of all. More than hf_graphs_max in all: each layer's is made again in
+ * backward, and only its input is kept. */
+extern const int64_t hf_graphs_max;
+int64_t hf_memory_graph(const struct hf_config *c, int64_t tokens);
+int64_t hf_memory_graphs(const struct hf_config *c, int64_t tokens);
+/* What a micro-batch really takes, one way or the other. */
+int64_t hf_memory_batch(const struct hf_config *c, int64_t tokens);
+
+/* "1.2 GB", "35 MB", "12 kB"; at most 16 bytes with the end. */
+void hf_memory_text(int64_t bytes, char *text, size_t size);
+/* "64 × 4,096" */
+void hf_memory_slots_text(int64_t slots, int64_t positions, char *text, size_t size);
+
+#endif

@@ -1,0 +1,143 @@
+/* memory: sizes by hand, how many sequences fit, and how sizes are said. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "hf/memory.h"
+#include <string.h>
+
+static char dir[] = "/tmp/cai-memory-XXXXXX";
+
+static void write_text(const char *folder, const char *name, const char *text) {
+    CAI_AUTO(mem) char *at = cai_path_join(dir, folder);
+    CAI_AUTO(mem) char *path = cai_path_join(at, name);
+    assert_int_equal(cai_dir_make(at), 0);
+    assert_int_equal(cai_file_write_atomic(path, text, strlen(text)), 0);
+}
+
+#define SMALL                                                                                      \
+    "{\"model_type\":\"llama\",\"vocab_size\":96,\"hidden_size\":32,\"intermediate_size\":64,"     \
+    "\"num_hidden_layers\":2,\"num_attention_heads\":4,\"num_key_value_heads\":2,"                 \
+    "\"max_position_embeddings\":8192,\"tie_word_embeddings\":%s}"
+
+static int setup(void **state) {
+    (void)state;
+    char text[512];
+    assert_non_null(mkdtemp(dir));
+    snprintf(text, sizeof text, SMALL, "false");
+    write_text("apart", "config.json", text);
+    snprintf(text, sizeof text, SMALL, "true");
+    write_text("tied", "config.json", text);
+    write_text("adapter", "adapter_config.json",
+               "{\"peft_type\":\"LORA\",\"task_type\":\"CAUSAL_LM\",\"r\":4,\"lora_alpha\":8,"
+               "\"target_modules\":[\"q_proj\"],\"base_model_name_or_path\":\"../apart\"}");
+    return 0;
+}
+
+static void footprint(const char *name, bool scalar, struct hf_footprint *ret) {
+    CAI_AUTO(mem) char *path = cai_path_join(dir, name);
+    int rc = hf_memory_footprint(path, scalar, ret, NULL);
+    if (rc < 0)
+        print_error("%s\n", cai_error_text());
+    assert_int_equal(rc, 0);
+}
+
+/* q and o 32 × 32, k and v 16 × 32, three of 64 × 32; a norm of 32 takes 128. */
+enum { LAYER = 2 * 32 * 32 + 2 * 16 * 32 + 3 * 64 * 32 + 2 * 128, TOKENS = 96 * 32 };
+
+static void weights_are_counted_with_their_padding(void **state) {
+    (void)state;
+    struct hf_footprint f;
+    footprint("apart", false, &f);
+    assert_int_equal(f.all, 2 * LAYER + 128 + 2 * TOKENS);
+    assert_int_equal(f.trained, f.all);
+    assert_int_equal(f.halved, f.all - TOKENS); /* the embedding is only looked up */
+    footprint("tied", false, &f);
+    assert_int_equal(f.all, 2 * LAYER + 128 + TOKENS);
+    assert_int_equal(f.halved, f.all);
+    footprint("tied", true, &f); /* a score head instead of the token head */
+    assert_int_equal(f.all, 2 * LAYER + 128 + TOKENS + 128);
+    assert_int_equal(f.halved, f.all - TOKENS);
+}
+
+static void an_adapter_trains_its_own(void **state) {
+    (void)state;
+    struct hf_footprint base, f;
+    footprint("apart", false, &base);
+    footprint("adapter", false, &f);
+    assert_int_equal(f.trained, 2 * (4 * 32 + 32 * 4)); /* of two layers A and B */
+    assert_int_equal(f.all, base.all + f.trained);
+}
+
+static void no_folder_is_said(void **state) {
+    (void)state;
+    struct hf_footprint f;
+    assert_true(hf_memory_footprint("/nonexistent", false, &f, NULL) < 0);
+    assert_non_null(strstr(cai_error_text(), "/nonexistent"));
+}
+
+static void as_many_sequences_as_fit(void **state) {
+    (void)state;
+    struct hf_config c = {.num_layers = 2, .num_kv_heads = 2, .head_dim = 8};
+    /* Keys and values of 2 layers × 2 heads × 8; one more slot; positions in steps. */
+    assert_int_equal(hf_memory_kv(&c, 3, 33), 2 * 2 * 2 * 8 * 4 * 4 * 64);
+    assert_int_equal(hf_memory_slots(&c, 64, 8192), 64);
+    assert_int_equal(hf_memory_slots(&c, 0, 8192), 1);
+    c.num_kv_heads = 8;
+    c.head_dim = 128;
+    c.num_layers = 32; /* 262,144 bytes a position: 2 GiB are two slots of 4,096 */
+    assert_int_equal(hf_memory_kv(&c, 1, 4096), (int64_t)2 << 30);
+    assert_int_equal(hf_memory_slots(&c, 64, 4096), 1);
+    assert_int_equal(hf_memory_slots(&c, 64, 1024), 7);
+    assert_int_equal(hf_memory_slots(&c, 64, 100000), 1); /* one at least */
+}
+
+static void large_graphs_are_made_again(void **state) {
+    (void)state;
+    struct hf_config c = {.num_layers = 4, .hidden_size = 64, .intermediate_size = 128,
+                          .num_heads = 4, .num_kv_heads = 2, .head_dim = 16};
+    int64_t floats = 8 * 64 + 3 * 6 * 16 + 4 * 128;
+    assert_int_equal(hf_memory_graphs(&c, 100), 4 * 100 * floats * 4);
+    assert_int_equal(hf_memory_batch(&c, 100), hf_memory_graphs(&c, 100));
+    c.num_layers = 1000;
+    assert_true(hf_memory_graphs(&c, 4096) > hf_graphs_max);
+    assert_int_equal(hf_memory_batch(&c, 4096),
+                     (int64_t)4096 * 64 * 1001 * 4 + hf_memory_graph(&c, 4096));
+}
+
+static void sizes_are_said(void **state) {
+    (void)state;
+    static const struct {
+        int64_t bytes;
+        const char *text;
+    } cases[] = {{1234567890, "1.2 GB"}, {340000000, "0.3 GB"}, {35400000, "35 MB"},
+                 {12345, "12 kB"},       {0, "0 kB"},           {123456789012345, "123456.8 GB"}};
+    char text[48];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        hf_memory_text(cases[i].bytes, text, 16);
+        assert_string_equal(text, cases[i].text);
+    }
+    hf_memory_slots_text(64, 4096, text, sizeof text);
+    assert_string_equal(text, "64 × 4,096");
+    hf_memory_slots_text(1, 96, text, sizeof text);
+    assert_string_equal(text, "1 × 96");
+    hf_memory_slots_text(7, 1048576, text, sizeof text);
+    assert_string_equal(text, "7 × 1,048,576");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(weights_are_counted_with_their_padding),
+        cmocka_unit_test(an_adapter_trains_its_own),
+        cmocka_unit_test(no_folder_is_said),
+        cmocka_unit_test(as_many_sequences_as_fit),
+        cmocka_unit_test(large_graphs_are_made_again),
+        cmocka_unit_test(sizes_are_said),
+    };
+    return cmocka_run_group_tests(tests, setup, NULL);
+}
