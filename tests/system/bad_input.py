@@ -51,7 +51,7 @@ JOBS = [
     (JOB.replace("./m}", "./m, lora: {rank: -1}}"), "3:35", "'models.lora.rank'"),
     (JOB.replace("./m}", "./m, lora: {rank: 2, targets: embed_tokens}}"), "3:35",
      "\"embed_tokens\" is not a projection"),
-    (JOB.replace("./m}", "./m, lora: {rank: 2, targets: \"q_proj,,\"}}"), None,
+    (JOB.replace("./m}", "./m, lora: {rank: 2, targets: \"q_proj,,\"}}"), "3:47",
      "the targets of LoRA must be 1 to 16 names"),
 ]
 LINES = [
