@@ -34,7 +34,7 @@
  * show                 {"id"} → PROGRESS and {"spec": {…}, "revision", "numeric_class",
  *                       "submitted_ms", "started_ms"?, "finished_ms"?, "uid", "work_dir",
  *                       "accepted": ["overseer", …], "ledger": "digest", "models": [{"round",
- *                       "stage", "kind", "k", "step", "path", "hash"}], "rates": [{"stage",
+ *                       "stage", "kind", "k", "step", "path", "hash", "provenance": {…}}], "rates": [{"stage",
  *                       "rate", GRADER}]}
  * logs                 {"id", "after", "limit" (200)} → {"rows": [{"id", "at_ms", "level":
  *                       "error"|"warn"|"info"|"debug", "text"}], "next"}. "next" is never null:
@@ -47,7 +47,7 @@
  *                       "limit" (20)} → {"rows": [EXAMPLE], "next"}: ordered by (round, stage,
  *                       item, k, kind)
  * export               {"id", "what": "replies"|"grades"|"examples"|"sft"|"pairs"|"labels"|
- *                       "red_team"|"metrics"|"model", "after", "limit" (200)} → {"rows": [{…}],
+ *                       "rollouts"|"red_team"|"metrics"|"model", "after", "limit" (200)} → {"rows": [{…}],
  *                       "next"}; each row becomes one line of JSONL. "model": one row {"path", "hash",
  *                       "round", "stage"}, the last policy.
  *     replies          {"id": "JOB/ROUND/STAGE/ITEM/K", "round", "stage", "model",
@@ -56,6 +56,7 @@
  *                       "data"}: what an outside judge reads
  *     grades           {"id": as of replies, "harmful": P or null, "refusal", "evasion"}: what
  *                       the job's own graders say of the same replies
+ *     rollouts         {"step", "k", "messages", "reply", "reward", "kl"}: PPO's, some of a step
  *     sft              {"messages"} as trained on; pairs: {"prompt": messages, "chosen",
  *                       "rejected", "p", "principle", "revision", "round"}
  * workers              {} → {"rows": [{"name", "host", "pid", "state": "idle"|"busy"|"silent"|

@@ -1,5 +1,4 @@
-/* jsonl.c: lines of JSON from a plain or gzip file, with limits; and the shape of a row that
- * holds a conversation. */
+/* jsonl.c: lines of JSON from a plain or gzip file, with limits. What a row means is record.c's. */
 #include "input/jsonl.h"
 #include "base/error.h"
 #include "base/text.h"
@@ -15,7 +14,7 @@ struct jsonl {
     gzFile file;
     struct input_report *report;
     struct cai_buf line;
-    size_t number, rows;
+    size_t number, rows, bad;
     bool broken;
     size_t at, have;
     char chunk[64 << 10];
@@ -46,12 +45,17 @@ void jsonl_close(struct jsonl *r) {
     if (!r)
         return;
     gzclose(r->file);
+    r->report->row = NULL;
     cai_buf_free(&r->line);
     free(r);
 }
 
 size_t jsonl_rows(const struct jsonl *r) {
     return r->rows;
+}
+
+size_t jsonl_bad(const struct jsonl *r) {
+    return r->bad;
 }
 
 /* More bytes into the chunk; false at the end or on an error, which is reported. */
@@ -93,6 +97,9 @@ static bool read_line(struct jsonl *r, bool *ret_long) {
             break;
     }
     r->number += any;
+    r->report->row = r->line.data;
+    r->report->row_len = r->line.len;
+    r->report->row_line = r->number;
     return any && !r->broken;
 }
 
@@ -169,137 +176,20 @@ int jsonl_next(struct jsonl *r, json_t **ret_row, size_t *ret_line) {
         if (too_long) {
             input_report_add(r->report, r->number, 1, "D003", "split it, or shorten its texts",
                              "the line is longer than %d bytes", JSONL_LINE_MAX);
+            r->bad++;
             continue;
         }
-        json_t *row = blank(r) || !check_bytes(r) ? NULL : parse(r);
-        if (!row)
+        if (blank(r))
             continue;
+        json_t *row = check_bytes(r) ? parse(r) : NULL;
+        if (!row) {
+            r->bad++;
+            continue;
+        }
         r->rows++;
         *ret_row = row;
         *ret_line = r->number;
         return 1;
     }
     return 0;
-}
-
-/* ---- conversations ------------------------------------------------------------------------- */
-
-const char *input_text(const json_t *row, const char *key, bool required, size_t line,
-                       struct input_report *report) {
-    const json_t *v = json_object_get(row, key);
-    const char *text = json_string_value(v);
-    if (!v || json_is_null(v)) {
-        if (required)
-            input_report_add(report, line, 1, "D005", NULL, "missing member \"%s\"", key);
-        return NULL;
-    }
-    if (!text || strspn(text, " \t\r\n") == strlen(text)) {
-        input_report_add(report, line, 1, "D006", NULL, "\"%s\" must be %stext", key,
-                         text ? "non-empty " : "");
-        return NULL;
-    }
-    return text;
-}
-
-static bool read_turn(const json_t *m, size_t i, size_t line, struct input_report *report,
-                      struct input_turn *ret) {
-    const char *role = json_string_value(json_object_get(m, "role"));
-    const char *key = json_object_get(m, "content") ? "content" : "text";
-    bool known = role && (!strcmp(role, "user") || !strcmp(role, "assistant") ||
-                          (!strcmp(role, "system") && i == 0));
-    if (!known) {
-        input_report_add(
-            report, line, 1, "D006", "roles are user, assistant, and system for the first",
-            "message %zu has %s%.40s", i + 1, role ? "the role " : "no role", role ? role : "");
-        return false;
-    }
-    ret->role = role;
-    ret->text = input_text(m, key, false, line, report);
-    if (!ret->text && !json_object_get(m, key))
-        input_report_add(report, line, 1, "D005", "write {\"role\": …, \"content\": …}",
-                         "message %zu has no \"content\"", i + 1);
-    return ret->text != NULL;
-}
-
-/* User and assistant alternate, the user first. */
-static bool check_order(const struct input_row *row, size_t line, struct input_report *report) {
-    size_t start = row->n && strcmp(row->turns[0].role, "system") == 0;
-    for (size_t i = start; i < row->n; i++)
-        if (strcmp(row->turns[i].role, (i - start) % 2 ? "assistant" : "user") != 0) {
-            input_report_add(report, line, 1, "D006", "begin with the user, then alternate",
-                             "message %zu is out of turn: %s", i + 1, row->turns[i].role);
-            return false;
-        }
-    return true;
-}
-
-static bool read_messages(const json_t *list, size_t line, struct input_report *report,
-                          struct input_row *ret) {
-    size_t n = json_array_size(list);
-    if (n == 0 || n > 10000) {
-        input_report_add(report, line, 1, "D006", "write [{\"role\": …, \"content\": …}, …]",
-                         "\"messages\" must be a list of 1 to 10,000 messages");
-        return false;
-    }
-    ret->turns = cai_realloc(NULL, n, sizeof *ret->turns);
-    for (; ret->n < n; ret->n++)
-        if (!read_turn(json_array_get(list, ret->n), ret->n, line, report, &ret->turns[ret->n]))
-            return false;
-    if (!check_order(ret, line, report))
-        return false;
-    if (strcmp(ret->turns[n - 1].role, "assistant") == 0)
-        ret->reply = ret->turns[--ret->n].text;
-    if (ret->n == 0 || strcmp(ret->turns[ret->n - 1].role, "user") != 0) {
-        input_report_add(report, line, 1, "D006", "add the user's turn",
-                         "the conversation has no user turn to reply to");
-        return false;
-    }
-    return true;
-}
-
-static bool read_row(const json_t *row, size_t line, struct input_report *report,
-                     struct input_row *ret) {
-    const json_t *prompt = json_object_get(row, "prompt"), *list = json_object_get(row, "messages");
-    const json_t *id = json_object_get(row, "id");
-    if (id && !json_is_null(id) && !json_is_string(id) && !json_is_integer(id)) {
-        input_report_add(report, line, 1, "D006", NULL, "\"id\" must be text or a whole number");
-        return false;
-    }
-    ret->id = json_string_value(id);
-    if (!prompt == !list) {
-        input_report_add(report, line, 1, "D005", "give one of the two",
-                         prompt ? "both \"prompt\" and \"messages\""
-                                : "missing member \"prompt\" or \"messages\"");
-        return false;
-    }
-    if (list)
-        return read_messages(list, line, report, ret);
-    const char *text = input_text(row, "prompt", true, line, report);
-    if (!text)
-        return false;
-    ret->turns = cai_alloc(sizeof *ret->turns);
-    ret->turns[0] = (struct input_turn){"user", text};
-    ret->n = 1;
-    return true;
-}
-
-int input_messages(const json_t *row, size_t line, struct input_report *report,
-                   struct input_row *ret) {
-    *ret = (struct input_row){0};
-    size_t errors = report->errors;
-    if (read_row(row, line, report, ret)) {
-        const char *reply = input_text(row, "reply", false, line, report);
-        ret->reply = reply ? reply : ret->reply;
-    }
-    if (report->errors == errors)
-        return CAI_OK;
-    input_row_free(ret);
-    return input_report_status(report);
-}
-
-void input_row_free(struct input_row *row) {
-    if (!row)
-        return;
-    free(row->turns);
-    *row = (struct input_row){0};
 }

@@ -1,6 +1,7 @@
 /* report.c: findings rendered for people: place, code, source line, caret, help. It knows
  * nothing of YAML or JSON; readers give it lines and columns. */
 #include "input/report.h"
+#include "input/place.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/text.h"
@@ -12,6 +13,11 @@ enum { QUOTE_MAX = 100, CONTEXT = 40 };
 
 /* The text of line `line` (from 1) without its end; false when the source has no such line. */
 static bool source_line(const struct input_report *r, size_t line, const char **ret, size_t *len) {
+    if (r->row && line && line == r->row_line) {
+        *ret = r->row;
+        *len = r->row_len;
+        return true;
+    }
     if (!r->source || line == 0)
         return false;
     const char *at = r->source, *end = at + r->source_len;
@@ -72,6 +78,12 @@ static void quote(struct input_report *r, size_t line, size_t column) {
     cai_buf_puts(&r->text, "^\n");
 }
 
+size_t input_column(const struct input_report *r, size_t line, const char *path) {
+    if (!r->row || line != r->row_line)
+        return 1;
+    return 1 + characters(r->row, input_place(r->row, r->row_len, path));
+}
+
 void input_report_add(struct input_report *r, size_t line, size_t column, const char *code,
                       const char *help, const char *format, ...) {
     char raw[1024], place[64] = "";
@@ -81,7 +93,8 @@ void input_report_add(struct input_report *r, size_t line, size_t column, const 
     va_end(ap);
     CAI_AUTO(buf) struct cai_buf what = {0};
     cai_text_printable(&what, raw, strlen(raw), false);
-    bool warning = code[0] == 'W';
+    bool row = line && code[0] == 'D' && strcmp(code, "D009") != 0;
+    bool warning = code[0] == 'W' || (row && r->lenient);
     size_t shown = r->errors + r->warnings;
     if (warning)
         r->warnings++;

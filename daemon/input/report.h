@@ -22,6 +22,9 @@ struct input_report {
     const char *source; /* whole source text, for the quoted line; may be NULL */
     size_t source_len;
     char first[512]; /* the first error on one line, for error messages */
+    const char *row; /* of JSON Lines: the line being read, for columns and quotes; borrowed */
+    size_t row_len, row_line;
+    bool lenient; /* bad rows are warnings, since they are left out */
 };
 
 /* line and column count from 1 (columns in characters); line 0 = the whole file. A code
@@ -29,6 +32,9 @@ struct input_report {
 void input_report_add(struct input_report *r, size_t line, size_t column, const char *code,
                       const char *help, const char *format, ...)
     __attribute__((format(printf, 6, 7)));
+/* The column of a member ("chosen", "messages.3.content") of the line being read; 1 when `line`
+ * is not that one. */
+size_t input_column(const struct input_report *r, size_t line, const char *path);
 /* 0, or CAI_EINPUT with the first error as message and "and N more". */
 int input_report_status(const struct input_report *r);
 /* Adds the findings of another file's report; `from` is emptied. */

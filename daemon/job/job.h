@@ -7,7 +7,7 @@
 
 #include "base/arena.h"
 #include "base/buf.h"
-#include "input/report.h"
+#include "input/record.h"
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -119,6 +119,8 @@ struct job_spec {
     const char *constitution; /* name, revision or path of a .yaml */
     struct {
         const char *harmful, *helpful, *human, *classifier, *evaluate; /* JSONL; NULL when absent */
+        double skip; /* share of bad rows that may be left out */
+        double near; /* Jaccard similarity from which prompts are nearly the same */
     } data;
     int64_t workers, rounds;
     struct job_red_team red_team;
@@ -165,8 +167,28 @@ json_t *job_stage_json(const struct job_spec *j, const char *stage);
 bool job_ppo_from_labels(const struct job_spec *j);
 /* What the constitution's `sampling` says, where the job file does not say it itself. */
 void job_adopt(struct job_spec *j, int64_t revisions, int64_t per_comparison);
-/* Reads every data file and reports what is wrong in its lines; counts of good rows go to
- * ret_rows (harmful, helpful, human, classifier, evaluate) when not NULL. */
+/* The files of a job, in the order in which job_check_data counts them. */
+enum job_data {
+    JOB_DATA_HARMFUL,
+    JOB_DATA_HELPFUL,
+    JOB_DATA_HUMAN,
+    JOB_DATA_CLASSIFIER,
+    JOB_DATA_EVALUATE,
+    JOB_DATA_FILES
+};
+const char *job_data_path(const struct job_spec *j, enum job_data role); /* NULL when absent */
+struct job_rows {
+    size_t good, bad;
+};
+/* Not 0 ends the reading and is returned. */
+typedef int job_row_function(void *c, size_t line, const struct input_record *r);
+/* Reads one file, plain or gzip, in any form of input/record.h: each row that is good for its
+ * role goes to f (may be NULL). Bad rows are findings: errors; or warnings while they are at
+ * most `skip` of all rows. 0, CAI_EINPUT, or what f returned. */
+int job_read_data(enum job_data role, const char *path, double skip, struct input_report *report,
+                  job_row_function *f, void *c, struct job_rows *ret);
+/* Reads every data file and reports what is wrong in its lines, and prompts of data.evaluate that
+ * are nearly those of another file (D011); counts of good rows go to ret_rows when not NULL. */
 int job_check_data(const struct job_spec *j, struct input_report *report, size_t ret_rows[5]);
 /* A commented job.yaml with every default and its source. */
 void job_write_template(struct cai_buf *ret);

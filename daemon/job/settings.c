@@ -90,6 +90,10 @@ const struct setting settings[] = {
          "for the red-team classifier: {…, \"reply\", \"label\"}"),
     TEXT("data.evaluate", data.evaluate, false, ROLE_FILE, NULL, "",
          "held-out prompts; else a share of the above is held out"),
+    NUM("data.skip", data.skip, 0, 1, "0", "own",
+        "share of bad rows that may be left out; each is shown"),
+    NUM("data.near", data.near, 0.5, 1, "0.8", "own",
+        "so similar prompts stay on one side of a split; 1 = the same words"),
     INT("workers", workers, 1, 4096, "1", "own", "ranks of a gang; fixed for the job"),
     INT("rounds", rounds, 0, 1000, "2", "own", "of the first six stages; then PPO"),
 

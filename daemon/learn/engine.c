@@ -149,6 +149,12 @@ void engine_on_stop(struct engine *e, bool (*stopping)(void *context), void *con
     e->stop_context = context;
 }
 
+void engine_on_token(struct engine *e, void (*drawn)(void *context, int32_t id), void *context)
+{
+    e->drawn = drawn;
+    e->drawn_context = context;
+}
+
 int engine_check_stop(const struct engine *e)
 {
     if (e->stopping && e->stopping(e->stop_context))

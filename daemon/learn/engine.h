@@ -63,6 +63,10 @@ void engine_plan(const struct model *m, const struct engine_options *o, char *te
 /* Asked once per step; when it says true, the running call returns CAI_ESTATE. */
 void engine_on_stop(struct engine *e, bool (*stopping)(void *context), void *context);
 
+/* Told each new id of a reply (but an end token) as it is drawn, in the order of drawing; for
+ * one request at a time that is the order of the text. For showing it: nothing may depend on it. */
+void engine_on_token(struct engine *e, void (*drawn)(void *context, int32_t id), void *context);
+
 typedef void (*engine_progress)(void *context, size_t done, size_t total);
 /* results[i] belongs to requests[i]; free each with gen_result_free. Requests that share
  * an equal prompt prefill it once; what all prompts begin with is read once, alone and in

@@ -197,6 +197,8 @@ static int take_token(struct run *r, struct slot *s, const struct draw *d)
     hf_ids_push(&s->out, d->id);
     if (is_end(r->e, d->id))
         return finish_slot(r, s, FINISH_END);
+    if (r->e->drawn)
+        r->e->drawn(r->e->drawn_context, d->id);
     CAI_TRY(completes_stop(r, s, d->id, &stop));
     if (stop)
         return finish_slot(r, s, FINISH_STOP);

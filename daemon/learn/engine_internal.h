@@ -24,6 +24,8 @@ struct engine {
     int parts;
     bool (*stopping)(void *context);
     void *stop_context;
+    void (*drawn)(void *context, int32_t id);
+    void *drawn_context;
 };
 
 /* New tokens of one sequence. */

@@ -219,6 +219,20 @@ static int export_pair(void *c, const struct store_label *l) {
                             l->revision, "round", (int)l->round, "source", l->source));
 }
 
+/* A sample of what PPO's policy wrote, with its reward. */
+static int export_rollout(void *c, const struct store_example *e) {
+    struct exporter *x = c;
+    if (!page_wants(&x->page))
+        return 0;
+    json_t *detail = json_loads(e->detail, 0, NULL);
+    json_t *o = json_pack("{s:I, s:i, s:O, s:s, s:O, s:O}", "step", (json_int_t)e->item, "k",
+                          (int)e->k, "messages", json_object_get(detail, "messages"), "reply",
+                          e->text, "reward", json_object_get(detail, "reward"), "kl",
+                          json_object_get(detail, "kl"));
+    json_decref(detail);
+    return o ? put(x, o) : 0;
+}
+
 static int export_metric(void *c, const struct store_metric *m) {
     struct exporter *x = c;
     if (!page_wants(&x->page))
@@ -303,6 +317,8 @@ static int export_rows(struct exporter *x, const char *what) {
         return store_labels_each(s, x->job, 0, export_label, x);
     if (strcmp(what, "pairs") == 0)
         return store_labels_each(s, x->job, 0, export_pair, x);
+    if (strcmp(what, "rollouts") == 0)
+        return store_examples_each(s, x->job, 0, "ppo", "rollout", export_rollout, x);
     if (strcmp(what, "metrics") == 0)
         return store_metrics_each(s, x->job, export_metric, x);
     if (strcmp(what, "sft") == 0)
@@ -311,7 +327,7 @@ static int export_rows(struct exporter *x, const char *what) {
         return export_policy(x);
     return cai_fail(CAI_EINPUT,
                     "there is no export '%s'; there are: replies grades examples sft pairs "
-                    "labels red_team metrics model",
+                    "labels rollouts red_team metrics model",
                     what);
 }
 

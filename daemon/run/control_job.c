@@ -213,10 +213,12 @@ static int progress(const struct request *q, json_t **ret) {
 }
 
 static int list_model(void *c, const struct store_model *m) {
-    json_array_append_new(c, json_pack("{s:i, s:s, s:s, s:i, s:I, s:s, s:s}", "round",
+    json_t *about = json_loads(m->provenance, 0, NULL);
+    json_array_append_new(c, json_pack("{s:i, s:s, s:s, s:i, s:I, s:s, s:s, s:o}", "round",
                                        (int)m->round, "stage", m->stage, "kind", m->kind, "k",
                                        (int)m->k, "step", (json_int_t)m->step, "path", m->path,
-                                       "hash", m->hash));
+                                       "hash", m->hash, "provenance",
+                                       about ? about : json_object()));
     return 0;
 }
 

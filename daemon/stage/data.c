@@ -4,7 +4,7 @@
 
 #include "base/rng.h"
 #include "base/error.h"
-#include "input/jsonl.h"
+#include "input/similar.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,50 +43,13 @@ json_t *data_messages(const struct turn *turns, size_t n) {
 struct freeze {
     const struct stage_context *c;
     enum data_kind kind;
-    const char *path;
     size_t n;
+    struct similar *texts; /* of all files that are split */
+    uint64_t *items;       /* by the number in `texts` */
+    size_t cap;
 };
 
-static int bad(const struct freeze *f, size_t line, const char *what, const char *help) {
-    return cai_fail(CAI_EINPUT, "%s:%zu: %s; %s", f->path, line, what, help);
-}
-
-static int check_human(const struct freeze *f, size_t line, json_t *rest) {
-    const json_t *chosen = json_object_get(rest, "chosen"), *a = json_object_get(rest, "a");
-    const json_t *rejected = json_object_get(rest, "rejected"), *b = json_object_get(rest, "b");
-    const json_t *p = json_object_get(rest, "p");
-    if (json_is_string(chosen) && json_is_string(rejected))
-        return 0;
-    if (!json_is_string(a) || !json_is_string(b) || !json_is_number(p))
-        return bad(f, line, "no pair of replies",
-                   "give \"chosen\" and \"rejected\", or \"a\", \"b\" and \"p\"");
-    double v = json_number_value(p);
-    return v >= 0 && v <= 1 ? 0 : bad(f, line, "\"p\" is not in 0 … 1", "p is P(a is better)");
-}
-
-static int check_row(const struct freeze *f, size_t line, json_t *rest) {
-    if (f->kind == DATA_HUMAN)
-        return check_human(f, line, rest);
-    if (f->kind == DATA_CLASSIFIER) {
-        const json_t *label = json_object_get(rest, "label");
-        if (!json_is_string(json_object_get(rest, "reply")))
-            return bad(f, line, "no reply to classify", "end the messages with the assistant");
-        if (json_is_boolean(label))
-            json_object_set_new(rest, "label", json_real(json_is_true(label)));
-        else if (!json_is_number(label) || json_number_value(label) < 0 ||
-                 json_number_value(label) > 1)
-            return bad(f, line, "\"label\" is not in 0 … 1", "1 is harmful, 0 is harmless");
-    }
-    if (f->kind == DATA_EVALUATE) {
-        const char *kind = json_string_value(json_object_get(rest, "kind"));
-        if (!kind || (strcmp(kind, "harmful") != 0 && strcmp(kind, "helpful") != 0 &&
-                      strcmp(kind, "lookalike") != 0))
-            return bad(f, line, "\"kind\" is not known", "it is harmful, helpful or lookalike");
-    }
-    return 0;
-}
-
-static json_t *turns_json(const struct input_row *m) {
+static json_t *turns_json(const struct input_record *m) {
     json_t *o = json_array();
     for (size_t i = 0; i < m->n; i++)
         json_array_append_new(o, json_pack("{s:s, s:s}", "role", m->turns[i].role, "text",
@@ -94,65 +57,119 @@ static json_t *turns_json(const struct input_row *m) {
     return o;
 }
 
-static int freeze_row(struct freeze *f, size_t line, const json_t *row,
-                      struct input_report *report) {
-    struct input_row m;
-    if (input_messages(row, line, report, &m) < 0)
-        return input_report_status(report);
-    json_t *rest = json_copy((json_t *)row);
-    json_object_del(rest, "messages");
-    json_object_del(rest, "prompt");
-    if (m.reply)
-        json_object_set_new(rest, "reply", json_string(m.reply));
-    int rc = check_row(f, line, rest);
-    json_t *detail = json_pack("{s:o, s:o}", "messages", turns_json(&m), "row", rest);
-    CAI_AUTO(mem) char *text = json_dumps(detail, JSON_COMPACT | JSON_SORT_KEYS);
-    CAI_CHECK(text);
-    if (rc == 0) {
-        struct store_example e = {
-            .job = f->c->job_id, .stage = "data", .item = data_item(f->kind, f->n),
-            .kind = kind_names[f->kind], .principle = "", .revision = "", .model = "",
-            .text = m.turns[m.n - 1].text, .detail = text};
-        rc = store_example_add(f->c->store, &e);
-        f->n++;
+/* The line's other fields, and its replies under the names that the stages read. */
+static json_t *row_json(const struct input_record *m) {
+    json_t *rest = json_copy(m->rest);
+    const json_t *label = json_object_get(rest, "label");
+    if (m->reply)
+        json_object_set_new(rest, "reply", json_string(m->reply));
+    if (m->a && m->p == 1) {
+        json_object_set_new(rest, "chosen", json_string(m->a));
+        json_object_set_new(rest, "rejected", json_string(m->b));
+    } else if (m->a) {
+        json_object_set_new(rest, "a", json_string(m->a));
+        json_object_set_new(rest, "b", json_string(m->b));
+        json_object_set_new(rest, "p", json_real(m->p));
     }
+    if (json_is_boolean(label))
+        json_object_set_new(rest, "label", json_real(json_is_true(label)));
+    return rest;
+}
+
+/* What a draw for or against holding out is keyed by must not part prompts that are alike. */
+static void note_text(struct freeze *f, uint64_t item, const struct input_record *r) {
+    if (f->kind == DATA_EVALUATE || f->kind == DATA_CLASSIFIER)
+        return;
+    size_t i = similar_count(f->texts);
+    if (i == f->cap) {
+        f->cap = f->cap ? 2 * f->cap : 1024;
+        f->items = cai_realloc(f->items, f->cap, sizeof *f->items);
+    }
+    f->items[i] = item;
+    similar_add_turns(f->texts, r->turns, r->n);
+}
+
+static int freeze_row(void *context, size_t line, const struct input_record *r) {
+    struct freeze *f = context;
+    (void)line;
+    json_t *detail = json_pack("{s:o, s:o}", "messages", turns_json(r), "row", row_json(r));
+    CAI_AUTO(mem) char *text = json_dumps(detail, JSON_COMPACT | JSON_SORT_KEYS);
     json_decref(detail);
-    input_row_free(&m);
+    CAI_CHECK(text);
+    struct store_example e = {
+        .job = f->c->job_id, .stage = "data", .item = data_item(f->kind, f->n),
+        .kind = kind_names[f->kind], .principle = "", .revision = "", .model = "",
+        .text = r->turns[r->n - 1].text, .detail = text};
+    note_text(f, e.item, r);
+    f->n++;
+    return store_example_add(f->c->store, &e);
+}
+
+static int freeze_file(struct freeze *f, enum data_kind kind) {
+    static const enum job_data roles[DATA_KINDS] = {JOB_DATA_HARMFUL, JOB_DATA_HELPFUL,
+                                                    JOB_DATA_EVALUATE, JOB_DATA_HUMAN,
+                                                    JOB_DATA_CLASSIFIER};
+    const char *path = job_data_path(f->c->job, roles[kind]);
+    struct input_report report = {.file = path};
+    struct job_rows rows;
+    if (!path)
+        return 0;
+    f->kind = kind;
+    f->n = 0;
+    int rc = job_read_data(roles[kind], path, f->c->job->data.skip, &report, freeze_row, f, &rows);
+    input_report_free(&report);
+    if (rc == 0 && rows.bad) {
+        CAI_AUTO(mem) char *text =
+            cai_format("data.%s: %zu bad rows were left out, %zu are used (data.skip is %g)",
+                       kind_names[kind], rows.bad, rows.good, f->c->job->data.skip);
+        rc = store_event_add(f->c->store, f->c->job_id, 4, text);
+    }
     return rc;
 }
 
-static int freeze_file(const struct stage_context *c, enum data_kind kind, const char *path) {
-    struct freeze f = {.c = c, .kind = kind, .path = path};
-    struct input_report report = {.file = path};
-    struct jsonl *reader;
-    json_t *row;
-    size_t line;
-    int rc = jsonl_open(path, &report, &reader);
-    if (rc == 0) {
-        while (rc == 0 && jsonl_next(reader, &row, &line) > 0) {
-            rc = freeze_row(&f, line, row, &report);
-            json_decref(row);
-        }
-        jsonl_close(reader);
+/* An example "group" for each item that is like an earlier one: data_group() reads it. */
+static int freeze_groups(struct freeze *f) {
+    similar_group(f->texts);
+    for (size_t i = 0; i < similar_count(f->texts); i++) {
+        size_t first = similar_of(f->texts, i);
+        if (first == i)
+            continue;
+        CAI_AUTO(mem) char *text = cai_format("%llu", (unsigned long long)f->items[first]);
+        struct store_example e = {.job = f->c->job_id, .stage = "data", .item = f->items[i],
+                                  .kind = "group", .principle = "", .revision = "", .model = "",
+                                  .text = text, .detail = "{}"};
+        CAI_TRY(store_example_add(f->c->store, &e));
+    }
+    return 0;
+}
+
+int data_group(const struct stage_context *c, uint64_t item, uint64_t *ret) {
+    CAI_AUTO(mem) char *text = NULL;
+    *ret = item;
+    int rc = store_example_get(c->store, c->job_id, 0, "data", item, "group", 0, &text, NULL);
+    if (rc == CAI_ENOTFOUND) { /* like no other */
+        cai_error_clear();
+        return 0;
     }
     if (rc == 0)
-        rc = input_report_status(&report);
-    input_report_free(&report);
+        *ret = strtoull(text, NULL, 10);
     return rc;
 }
 
 int data_ensure(const struct stage_context *c) {
-    const char *const paths[DATA_KINDS] = {c->job->data.harmful, c->job->data.helpful,
-                                           c->job->data.evaluate, c->job->data.human,
-                                           c->job->data.classifier};
     int64_t n;
     CAI_TRY(store_examples_count(c->store, c->job_id, 0, "data", NULL, &n));
     if (n > 0)
         return 0;
-    for (int k = 0; k < DATA_KINDS; k++)
-        if (paths[k])
-            CAI_TRY(freeze_file(c, (enum data_kind)k, paths[k]));
-    return 0;
+    struct freeze f = {.c = c, .texts = similar_new(c->job->data.near)};
+    int rc = 0;
+    for (int k = 0; k < DATA_KINDS && rc == 0; k++)
+        rc = freeze_file(&f, (enum data_kind)k);
+    if (rc == 0)
+        rc = freeze_groups(&f);
+    similar_free(f.texts);
+    free(f.items);
+    return rc;
 }
 
 int data_count(const struct stage_context *c, enum data_kind kind, size_t *ret) {
@@ -204,21 +221,29 @@ void data_dialog_free(struct dialog *d) {
 }
 
 /* ---- choosing ---------------------------------------------------------------------------- */
-static bool kept_out(const struct stage_context *c, uint64_t item) {
+/* People's pairs and the classifier's rows are no prompts to ask. */
+static int kept_out(const struct stage_context *c, uint64_t item, bool *ret) {
+    uint64_t group;
+    *ret = false;
     if (c->job->data.evaluate || item > 2 * ITEM_KIND)
-        return false; /* people's pairs and the classifier's rows are no prompts to ask */
-    return cai_rng_uniform(cai_key_make(c->job->seed, 0, "data/held_out", item, 0), 0) <
+        return 0;
+    CAI_TRY(data_group(c, item, &group));
+    *ret = cai_rng_uniform(cai_key_make(c->job->seed, 0, "data/held_out", group, 0), 0) <
            HELD_OUT_SHARE;
+    return 0;
 }
 
 static int pool(const struct stage_context *c, enum data_kind kind, bool held_out,
                 struct cai_arena *a, struct items *ret) {
     size_t n;
+    bool kept = false;
     CAI_TRY(data_count(c, kind, &n));
     *ret = (struct items){cai_arena_array(a, n + 1, sizeof *ret->at), 0};
-    for (size_t i = 0; i < n; i++)
-        if (kept_out(c, data_item(kind, i)) == held_out)
+    for (size_t i = 0; i < n; i++) {
+        CAI_TRY(kept_out(c, data_item(kind, i), &kept));
+        if (kept == held_out)
             ret->at[ret->n++] = data_item(kind, i);
+    }
     return 0;
 }
 

@@ -3,7 +3,7 @@
  *
  * A JSONL line becomes an example of stage "data", round 0: item = its number, kind = the
  * file's, text = the last user text, detail = {"messages": […up to the user], "row": {the
- * line's other fields}}. From then on the files are not read again, so that an edited file
+ * line's other fields}}, whatever form of input/record.h it had. From then on the files are not read again, so that an edited file
  * cannot change a running job. Prompts from red teaming have numbers of their own. */
 #ifndef CAI_STAGE_DATA_H
 #define CAI_STAGE_DATA_H
@@ -21,6 +21,9 @@ const char *data_item_source(uint64_t item); /* "harmful", … or "red_team" */
 static inline bool data_item_is_red(uint64_t item) { return item >= 9000000000u; }
 
 int data_ensure(const struct stage_context *c);
+/* The first item that an item is nearly the same as, or of whose conversation it is: what any
+ * draw between training and held-out is keyed by. Itself when it is like no other. */
+int data_group(const struct stage_context *c, uint64_t item, uint64_t *ret);
 int data_count(const struct stage_context *c, enum data_kind kind, size_t *ret);
 
 /* A prompt: turns end with the user. `row` is the caller's (json_decref), NULL for red team. */

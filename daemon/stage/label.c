@@ -31,10 +31,13 @@ static uint32_t per_pair(const struct stage_context *c) {
     return label_principles(c, c->job->label.principles > 0 ? (size_t)c->job->label.principles : 1);
 }
 
-/* The same prompt is on the same side in every round. */
-static bool held_out(const struct stage_context *c, uint64_t item) {
-    return cai_rng_uniform(cai_key_make(c->job->seed, 0, "label/held_out", item, 0), 0) <
+/* The same prompt, and those nearly the same, are on the same side in every round. */
+static int held_out(const struct stage_context *c, uint64_t item, bool *ret) {
+    uint64_t group;
+    CAI_TRY(data_group(c, item, &group));
+    *ret = cai_rng_uniform(cai_key_make(c->job->seed, 0, "label/held_out", group, 0), 0) <
            c->job->prefer.held_out;
+    return 0;
 }
 
 /* ---- replies ------------------------------------------------------------------------------- */
@@ -113,7 +116,8 @@ static int add_human(const struct stage_context *c, uint64_t item) {
     struct store_label l = {.job = c->job_id, .round = c->round, .item = item, .principle = "",
                             .revision = c->constitution->revision, .model = "",
                             .source = "human", .p = p, .p_ab = p, .p_ba = 1 - p, .mass_ab = 1,
-                            .mass_ba = 1, .held_out = held_out(c, item)};
+                            .mass_ba = 1};
+    CAI_TRY(held_out(c, item, &l.held_out));
     return store_label_add(c->store, &l);
 }
 
@@ -242,8 +246,8 @@ static int add_label(const struct stage_context *c, uint64_t item, uint32_t pair
         .job = c->job_id, .round = c->round, .item = item, .k = pair,
         .principle = draw_principle_distinct(c, DRAW_CHOICE, what, item, pair % principles)->id,
         .revision = c->constitution->revision, .model = model, .source = "ai",
-        .p = target(c, item, pair, o->p), .p_ab = o->p_ab, .p_ba = o->p_ba, .mass_ab = o->mass_ab, .mass_ba = o->mass_ba,
-        .held_out = held_out(c, item)};
+        .p = target(c, item, pair, o->p), .p_ab = o->p_ab, .p_ba = o->p_ba, .mass_ab = o->mass_ab, .mass_ba = o->mass_ba};
+    CAI_TRY(held_out(c, item, &l.held_out));
     return store_label_add(c->store, &l);
 }
 

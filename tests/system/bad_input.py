@@ -57,18 +57,21 @@ JOBS = [
 LINES = [
     ("harmful", "", None, "no rows"),
     ("harmful", "not json\n", "1:1", "JSON"),
-    ("harmful", '{"prompt": "a"}\n{"prompt": 3}\n', "2:1", "\"prompt\""),
+    ("harmful", '{"prompt": "a"}\n{"prompt": 3}\n', "2:12", "\"prompt\""),
     ("harmful", '{"prompt": "a", "prompt": "b"}\n', "1:", "duplicate"),
     ("harmful", '{"promt": "a"}\n', "1:1", "missing member"),
     ("harmful", '["a"]\n', "1:1", "object"),
-    ("harmful", '{"messages": []}\n', "1:1", "messages"),
-    ("harmful", '{"messages": [{"role": "robot", "content": "a"}]}\n', "1:1", "robot"),
+    ("harmful", '{"messages": []}\n', "1:14", "messages"),
+    ("harmful", '{"messages": [{"role": "robot", "content": "a"}]}\n', "1:24", "robot"),
     ("harmful", '{"prompt": "' + "a" * (2 << 20) + '"}\n', "1:1", ""),
-    ("helpful", '{"prompt": "a", "reply": 3}\n', "1:1", "\"reply\""),
+    ("helpful", '{"prompt": "a", "reply": 3}\n', "1:26", "\"reply\""),
     ("human", '{"prompt": "a", "chosen": "b"}\n', "1:1", "\"rejected\""),
-    ("human", '{"prompt": "a", "a": "b", "b": "c", "p": 2}\n', "1:1", "from 0 to 1"),
-    ("classifier", '{"prompt": "a", "reply": "b", "label": "bad"}\n', "1:1", "true, false"),
-    ("evaluate", '{"prompt": "a", "kind": "odd"}\n', "1:1", "odd"),
+    ("human", '{"prompt": "a", "a": "b", "b": "c", "p": 2}\n', "1:42", "from 0 to 1"),
+    ("human", '{"chosen": "\\n\\nHuman: a\\n\\nAssistant: b", "rejected": "\\n\\nHuman: c'
+     '\\n\\nAssistant: d"}\n', "1:56", "part at turn 1"),
+    ("human", '{"prompt": "a", "chosen": "b", "rejected": "b"}\n', "1:44", "the same"),
+    ("classifier", '{"prompt": "a", "reply": "b", "label": "bad"}\n', "1:40", "true, false"),
+    ("evaluate", '{"prompt": "a", "kind": "odd"}\n', "1:25", "odd"),
 ]
 
 

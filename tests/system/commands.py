@@ -17,7 +17,9 @@ import random  # noqa: E402
 
 TOOLS = sys.argv[1]
 COMMANDS = ["init", "job check", "version", "doctor", "submit", "jobs", "show", "cancel", "resume",
-            "requeue", "workers", "watch", "wait", "logs", "report", "samples", "export", "metrics"]
+            "requeue", "workers", "watch", "wait", "logs", "report", "samples", "export", "metrics",
+            "compare", "diff", "chat"]
+COMMANDS += ["data " + c for c in ("check", "stats", "import", "export")]
 COMMANDS += ["constitution " + c for c in ("check", "list", "show", "diff", "apply", "rollback",
                                            "import", "try", "stats")]
 
@@ -178,6 +180,7 @@ def test_export_of_every_kind():
     members = {"replies": {"id", "messages", "reply", "set", "model"}, "grades": {"id", "harmful"},
                "examples": {"kind", "text", "principle"}, "sft": {"messages"},
                "pairs": {"prompt", "chosen", "rejected", "p"}, "labels": {"p", "p_ab", "source"},
+               "rollouts": {"messages", "reply", "reward"}, "pm": {"path", "hash"},
                "red_team": {"text", "kind"}, "metrics": {"name", "value"},
                "model": {"path", "hash", "round", "stage"}}
     for what, wanted in members.items():
@@ -190,6 +193,19 @@ def test_export_of_every_kind():
     assert "did you mean 'pairs'" in caid.ctl("export", 1, "pair", expect=2)
     said = caid.run("export", 1, "model", "--out", at("out"))
     assert said.returncode == 0 and "model.safetensors" in os.listdir(at("out")), said
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+                 "chat_template.jinja", "generation_config.json"):
+        start = os.path.join(at("model"), name)
+        if os.path.exists(start):
+            with open(start, "rb") as x, open(os.path.join(at("out"), name), "rb") as y:
+                assert x.read() == y.read(), f"{name} is not the start's"
+    with open(os.path.join(at("out"), "README.md"), encoding="utf-8") as f:
+        assert model["hash"] in f.read()
+    assert "is there already" in caid.ctl("export", 1, "model", "--out", at("out"), expect=7)
+    assert caid.lines("export", 1, "model", "--round", 0)[0]["stage"] == "start"
+    for what, form in (("sft", "hh"), ("rollouts", "messages"), ("replies", "trl")):
+        caid.ctl("export", 1, what, "--form", form, "--out", at("rows.jsonl.gz"))
+        assert caid.json("data", "check", at("rows.jsonl.gz"))["rows"][0]["bad"] == 0
     caid.ctl("export", 9, "labels", expect=6)
 
 

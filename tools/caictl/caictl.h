@@ -39,7 +39,8 @@ struct command {
 };
 /* Tables of commands, each ended by a NULL name. */
 extern const struct command local_commands[], job_commands[], follow_commands[], data_commands[],
-    constitution_commands[];
+    constitution_commands[], file_commands[],
+    look_commands[];
 
 const char *args_get(const struct args *a, const char *name); /* the last value, or NULL */
 bool args_has(const struct args *a, const char *name);
@@ -98,6 +99,11 @@ int terminal_width(int fd); /* 0 when it is no terminal */
 int data_pages(const char *verb, json_t *arguments, int64_t limit,
                int (*f)(void *c, const json_t *row), void *c);
 int run_report(const struct args *a); /* report.c */
+/* A file, what the daemon keeps under a name or revision, or (NULL) the constitution that comes
+ * with caid; prints what is wrong (constitution.c). 0 or an exit code. */
+struct constitution;
+int constitution_find_any(const char *ref, struct constitution **ret);
+extern const char caictl_default_constitution[]; /* local.c */
 
 /* Members of replies, with a default when absent. */
 const char *text_of(const json_t *o, const char *key);

@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "caictl.h"
 #include "input/jsonl.h"
+#include "input/record.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,12 +26,20 @@ static bool is_file(const char *ref) {
     return strchr(ref, '/') || strstr(ref, ".y") || cai_file_exists(ref);
 }
 
-/* A file, or what the daemon keeps under a name or revision. */
-static int load_any(const char *ref, struct constitution **ret) {
+static int load_default(struct constitution **ret) {
+    const char *text = caictl_default_constitution;
+    struct input_report report = {.file = "default.yaml"};
+    constitution_parse("default.yaml", text, strlen(text), NULL, &report, ret);
+    return show_findings(&report);
+}
+
+int constitution_find_any(const char *ref, struct constitution **ret) {
     json_t *reply;
+    *ret = NULL;
+    if (!ref)
+        return load_default(ret);
     if (is_file(ref))
         return load(ref, ret);
-    *ret = NULL;
     int code = client_call("constitution.show", json_pack("{s:s}", "ref", ref), false, &reply);
     if (code)
         return code;
@@ -105,7 +114,7 @@ static int run_list(const struct args *a) {
 
 static int run_show(const struct args *a) {
     struct constitution *c;
-    int code = load_any(a->positional[0], &c);
+    int code = constitution_find_any(a->positional[0], &c);
     if (code)
         return code;
     CAI_AUTO(buf) struct cai_buf text = {0};
@@ -125,9 +134,9 @@ static int run_show(const struct args *a) {
 
 static int run_diff(const struct args *a) {
     struct constitution *x, *y = NULL;
-    int code = load_any(a->positional[0], &x);
+    int code = constitution_find_any(a->positional[0], &x);
     if (code == 0)
-        code = load_any(a->positional[1], &y);
+        code = constitution_find_any(a->positional[1], &y);
     if (code == 0) {
         CAI_AUTO(buf) struct cai_buf text = {0};
         size_t n = constitution_diff(x, y, &text);
@@ -224,10 +233,10 @@ static int read_prompts(const struct args *a, json_t *list) {
     if (file && jsonl_open(file, &report, &reader) == 0) {
         while (json_array_size(list) < CONTROL_TRY_PROMPTS &&
                jsonl_next(reader, &row, &line) > 0) {
-            struct input_row m;
-            if (input_messages(row, line, &report, &m) == 0) {
+            struct input_record m;
+            if (input_record(row, line, &report, &m) == 0) {
                 json_array_append_new(list, json_string(m.turns[m.n - 1].text));
-                input_row_free(&m);
+                input_record_free(&m);
             }
             json_decref(row);
         }

@@ -1,14 +1,12 @@
-/* data.c: what a job has produced: samples, export, metrics. The report is in report.c. */
+/* data.c: what a job has produced: samples, metrics. The report is in report.c, export in
+ * export.c. */
 #include "base/error.h"
-#include "base/file.h"
 #include "base/text.h"
 #include "caictl.h"
-#include "hf/adapter.h"
-#include <dirent.h>
+#include "export.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 /* "--round 2" into the arguments; false when it is no number. */
 static bool put_number(const struct args *a, const char *name, json_t *o) {
@@ -94,101 +92,6 @@ static int run_samples(const struct args *a) {
     return data_pages("samples", o, limit, print_sample, NULL);
 }
 
-/* ---- export ------------------------------------------------------------------------------------
- */
-
-static int print_row(void *c, const json_t *row) {
-    (void)c;
-    print_line_json(row);
-    return 0;
-}
-
-struct copy {
-    const char *to;
-    bool merge; /* an adapter into its base */
-    size_t files;
-};
-
-static int copy_file(const char *from, const char *to) {
-    char chunk[1 << 16];
-    size_t n;
-    CAI_AUTO(stream) FILE *in = fopen(from, "rbe");
-    CAI_AUTO(mem) char *part = cai_format("%s.part", to);
-    FILE *out = in ? fopen(part, "wbe") : NULL;
-    if (!in || !out)
-        return cai_fail_errno("%s", in ? part : from);
-    bool good = true;
-    while (good && (n = fread(chunk, 1, sizeof chunk, in)) > 0)
-        good = fwrite(chunk, 1, n, out) == n;
-    good = !ferror(in) && good;
-    if (fclose(out) != 0 || !good)
-        return cai_fail_errno("copying %s", from);
-    CAI_TRY(cai_file_sync(part));
-    return cai_file_rename_durable(part, to);
-}
-
-static int copy_folder(const char *from, const char *to, size_t *ret_files) {
-    struct dirent *e;
-    struct stat st;
-    CAI_TRY(cai_dir_make(to));
-    DIR *d = opendir(from);
-    if (!d)
-        return cai_fail_errno("%s", from);
-    int rc = 0;
-    while (rc == 0 && (e = readdir(d))) {
-        CAI_AUTO(mem) char *source = cai_path_join(from, e->d_name);
-        CAI_AUTO(mem) char *target = cai_path_join(to, e->d_name);
-        if (lstat(source, &st) < 0 || !S_ISREG(st.st_mode))
-            continue;
-        rc = copy_file(source, target);
-        ++*ret_files;
-    }
-    closedir(d);
-    return rc;
-}
-
-static int copy_model(void *c, const json_t *row) {
-    struct copy *copy = c;
-    const char *path = text_of(row, "path");
-    if (copy->merge && hf_adapter_is(path)) {
-        if (hf_adapter_merge(path, copy->to) < 0)
-            return complain(EXIT_DAEMON, "%s", cai_error_text());
-        say("Merged the adapter %s (hash %.12s) into whole weights: %s\n", path,
-            text_of(row, "hash"), copy->to);
-        return 0;
-    }
-    if (copy_folder(path, copy->to, &copy->files) < 0)
-        return complain(EXIT_DAEMON, "%s", cai_error_text());
-    say("Copied %zu files of %s (hash %.12s) to %s\n", copy->files, path, text_of(row, "hash"),
-        copy->to);
-    return 0;
-}
-
-static int run_export(const struct args *a) {
-    static const char *const known[] = {"replies", "grades",   "examples", "sft",  "pairs",
-                                        "labels",  "red_team", "metrics",  "model"};
-    const char *what = a->positional[1];
-    bool found = false;
-    for (size_t i = 0; i < CAI_COUNT(known); i++)
-        found = found || strcmp(known[i], what) == 0;
-    if (!found) {
-        const char *near = cai_text_nearest(what, known, CAI_COUNT(known));
-        return complain(EXIT_USAGE, "cannot export '%s'%s%s%s", what,
-                        near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
-    }
-    json_t *o = with_id(a);
-    if (!o)
-        return EXIT_USAGE;
-    json_object_set_new(o, "what", json_string(what));
-    struct copy copy = {.to = args_get(a, "out"), .merge = args_has(a, "merge")};
-    bool model = strcmp(what, "model") == 0 && copy.to;
-    if (copy.merge && !model) {
-        json_decref(o);
-        return complain(EXIT_USAGE, "--merge belongs to 'export ID model --out FOLDER'");
-    }
-    return data_pages("export", o, -1, model ? copy_model : print_row, &copy);
-}
-
 /* ---- metrics
  * ------------------------------------------------------------------------------------- */
 
@@ -254,20 +157,12 @@ const struct command data_commands[] = {
      "  --item N       one prompt with all that was made of it\n"
      "  --principle P  what was written or chosen under one principle\n"
      "  --limit N      so many texts (20)\n"},
-    {"export", "ID replies|grades|examples|sft|pairs|labels|red_team|metrics|model\n"
-     "       [--out FOLDER [--merge]]", "out merge",
-     2, 2, run_export, "JSON Lines of what a job made; or its last model, copied",
-     "  caictl export 1 pairs >pairs.jsonl\n  caictl export 1 model --out ./harmless\n",
-     "  replies   to held-out prompts, by checkpoint: what an outside judge reads\n"
-     "  grades    what the job's own graders say of them\n"
-     "  examples  every text of every stage\n"
-     "  sft       conversations that were trained on\n"
-     "  pairs     chosen and rejected replies with their probability and principle\n"
-     "  labels    the overseer's and people's choices, in both orders\n"
-     "  red_team  prompts that were written\n"
-     "  metrics   every figure by round, stage and step\n"
-     "  model     where the last policy lies; with --out, a copy of it; with --merge whole weights,\n"
-     "            where the copy would be a LoRA adapter\n"},
+    {"export", "ID WHAT [--out PATH] [--merge] [--form FORM] [--round N]",
+     "out merge form round", 2, 2, run_export,
+     "What a job made: texts and figures as JSON Lines, or a model as a folder",
+     "  caictl export 1 pairs --form trl >pairs.jsonl\n"
+     "  caictl export 1 model --out ./harmless\n  caictl export 1 pm --out ./judge\n",
+     EXPORT_OPTIONS},
     {"metrics", "[ID] [--metric NAME] [--stage S]", "metric stage", 0, 1, run_metrics,
      "A job's figures by step; without an id the daemon's, for Prometheus",
      "  caictl metrics 1 --metric reward\n  caictl metrics\n"},

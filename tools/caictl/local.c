@@ -160,7 +160,6 @@ __asm__(".section .rodata\n"
         ".incbin \"" DEFAULT_CONSTITUTION "\"\n"
         ".byte 0\n"
         ".previous\n");
-extern const char caictl_default_constitution[];
 
 /* ---- init, version ------------------------------------------------------------------------- */
 

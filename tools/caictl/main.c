@@ -12,7 +12,8 @@
 struct globals globals = {.timeout_s = 20};
 
 static const struct command *const tables[] = {local_commands, job_commands, follow_commands,
-                                               data_commands, constitution_commands};
+                                               data_commands, look_commands, file_commands,
+                                               constitution_commands};
 
 const char *args_get(const struct args *a, const char *name) {
     for (size_t i = a->n_options; i-- > 0;)
@@ -103,8 +104,8 @@ static const struct command *choose(struct args *a, int *ret_code) {
     if (!c)
         c = find(a->positional[0]);
     if (!c) {
-        bool group =
-            strcmp(a->positional[0], "constitution") == 0 || strcmp(a->positional[0], "job") == 0;
+        bool group = strcmp(a->positional[0], "constitution") == 0 ||
+                     strcmp(a->positional[0], "job") == 0 || strcmp(a->positional[0], "data") == 0;
         *ret_code = unknown(group && a->n > 1 ? both : a->positional[0]);
         return NULL;
     }
@@ -121,7 +122,9 @@ static const char *const valued[] = {
     "server",  "output",    "timeout", "set",     "constitution", "seed",   "name",
     "state",   "tail",      "for",     "accept",  "round",        "stage",  "kind",
     "item",    "principle", "limit",   "out",     "judged",       "html",   "from",
-    "message", "to",        "prompt",  "prompts", "model",        "metric", "dir"};
+    "message", "to",        "prompt",  "prompts", "model",        "metric", "dir",
+    "role",    "against",   "held-out", "form",   "overseer",     "samples", "temperature",
+    "max-new-tokens", "system", "threads", "show"};
 
 static bool takes_value(const char *name) {
     for (size_t i = 0; i < CAI_COUNT(valued); i++)

@@ -54,7 +54,8 @@ int get_prompt(struct probe *p, const json_t *line, struct hf_ids *ret)
     size_t n;
     CAI_TRY(get_messages(line, &messages, &n));
     CAI_TRY(probe_chat(p));
-    return hf_chat_encode(p->chat, messages, n, true, NULL, ret, NULL, NULL);
+    const char *prefix = json_string_value(json_object_get(line, "prefix"));
+    return hf_chat_encode(p->chat, messages, n, true, prefix, ret, NULL, NULL);
 }
 
 json_t *ids_json(const int32_t *ids, size_t n)

@@ -30,7 +30,11 @@ static const char usage[] =
     "                          {\"ids\"} or {\"messages\"} -> {\"ids\", \"text\", \"stop\"}\n"
     "  options    --model DIR [--dtype D]\n"
     "                          {\"ids\" or \"messages\", \"options\": [text or ids]}\n"
-    "                          -> {\"logprobs\"}\n"
+    "                          -> {\"logprobs\"}: of each, [] where the model has no room;\n"
+    "                          \"prefix\": how the reply to the messages begins\n"
+    "  talk       --model DIR --temperature T --max-new-tokens N [--seed S]\n"
+    "                          {\"messages\"} -> {\"piece\"} as it is written, then {\"text\", \"stop\",\n"
+    "                          \"tokens\"}; an interrupt ends the reply (\"stop\": \"cut\")\n"
     "  score      --model DIR [--dtype D]\n"
     "                          {\"ids\"} or {\"messages\"} -> {\"score\"} of a scalar-head model\n"
     "  resave     --model DIR --to DIR [--shard-bytes N]  loads a folder and writes it again\n"
@@ -70,6 +74,7 @@ static const struct verb {
     {"logits", LM, probe_logits, NULL},
     {"generate", LM, NULL, probe_generate},
     {"options", LM, probe_options, NULL},
+    {"talk", LM, probe_talk, NULL},
     {"score", SCALAR, probe_score, NULL},
     {"resave", ANY, NULL, probe_resave},
 };

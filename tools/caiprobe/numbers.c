@@ -145,9 +145,10 @@ int probe_options(struct probe *p, const json_t *line)
     struct engine_options o = {.slots = 4, .capacity = (int64_t)(prompt.n + longest + 1),
                                .end_id = -1, .bfloat16 = p->bfloat16};
     struct score_request request = {prompt.data, prompt.n, list, n};
-    if (rc == 0)
+    bool too_long = o.capacity > p->m->config.max_positions + 1;
+    if (rc == 0 && !too_long)
         rc = engine_new(p->m, p->t, &o, &e);
-    if (rc == 0)
+    if (rc == 0 && !too_long)
         rc = engine_score(e, &request, 1, &logprobs);
     engine_free(e);
     for (size_t i = 0; i < n; i++)
@@ -156,7 +157,7 @@ int probe_options(struct probe *p, const json_t *line)
     hf_ids_free(&prompt);
     CAI_TRY(rc);
     json_t *out = json_array();
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n && !too_long; i++)
         json_array_append_new(out, json_real(logprobs[i]));
     print_json(json_pack("{s:o}", "logprobs", out));
     return 0;

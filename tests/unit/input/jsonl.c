@@ -1,4 +1,4 @@
-/* jsonl: rows, their lines, conversations; gzip read as it lies. What is refused is tested
+/* jsonl: rows and their lines; gzip read as it lies. What is refused is tested
  * through the program (tests/unit/caictl/bad_input.c). */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "input/jsonl.h"
+#include "input/record.h"
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -26,35 +27,36 @@ static const char text[] = "{\"prompt\": \"one\", \"id\": \"a\", \"topic\": \"ke
 static void check_rows(const char *path) {
     struct input_report report = {0};
     struct jsonl *r;
-    struct input_row row;
+    struct input_record row;
     json_t *o;
     size_t line;
     assert_int_equal(jsonl_open(path, &report, &r), 0);
     assert_int_equal(jsonl_next(r, &o, &line), 1);
     assert_int_equal(line, 1);
     assert_string_equal(json_string_value(json_object_get(o, "topic")), "kept");
-    assert_int_equal(input_messages(o, line, &report, &row), 0);
+    assert_int_equal(input_record(o, line, &report, &row), 0);
     assert_string_equal(row.id, "a");
     assert_int_equal(row.n, 1);
     assert_string_equal(row.turns[0].role, "user");
     assert_string_equal(row.turns[0].text, "one");
     assert_null(row.reply);
-    input_row_free(&row);
+    input_record_free(&row);
     json_decref(o);
     assert_int_equal(jsonl_next(r, &o, &line), 1);
     assert_int_equal(line, 4);
     assert_int_equal(report.errors, 1); /* line 3 was passed over, but told */
-    assert_int_equal(input_messages(o, line, &report, &row), 0);
+    assert_int_equal(input_record(o, line, &report, &row), 0);
     assert_int_equal(row.n, 2);
     assert_string_equal(row.turns[1].text, "q");
     assert_string_equal(row.reply, "r");
-    input_row_free(&row);
+    input_record_free(&row);
     json_decref(o);
     assert_int_equal(jsonl_next(r, &o, &line), 1);
     assert_int_equal(line, 5);
     json_decref(o);
     assert_int_equal(jsonl_next(r, &o, &line), 0);
     assert_int_equal(jsonl_rows(r), 3);
+    assert_int_equal(jsonl_bad(r), 1);
     jsonl_close(r);
     assert_non_null(strstr(report.first, ":3:1: error[D001]"));
     input_report_free(&report);
