@@ -38,6 +38,19 @@ bool args_number(const char *what, const char *text, int64_t *ret) {
 
 /* ---- help --------------------------------------------------------------------------------- */
 
+/* Commands whose names begin so, to `out` unless that is NULL; their number. */
+static size_t list(FILE *out, const char *prefix) {
+    size_t n = 0;
+    for (size_t t = 0; t < CAI_COUNT(tables); t++)
+        for (const struct command *c = tables[t]; c->name; c++)
+            if (strncmp(c->name, prefix, strlen(prefix)) == 0) {
+                n++;
+                if (out)
+                    fprintf(out, "  %-24s %s\n", c->name, c->summary);
+            }
+    return n;
+}
+
 static void overview(FILE *out) {
     fputs(
         "Examples\n"
@@ -49,9 +62,7 @@ static void overview(FILE *out) {
         "  caictl report 1 --html report.html       tables, plots, transcripts\n\n"
         "Commands (each has --help)\n",
         out);
-    for (size_t t = 0; t < CAI_COUNT(tables); t++)
-        for (const struct command *c = tables[t]; c->name; c++)
-            fprintf(out, "  %-24s %s\n", c->name, c->summary);
+    list(out, "");
     fputs(
         "\nOptions of every command\n"
         "  -s, --server ENDPOINT    the daemon (CAID_SERVER; default: its local socket)\n"
@@ -95,6 +106,17 @@ static int unknown(const char *name) {
                     near ? "; did you mean '" : "", near ? near : "", near ? "'?" : "");
 }
 
+/* The first word of a name of two, alone: lists what there is. Else nothing of that name. */
+static int no_command(const struct args *a, const char *both) {
+    CAI_AUTO(mem) char *group = cai_format("%s ", a->positional[0]);
+    bool asked = args_has(a, "help");
+    bool known = list(NULL, group) > 0;
+    if (!known || a->n > 1)
+        return unknown(known ? both : a->positional[0]);
+    list(asked ? stdout : stderr, group);
+    return asked ? EXIT_OK : EXIT_USAGE;
+}
+
 /* "constitution check": a name of two words takes two arguments. */
 static const struct command *choose(struct args *a, int *ret_code) {
     char both[128];
@@ -104,9 +126,7 @@ static const struct command *choose(struct args *a, int *ret_code) {
     if (!c)
         c = find(a->positional[0]);
     if (!c) {
-        bool group = strcmp(a->positional[0], "constitution") == 0 ||
-                     strcmp(a->positional[0], "job") == 0 || strcmp(a->positional[0], "data") == 0;
-        *ret_code = unknown(group && a->n > 1 ? both : a->positional[0]);
+        *ret_code = no_command(a, both);
         return NULL;
     }
     a->n -= used;
