@@ -128,7 +128,7 @@ def test_numbers_that_are_wrong_are_not_tried_again():
 def worker_of(caid, name, memory):
     """A worker that nobody spawned."""
     return subprocess.Popen([os.path.join(PROGRAMS, "cai-worker"), "--connect", f"ipc://{caid.runtime}/worker",
-                             "--state", caid.state, "--name", name, "--threads", "1"],
+                             "--state", caid.state, "--name", name, "--threads", "1", "--device", "cpu"],
                             env=dict(os.environ, TOY_MEMORY=str(memory)), stderr=subprocess.DEVNULL)
 
 
