@@ -40,7 +40,7 @@ static int setup(void **state) {
 
 static struct memory_plan plan_of(const char *changes) {
     struct job_spec *job;
-    struct memory_plan plan;
+    struct memory_plan plan = {0};
     json_error_t error;
     CAI_AUTO(mem) char *text = cai_format(
         "{\"job\": 1, \"name\": \"x\", \"constitution\": \"house\", \"models\": {\"start\": \"%s\"%s",
