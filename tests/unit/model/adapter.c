@@ -246,7 +246,7 @@ static void merged_equals_unmerged(void **state)
         CAI_AUTO(mem) char *base = cai_format("%s/base-%zu", dir, i);
         CAI_AUTO(mem) char *adapter = cai_format("%s/adapter-%zu", dir, i);
         CAI_AUTO(mem) char *to = cai_format("%s/merged-%zu", dir, i);
-        struct model *fresh, *m, *whole;
+        struct model *fresh, *m, *whole = NULL;
         snprintf(c.model_type, sizeof(c.model_type), "%s", cases[i].family);
         snprintf(how.targets[0], sizeof(how.targets[0]), "%s", cases[i].target);
         c.num_kv_heads = c.num_heads;
