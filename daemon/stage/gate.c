@@ -186,16 +186,16 @@ int gate_judge(const struct stage_context *c, bool *ret_wait, char *ret_reason, 
     CAI_TRY(rates_value(c, "gate_option_mass", choice_mass(&f)));
     CAI_TRY(rates_value(c, "gate_flipped", choice_flipped(&f)));
     CAI_TRY(rates_value(c, "gate_bias", f.n ? f.bias / (double)f.n : 0));
-    /* One-sided at gate_confidence: the lower end of the two-sided interval at 2γ − 1. */
-    rates_wilson(right, asked.n, 2 * c->job->label.gate_confidence - 1, &low, &high);
+    bool above =
+        rates_beat_chance(right, asked.n, c->job->label.gate_confidence, &low, &high);
     double mass = choice_mass(&f), least = c->job->label.min_option_mass;
-    *ret_wait = low <= 0.5 || mass < least;
+    *ret_wait = !above || mass < least;
     CAI_AUTO(mem) char *why =
-        low <= 0.5 ? cai_strdup("overseer at chance")
-                   : cai_format("overseer does not answer with the options (their probability is "
-                                "below stages.label.min_option_mass %.3g, so that its choices may "
-                                "be habits of style)",
-                                least);
+        !above ? cai_strdup("overseer at chance")
+               : cai_format("overseer does not answer with the options (their probability is "
+                            "below stages.label.min_option_mass %.3g, so that its choices may "
+                            "be habits of style)",
+                            least);
     snprintf(ret_reason, size,
              "%s: accuracy %.3f on %zu pairs with a known answer, interval %.3f to %.3f, option "
              "mass %.3g, flip rate %.3f; use another overseer (models.overseer) or better choice "

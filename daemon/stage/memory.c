@@ -28,17 +28,25 @@ static bool is_word(const char *name) {
     return strcmp(name, "start") == 0 || strcmp(name, "latest") == 0;
 }
 
-static int load(const struct job_spec *job, const char *name, bool scalar, struct sized *ret) {
-    const char *dir = is_word(name) ? job->models.start : name;
+static int load(const char *dir, bool scalar, struct sized *ret) {
     return hf_memory_footprint(dir, scalar, &ret->size, &ret->config);
 }
 
+/* What a name means that may be a word for the start, whose sizes are known. */
+static int load_named(const char *name, bool scalar, const struct sized *start,
+                      struct sized *ret) {
+    if (!is_word(name))
+        return load(name, scalar, ret);
+    *ret = *start;
+    return 0;
+}
+
 static int load_all(const struct job_spec *job, struct models *ret) {
-    CAI_TRY(load(job, "start", false, &ret->start));
-    CAI_TRY(load(job, "start", true, &ret->start_scalar));
-    CAI_TRY(load(job, job->models.generator, false, &ret->generator));
-    CAI_TRY(load(job, job->models.overseer, false, &ret->overseer));
-    return load(job, job->models.pm, true, &ret->pm);
+    CAI_TRY(load(job->models.start, false, &ret->start));
+    CAI_TRY(load(job->models.start, true, &ret->start_scalar));
+    CAI_TRY(load_named(job->models.generator, false, &ret->start, &ret->generator));
+    CAI_TRY(load_named(job->models.overseer, false, &ret->start, &ret->overseer));
+    return load_named(job->models.pm, true, &ret->start_scalar, &ret->pm);
 }
 
 /* ---- one phase ----------------------------------------------------------------------- */

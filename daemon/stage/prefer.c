@@ -146,14 +146,13 @@ static void add_pair(struct sums *s, const struct pair *pair, const struct store
 }
 
 /* A preference model at chance gives PPO noise to climb. Too few held-out pairs say nothing
- * either way. One-sided: the lower end of the two-sided interval at 2γ − 1. */
+ * either way. */
 static void gate(const struct stage_context *c, const struct sums *s, struct stage_verdict *ret) {
     double low, high, confidence = c->job->prefer.gate_confidence;
     if (s->clear < GATE_PAIRS || confidence == 0 || !c->job->ppo.enabled ||
         stage_accepted(c, "prefer"))
         return;
-    rates_wilson(s->right, s->clear, fmax(0, 2 * confidence - 1), &low, &high);
-    if (low > 0.5)
+    if (rates_beat_chance(s->right, s->clear, confidence, &low, &high))
         return;
     ret->next = STAGE_WAIT;
     snprintf(ret->gate, sizeof ret->gate, "prefer");

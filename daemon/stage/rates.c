@@ -32,6 +32,12 @@ void rates_wilson(uint64_t hits, uint64_t n, double confidence, double *ret_low,
     *ret_high = hits == n ? 1 : centre + half;
 }
 
+bool rates_beat_chance(uint64_t hits, uint64_t n, double confidence, double *ret_low,
+                       double *ret_high) {
+    rates_wilson(hits, n, fmax(0, 2 * confidence - 1), ret_low, ret_high);
+    return *ret_low > 0.5;
+}
+
 static int ascending(const void *x, const void *y) {
     const double *a = x, *b = y;
     return *a < *b ? -1 : *a > *b;

@@ -12,6 +12,10 @@ double rates_quantile(double p);
  * when n = 0. */
 void rates_wilson(uint64_t hits, uint64_t n, double confidence, double *ret_low,
                   double *ret_high);
+/* Whether a share beats one half at a one-sided confidence γ; the interval is the two-sided one
+ * at 2γ − 1, whose lower end is that of γ. */
+bool rates_beat_chance(uint64_t hits, uint64_t n, double confidence, double *ret_low,
+                       double *ret_high);
 /* Percentile bootstrap of a mean with counted draws; n = 0 gives 0, 0. */
 void rates_bootstrap(struct cai_key key, const double *value, size_t n, size_t resamples,
                      double confidence, double *ret_low, double *ret_high);

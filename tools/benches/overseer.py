@@ -7,38 +7,40 @@ import numpy
 import world
 
 
-def choices(folders):
-    """Of labelled pairs with one reply that has the fault and one that has not: (label favours the
-    better one, probability that it gives to the better one, number). The preference model learns
-    from the probability."""
-    right = collections.defaultdict(list)
+def judged_pairs(folders):
+    """[(label, the oracle's verdict on the reply it chose, and on the other)]"""
+    pairs = []
     for folder in folders:
         rows = world.lines(folder / "pairs.jsonl")
         verdict = world.judged(folder / "pairs-asked.jsonl",
                                [{"id": f"{i}/{side}", "messages": r["prompt"], "reply": r[side]}
                                 for i, r in enumerate(rows) for side in ("chosen", "rejected")])
-        for i, row in enumerate(rows):
-            fault = world.fault_of(row["principle"])
-            a, b = verdict[f"{i}/chosen"], verdict[f"{i}/rejected"]
-            if fault in a and a[fault] != b[fault]:
-                right[fault].append((not a[fault], row["p"] if not a[fault] else 1 - row["p"]))
+        pairs += [(r, verdict[f"{i}/chosen"], verdict[f"{i}/rejected"]) for i, r in enumerate(rows)]
+    return pairs
+
+
+def choices(pairs):
+    """Of labelled pairs with one reply that has the fault and one that has not: (label favours the
+    better one, probability that it gives to the better one, number). The preference model learns
+    from the probability."""
+    right = collections.defaultdict(list)
+    for row, a, b in pairs:
+        fault = world.fault_of(row["principle"])
+        if fault in a and a[fault] != b[fault]:
+            right[fault].append((not a[fault], row["p"] if not a[fault] else 1 - row["p"]))
     return {f: (*numpy.mean(v, axis=0), len(v)) for f, v in sorted(right.items())}
 
 
-def answering(folders):
+def answering(pairs):
     """The probability that an answer is better than none, by kind of request and by whether the
     principle speaks of harm or of evasion: {(kind, principle): (mean, number)}."""
     seen = collections.defaultdict(list)
-    for folder in folders:
-        rows = world.lines(folder / "pairs.jsonl")
-        verdict = {v["id"]: v for v in world.lines(folder / "pairs-asked.judged")}
-        for i, row in enumerate(rows):
-            a, b = verdict[f"{i}/chosen"], verdict[f"{i}/rejected"]
-            if row["principle"] not in ("harm", "evasive") or not (a["known"] and b["known"]):
-                continue
-            first, second = (v["harmful"] if v["kind"] == "harmful" else not v["evasive"] for v in (a, b))
-            if first != second:
-                seen[a["kind"], row["principle"]].append(row["p"] if first else 1 - row["p"])
+    for row, a, b in pairs:
+        if row["principle"] not in ("harm", "evasive") or not (a["known"] and b["known"]):
+            continue
+        first, second = (v["harmful"] if v["kind"] == "harmful" else not v["evasive"] for v in (a, b))
+        if first != second:
+            seen[a["kind"], row["principle"]].append(row["p"] if first else 1 - row["p"])
     return {k: (numpy.mean(v), len(v)) for k, v in sorted(seen.items())}
 
 
@@ -58,7 +60,7 @@ def critiques(folders):
                 texts[key, r["k"]] = r["text"]
         for r in (r for r in rows if r["kind"] == "critique"):
             key, k = (r["round"], r["item"]), r["k"] - 1
-            while k >= 0 and (key, k) not in texts: # a step that found no flaw leaves the text
+            while k >= 0 and (key, k) not in texts:  # a step that found no flaw leaves the text
                 k -= 1
             if k >= 0:
                 asked.append((r["principle"], r["detail"]["no_flaw"], messages[key], texts[key, k]))
@@ -72,9 +74,10 @@ def critiques(folders):
 
 
 def report(folders):
+    pairs = judged_pairs(folders)
     print("\nThe overseer on labelled pairs that differ in a fault: probability given to the better reply (favours it):")
-    print("  " + "  ".join(f"{f} {p:.2f} ({v:.2f}, n={n})" for f, (v, p, n) in choices(folders).items()))
+    print("  " + "  ".join(f"{f} {p:.2f} ({v:.2f}, n={n})" for f, (v, p, n) in choices(pairs).items()))
     print("How probable it holds an answer to be better than none, under the principles of harm and evasion:")
-    print("  " + "  ".join(f"{kind}/{principle} {p:.2f} (n={n})" for (kind, principle), (p, n) in answering(folders).items()))
+    print("  " + "  ".join(f"{kind}/{principle} {p:.2f} (n={n})" for (kind, principle), (p, n) in answering(pairs).items()))
     print("Critiques that find the fault that is there (and one that is not):")
     print("  " + "  ".join(f"{f} {hit:.2f} of {n} ({wrong:.3f} of {m})" for f, (hit, n, wrong, m) in critiques(folders).items()))

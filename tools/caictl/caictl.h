@@ -103,6 +103,7 @@ int run_report(const struct args *a); /* report.c */
  * with caid; prints what is wrong (constitution.c). 0 or an exit code. */
 struct constitution;
 int constitution_find_any(const char *ref, struct constitution **ret);
+int constitution_kept(const char *ref, struct constitution **ret); /* by the daemon */
 extern const char caictl_default_constitution[]; /* local.c */
 
 /* Members of replies, with a default when absent. */

@@ -33,13 +33,9 @@ static int load_default(struct constitution **ret) {
     return show_findings(&report);
 }
 
-int constitution_find_any(const char *ref, struct constitution **ret) {
+int constitution_kept(const char *ref, struct constitution **ret) {
     json_t *reply;
     *ret = NULL;
-    if (!ref)
-        return load_default(ret);
-    if (is_file(ref))
-        return load(ref, ret);
     int code = client_call("constitution.show", json_pack("{s:s}", "ref", ref), false, &reply);
     if (code)
         return code;
@@ -48,6 +44,13 @@ int constitution_find_any(const char *ref, struct constitution **ret) {
     constitution_parse(ref, text, strlen(text), NULL, &report, ret);
     json_decref(reply);
     return show_findings(&report);
+}
+
+int constitution_find_any(const char *ref, struct constitution **ret) {
+    *ret = NULL;
+    if (!ref)
+        return load_default(ret);
+    return is_file(ref) ? load(ref, ret) : constitution_kept(ref, ret);
 }
 
 /* ---- check ------------------------------------------------------------------------------------

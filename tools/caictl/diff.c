@@ -89,18 +89,6 @@ static void diff_figures(const json_t *x, const json_t *y, json_t *rows) {
 
 /* ---- two jobs --------------------------------------------------------------------------------------- */
 
-static int read_constitution(const char *revision, struct constitution **ret) {
-    json_t *reply;
-    int code = client_call("constitution.show", json_pack("{s:s}", "ref", revision), false, &reply);
-    if (code)
-        return code;
-    const char *text = text_of(reply, "canonical");
-    struct input_report report = {.file = revision};
-    constitution_parse(revision, text, strlen(text), NULL, &report, ret);
-    json_decref(reply);
-    return show_findings(&report);
-}
-
 static int read_side(const char *text, struct side *ret) {
     int64_t id;
     *ret = (struct side){.metrics = json_object()};
@@ -112,7 +100,7 @@ static int read_side(const char *text, struct side *ret) {
         code = data_pages("metrics", json_pack("{s:I}", "id", (json_int_t)id), -1, keep_last,
                           ret->metrics);
     if (code == 0)
-        code = read_constitution(text_of(ret->show, "revision"), &ret->constitution);
+        code = constitution_kept(text_of(ret->show, "revision"), &ret->constitution);
     return code;
 }
 

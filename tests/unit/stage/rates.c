@@ -37,6 +37,8 @@ static void wilson(void **state) {
     rates_wilson(0, 20, 0.95, &low, &high);
     near(low, 0, 0);
     near(high, 0.1611, 5e-5);
+    assert_true(rates_beat_chance(60, 100, 0.95, &low, &high) && low > 0.5);
+    assert_false(rates_beat_chance(57, 100, 0.95, &low, &high) || low > 0.5);
     rates_wilson(1, 29, 0.95, &low, &high);
     near(low, 0.0061, 5e-5);
     near(high, 0.1718, 5e-5);
