@@ -4,6 +4,7 @@
  * ranks that share it, which NCCL takes for two machines by their NCCL_HOSTID.
  * The ranks are this program started again. */
 #include "common.h"
+#include "../unit/shim/ranks.h"
 
 #include "base/file.h"
 #include "shim/comm.h"
@@ -13,25 +14,6 @@
 #include <unistd.h>
 
 enum { TIMEOUT_MS = 60000, SHORT_MS = 4000, N = 3 * 1024 + 5, EVEN = 4 * 3 * 1024 };
-
-#define REQUIRE(condition)                                                                         \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "line %d: %s: %s\n", __LINE__, #condition, cai_error_text());          \
-            return 1;                                                                              \
-        }                                                                                          \
-    } while (0)
-
-static float value(int rank, int64_t i) {
-    return (float)((rank + 1) * (i % 977)) * 0.37f + 1e-3f * (float)i;
-}
-
-static float sum_of_ranks(int world, int64_t i) {
-    float sum = value(0, i);
-    for (int r = 1; r < world; r++)
-        sum += value(r, i);
-    return sum;
-}
 
 static ct_tensor *filled(ct_scope *s, int rank, int64_t n) {
     CAI_AUTO(mem) float *x = cai_alloc((size_t)n * sizeof *x);

@@ -9,6 +9,7 @@
  * {"op":"ppo", as train, "updates":N} → {"rollouts":[…],"updates":[…]}: the first step's
  *        replies with every number of theirs, then N updates on all of them
  * Failures answer {"error"}. Not installed. */
+#include "probe_lines.h"
 #include "base/check.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -329,20 +330,8 @@ static int answer(const json_t *q, json_t *a)
 
 int main(void)
 {
-    char *line = NULL;
-    size_t cap = 0;
-    ssize_t n;
     if (ct_init(1) < 0)
         return 1;
-    while ((n = getline(&line, &cap, stdin)) > 0) {
-        json_auto_t *q = json_loadb(line, (size_t)n, 0, NULL);
-        json_auto_t *a = json_object();
-        if (answer(q, a) < 0)
-            json_object_set_new(a, "error", json_string(cai_error_text()));
-        json_dumpf(a, stdout, JSON_COMPACT | JSON_REAL_PRECISION(17));
-        putchar('\n');
-        fflush(stdout);
-    }
-    free(line);
+    answer_lines(answer, JSON_COMPACT | JSON_REAL_PRECISION(17));
     return 0;
 }

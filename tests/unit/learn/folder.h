@@ -240,4 +240,31 @@ static inline int close_world(void **state) {
     return cai_dir_remove(folder_root);
 }
 
+/* The world with a preference model of one member, trained into out/NAME. */
+static inline int open_scored_world(void **state, const char *name) {
+    open_world(state);
+    struct job j = {.kind = "pm", .init = "base", .dataset = "pm.jsonl",
+                    .options = "{\"lr\":0.01,\"batch\":6,\"epochs\":4,\"members\":1," OPTIMIZER_JSON
+                               "}"};
+    Cai__V1__Trained *t;
+    must(run_job(&j, name, &t));
+    free_trained(t);
+    return 0;
+}
+
+/* PPO in the world of open_scored_world(state, "pm"). */
+static inline struct job ppo_job(const char *options) {
+    return (struct job){.kind = "ppo", .init = "base", .reference = "base", .pm = "out/pm/0",
+                        .dataset = "ppo.jsonl", .options = options};
+}
+
+static inline void same_trained(const Cai__V1__Trained *a, const Cai__V1__Trained *b) {
+    assert_int_equal(a->n_outputs, b->n_outputs);
+    for (size_t i = 0; i < a->n_outputs; i++)
+        assert_string_equal(a->outputs[i]->hash, b->outputs[i]->hash);
+    assert_int_equal(a->n_metrics, b->n_metrics);
+    for (size_t i = 0; i < a->n_metrics; i++)
+        assert_true(a->metrics[i]->value == b->metrics[i]->value);
+}
+
 #endif

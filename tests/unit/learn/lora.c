@@ -25,7 +25,7 @@ static struct job sft_job(void) {
 static struct job pm_job(void) {
     return (struct job){.kind = "pm", .init = "base", .dataset = "pm.jsonl", .options = PM};
 }
-static struct job ppo_job(const char *policy) {
+static struct job lora_ppo_job(const char *policy) {
     return (struct job){.kind = "ppo", .init = policy, .reference = policy, .pm = "out/pm/0",
                         .dataset = "ppo.jsonl", .options = PPO(LORA)};
 }
@@ -132,15 +132,15 @@ static void four_models_share_a_base(void **state) {
     (void)state;
     static const char *const policies[] = {"out/sft", "base"};
     for (int i = 0; i < 2; i++) {
-        struct job j = ppo_job(policies[i]);
+        struct job j = lora_ppo_job(policies[i]);
         must(with_job(&j, "shared", shares, NULL));
     }
 }
 
 static void ppo_cut_and_continued(void **state) {
     (void)state;
-    cut_and_continued(ppo_job("out/sft"), "ppo");
-    cut_and_continued(ppo_job("base"), "ppo-fresh");
+    cut_and_continued(lora_ppo_job("out/sft"), "ppo");
+    cut_and_continued(lora_ppo_job("base"), "ppo-fresh");
 }
 
 /* Without "lora" an adapter's folder is trained on as it is. */
@@ -148,7 +148,7 @@ static void an_adapter_is_trained_on(void **state) {
     (void)state;
     CAI_AUTO(mem) char *first = at_root("out/sft");
     CAI_AUTO(mem) char *second = at_root("out/ppo-on");
-    struct job j = ppo_job("out/sft");
+    struct job j = lora_ppo_job("out/sft");
     Cai__V1__Trained *t;
     char a[65], b[65];
     j.options = PPO("");

@@ -20,23 +20,11 @@
     "\"dpo\":{\"beta\":0.1,\"batch\":18,\"epochs\":" epochs "}," OPTIMIZER_JSON "}"
 
 static int open_policy_world(void **state) {
-    open_world(state);
-    struct job j = {.kind = "pm", .init = "base", .dataset = "pm.jsonl",
-                    .options = "{\"lr\":0.01,\"batch\":6,\"epochs\":4,\"members\":1," OPTIMIZER_JSON
-                               "}"};
-    Cai__V1__Trained *t;
-    must(run_job(&j, "pm", &t));
-    free_trained(t);
-    return 0;
-}
-
-static struct job policy_job(const char *options) {
-    return (struct job){.kind = "ppo", .init = "base", .reference = "base", .pm = "out/pm/0",
-                        .dataset = "ppo.jsonl", .options = options};
+    return open_scored_world(state, "pm");
 }
 
 static Cai__V1__Trained *run_policy(const char *options, const char *name) {
-    struct job j = policy_job(options);
+    struct job j = ppo_job(options);
     Cai__V1__Trained *t;
     must(run_job(&j, name, &t));
     return t;
@@ -178,7 +166,7 @@ static void unusable_options_are_refused(void **state) {
     const char *const why[] = {"\"group\" is missing", "not a multiple", "cannot be q-learning",
                                "anything but a word"};
     for (size_t i = 0; i < CAI_COUNT(bad); i++) {
-        struct job j = policy_job(bad[i]);
+        struct job j = ppo_job(bad[i]);
         Cai__V1__Trained *t;
         assert_int_equal(run_job(&j, "refused", &t), CAI_EINPUT);
         assert_non_null(strstr(cai_error_text(), why[i]));

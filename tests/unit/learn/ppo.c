@@ -14,19 +14,7 @@
 #define PLAIN "\"kl_budget\":0,\"checkpoint_every\":2,"
 
 static int open_ppo_world(void **state) {
-    open_world(state);
-    struct job j = {.kind = "pm", .init = "base", .dataset = "pm.jsonl",
-                    .options = "{\"lr\":0.01,\"batch\":6,\"epochs\":4,\"members\":1," OPTIMIZER_JSON
-                               "}"};
-    Cai__V1__Trained *t;
-    must(run_job(&j, "pm", &t));
-    free_trained(t);
-    return 0;
-}
-
-static struct job ppo_job(const char *options) {
-    return (struct job){.kind = "ppo", .init = "base", .reference = "base", .pm = "out/pm/0",
-                        .dataset = "ppo.jsonl", .options = options};
+    return open_scored_world(state, "pm");
 }
 
 /* learn itself asserts the ratio for every token of every epoch while lr is 0. */

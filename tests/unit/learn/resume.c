@@ -17,24 +17,7 @@
 static int splits;
 
 static int open_resume_world(void **state) {
-    open_world(state);
-    struct job j = {.kind = "pm", .init = "base", .dataset = "pm.jsonl",
-                    .options = "{\"lr\":0.01,\"batch\":6,\"epochs\":4,\"members\":1," OPTIMIZER_JSON
-                               "}"};
-    Cai__V1__Trained *t;
-    must(run_job(&j, "scorer", &t));
-    free_trained(t);
-    return 0;
-}
-
-static void same_end(const Cai__V1__Trained *a, const Cai__V1__Trained *b) {
-    assert_int_equal(a->steps, b->steps);
-    assert_int_equal(a->n_outputs, b->n_outputs);
-    for (size_t i = 0; i < a->n_outputs; i++)
-        assert_string_equal(a->outputs[i]->hash, b->outputs[i]->hash);
-    assert_int_equal(a->n_metrics, b->n_metrics);
-    for (size_t i = 0; i < a->n_metrics; i++)
-        assert_true(a->metrics[i]->value == b->metrics[i]->value);
+    return open_scored_world(state, "scorer");
 }
 
 /* Continues the run `name` from its state after `step`. */
@@ -54,7 +37,8 @@ static void continued(struct job j, const char *name, const struct seen *whole, 
         if (strcmp(whole->at[i].state, seen.at[i].state) != 0)
             fail_msg("%s cut after %d: the state after step %d differs", name, step, i + 1);
     }
-    same_end(end, t);
+    assert_int_equal(end->steps, t->steps);
+    same_trained(end, t);
     free_trained(t);
     splits++;
 }

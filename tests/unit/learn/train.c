@@ -41,12 +41,7 @@ static void resumed_is_equal(struct job j, const char *name) {
     j.resume_hash = first.hash;
     must(run_job(&j, cut, &b));
     assert_true(second.commits == whole.commits - 1);
-    assert_int_equal(a->n_outputs, b->n_outputs);
-    for (size_t i = 0; i < a->n_outputs; i++)
-        assert_string_equal(a->outputs[i]->hash, b->outputs[i]->hash);
-    assert_int_equal(a->n_metrics, b->n_metrics);
-    for (size_t i = 0; i < a->n_metrics; i++)
-        assert_true(a->metrics[i]->value == b->metrics[i]->value);
+    same_trained(a, b);
     free_trained(a);
     free_trained(b);
 }

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "ranks.h"
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/error.h"
@@ -21,26 +22,7 @@
 
 enum { TIMEOUT_MS = 20000, SHORT_MS = 1500 };
 
-#define REQUIRE(condition)                                                                         \
-    do {                                                                                           \
-        if (!(condition)) {                                                                        \
-            fprintf(stderr, "line %d: %s: %s\n", __LINE__, #condition, cai_error_text());          \
-            return 1;                                                                              \
-        }                                                                                          \
-    } while (0)
-
 /* ---- what a rank does -------------------------------------------------------------- */
-
-static float value(int rank, int64_t i) {
-    return (float)((rank + 1) * (i % 977)) * 0.37f + 1e-3f * (float)i;
-}
-
-static float sum_of_ranks(int world, int64_t i) {
-    float sum = value(0, i);
-    for (int r = 1; r < world; r++)
-        sum += value(r, i);
-    return sum;
-}
 
 static void fill(ct_tensor *t, int rank) {
     float *p = ct_host_data(t);
