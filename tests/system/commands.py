@@ -322,7 +322,8 @@ def nobody():
 def test_exit_codes():
     caictl = os.path.join(TOOLS, "caictl")
     caid.ctl("job", "check", world.path)
-    assert "did you mean 'jobs'" in caid.ctl("job", expect=2)
+    assert "did you mean 'jobs'" in caid.ctl("jbos", expect=2)
+    assert "job check" in caid.ctl("job", expect=2)
     caid.ctl("jobs", "--nothing", expect=2)
     caid.ctl("show", expect=2)
     caid.ctl("show", "one", expect=2)
