@@ -116,6 +116,8 @@ int run_config_load(const char *path, struct run_config *ret) {
     struct run_config c;
     run_config_default(&c);
     int rc = read_into(text.data ? text.data : "", text.len, &report, &arena, &c);
+    if (rc < 0 && report.errors && report.text.len) /* with the line, the place and what helps */
+        rc = cai_fail(rc, "%s", report.text.data);
     input_report_free(&report);
     if (rc == 0)
         *ret = c;
