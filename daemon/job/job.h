@@ -131,7 +131,7 @@ struct job_spec {
     struct job_evaluate evaluate;
     struct job_ppo ppo;
     struct {
-        double kl_budget, loss_spike;
+        double kl_budget, loss_spike, alpha, margin, diversity;
         int64_t max_skipped;
     } guards;
     struct {

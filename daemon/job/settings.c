@@ -289,6 +289,12 @@ const struct setting settings[] = {
         "deviations above the running mean that leave a step out; 0 = none"),
     INT("guards.max_skipped", guards.max_skipped, 1, 1e6, "3", "own",
         "steps left out in a row (spike, NaN) that end a training run"),
+    NUM("guards.alpha", guards.alpha, 0, 0.5, "0.01", "own",
+        "chance of a false halt per job, over all failures and looks; 0 = measure, never halt"),
+    NUM("guards.margin", guards.margin, 0, 1, "0.02", "own",
+        "rise of a failure rate that is tolerated (0.02 = 2 points)"),
+    NUM("guards.diversity", guards.diversity, 0, 1, "0.2", "own",
+        "least share of the start's distinct word pairs; 0 = none"),
     INT("keep.checkpoints", keep.checkpoints, 1, 1000, "3", "own",
         "resumable states kept per task"),
 };
