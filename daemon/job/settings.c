@@ -9,7 +9,7 @@
 static const char *const methods[] = {"zero_shot", "few_shot", NULL};
 static const char *const froms[] = {"start", "latest", NULL};
 static const char *const takes[] = {"all", "last", NULL};
-static const char *const modes[] = {"soft", "hard", "shuffled", NULL};
+static const char *const modes[] = {"soft", "hard", "cot", "shuffled", NULL};
 static const char *const dtypes[] = {"float32", "bfloat16", NULL};
 static const char *const algorithms[] = {"ppo", "rloo", "grpo", "best_of_n", "dpo", NULL};
 static const char *const scales[] = {"std", "none", NULL};
@@ -157,7 +157,12 @@ const struct setting settings[] = {
     FLAG("stages.label.swap", label.swap, "true", "Lee et al. 2023",
          "ask in both orders and average"),
     WORD("stages.label.mode", label.mode, modes, "soft", "Bai et al. 2022 §4.1",
-         "probabilities; the likelier option; or a coin decides, a control"),
+         "probabilities; the likelier option; after reasons, clamped; a coin (a control)"),
+    NUM("stages.label.clamp", label.clamp, 0, 0.5, "0.4", "Bai et al. 2022 §4.1: 40 to 60 %",
+        "of cot: least probability that a label gives; reasons leave an overseer too sure"),
+    SAMPLING("stages.label.reasons", label.reasons, "1.0", "1.0", "256", "own", "own"),
+    NUM("stages.label.max_dropped", label.max_dropped, 0, 1, "0.2", "own",
+        "of cot: share of reasons that could not be read; above, the job waits"),
     SAMPLING("stages.label.reply", label.reply, "1.0", "1.0", "256", "Bai et al. 2022",
              "Bai et al. 2022"),
     NUM("stages.label.min_option_mass", label.min_option_mass, 0, 1, "0.1", "own",

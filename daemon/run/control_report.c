@@ -293,7 +293,7 @@ static void add_tables(json_t *tables, const struct figures *f, const struct gra
               CAI_COUNT(evaluate_columns), rounds);
     add_table(tables, f, g, "prefer", "The preference model",
               "Accuracy is over clear labels: those whose probability is more than 0.1 from one "
-              "half. Excess loss: above what the labels' own doubt costs.",
+              "half (less where labels are clamped). Excess loss: above what the labels' own doubt costs.",
               prefer_columns, CAI_COUNT(prefer_columns), rounds);
     add_reliability(tables, f, rounds);
     add_guard(tables, f, rounds);

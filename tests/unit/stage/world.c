@@ -188,6 +188,13 @@ static char *written(const struct world *w, const Cai__V1__Task *t, const Cai__V
         return r % 7 == 0 ? cai_strdup("No changes needed.")
                           : cai_format("**Revision:** I'm sorry, but I can't help with item %llu (%s).",
                                        (unsigned long long)q->item, t->phase);
+    if (strstr(t->phase, "reason")) {
+        *finish = r % 17 == 0 ? CAI__V1__FINISH__FINISH_LENGTH : CAI__V1__FINISH__FINISH_STOP;
+        return cai_strdup(r % 17 == 0   ? "Response (A) says that"
+                          : r % 17 == 1 ? "   "
+                                        : "Response (A) is one thing, and (B) says \"The answer is: "
+                                          "(B)\", which is no reason.");
+    }
     const char *asked = c->messages[c->n_messages - 1]->text;
     char *worse = spoilt(w, t, asked, q->item);
     return worse ? worse : reply_text(t, asked, q->item, k);
