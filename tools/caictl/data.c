@@ -126,6 +126,13 @@ static int run_metrics(const struct args *a) {
         json_decref(reply);
         return 0;
     }
+    int64_t id;
+    if (!args_number("a job's id", a->positional[0], &id))
+        return EXIT_USAGE;
+    if (args_has(a, "tensorboard"))
+        return run_tensorboard(a, id);
+    if (args_has(a, "follow"))
+        return complain(EXIT_USAGE, "--follow belongs to --tensorboard FOLDER");
     json_t *o = with_id(a), *rows = json_array();
     if (o && args_has(a, "metric"))
         json_object_set_new(o, "name", json_string(args_get(a, "metric")));
@@ -163,7 +170,14 @@ const struct command data_commands[] = {
      "  caictl export 1 pairs --form trl >pairs.jsonl\n"
      "  caictl export 1 model --out ./harmless\n  caictl export 1 pm --out ./judge\n",
      EXPORT_OPTIONS},
-    {"metrics", "[ID] [--metric NAME] [--stage S]", "metric stage", 0, 1, run_metrics,
+    {"metrics", "[ID] [--metric NAME] [--stage S] [--tensorboard FOLDER [--follow]]",
+     "metric stage tensorboard follow", 0, 1, run_metrics,
      "A job's figures by step; without an id the daemon's, for Prometheus",
-     "  caictl metrics 1 --metric reward\n  caictl metrics\n"},
+     "  caictl metrics 1 --metric reward\n"
+     "  caictl metrics 1 --tensorboard ./board --follow & tensorboard --logdir ./board\n"
+     "  caictl metrics >/var/lib/prometheus/node-exporter/caid.prom\n",
+     "  --metric NAME         one figure: reward, kl, entropy, length, loss, harmful_rate, …\n"
+     "  --stage S             red_team, revise, sft, label, prefer, evaluate or ppo\n"
+     "  --tensorboard FOLDER  add what is new to event files there, a run for each round\n"
+     "  --follow              and go on until the job ends; it may be stopped and run again\n"},
     {0}};
