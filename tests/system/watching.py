@@ -158,6 +158,25 @@ def test_a_strange_file_is_left_alone():
     caid.ctl("metrics", 1, "--follow", expect=2)
 
 
+def explained(table, stage, name):
+    """By the families that `caictl metrics --explain` speaks of, told a second time."""
+    name = re.sub(r"^(member\d+|average)\.", "", name)
+    names = [re.escape(r["name"]).replace("\\#", r"\d+") for r in table
+             if stage in r["stage"].split() and not r["name"].startswith("…")]
+    parts = [r["name"][1:] for r in table if r["name"].startswith("…")]
+    tail = f"(_low|_high|_n|{'|'.join(parts)}){{0,2}}" if stage == "evaluate" else "(_low|_high|_n)?"
+    return any(re.fullmatch(f"{n}(/[^/]+?)?{tail}", name) for n in names)
+
+
+def test_every_figure_is_explained():
+    table = caid.json("metrics", "--explain")["rows"]
+    assert len(table) > 90 and all(len(r["says"]) > 3 for r in table)
+    unknown = {(r["stage"], r["name"]) for r in caid.lines("export", 1, "metrics")
+               if not explained(table, r["stage"], r["name"])}
+    assert not unknown, sorted(unknown)
+    assert not explained(table, "ppo", "rewards") and not explained(table, "sft", "kl")
+
+
 # ---- Prometheus --------------------------------------------------------------------------------
 SAMPLE = re.compile(r'([a-z_:][a-z0-9_:]*)(?:\{((?:[a-z_]+="(?:[^"\\\n]|\\.)*",?)*)\})? (\S+)$')
 
@@ -187,4 +206,4 @@ def test_prometheus_can_read():
 
 
 main([test_a_job_is_followed, test_nothing_is_written_twice, test_a_torn_record_is_mended,
-      test_a_strange_file_is_left_alone, test_prometheus_can_read])
+      test_a_strange_file_is_left_alone, test_every_figure_is_explained, test_prometheus_can_read])
