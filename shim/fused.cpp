@@ -267,6 +267,9 @@ ct_tensor *ct_linear(ct_scope *s, ct_tensor *x, ct_tensor *w, ct_tensor *b) {
         return nullptr;
     return op(s, "ct_linear", [&] {
         std::optional<at::Tensor> bias = b ? std::optional<at::Tensor>(b->t) : std::nullopt;
+        if (s->half_products && x->t.dim() == 2 && x->t.scalar_type() == at::kFloat &&
+            w->t.scalar_type() == at::kFloat)
+            return linear_half(s->grad, x->t, w->t, bias);
         if (takes_linear16(s, x->t, w->t, b))
             return by_linear16(x->t, w->t, bias);
         if (x->t.scalar_type() != w->t.scalar_type())

@@ -28,6 +28,7 @@ struct ct_tensor {
 
 struct ct_scope {
     bool grad;
+    bool half_products = false; /* ct_scope_products */
     int code = 0;
     std::string text;
     std::deque<ct_tensor> owned; /* stable addresses */

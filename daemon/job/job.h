@@ -111,6 +111,7 @@ struct job_spec {
     struct {
         const char *start, *generator, *overseer, *pm; /* folders; or latest/start */
         const char *dtype; /* float32 | bfloat16: of generation and scoring */
+        const char *train_dtype; /* of matrix products in training */
         struct {
             int64_t rank; /* 0: whole weights are trained */
             double alpha;

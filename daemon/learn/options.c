@@ -148,6 +148,10 @@ static void lora(struct reader *r, struct hf_adapter *ret) {
         r->rc = hf_adapter_make(rank, alpha, targets, ret);
 }
 
+static bool half(struct reader *r) {
+    return word(r, "train_dtype", (const char *const[]){"float32", "bfloat16", NULL}) == 1;
+}
+
 static void guard(struct reader *r, struct train_guard *g) {
     optional(r, "loss_spike", 0, 1e9, &g->loss_spike);
     optional_whole(r, "max_skipped", COUNT_MAX, &g->max_skipped);
@@ -175,6 +179,7 @@ int options_sft(const char *json, struct sft_options *ret) {
         return cai_error_code();
     optimizer(&r, true, &ret->optimizer);
     lora(&r, &ret->lora);
+    ret->half = half(&r);
     guard(&r, &ret->guard);
     whole(&r, "epochs", 1, COUNT_MAX, &ret->epochs);
     optional_whole(&r, "checkpoint_every", COUNT_MAX, &ret->checkpoint_every);
@@ -187,6 +192,7 @@ int options_pm(const char *json, struct pm_options *ret) {
         return cai_error_code();
     optimizer(&r, true, &ret->optimizer);
     lora(&r, &ret->lora);
+    ret->half = half(&r);
     guard(&r, &ret->guard);
     whole(&r, "epochs", 1, COUNT_MAX, &ret->epochs);
     whole(&r, "members", 1, 64, &ret->members);
@@ -203,6 +209,7 @@ int options_classifier(const char *json, struct classifier_options *ret) {
         return cai_error_code();
     optimizer(&r, true, &ret->optimizer);
     lora(&r, &ret->lora);
+    ret->half = half(&r);
     guard(&r, &ret->guard);
     whole(&r, "epochs", 1, COUNT_MAX, &ret->epochs);
     number(&r, "held_out", 0, 0.9, &ret->held_out);
@@ -299,6 +306,7 @@ int options_ppo(const char *json, struct ppo_options *ret) {
         return cai_error_code();
     optimizer(&r, false, &ret->optimizer);
     lora(&r, &ret->lora);
+    ret->half = half(&r);
     guard(&r, &ret->guard);
     ret->algorithm = algorithm(&r);
     ret->eps_tensorflow = eps_place(&r);
@@ -325,6 +333,7 @@ int options_dpo(const char *json, struct dpo_options *ret) {
         return cai_error_code();
     optimizer(&r, false, &ret->optimizer);
     lora(&r, &ret->lora);
+    ret->half = half(&r);
     guard(&r, &ret->guard);
     ret->eps_tensorflow = eps_place(&r);
     whole(&r, "dpo.batch", 1, COUNT_MAX, &ret->optimizer.batch);

@@ -18,6 +18,7 @@
  *             beta batch epochs.
  * Optional, because their absence means "off", or the first of the words:
  *   lora              all: an object with rank alpha targets; without it whole weights
+ *   train_dtype       all: "bfloat16": matrix products in it; weights and sums stay float32
  *   checkpoint_every  sft, pm, classifier, dpo: steps between resumable states
  *   loss_spike max_skipped  struct train_guard
  *   centre margin average   pm: terms of loss_bradley_terry; the members' weights averaged
@@ -51,6 +52,7 @@ struct train_guard {
 struct sft_options {
     struct train_optimizer optimizer;
     struct hf_adapter lora; /* rank 0: none */
+    bool half;              /* matrix products in bfloat16 */
     struct train_guard guard;
     int64_t epochs, checkpoint_every;
 };
@@ -58,6 +60,7 @@ struct sft_options {
 struct pm_options {
     struct train_optimizer optimizer;
     struct hf_adapter lora; /* rank 0: none */
+    bool half;              /* matrix products in bfloat16 */
     struct train_guard guard;
     int64_t epochs, members, checkpoint_every;
     double centre, margin;
@@ -67,6 +70,7 @@ struct pm_options {
 struct classifier_options {
     struct train_optimizer optimizer;
     struct hf_adapter lora; /* rank 0: none */
+    bool half;              /* matrix products in bfloat16 */
     struct train_guard guard;
     int64_t epochs, checkpoint_every;
     double held_out;
@@ -82,6 +86,7 @@ enum ppo_aggregate { AGGREGATE_TOKENS, AGGREGATE_REPLIES, AGGREGATE_FIXED };
 struct ppo_options {
     struct train_optimizer optimizer;
     struct hf_adapter lora; /* rank 0: none */
+    bool half;              /* matrix products in bfloat16 */
     struct train_guard guard; /* of it max_skipped */
     enum train_algorithm algorithm;
     int64_t steps, rollouts, epochs, minibatches, checkpoint_every, max_tokens;
@@ -105,6 +110,7 @@ struct ppo_options {
 struct dpo_options {
     struct train_optimizer optimizer;
     struct hf_adapter lora; /* rank 0: none */
+    bool half;              /* matrix products in bfloat16 */
     struct train_guard guard;
     int64_t epochs, checkpoint_every;
     double beta;

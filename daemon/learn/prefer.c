@@ -110,11 +110,13 @@ static int member_model(const struct learn_task *t, const struct pm_options *o,
         CAI_TRY(reward_model_load(dir, &done));
         *ret_loss = done.norm.loss;
         *ret = done.m;
+        (*ret)->half_products = o->half;
         return 0;
     }
     /* Weights to be averaged must have begun from one head (Ramé et al. 2024, §3.2). */
     struct cai_key key = cai_key_make(t->seed, t->round, "pm/head", o->average ? 0 : k, 0);
     CAI_TRY(start_scalar(t->train->init->path, &o->lora, key, ret));
+    (*ret)->half_products = o->half;
     s.m = *ret;
     CAI_TRY(supervise_run(&s, ret_loss));
     return train_save(t, *ret, dir);
@@ -164,6 +166,7 @@ static int add_member(const struct learn_task *t, const struct pm_options *o, ui
     CAI_AUTO(mem) char *dir = member_folder(t, o, k);
     struct model *m;
     CAI_TRY(model_load(dir, &m));
+    m->half_products = o->half;
     CAI_AUTO(mem) float *w = cai_realloc(NULL, (size_t)m->n + 1, sizeof *w);
     if (*sum == NULL)
         *sum = cai_alloc(((size_t)m->n + 1) * sizeof **sum);

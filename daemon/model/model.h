@@ -62,6 +62,7 @@ struct model {
     ct_tensor *lm_head;    /* [V, D]; the embedding itself when tied; NULL for a scalar head */
     ct_tensor *score;      /* [1, D]; NULL for an LM head */
     struct model_layer *layers;
+    bool half_products; /* of the packed pass and the LM head's log-probabilities: in bfloat16 */
     struct rope *rope, *rope_local; /* of all layers, of those that slide; NULL if the same */
     char *dir;                      /* where it was loaded from; tokenizer files are copied from here */
     struct model *base;             /* NULL, or what the adapter is over */
