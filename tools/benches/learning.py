@@ -87,12 +87,16 @@ def learn(task, path, threads):
                    check=True, stdout=subprocess.DEVNULL)
 
 
-def chat(work, count, seed):
-    """The clerk's [prompt, reply] pairs."""
-    out = subprocess.run([str(world.TOOLS / "clerk"), "corpus", "--seed", str(seed), "--count", str(3 * count)],
-                         stdout=subprocess.PIPE, text=True, check=True).stdout
-    found = [json.loads(line) for line in out.splitlines()]
-    return [[m["text"] for m in d["messages"]] for d in found if d["kind"] == "chat"][:count]
+def chat(count, seed):
+    """The clerk's [prompt, reply] pairs, among the documents that a base learns from."""
+    found, at = [], 0
+    while len(found) < count:
+        out = subprocess.run([str(world.TOOLS / "clerk"), "corpus", "--seed", str(seed), "--from", str(at), "--count", "4000"],
+                             stdout=subprocess.PIPE, text=True, check=True).stdout
+        documents = [json.loads(line) for line in out.splitlines()]
+        found += [[m["text"] for m in d["messages"]] for d in documents if d["kind"] == "chat"]
+        at += 4000
+    return found[:count]
 
 
 def clerk_model(work, threads):
@@ -100,9 +104,9 @@ def clerk_model(work, threads):
     out = work / "talker"
     if not (out / "model.safetensors").exists():
         rows = lines(work / "talk.jsonl", [{"messages": [{"role": "user", "text": a}, {"role": "assistant", "text": b}]}
-                                           for a, b in chat(work, 12800, 1)])
+                                           for a, b in chat(3200, 1)])
         learn({"kind": "sft", "init": str(write(work, "start")), "dataset": rows, "output": str(out),
-               "options": {**OPTIMIZER, "lr": 1e-3, "schedule": "linear", "warmup": 0.1, "batch": 64, "epochs": 2}},
+               "options": {**OPTIMIZER, "lr": 1e-3, "schedule": "linear", "warmup": 0.1, "batch": 24, "epochs": 1}},
               work / "talk.json", threads)
     return out
 
@@ -112,7 +116,7 @@ def pm_model(work, name, threads):
     out = work / (name + "-pm")
     if not (out / "0" / "reward.json").exists():
         pairs = lines(work / "few.jsonl", [{"messages": [{"role": "user", "text": a}], "a": b, "b": b[:len(b) // 2],
-                                            "p": 1, "split": "train"} for a, b in chat(work, 64, 2)])
+                                            "p": 1, "split": "train"} for a, b in chat(64, 2)])
         learn({"kind": "pm", "init": str(write(work, "head", scalar=True)), "dataset": pairs, "output": str(out),
                "options": {**OPTIMIZER, "batch": 64, "epochs": 1, "members": 1}}, work / "few.json", threads)
     return out / "0"
@@ -144,7 +148,7 @@ def text_of(r, sentences, median, most):
 
 def supervised(kind, work, count):
     """(our dataset, the peer's rows, units, tokens of each sequence)."""
-    r, talk = random.Random(3), chat(work, 500, 3)
+    r, talk = random.Random(3), chat(500, 3)
     sentences = [s + "." for _, b in talk for s in b.rstrip(".").split(". ")]
     rows, folder = [], write(work, "start")
     for i in range(count):
@@ -162,16 +166,20 @@ def supervised(kind, work, count):
     return path, [[s["ids"] for s in row] for row in seqs], count, lengths
 
 
+def prompt_ids(folder, path, asked):
+    """Each prompt's ids up to where the reply begins."""
+    whole = [{"messages": [{"role": "user", "text": p}, {"role": "assistant", "text": "x"}]} for p in asked]
+    return [s[0]["ids"][:s[0]["from"]] for s in ids_of(folder, lines(path, whole), "sft")]
+
+
 def prompts(work, exact):
-    """The clerk's prompts; exact: only those of PROMPT tokens."""
-    folder, asked = write(work, "start"), [{"prompt": p} for p, _ in chat(work, 4000, 4)]
-    whole = [{"messages": [{"role": "user", "text": a["prompt"]}, {"role": "assistant", "text": "x"}]} for a in asked]
-    seqs = ids_of(folder, lines(work / "asked.jsonl", whole), "sft")
-    kept = [(a["prompt"], s[0]["ids"][:s[0]["from"]]) for a, s in zip(asked, seqs)
-            if not exact or s[0]["from"] == PROMPT]
+    """The clerk's prompts, as our dataset and as ids; exact: only those of PROMPT tokens."""
+    asked = [p for p, _ in chat(4000, 4)]
+    ids = prompt_ids(write(work, "start"), work / "asked.jsonl", asked)
+    kept = [(p, i) for p, i in zip(asked, ids) if not exact or len(i) == PROMPT]
     path = lines(work / f"prompts-{exact}.jsonl", [{"messages": [{"role": "user", "text": p}], "kind": "helpful"}
                                                    for p, _ in kept])
-    return path, [ids for _, ids in kept]
+    return path, [i for _, i in kept]
 
 
 # ---- what it costs ------------------------------------------------------------------------------

@@ -62,6 +62,11 @@ def common(case):
                 dataloader_pin_memory=False)
 
 
+def silent(trainer):
+    trainer.remove_callback(transformers.trainer_callback.PrinterCallback)
+    return trainer
+
+
 def in_order(cls):
     """Rows as they come, and every step's loss kept with all its digits."""
 
@@ -88,8 +93,8 @@ def sft(case, ordered=False):
     config = SFTConfig(**common(case), completion_only_loss=True, max_length=None,
                        group_by_length=case.get("layout") == "grouped", padding_free=case.get("layout") == "free")
     cls = in_order(SFTTrainer) if ordered else SFTTrainer
-    return cls(model=causal(case["model"], case), args=config, train_dataset=Dataset.from_list(rows),
-               processing_class=tokenizer_of(case["model"]))
+    return silent(cls(model=causal(case["model"], case), args=config, train_dataset=Dataset.from_list(rows),
+                      processing_class=tokenizer_of(case["model"])))
 
 
 def pm(case, ordered=False):
@@ -98,13 +103,12 @@ def pm(case, ordered=False):
     rows = [{"chosen_input_ids": a, "rejected_input_ids": b, "length": max(len(a), len(b))} for a, b in case["rows"]]
     config = RewardConfig(**common(case), max_length=None, group_by_length=case.get("layout") == "grouped")
     cls = in_order(RewardTrainer) if ordered else RewardTrainer
-    return cls(model=scorer(case["model"], case), args=config, train_dataset=Dataset.from_list(rows),
-               processing_class=tokenizer_of(case["model"]))
+    return silent(cls(model=scorer(case["model"], case), args=config, train_dataset=Dataset.from_list(rows),
+                      processing_class=tokenizer_of(case["model"])))
 
 
 def ppo(case, **more):
     """rows: [prompt ids]; one step is one batch of replies, four epochs, one minibatch."""
-    from transformers.trainer_callback import PrinterCallback
     from trl import PPOConfig, PPOTrainer
     arguments = common(case)
     arguments.pop("num_train_epochs")
@@ -118,9 +122,8 @@ def ppo(case, **more):
     trainer = PPOTrainer(args=config, processing_class=tokenizer_of(case["model"]), train_dataset=data, eval_dataset=data,
                          model=causal(case["model"], case), ref_model=causal(case["reference"], case),
                          reward_model=scorer(case["pm"], case), value_model=scorer(case["pm"], case), **more)
-    trainer.remove_callback(PrinterCallback)
     trainer.control.should_save = False
-    return trainer
+    return silent(trainer)
 
 
 def main():

@@ -1,6 +1,7 @@
 """Two programs timed in turn. Each side is a process that prints "ready", then answers
 every line "go" with the seconds that one run took and the units it did; so start-up and
 warm-up are outside, and a drift of the machine's speed touches both sides alike."""
+import os
 import subprocess
 import time
 from statistics import median
@@ -14,19 +15,26 @@ def memory(process, what):
     raise SystemExit(f"process {process.pid} has no {what}")
 
 
+def processor_time(process):
+    """Seconds that a process has taken of the processors, all threads."""
+    fields = open(f"/proc/{process.pid}/stat").read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 class Side:
     def __init__(self, name, command, env=None, stderr=None):
         self.name = name
         self.peak = None
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         text=True, env=env, stderr=stderr)
-        self.rates = []
+        self.rates, self.per_second = [], []
         line = self.process.stdout.readline().strip()
         if line != "ready":
             raise SystemExit(f"{name} did not start: {line!r}")
         self.at_start = memory(self.process, "VmRSS")
 
     def run(self, counted=True):
+        before = processor_time(self.process)
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline().split()
@@ -35,6 +43,7 @@ class Side:
         seconds, units = float(line[0]), float(line[1])
         if counted:
             self.rates.append(units / seconds)
+            self.per_second.append(units / max(processor_time(self.process) - before, 0.01))
 
     def close(self):
         self.peak = memory(self.process, "VmHWM")
@@ -81,7 +90,8 @@ def compare(sides, runs, unit, digits=0):
     for other in sides[1:]:
         ratios = sorted(a / b for a, b in zip(first.rates, other.rates))
         print(f"{first.name} / {other.name}: {median(ratios):.2f}×  "
-              f"({ratios[0]:.2f} – {ratios[-1]:.2f}, {runs} runs)")
+              f"({ratios[0]:.2f} – {ratios[-1]:.2f}, {runs} runs); by processor time "
+              f"{median(first.per_second) / median(other.per_second):.2f}×")
 
 
 def bandwidth(threads):
@@ -117,5 +127,4 @@ def machine():
                   if line.startswith("model name")), platform.machine())
     flags = next((line for line in open("/proc/cpuinfo") if line.startswith("flags")), "")
     has = [f for f in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f in flags.split()]
-    import os
     return f"{model}, {os.cpu_count()} cores ({' '.join(has)})"
