@@ -173,10 +173,13 @@ def prompt_ids(folder, path, asked):
 
 
 def prompts(work, exact):
-    """The clerk's prompts, as our dataset and as ids; exact: only those of PROMPT tokens."""
-    asked = [p for p, _ in chat(4000, 4)]
+    """The clerk's prompts, as our dataset and as ids; exact: ends of them, of PROMPT tokens."""
+    asked = [p for p, _ in chat(1000, 4)]
+    if exact:
+        asked = sorted({" ".join(p.split()[-k:]) for p in asked for k in range(3, 8)})
     ids = prompt_ids(write(work, "start"), work / "asked.jsonl", asked)
     kept = [(p, i) for p, i in zip(asked, ids) if not exact or len(i) == PROMPT]
+    kept *= -(-4 * BATCH // len(kept))  # TRL leaves out what does not fill a batch
     path = lines(work / f"prompts-{exact}.jsonl", [{"messages": [{"role": "user", "text": p}], "kind": "helpful"}
                                                    for p, _ in kept])
     return path, [i for _, i in kept]
@@ -268,7 +271,7 @@ def bench_ppo(work, case, a):
     policy = write(work, "endless", endless=True) if full else clerk_model(work, a.threads)
     pm = pm_model(work, "any", a.threads)
     path, asked = prompts(work, full)
-    tokens, steps = REPLY if full else 64, max(2, a.steps // 8)
+    tokens, steps = REPLY if full else 64, max(1, a.steps // 8)
     task = {"kind": "ppo", "init": str(policy), "reference": str(policy), "pm": str(pm), "dataset": path,
             "output": str(work / "ppo-out"), "units": BATCH * steps, "seed": 1,
             "options": {**PPO, "steps": steps, "rollouts": BATCH,
