@@ -35,9 +35,9 @@ void gemm(int64_t m, int64_t n, int64_t k, kernel_matrix a, kernel_matrix b, flo
 /* y[m, n] = x[m, k] wᵀ with w [n, k] in bfloat16 and x rounded to it; k even. */
 void linear16(int64_t m, int64_t n, int64_t k, const float *x, const uint16_t *w, float *y);
 
-/* x wᵀ + b of fp32 tensors by products in bfloat16 (products.cpp). */
-at::Tensor linear_half(bool record, const at::Tensor &x, const at::Tensor &w,
-                       const std::optional<at::Tensor> &b);
+/* x wᵀ + b of fp32 tensors by products in bfloat16 (products.cpp); x16 is x rounded to it. */
+at::Tensor linear_half(bool record, const at::Tensor &x, const at::Tensor &x16,
+                       const at::Tensor &w, const std::optional<at::Tensor> &b);
 
 /* f(begin, end) over [0, n), at least about 32 K elements of `width` each per thread. */
 template <class F> void rows_parallel(int64_t n, int64_t width, F &&f) {

@@ -20,9 +20,9 @@ namespace {
 /* y = x wᵀ + b; x [T, I], w [O, I], b [O] or undefined. Backward needs x and w as they were
  * multiplied: half the memory of keeping them in fp32. */
 struct LinearHalf : Function<LinearHalf> {
-    static at::Tensor forward(AutogradContext *ctx, const at::Tensor &x, const at::Tensor &w,
-                              const std::optional<at::Tensor> &b) {
-        at::Tensor x16 = x.to(at::kBFloat16), w16 = w.to(at::kBFloat16);
+    static at::Tensor forward(AutogradContext *ctx, const at::Tensor &, const at::Tensor &x16,
+                              const at::Tensor &w, const std::optional<at::Tensor> &b) {
+        at::Tensor w16 = w.to(at::kBFloat16);
         at::Tensor y = at::linear(x16, w16).to(at::kFloat);
         if (b)
             y.add_(*b);
@@ -39,19 +39,19 @@ struct LinearHalf : Function<LinearHalf> {
         at::Tensor g = grads[0].to(at::kBFloat16), dx, dw, db;
         if (ctx->needs_input_grad(0))
             dx = at::mm(g, w).to(at::kFloat);
-        if (ctx->needs_input_grad(1))
+        if (ctx->needs_input_grad(2))
             dw = at::mm(g.t(), x).to(at::kFloat);
-        if (ctx->saved_data["bias"].toBool() && ctx->needs_input_grad(2))
+        if (ctx->saved_data["bias"].toBool() && ctx->needs_input_grad(3))
             db = grads[0].sum(0);
-        return {dx, dw, db};
+        return {dx, {}, dw, db};
     }
 };
 
 } // namespace
 
-at::Tensor shim::linear_half(bool record, const at::Tensor &x, const at::Tensor &w,
-                             const std::optional<at::Tensor> &b) {
-    return record ? LinearHalf::apply(x, w, b) : LinearHalf::forward(nullptr, x, w, b);
+at::Tensor shim::linear_half(bool record, const at::Tensor &x, const at::Tensor &x16,
+                             const at::Tensor &w, const std::optional<at::Tensor> &b) {
+    return record ? LinearHalf::apply(x, x16, w, b) : LinearHalf::forward(nullptr, x, x16, w, b);
 }
 
 void ct_scope_products(ct_scope *s, enum ct_dtype dtype) {

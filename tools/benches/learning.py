@@ -214,7 +214,8 @@ def write_case(work, name, task, peer):
 def ours(work, name, dtype, a):
     path = work / f"{name}-{dtype}.json"
     task = json.loads((work / f"{name}-task.json").read_text())
-    path.write_text(json.dumps({**task, "bfloat16": dtype == "bfloat16"}))
+    path.write_text(json.dumps({**task, "bfloat16": dtype == "bfloat16",
+                                "options": {**task["options"], "train_dtype": dtype}}))
     return sides.Side(f"caid {dtype}", [str(world.TOOLS / "bench-learn"), str(path), "--threads", str(a.threads)])
 
 
