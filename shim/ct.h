@@ -165,6 +165,10 @@ ct_tensor *ct_matmul(ct_scope *s, ct_tensor *a, ct_tensor *b);
 /* [.., I] × [O, I] → [.., O]; b may be NULL. w may be bfloat16 beside fp32 x: x is rounded
  * to it, sums are fp32, and the result is fp32 (on a GPU out of a product in bfloat16). */
 ct_tensor *ct_linear(ct_scope *s, ct_tensor *x, ct_tensor *w, ct_tensor *b);
+/* n such products of one x [T, I]: w[i] [Oᵢ, I], b[i] may be NULL; → ret[i] [T, Oᵢ]. In CT_BF16
+ * (below) they are one product. */
+int ct_linears(ct_scope *s, ct_tensor *x, ct_tensor *const *w, ct_tensor *const *b, int n,
+               ct_tensor **ret);
 /* From here on, this scope's ct_linear (of x [T, I]) and ct_linear_logprob on fp32 tensors compute
  * their matrix products, backward too, in CT_BF16 with sums in fp32, or in CT_F32, as at the
  * start. */

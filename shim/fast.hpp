@@ -9,6 +9,10 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 
+#include <vector>
+
+struct ct_scope;
+
 namespace shim {
 
 /* Chosen once, by libtorch's own CPU capability, so that one name covers both. */
@@ -35,9 +39,12 @@ void gemm(int64_t m, int64_t n, int64_t k, kernel_matrix a, kernel_matrix b, flo
 /* y[m, n] = x[m, k] wᵀ with w [n, k] in bfloat16 and x rounded to it; k even. */
 void linear16(int64_t m, int64_t n, int64_t k, const float *x, const uint16_t *w, float *y);
 
-/* x wᵀ + b of fp32 tensors by products in bfloat16 (products.cpp); x16 is x rounded to it. */
-at::Tensor linear_half(bool record, const at::Tensor &x, const at::Tensor &x16,
-                       const at::Tensor &w, const std::optional<at::Tensor> &b);
+/* Products in bfloat16 of fp32 tensors (products.cpp): whether the scope wants them, and
+ * x wᵢᵀ + bᵢ for one x [T, I] and several w [Oᵢ, I]; b are as many, each may be undefined. */
+bool takes_half(const ct_scope *s, const at::Tensor &x, const at::Tensor &w);
+std::vector<at::Tensor> linears_half(ct_scope *s, const at::Tensor &x,
+                                     const std::vector<at::Tensor> &w,
+                                     const std::vector<at::Tensor> &b);
 
 /* f(begin, end) over [0, n), at least about 32 K elements of `width` each per thread. */
 template <class F> void rows_parallel(int64_t n, int64_t width, F &&f) {

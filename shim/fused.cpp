@@ -262,23 +262,13 @@ static at::Tensor by_linear16(const at::Tensor &input, const at::Tensor &w,
     return y;
 }
 
-/* Queries, keys and values have one input, gate and up too. */
-static const at::Tensor &rounded(ct_scope *s, const at::Tensor &x) {
-    if (!s->rounded.is_same(x)) {
-        s->rounded = x;
-        s->rounded16 = x.detach().to(at::kBFloat16);
-    }
-    return s->rounded16;
-}
-
 ct_tensor *ct_linear(ct_scope *s, ct_tensor *x, ct_tensor *w, ct_tensor *b) {
     if (!ready(s, "ct_linear", x, w))
         return nullptr;
     return op(s, "ct_linear", [&] {
         std::optional<at::Tensor> bias = b ? std::optional<at::Tensor>(b->t) : std::nullopt;
-        if (s->half_products && x->t.dim() == 2 && x->t.scalar_type() == at::kFloat &&
-            w->t.scalar_type() == at::kFloat)
-            return linear_half(s->grad, x->t, rounded(s, x->t), w->t, bias);
+        if (takes_half(s, x->t, w->t))
+            return linears_half(s, x->t, {w->t}, {b ? b->t : at::Tensor()})[0];
         if (takes_linear16(s, x->t, w->t, b))
             return by_linear16(x->t, w->t, bias);
         if (x->t.scalar_type() != w->t.scalar_type())

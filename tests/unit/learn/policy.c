@@ -126,6 +126,7 @@ static void options_are_in_force(void **state) {
         {"head", RUN("\"lr\":0.01," KL ",\"value_from\":\"policy\"")},
         {"eps", RUN("\"lr\":0.01," KL ",\"eps_place\":\"tensorflow\"")},
         {"advantage", RUN("\"lr\":0.01," KL ",\"advantage_clip\":0.1")},
+        {"half", RUN("\"lr\":0.01," KL ",\"train_dtype\":\"bfloat16\"")},
         {"replies", RUN("\"lr\":0.01," KL ",\"aggregate\":\"replies\"")},
     };
     for (size_t i = 0; i < CAI_COUNT(other); i++) {

@@ -86,6 +86,7 @@ static void policies(void **state) {
         const char *name, *options;
     } run[] = {
         {"ppo", RUN(KL("0.5") ",\"normalise\":\"reference\"")},
+        {"half", RUN(KL("0.5") ",\"train_dtype\":\"bfloat16\"")},
         {"rloo", RUN(KL("0") ",\"algorithm\":\"rloo\",\"group\":4,\"normalise\":\"running\"")},
         {"grpo", RUN(KL("0") ",\"algorithm\":\"grpo\",\"group\":4,\"aggregate\":\"replies\"")},
         {"best", RUN(KL("0") ",\"algorithm\":\"best_of_n\",\"group\":4")},

@@ -86,6 +86,42 @@ static void as_many_states_stay_as_the_job_says(void **state) {
     states_kept(3, "keep-3", 3);
 }
 
+/* Mixed precision ends where fp32 does, but for rounding; each kind of training. */
+static void half_products_learn_as_well(void **state) {
+    (void)state;
+    static const struct {
+        const char *kind, *dataset, *options;
+    } runs[] = {
+        {"sft", "sft.jsonl", "\"lr\":0.01,\"batch\":4,\"epochs\":3," OPTIMIZER_JSON},
+        {"classifier", "classifier.jsonl",
+         "\"lr\":0.01,\"batch\":4,\"epochs\":3,\"held_out\":0.2," OPTIMIZER_JSON},
+        {"pm", "pm.jsonl",
+         "\"lr\":0.01,\"batch\":6,\"epochs\":3,\"members\":1,\"held_out\":0.3," OPTIMIZER_JSON},
+        {"ppo", "pm.jsonl",
+         "\"algorithm\":\"dpo\",\"lr\":0.003,\"dpo\":{\"beta\":0.1,\"batch\":3,\"epochs\":2},"
+         OPTIMIZER_JSON},
+    };
+    for (size_t i = 0; i < CAI_COUNT(runs); i++) {
+        double loss[2];
+        char hash[2][65];
+        for (int half = 0; half < 2; half++) {
+            CAI_AUTO(mem) char *options = cai_format(
+                "{%s,\"train_dtype\":\"%s\"}", runs[i].options, half ? "bfloat16" : "float32");
+            CAI_AUTO(mem) char *name = cai_format("half-%zu-%d", i, half);
+            struct job j = {.kind = runs[i].kind, .init = "base", .dataset = runs[i].dataset,
+                            .options = options};
+            Cai__V1__Trained *t;
+            must(run_job(&j, name, &t));
+            loss[half] = figure(t, "loss");
+            snprintf(hash[half], sizeof hash[half], "%s", t->outputs[0]->hash);
+            free_trained(t);
+        }
+        print_message("%s: loss %.4f in float32, %.4f in bfloat16\n", runs[i].kind, loss[0], loss[1]);
+        assert_true(fabs(loss[0] - loss[1]) < 0.02 * (1 + fabs(loss[0])));
+        assert_string_not_equal(hash[0], hash[1]);
+    }
+}
+
 static void pm_learns_and_differs_by_member(void **state) {
     (void)state;
     struct job j = {.kind = "pm", .init = "base", .dataset = "pm.jsonl", .options = PM};
@@ -244,6 +280,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sft_learns), cmocka_unit_test(sft_resumes),
         cmocka_unit_test(as_many_states_stay_as_the_job_says), cmocka_unit_test(pm_resumes),
+        cmocka_unit_test(half_products_learn_as_well),
         cmocka_unit_test(pm_learns_and_differs_by_member),
         cmocka_unit_test(members_are_averaged),
         cmocka_unit_test(a_pm_must_be_the_trained_one), cmocka_unit_test(classifier_learns),
