@@ -36,8 +36,15 @@ inline float *floats_mut(const at::Tensor &t) {
 void gemm(int64_t m, int64_t n, int64_t k, kernel_matrix a, kernel_matrix b, float *c,
           int64_t ldc, bool accumulate);
 
-/* y[m, n] = x[m, k] wᵀ with w [n, k] in bfloat16 and x rounded to it; k even. */
-void linear16(int64_t m, int64_t n, int64_t k, const float *x, const uint16_t *w, float *y);
+/* w [n, k] in bfloat16, k even, as it lies or in the tiles of few16_tiled. */
+struct weights16 {
+    const uint16_t *p;
+    int64_t n, k;
+    bool tiled;
+};
+
+/* y[m, n] = x[m, k] wᵀ with x rounded to bfloat16. */
+void linear16(const shim_kernels &K, int64_t m, const float *x, weights16 w, float *y);
 
 /* Products in bfloat16 of fp32 tensors (products.cpp): whether the scope wants them, and
  * x wᵢᵀ + bᵢ for one x [T, I] and several w [Oᵢ, I]; b are as many, each may be undefined. */

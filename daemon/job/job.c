@@ -170,6 +170,11 @@ static void cross_error(struct input_report *report, const char *help, const cha
     input_report_add(report, 0, 0, "C042", help, "%s", text);
 }
 
+bool job_value_from_policy(const struct job_spec *j) {
+    return j->ppo.enabled && strcmp(j->ppo.algorithm, "ppo") == 0 &&
+           strcmp(j->ppo.value_from, "policy") == 0;
+}
+
 bool job_ppo_from_labels(const struct job_spec *j) {
     return strcmp(j->ppo.algorithm, "dpo") == 0;
 }

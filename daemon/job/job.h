@@ -165,6 +165,16 @@ int job_from_json(const json_t *o, struct job_spec **ret);
 /* One stage's settings as JSON, for Train.options: "sft", "prefer", "ppo" …; with adapters
  * also "lora", those of models.lora. */
 json_t *job_stage_json(const struct job_spec *j, const char *stage);
+/* What to do about a model that cannot carry a score head, by what asks for one. */
+#define JOB_REMEDY_PREFER                                                                          \
+    "set models.pm to a model of another family that has the policy's tokenizer; or set "          \
+    "stages.prefer.enabled: false, and beside it stages.ppo.algorithm: dpo, which needs none, or " \
+    "stages.ppo.enabled: false"
+#define JOB_REMEDY_CLASSIFIER                                                                      \
+    "take data.classifier out of the job: red-team replies are then judged by zero-shot options"
+#define JOB_REMEDY_VALUE "set stages.ppo.value_from: pm, or stages.ppo.enabled: false"
+/* Whether PPO's value model is the policy with a score head. */
+bool job_value_from_policy(const struct job_spec *j);
 /* Whether the stage ppo learns from labels instead of a preference model's scores. */
 bool job_ppo_from_labels(const struct job_spec *j);
 /* What the constitution's `sampling` says, where the job file does not say it itself. */

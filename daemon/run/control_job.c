@@ -57,10 +57,13 @@ static int check_model(const char *role, const char *path) {
 static int check_trained(const struct job_spec *spec) {
     struct hf_adapter lora;
     bool prefers = spec->rounds > 0 && spec->prefer.enabled, own = is_folder(spec->models.pm);
-    if (spec->data.classifier && hf_check_scores(spec->models.start) < 0)
+    if (spec->data.classifier && hf_check_scores(spec->models.start, JOB_REMEDY_CLASSIFIER) < 0)
         return cai_fail_in("data.classifier");
-    if (prefers && hf_check_scores(own ? spec->models.pm : spec->models.start) < 0)
+    if (prefers &&
+        hf_check_scores(own ? spec->models.pm : spec->models.start, JOB_REMEDY_PREFER) < 0)
         return cai_fail_in("stages.prefer");
+    if (job_value_from_policy(spec) && hf_check_scores(spec->models.start, JOB_REMEDY_VALUE) < 0)
+        return cai_fail_in("stages.ppo");
     if (spec->models.lora.rank == 0)
         return 0;
     int rc = hf_adapter_make(spec->models.lora.rank, spec->models.lora.alpha,

@@ -72,6 +72,14 @@ static bool device_lost(void) {
     return true;
 }
 
+/* A GPU's that nobody else holds now: what is planned must fit beside the others. */
+static uint64_t device_memory(void) {
+    struct ct_memory m;
+    if (!ct_device_now().cuda || ct_device_memory(&m) < 0)
+        return 0;
+    return (uint64_t)(m.free + m.reserved);
+}
+
 static int open_comm(const Cai__V1__Gang *gang, struct comm **ret) {
     if (!gang || gang->world <= 1)
         return comm_open(&(struct comm_options){.backend = "single", .rank = 0, .world = 1,
@@ -112,4 +120,5 @@ static int device_run(const Cai__V1__Task *task, const Cai__V1__Gang *gang,
     return rc;
 }
 
-const struct loop_engine worker_device = {device_open, device_run, device_collective, device_lost};
+const struct loop_engine worker_device = {device_open, device_run, device_collective, device_lost,
+                                         device_memory};

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "proto/channel.h"
 #include "worker/desk.h"
+#include "worker/memory.h"
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -26,6 +27,7 @@ struct loop {
     struct channel *channel;
     struct desk desk;
     const char *numeric_class;
+    uint64_t memory;
     int open_code;
     bool opened;
     uint64_t epoch; /* 0: not welcomed */
@@ -39,7 +41,9 @@ struct loop {
 
 static void open_engine(struct loop *l) {
     int rc = l->o->engine->open(l->o->threads, l->o->device, &l->numeric_class);
+    uint64_t own = rc == 0 && l->o->engine->memory ? l->o->engine->memory() : 0;
     pthread_mutex_lock(&l->desk.lock);
+    l->memory = memory_for_tasks(l->o->memory, l->o->machine_memory, own);
     l->open_code = rc;
     if (rc < 0)
         snprintf(l->desk.text, sizeof l->desk.text, "%s", cai_error_text());
@@ -105,7 +109,7 @@ static void say_hello(struct loop *l) {
     m.host = host;
     m.pid = (uint32_t)getpid();
     m.name = (char *)l->o->name;
-    m.memory = l->o->memory;
+    m.memory = l->memory;
     m.nonce = nonce.data ? nonce.data : (char *)"";
     (void)say(l, CAI__V1__FRAME__BODY_HELLO, &m);
 }

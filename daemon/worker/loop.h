@@ -28,14 +28,18 @@ struct loop_engine {
     /* After a task that failed: whether the device is lost to this process, which then ends
      * once it has said so; NULL: never. */
     bool (*lost)(void);
+    /* After open(): bytes of the device's own memory that are free to this process; 0: it
+     * computes in the machine's. NULL: the same. */
+    uint64_t (*memory)(void);
 };
 
 struct loop_options {
     const char *endpoint, *state_dir, *name, *version;
     int threads;
     const struct loop_engine *engine;
-    uint64_t memory; /* bytes that tasks may take; 0 = not known */
+    uint64_t memory; /* bytes that tasks may take, if a person said it; else 0 */
     const char *device;
+    uint64_t machine_memory; /* 0 = not known */
 };
 
 /* Serves until SIGTERM or SIGINT (0), or a code when it cannot begin or the device is lost. A caid that is gone
