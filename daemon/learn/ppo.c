@@ -85,6 +85,7 @@ static int make_trainers(struct ppo *p) {
                                  .clip_norm = o->clip_norm, .temperature = p->o.temperature,
                                  .recompute = trainer_should_recompute(p->policy, PACK_TOKENS),
                                  .eps_tensorflow = p->o.eps_tensorflow,
+                                 .whole_moments = o->whole_moments, .bucket = o->bucket,
                                  .max_skipped = p->o.guard.max_skipped};
     CAI_TRY(trainer_new(p->policy, &to, &p->models.policy));
     if (p->value == NULL)

@@ -85,11 +85,13 @@ static int run_micros(struct run *r, struct batch *b, struct step_loss *loss) {
     for (size_t bin = (size_t)rank; bin < b->p.n_bins && rc == 0; bin += (size_t)world) {
         struct micro *micro = NULL;
         rc = batch_micro(b, bin, r->s->m, loss->e, &loss->n, &micro);
+        if (bin + (size_t)world >= b->p.n_bins)
+            trainer_last(r->trainer);
         if (rc == 0)
             rc = trainer_backward(r->trainer, micro, scaled_loss, loss);
         micro_free(micro);
     }
-    return rc;
+    return rc == 0 ? trainer_reduce(r->trainer) : rc;
 }
 
 static void choose_order(struct run *r, int64_t epoch) {
@@ -251,6 +253,7 @@ int supervise_run(const struct supervise *s, double *ret_loss) {
                                  .eps = o->eps, .weight_decay = o->weight_decay,
                                  .clip_norm = o->clip_norm, .temperature = 1,
                                  .eps_tensorflow = s->eps_tensorflow,
+                                 .whole_moments = o->whole_moments, .bucket = o->bucket,
                                  .max_skipped = s->guard->max_skipped,
                                  .recompute = trainer_should_recompute(s->m, PACK_TOKENS)};
     struct run r = {.s = s, .epoch = -1, .steps = supervise_steps(s), .per_epoch = per_epoch(s)};

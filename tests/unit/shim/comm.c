@@ -40,17 +40,42 @@ static int sums(struct comm *c, ct_scope *s, int64_t n) {
     return 0;
 }
 
-static int shards(struct comm *c, ct_scope *s) {
-    int64_t part = 50001, n = part * comm_world(c);
+static int shards(struct comm *c, ct_scope *s, int64_t n) {
+    int rank = comm_rank(c), world = comm_world(c);
     ct_tensor *t = ct_zeros(s, CT_F32, &n, 1);
     float *p = ct_host_data(t);
-    fill(t, comm_rank(c));
+    fill(t, rank);
+    REQUIRE(comm_part(n, 0, world) == 0 && comm_part(n, world, world) == n);
     REQUIRE(comm_reduce_scatter(c, t) == 0);
-    for (int64_t i = part * comm_rank(c); i < part * (comm_rank(c) + 1); i++)
-        REQUIRE(p[i] == sum_of_ranks(comm_world(c), i));
+    for (int64_t i = comm_part(n, rank, world); i < comm_part(n, rank + 1, world); i++)
+        REQUIRE(p[i] == sum_of_ranks(world, i));
     REQUIRE(comm_all_gather(c, t) == 0);
     for (int64_t i = 0; i < n; i++)
-        REQUIRE(p[i] == sum_of_ranks(comm_world(c), i));
+        REQUIRE(p[i] == sum_of_ranks(world, i));
+    return 0;
+}
+
+/* Begun one after another and finished together: as if each had been done at once. What comes
+ * after them without comm_finish() waits for them. */
+static int begun(struct comm *c, ct_scope *s) {
+    enum { MANY = 5 };
+    int64_t n = 70001;
+    double one = 1;
+    ct_tensor *t[MANY];
+    for (int k = 0; k < MANY; k++) {
+        t[k] = ct_zeros(s, CT_F32, &n, 1);
+        fill(t[k], comm_rank(c));
+        REQUIRE(comm_begin(c, k % 2 ? COMM_ALL_REDUCE : COMM_REDUCE_SCATTER, t[k]) == 0);
+        if (k % 2 == 0)
+            REQUIRE(comm_begin(c, COMM_ALL_GATHER, t[k]) == 0);
+    }
+    REQUIRE(comm_all_reduce_f64(c, &one, 1) == 0 && one == comm_world(c));
+    for (int k = 0; k < MANY; k++)
+        for (int64_t i = 0; i < n; i++)
+            REQUIRE(((float *)ct_host_data(t[k]))[i] == sum_of_ranks(comm_world(c), i));
+    ct_tensor *half = ct_zeros(s, CT_BF16, (int64_t[]){4}, 1);
+    REQUIRE(comm_finish(c) == 0);
+    REQUIRE(comm_begin(c, COMM_ALL_GATHER, half) == 0 && comm_finish(c) == 0);
     return 0;
 }
 
@@ -83,14 +108,16 @@ static int work(struct comm *c) {
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < CAI_COUNT(sizes); i++)
         rc = sums(c, s, sizes[i]);
+    for (size_t i = 0; rc == 0 && i < CAI_COUNT(sizes); i++)
+        rc = shards(c, s, sizes[i]);
     if (rc == 0)
-        rc = shards(c, s);
+        rc = begun(c, s);
     if (rc == 0)
         rc = small_things(c, s);
     ct_scope_close(s);
     REQUIRE(rc == 0);
     bool inside = true;
-    REQUIRE(comm_progress(c, &inside) == 11 && !inside);
+    REQUIRE(comm_progress(c, &inside) == 27 && !inside);
     return 0;
 }
 
