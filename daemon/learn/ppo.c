@@ -239,9 +239,12 @@ static int loop(struct ppo *p, const char **ret_stopped) {
             *ret_stopped = "kl budget";
             return 0;
         }
-        if (p->o.checkpoint_every > 0 && p->done % p->o.checkpoint_every == 0 &&
-            p->done < p->o.steps)
+        if (p->done == p->o.steps)
+            break;
+        if (p->leaving || (p->o.checkpoint_every > 0 && p->done % p->o.checkpoint_every == 0))
             CAI_TRY(save(p));
+        if (p->leaving)
+            return learn_left(p->task, (uint64_t)p->done);
     }
     return 0;
 }

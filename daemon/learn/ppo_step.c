@@ -207,9 +207,10 @@ int ppo_minibatch(struct ppo *p, struct ppo_batch *b, const uint32_t *bins, bool
 /* Sums and maxima of all ranks. */
 static int gather_stats(const struct ppo *p, struct ppo_update_stats *s) {
     double *part[] = {&s->policy_loss, &s->value_loss, &s->clipped, &s->approx_kl, &s->ratio,
-                      &s->ratios};
+                      &s->ratios, &s->leaving};
     double sums[CAI_COUNT(part)];
     int64_t bits; /* of a double that is not negative: ordered as the double is */
+    s->leaving = learn_wishes_to_leave(p->task);
     if (learn_world(p->task) == 1)
         return 0;
     for (size_t i = 0; i < CAI_COUNT(part); i++)
@@ -370,6 +371,7 @@ static int train_on(struct ppo *p, struct ppo_batch *b) {
     CAI_TRY(ppo_batch_advantages(b, &p->models, &p->o, p->done, p->kl_coef));
     CAI_TRY(learn_stopping(p->task));
     CAI_TRY(ppo_update(p, b, &stats));
+    p->leaving = stats.leaving > 0;
     double kl = loss_mean(b->kl, NULL, b->rollouts->n);
     figures(p, b, &stats, kl);
     report(p, b);

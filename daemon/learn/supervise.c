@@ -17,6 +17,7 @@ struct run {
     uint32_t *order; /* of the present epoch */
     int64_t epoch, steps, per_epoch;
     double last_loss;
+    bool leaving; /* some rank wishes to leave after this step */
     struct loss_guard guard;
 };
 
@@ -69,8 +70,10 @@ struct step_loss {
     const struct example **e;
     size_t n;
     double count;
-    double sum[1 + SUPERVISE_EXTRA]; /* of the loss; then the extra ones */
+    /* Over ranks: of the loss; the extra ones; how many wish to leave. */
+    double sum[1 + SUPERVISE_EXTRA + 1];
 };
+enum { SUM_LEAVE = 1 + SUPERVISE_EXTRA };
 
 static int scaled_loss(void *context, const double *out, double *grad, int64_t n) {
     struct step_loss *l = context;
@@ -165,9 +168,11 @@ static int one_step(struct run *r, int64_t step) {
     CAI_TRY(rc);
     double lr = train_rate(s->optimizer, step, r->steps);
     struct trainer_report done;
+    loss.sum[SUM_LEAVE] = learn_wishes_to_leave(s->task);
     if (learn_world(s->task) > 1)
         CAI_TRY(comm_all_reduce_f64(s->task->comm, loss.sum, CAI_COUNT(loss.sum)));
     r->last_loss = loss.sum[0] / loss.count;
+    r->leaving = loss.sum[SUM_LEAVE] > 0;
     CAI_TRY(take_step(r, lr, &done));
     report(r, &loss, step, lr, &done);
     return 0;
@@ -240,9 +245,12 @@ static int loop(struct run *r) {
     for (int64_t step = done; step < r->steps; step++) {
         CAI_TRY(learn_stopping(s->task));
         CAI_TRY(one_step(r, step));
-        if (s->checkpoint_every > 0 && (step + 1) % s->checkpoint_every == 0 &&
-            step + 1 < r->steps)
+        if (step + 1 == r->steps)
+            break;
+        if (r->leaving || (s->checkpoint_every > 0 && (step + 1) % s->checkpoint_every == 0))
             CAI_TRY(save(r, step + 1));
+        if (r->leaving)
+            return learn_left(s->task, (uint64_t)step + 1);
     }
     return 0;
 }

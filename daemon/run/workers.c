@@ -4,11 +4,13 @@
  * Both sides beat every second: caid pings, a worker answers, and speaks up by itself when
  * no ping came. A peer that is not registered is told Bye and says Hello again; so a
  * restarted caid finds its workers within a beat. */
+#include "base/check.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "run/admit.h"
 #include <string.h>
+#include <sys/socket.h>
 
 static struct worker *find_peer(struct run *r, const struct channel_peer *p) {
     for (struct worker *w = r->workers; w; w = w->next)
@@ -51,7 +53,7 @@ static void remove_worker(struct run *r, struct worker *w, const char *why) {
         struct lease *l = w->lease;
         w->lease = NULL;
         l->worker = NULL;
-        outcome_lost(r, l, why);
+        outcome_lost(r, l, w, why);
     }
     free_worker(w);
     r->dirty = true;
@@ -67,6 +69,44 @@ static const char *refusal(const struct run *r, const Cai__V1__Hello *h) {
     return NULL;
 }
 
+/* ---- workers that hang ------------------------------------------------------------------ */
+
+static void forget_hung(struct run *r, const char *name, uint32_t pid) {
+    for (struct hung **at = &r->hung; *at;) {
+        struct hung *h = *at;
+        if (strcmp(h->name, name) == 0 || h->pid == pid) {
+            *at = h->next;
+            free(h);
+        } else {
+            at = &h->next;
+        }
+    }
+}
+
+/* One that was started here, by a name that the starter gives: it looks up the rest. */
+static void note_hung(struct run *r, const struct worker *w) {
+    size_t plain = strspn(w->name, "abcdefghijklmnopqrstuvwxyz0123456789-");
+    if (r->o.spawner_fd < 0 || w->name[plain])
+        return;
+    struct hung *h = cai_alloc(sizeof *h);
+    *h = (struct hung){.pid = w->pid, .kill_ms = cai_now_ms() + HUNG_MS, .next = r->hung};
+    snprintf(h->name, sizeof h->name, "%s", w->name);
+    r->hung = h;
+}
+
+static void end_hung(struct run *r) {
+    for (struct hung *h = r->hung; h; h = h->next) {
+        char line[128];
+        if (!h->kill_ms || cai_now_ms() < h->kill_ms)
+            continue;
+        int n = snprintf(line, sizeof line, "kill %s %u\n", h->name, h->pid);
+        h->kill_ms = 0; /* until its process ended, which the starter says */
+        cai_warn("worker %s (pid %u) hangs: it is ended and another is started", h->name, h->pid);
+        if (send(r->o.spawner_fd, line, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT) != n)
+            cai_warn("the workers' starter does not listen");
+    }
+}
+
 static void insert_by_name(struct run *r, struct worker *w) {
     struct worker **at = &r->workers;
     while (*at && strcmp((*at)->name, w->name) < 0)
@@ -77,6 +117,7 @@ static void insert_by_name(struct run *r, struct worker *w) {
 
 static void on_hello(struct run *r, const struct channel_peer *peer, const Cai__V1__Hello *h) {
     struct worker *old = find_peer(r, peer);
+    forget_hung(r, h->name, h->pid);
     if (old)
         remove_worker(r, old, "it said hello again");
     for (struct worker *w = r->workers, *next; w; w = next) {
@@ -138,6 +179,7 @@ void workers_beat(struct run *r) {
         next = w->next;
         if (now - w->seen_ms > HEARTBEAT_MS * LIVENESS) {
             say_bye(r, &w->peer, "hello?");
+            note_hung(r, w);
             remove_worker(r, w, "silent for 3 s");
             continue;
         }
@@ -146,10 +188,12 @@ void workers_beat(struct run *r) {
         if (workers_send(r, &w->peer, CAI__V1__FRAME__BODY_PING, &ping) < 0)
             remove_worker(r, w, "its connection closed");
     }
+    end_hung(r);
     late_watch(r);
 }
 
 void workers_process_ended(struct run *r, uint32_t pid) {
+    forget_hung(r, "", pid);
     for (struct worker *w = r->workers; w; w = w->next) {
         if (w->pid == pid) {
             remove_worker(r, w, "its process ended");
@@ -168,6 +212,11 @@ void workers_free(struct run *r) {
         struct worker *w = r->workers;
         r->workers = w->next;
         free_worker(w);
+    }
+    while (r->hung) {
+        struct hung *h = r->hung;
+        r->hung = h->next;
+        free(h);
     }
 }
 
