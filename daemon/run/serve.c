@@ -187,6 +187,8 @@ static void spawner_line(struct run *r, char *line) {
             cai_log(status ? CAI_LOG_WARN : CAI_LOG_INFO, "%s (pid %d) ended with %d", name, pid,
                     status);
         workers_process_ended(r, (uint32_t)pid);
+    } else if (sscanf(line, "start %63s %d", name, &pid) == 2) {
+        workers_process_started(r, name, (uint32_t)pid);
     } else {
         cai_debug("%s", line);
     }

@@ -74,12 +74,12 @@ struct setback { /* of a task, since this caid started */
     int64_t task, not_before_ms;
     uint32_t deaths;
 };
-/* A worker that fell silent; its process is ended unless it speaks up. */
-struct hung {
-    char name[68];
+/* A worker's process that the starter of workers has started. Silent ones are ended. */
+struct started {
+    char name[32];
     uint32_t pid;
-    int64_t kill_ms;
-    struct hung *next;
+    int64_t kill_ms; /* when; 0: it is not silent, or its end is under way */
+    struct started *next;
 };
 struct figure {
     char name[32];
@@ -126,7 +126,7 @@ struct run {
     struct lease *leases;
     struct job_run *jobs;
     struct cai_buf spawner_in;
-    struct hung *hung;
+    struct started *started;
     struct trial *trials; /* `constitution try`; see trial.c */
     char status[128];
 };
@@ -134,6 +134,7 @@ struct run {
 /* ---- workers.c ------------------------------------------------------------------- */
 void workers_frame(struct run *r, const struct channel_peer *peer, Cai__V1__Frame *f);
 void workers_beat(struct run *r); /* pings, and finds the silent ones */
+void workers_process_started(struct run *r, const char *name, uint32_t pid);
 void workers_process_ended(struct run *r, uint32_t pid);
 void workers_say_bye(struct run *r, const char *reason);
 void workers_free(struct run *r);

@@ -71,40 +71,48 @@ static const char *refusal(const struct run *r, const Cai__V1__Hello *h) {
 
 /* ---- workers that hang ------------------------------------------------------------------ */
 
-static void forget_hung(struct run *r, const char *name, uint32_t pid) {
-    for (struct hung **at = &r->hung; *at;) {
-        struct hung *h = *at;
-        if (strcmp(h->name, name) == 0 || h->pid == pid) {
-            *at = h->next;
-            free(h);
-        } else {
-            at = &h->next;
-        }
-    }
+static struct started *find_started(struct run *r, const char *name, uint32_t pid) {
+    struct started *p = r->started;
+    while (p && !(p->pid == pid && strcmp(p->name, name) == 0))
+        p = p->next;
+    return p;
 }
 
-/* One that was started here, by a name that the starter gives: it looks up the rest. */
-static void note_hung(struct run *r, const struct worker *w) {
-    size_t plain = strspn(w->name, "abcdefghijklmnopqrstuvwxyz0123456789-");
-    if (r->o.spawner_fd < 0 || w->name[plain])
-        return;
-    struct hung *h = cai_alloc(sizeof *h);
-    *h = (struct hung){.pid = w->pid, .kill_ms = cai_now_ms() + HUNG_MS, .next = r->hung};
-    snprintf(h->name, sizeof h->name, "%s", w->name);
-    r->hung = h;
+/* kill_ms: when it shall be ended; 0 = not. Nothing for one that was not started here. */
+static void mark(struct run *r, const char *name, uint32_t pid, int64_t kill_ms) {
+    struct started *p = find_started(r, name, pid);
+    if (p)
+        p->kill_ms = kill_ms;
 }
 
-static void end_hung(struct run *r) {
-    for (struct hung *h = r->hung; h; h = h->next) {
-        char line[128];
-        if (!h->kill_ms || cai_now_ms() < h->kill_ms)
+static void end_silent(struct run *r) {
+    for (struct started *p = r->started; p; p = p->next) {
+        char line[64];
+        if (!p->kill_ms || cai_now_ms() < p->kill_ms)
             continue;
-        int n = snprintf(line, sizeof line, "kill %s %u\n", h->name, h->pid);
-        h->kill_ms = 0; /* until its process ended, which the starter says */
-        cai_warn("worker %s (pid %u) hangs: it is ended and another is started", h->name, h->pid);
+        int n = snprintf(line, sizeof line, "kill %s %u\n", p->name, p->pid);
+        p->kill_ms = 0;
+        cai_warn("worker %s (pid %u) hangs: it is ended and another is started", p->name, p->pid);
         if (send(r->o.spawner_fd, line, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT) != n)
             cai_warn("the workers' starter does not listen");
     }
+}
+
+void workers_process_started(struct run *r, const char *name, uint32_t pid) {
+    struct started *p = cai_alloc(sizeof *p);
+    *p = (struct started){.pid = pid, .next = r->started};
+    snprintf(p->name, sizeof p->name, "%s", name);
+    r->started = p;
+}
+
+static void forget_started(struct run *r, uint32_t pid) {
+    struct started **at = &r->started;
+    while (*at && (*at)->pid != pid)
+        at = &(*at)->next;
+    struct started *p = *at;
+    if (p)
+        *at = p->next;
+    free(p);
 }
 
 static void insert_by_name(struct run *r, struct worker *w) {
@@ -117,7 +125,7 @@ static void insert_by_name(struct run *r, struct worker *w) {
 
 static void on_hello(struct run *r, const struct channel_peer *peer, const Cai__V1__Hello *h) {
     struct worker *old = find_peer(r, peer);
-    forget_hung(r, h->name, h->pid);
+    mark(r, h->name, h->pid, 0);
     if (old)
         remove_worker(r, old, "it said hello again");
     for (struct worker *w = r->workers, *next; w; w = next) {
@@ -179,7 +187,7 @@ void workers_beat(struct run *r) {
         next = w->next;
         if (now - w->seen_ms > HEARTBEAT_MS * LIVENESS) {
             say_bye(r, &w->peer, "hello?");
-            note_hung(r, w);
+            mark(r, w->name, w->pid, now + HUNG_MS);
             remove_worker(r, w, "silent for 3 s");
             continue;
         }
@@ -188,12 +196,12 @@ void workers_beat(struct run *r) {
         if (workers_send(r, &w->peer, CAI__V1__FRAME__BODY_PING, &ping) < 0)
             remove_worker(r, w, "its connection closed");
     }
-    end_hung(r);
+    end_silent(r);
     late_watch(r);
 }
 
 void workers_process_ended(struct run *r, uint32_t pid) {
-    forget_hung(r, "", pid);
+    forget_started(r, pid);
     for (struct worker *w = r->workers; w; w = w->next) {
         if (w->pid == pid) {
             remove_worker(r, w, "its process ended");
@@ -213,11 +221,8 @@ void workers_free(struct run *r) {
         r->workers = w->next;
         free_worker(w);
     }
-    while (r->hung) {
-        struct hung *h = r->hung;
-        r->hung = h->next;
-        free(h);
-    }
+    while (r->started)
+        forget_started(r, r->started->pid);
 }
 
 bool worker_fits(const struct run *r, const struct worker *w, const char *numeric_class,
