@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "shim/comm.h"
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -135,6 +136,25 @@ static int survive(struct comm *c, int expected) {
     return 0;
 }
 
+static void *interrupt_soon(void *comm) {
+    nanosleep(&(struct timespec){0, 200000000}, NULL);
+    comm_interrupt(comm);
+    return NULL;
+}
+
+/* Waits for a rank that sleeps, and is told to stop meanwhile: long before the deadline. */
+static int be_interrupted(struct comm *c) {
+    pthread_t thread;
+    double one = 1;
+    int64_t begin = cai_now_ms();
+    REQUIRE(pthread_create(&thread, NULL, interrupt_soon, c) == 0);
+    int rc = comm_all_reduce_f64(c, &one, 1);
+    pthread_join(thread, NULL);
+    REQUIRE(rc == CAI_ESTATE && strstr(cai_error_text(), "told to stop"));
+    REQUIRE(cai_now_ms() - begin < SHORT_MS);
+    return 0;
+}
+
 static int rank_main(char **argv) {
     const char *mode = argv[1];
     int rank = atoi(argv[2]);
@@ -156,7 +176,8 @@ static int rank_main(char **argv) {
             _exit(0);
         if (rank == 1)
             nanosleep(&(struct timespec){2 * SHORT_MS / 1000, 500000000}, NULL);
-        rc = rank == 0 ? survive(c, strcmp(mode, "dead") == 0 ? CAI_EIO : CAI_ETIMEOUT) : 0;
+        rc = rank == 0 && strcmp(mode, "interrupted") == 0 ? be_interrupted(c)
+             : rank == 0 ? survive(c, strcmp(mode, "dead") == 0 ? CAI_EIO : CAI_ETIMEOUT) : 0;
     }
     comm_close(c);
     return rc;
@@ -217,6 +238,11 @@ static void late_peer(void **state) {
     run_ranks("late", 2, 2);
 }
 
+static void interrupted_wait(void **state) {
+    (void)state;
+    run_ranks("interrupted", 2, 2);
+}
+
 static void absent_peer(void **state) {
     (void)state;
     run_ranks("absent", 1, 2);
@@ -261,7 +287,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(four_processes), cmocka_unit_test(two_processes),
         cmocka_unit_test(dead_peer),      cmocka_unit_test(late_peer),
         cmocka_unit_test(absent_peer),    cmocka_unit_test(one_process),
-        cmocka_unit_test(refusals),
+        cmocka_unit_test(refusals),       cmocka_unit_test(interrupted_wait),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
