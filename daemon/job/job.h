@@ -117,6 +117,7 @@ struct job_spec {
             double alpha;
             const char *targets; /* names with commas, or all-linear */
         } lora;
+        int64_t zero; /* 1: the ranks share AdamW's moments; 0: each keeps all */
     } models;
     const char *constitution; /* name, revision or path of a .yaml */
     struct {

@@ -80,6 +80,8 @@ const struct setting settings[] = {
         "adapters are scaled by alpha / rank"),
     TEXT("models.lora.targets", models.lora.targets, false, ROLE_PLAIN, "all-linear",
          "Dettmers et al. 2023 §4", "matrices that get one: all-linear, or names with commas"),
+    INT("models.zero", models.zero, 0, 1, "1", "Rajbhandari et al. 2020: ZeRO-1",
+        "1: ranks share the optimizer's state, 0: each keeps all; the same bits"),
     TEXT("constitution", constitution, true, ROLE_CONSTITUTION, "./constitution.yaml", "",
          "a file, or the name or revision of an applied one"),
     TEXT("data.harmful", data.harmful, false, ROLE_FILE, NULL, "",

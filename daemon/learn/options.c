@@ -130,6 +130,11 @@ static void optimizer(struct reader *r, bool batch, struct train_optimizer *o) {
         whole(r, "batch", 1, COUNT_MAX, &o->batch);
     else
         o->batch = 0;
+    int64_t zero = 1;
+    if (find(r, "zero") != NULL)
+        whole(r, "zero", 0, 1, &zero);
+    o->whole_moments = zero == 0;
+    optional_whole(r, "bucket", COUNT_MAX, &o->bucket);
 }
 
 /* rank 0 when there is no "lora". */

@@ -16,6 +16,8 @@
  *             `batch` is not read: a step's minibatches are shares of its rollouts.
  * ppo with algorithm "dpo": kl_coef and the like are not read, but an object "dpo" with
  *             beta batch epochs.
+ *   zero              1 (and without it): ranks share AdamW's moments; 0: each keeps all
+ *   bucket            struct train_optimizer; no job sets it
  * Optional, because their absence means "off", or the first of the words:
  *   lora              all: an object with rank alpha targets; without it whole weights
  *   train_dtype       all: "bfloat16": matrix products in it; weights and sums stay float32
@@ -41,6 +43,8 @@ struct train_optimizer {
     double warmup;    /* share of the steps, linear from 0 */
     enum train_schedule schedule;
     int64_t batch;    /* rows per step, all ranks together */
+    bool whole_moments; /* every rank keeps all of AdamW's moments: no ZeRO-1 */
+    int64_t bucket;     /* elements summed over ranks at a time, at least; 0 = shard.h's */
 };
 
 /* When an update is left out rather than taken. */

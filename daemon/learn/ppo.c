@@ -97,6 +97,7 @@ static int make_trainers(struct ppo *p) {
                                  .clip_norm = o->clip_norm, .temperature = p->o.temperature,
                                  .recompute = trainer_should_recompute(p->policy, PACK_TOKENS),
                                  .eps_tensorflow = p->o.eps_tensorflow,
+                                 .whole_moments = o->whole_moments, .bucket = o->bucket,
                                  .max_skipped = p->o.guard.max_skipped};
     CAI_TRY(trainer_new(p->policy, &to, &p->models.policy));
     if (p->value == NULL)
@@ -250,9 +251,12 @@ static int loop(struct ppo *p, const char **ret_stopped) {
             *ret_stopped = "kl budget";
             return 0;
         }
-        if (p->o.checkpoint_every > 0 && p->done % p->o.checkpoint_every == 0 &&
-            p->done < p->o.steps)
+        if (p->done == p->o.steps)
+            break;
+        if (p->leaving || (p->o.checkpoint_every > 0 && p->done % p->o.checkpoint_every == 0))
             CAI_TRY(save(p));
+        if (p->leaving)
+            return learn_left(p->task, (uint64_t)p->done);
     }
     return 0;
 }

@@ -86,8 +86,8 @@ static void every_damage_of_a_state_is_named(void **state) {
     char hash[CAI_SHA256_HEX];
     int64_t n = 300;
     ct_scope *s = ct_scope_open();
-    struct checkpoint_tensor t[] = {{"a", ct_full(s, CT_F32, &n, 1, 2), false},
-                                    {"b", ct_full(s, CT_F32, &n, 1, 3), true}};
+    struct checkpoint_tensor t[] = {{.name = "a", .t = ct_full(s, CT_F32, &n, 1, 2)},
+                                    {.name = "b", .t = ct_full(s, CT_F32, &n, 1, 3)}};
     json_t *about = json_pack("{s:i}", "epoch", 4), *back;
     must(checkpoint_save(&c, 1, t, 2, about));
     take(&o, cai_format("%s/step-1", folder));
