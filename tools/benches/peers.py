@@ -100,11 +100,15 @@ def sft(case, ordered=False):
 def pm(case, ordered=False):
     """rows: [[ids of the better, ids of the worse]]."""
     from trl import RewardConfig, RewardTrainer
-    rows = [{"chosen_input_ids": a, "rejected_input_ids": b, "length": max(len(a), len(b))} for a, b in case["rows"]]
-    config = RewardConfig(**common(case), max_length=None, group_by_length=case.get("layout") == "grouped")
+    rows = Dataset.from_list([{"chosen_input_ids": a, "rejected_input_ids": b, "length": max(len(a), len(b))}
+                              for a, b in case["rows"]])
+    config = RewardConfig(**common(case), max_length=None, remove_unused_columns=False,
+                          group_by_length=case.get("layout") == "grouped")
     cls = in_order(RewardTrainer) if ordered else RewardTrainer
-    return silent(cls(model=scorer(case["model"], case), args=config, train_dataset=Dataset.from_list(rows),
-                      processing_class=tokenizer_of(case["model"])))
+    trainer = cls(model=scorer(case["model"], case), args=config, train_dataset=rows,
+                  processing_class=tokenizer_of(case["model"]))
+    trainer.train_dataset = rows  # preparing has dropped the lengths, which grouping needs
+    return silent(trainer)
 
 
 def ppo(case, **more):
