@@ -96,6 +96,7 @@ struct job_ppo {
     struct job_sampling rollout;
     struct job_optimizer optimizer;
     int64_t checkpoint_every; /* steps */
+    int64_t samples, sample_every; /* replies of a step kept; steps between, 0 = 25 in a run */
     double helpful;           /* share of helpful prompts among rollouts */
     double pm_variance;       /* reward = mean - this × variance over the PM's members */
 };

@@ -307,6 +307,8 @@ int options_ppo(const char *json, struct ppo_options *ret) {
     whole(&r, "epochs", 1, 1000, &ret->epochs);
     whole(&r, "minibatches", 1, 100000, &ret->minibatches);
     whole(&r, "checkpoint_every", 0, COUNT_MAX, &ret->checkpoint_every);
+    optional_whole(&r, "samples", 1000000, &ret->samples);
+    optional_whole(&r, "sample_every", COUNT_MAX, &ret->sample_every);
     objective(&r, ret);
     values(&r, ret);
     divergence(&r, ret);
