@@ -65,6 +65,7 @@ struct job_prefer {
     double centre;   /* weight of (r_a + r_b)^2 in the loss */
     double margin;   /* by which the better reply must win */
     bool average;    /* one model of the members' mean weights */
+    const char *trunk; /* own | shared: the members are heads over one */
     double held_out; /* share of pairs */
     double human;    /* share of people's pairs in the mix */
     double gate_confidence; /* one-sided, that it beats chance; 0 = no gate */

@@ -15,6 +15,7 @@ static const char *const algorithms[] = {"ppo", "rloo", "grpo", "best_of_n", "dp
 static const char *const scales[] = {"std", "none", NULL};
 static const char *const aggregates[] = {"tokens", "replies", "fixed", NULL};
 static const char *const estimators[] = {"k1", "k2", "k3", NULL};
+static const char *const trunks[] = {"own", "shared", NULL};
 static const char *const combines[] = {"mean", "worst", NULL};
 static const char *const normalisers[] = {"pairs", "reference", "running", "none", NULL};
 static const char *const no_ends[] = {"replace", "add", "keep", NULL};
@@ -185,6 +186,8 @@ const struct setting settings[] = {
         "by which the better reply must win"),
     FLAG("stages.prefer.average", prefer.average, "false", "Ramé et al. 2024, WARM: an option",
          "one model of the members' mean weights"),
+    WORD("stages.prefer.trunk", prefer.trunk, trunks, "own", "own; Ahmed et al. 2024: shared",
+         "of the members; shared: one training, cheaper, and they disagree less"),
     INT("stages.prefer.batch", prefer.optimizer.batch, 1, 1 << 20, "64", "InstructGPT",
         "pairs per step, all ranks together"),
     OPTIMIZER("stages.prefer", prefer.optimizer, "1e-5", "InstructGPT, OpenRLHF 9e-6", "0.999",

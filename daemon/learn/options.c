@@ -194,6 +194,10 @@ int options_pm(const char *json, struct pm_options *ret) {
     optional(&r, "centre", 0, 1e6, &ret->centre);
     optional(&r, "margin", 0, 1e6, &ret->margin);
     optional_flag(&r, "average", &ret->average);
+    ret->shared = word(&r, "trunk", (const char *const[]){"own", "shared", NULL}) == 1;
+    if (r.rc == 0 && ret->shared && (ret->average || ret->lora.rank > 0))
+        r.rc = cai_fail(CAI_EINPUT, "pm options: members with a shared trunk can be neither "
+                        "averaged nor adapters");
     return close_json(&r);
 }
 

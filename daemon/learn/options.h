@@ -20,7 +20,8 @@
  *   lora              all: an object with rank alpha targets; without it whole weights
  *   checkpoint_every  sft, pm, classifier, dpo: steps between resumable states
  *   loss_spike max_skipped  struct train_guard
- *   centre margin average   pm: terms of loss_bradley_terry; the members' weights averaged
+ *   centre margin average trunk  pm: terms of loss_bradley_terry; the members' weights
+ *                     averaged; "shared": they are heads over one trunk
  *   algorithm group scale aggregate pm_combine pm_variance normalise no_end value_from
  *   value_warmup clip_high dual_clip advantage_clip max_ratio eps_place and of the object
  *   "kl" estimator, clamp, stop; samples sample_every: struct ppo_options */
@@ -62,6 +63,7 @@ struct pm_options {
     int64_t epochs, members, checkpoint_every;
     double centre, margin;
     bool average; /* one model of the members' mean weights (Ramé et al. 2024, WARM) */
+    bool shared;  /* the members are heads over one trunk */
 };
 
 struct classifier_options {

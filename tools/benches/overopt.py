@@ -154,8 +154,8 @@ def main():
             p.error(f"no arm '{arm}'; there are: {' '.join(ARMS)}")
     a.work.mkdir(parents=True, exist_ok=True)
     found = {c: {arm: {} for arm in a.arms} for c in CONDITIONS}
-    for seed in range(a.first, a.first + a.seeds):
-        for condition in CONDITIONS:
+    for condition in CONDITIONS:
+        for seed in range(a.first, a.first + a.seeds):
             for arm in a.arms:
                 folder = a.work / f"{name(condition, arm)}-{seed}"
                 if not a.finished:
