@@ -52,9 +52,10 @@ def draw(panel, axes, first):
         for run in panel.runs:
             for d, r in zip(run[0], run[1 if which == "proxy" else 2]):
                 x, y = axes.at(d, r)
-                out.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="1.6" fill="{colour}" opacity=".35"/>')
+                out.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="1.6" fill="{colour}" opacity=".5"/>')
         reached = max(run[0].max() for run in panel.runs)
-        line = [axes.at(d, law.value(d, fit.alpha[0], fit.beta[0])) for d in numpy.linspace(0.01, reached, 80)]
+        fitted = [(d, law.value(d, fit.alpha[0], fit.beta[0])) for d in numpy.linspace(0.01, reached, 80)]
+        line = [axes.at(d, r) for d, r in fitted if axes.low <= r <= axes.high]
         out.append(f'<path d="{path(line)}" stroke="{colour}" stroke-width="2" fill="none"/>')
     return out
 

@@ -85,59 +85,85 @@ class Curve:
         return self.d, *(g - g[0] for g in gains)
 
 
-def pm_right(folder, seed, work):
-    """The first member's share of right answers on the world's known pairs; asked once."""
-    path = folder / "right"
-    if not path.exists():
-        path.write_text(str(loop.pm_accuracy(folder, seed, work)[0].mean()))
-    return float(path.read_text())
+def pm_right(work, condition, found):
+    """The first member's share of right answers on the world's known pairs, mean over seeds; each
+    asked once, in the first arm that has the seed, since arms share their members."""
+    shares = []
+    for seed in sorted({seed for runs in found.values() for seed in runs}):
+        folder = work / f"{name(condition, next(arm for arm in found if seed in found[arm]))}-{seed}"
+        path = folder / "right"
+        if not path.exists():
+            path.write_text(str(loop.pm_accuracy(folder, seed, work)[0].mean()))
+        shares.append(float(path.read_text()))
+    return numpy.mean(shares)
 
 
 def title(condition):
     return f"{condition[0]:,} labels" + (f", {100 * condition[1]:.0f} % turned round" if condition[1] else "")
 
 
-def cell(fit):
-    (a, a0, a1), (b, b0, b1) = fit.alpha, fit.beta
-    return f"{a:.2f} ({a0:.2f} – {a1:.2f}) | {b:.2f} ({b0:.2f} – {b1:.2f})"
+def spread(value):
+    return f"{value[0]:+.2f} ({value[1]:+.2f} to {value[2]:+.2f})"
 
 
 def peak(fit, reached):
     """Where the fitted curve turns, if that was reached."""
     a, b = fit.alpha[0], fit.beta[0]
-    if b <= 0:
-        return "none"
-    d = math.exp(min(a / b - 1, 20))
-    return f"{d:.1f}" if d <= reached else f"beyond {reached:.1f}"
+    d = math.exp(min(a / b - 1, 20)) if b > 0 else math.inf
+    return f"{d:.1f}" if d <= reached else f"none up to {reached:.1f}"
+
+
+def near(scaled, d):
+    """Mean gain in gold where √KL is within a half of d: mean over the seeds that came there."""
+    seeds = [s[2][abs(s[0] - d) <= 0.5].mean() for s in scaled if (abs(s[0] - d) <= 0.5).any()]
+    return f"{numpy.mean(seeds):+.2f}" if seeds else "–"
+
+
+def measured(found, deviation):
+    """Prints what was seen, without any law; returns the arms whose gold turns over."""
+    places = range(1, 7)
+    print("| score | seeds | proxy at the end | gold at its peak | at the end | from peak to end | "
+          "faultless: start, peak, end | " + " | ".join(f"gold at d ≈ {d}" for d in places) + " |\n|" + "---|" * (7 + len(places)))
+    turned = []
+    for arm, runs in found.items():
+        seen = list(runs.values())
+        scaled = [c.scaled(deviation) for c in seen]
+        turn = law.turnover([c.gold / deviation for c in seen])
+        last = slice(-law.WINDOW, None)
+        share = [numpy.mean([c.faultless[w].mean() for c, w in zip(seen, windows)])
+                 for windows in ([slice(0, 1)] * len(seen), turn.windows, [last] * len(seen))]
+        print(f"| {ARMS[arm][0]} | {len(seen)} | {numpy.mean([s[1][last].mean() for s in scaled]):+.2f} | {turn.peak:+.2f} "
+              f"| {turn.end:+.2f} | {spread(turn.change)} | {', '.join(f'{100 * x:.0f} %' for x in share)} | "
+              + " | ".join(near(scaled, d) for d in places) + " |")
+        if turn.change[2] < 0:
+            turned.append(arm)
+    return turned
+
+
+def fitted(condition, found, deviation):
+    """Prints the law's parameters; returns the condition's panels."""
+    print("\n| score | α gold | β gold | gold turns at d | R² | α proxy | β proxy | R² |\n|" + "---|" * 8)
+    panels = []
+    for arm, runs in found.items():
+        scaled = [c.scaled(deviation) for c in runs.values()]
+        proxy, gold_fit = (law.fit([(s[0], s[i]) for s in scaled]) for i in (1, 2))
+        reached = max(s[0].max() for s in scaled)
+        print(f"| {ARMS[arm][0]} | {spread(gold_fit.alpha)} | {spread(gold_fit.beta)} | {peak(gold_fit, reached)} "
+              f"| {gold_fit.r2:.2f} | {spread(proxy.alpha)} | {spread(proxy.beta)} | {proxy.r2:.2f} |")
+        panels.append(curves.Panel(ARMS[arm][0], title(condition), scaled, proxy, gold_fit))
+    return panels
 
 
 def report(condition, found, work):
-    """Prints the condition's table; returns its panels."""
+    """Prints the condition's tables; returns its panels."""
     deviation = numpy.concatenate([c.gold[0] for runs in found.values() for c in runs.values()]).std()
-    print(f"\n{title(condition)}; the first member is right on "
-          f"{100 * numpy.mean([pm_right(work / f'{name(condition, arm)}-{s}', s, work) for arm, runs in found.items() for s in runs]):.1f} % "
-          f"of known pairs; gold at the start deviates by {deviation:.2f} from reply to reply\n")
-    print("| score | seeds | d at the end | proxy gained | gold at its peak | gold at the end | peak to end | "
-          "faultless start, peak, end | α gold | β gold | d* of the fit | R² | α proxy | β proxy |\n|" + "---|" * 14)
-    panels = []
-    for arm, runs in found.items():
-        curves_of = list(runs.values())
-        scaled = [c.scaled(deviation) for c in curves_of]
-        proxy, true = (law.fit([(s[0], s[i]) for s in scaled]) for i in (1, 2))
-        turn = law.turnover([c.gold / deviation for c in curves_of])
-        reached = max(s[0].max() for s in scaled)
-        share = [numpy.mean([c.faultless[w].mean() for c, w in zip(curves_of, windows)]) for windows in
-                 ([slice(0, 1)] * len(runs), turn.windows, [slice(-law.WINDOW, None)] * len(runs))]
-        print(f"| {ARMS[arm][0]} | {len(runs)} | {numpy.mean([s[0][-law.WINDOW:].mean() for s in scaled]):.1f} "
-              f"| {numpy.mean([s[1][-law.WINDOW:].mean() for s in scaled]):+.2f} | {turn.peak:+.2f} | {turn.end:+.2f} "
-              f"| {turn.change[0]:+.2f} ({turn.change[1]:+.2f} to {turn.change[2]:+.2f}) "
-              f"| {', '.join(f'{100 * x:.0f} %' for x in share)} | {cell(true)} | {peak(true, reached)} "
-              f"| {true.r2:.2f} | {cell(proxy)} |")
-        panels.append(curves.Panel(ARMS[arm][0], title(condition), scaled, proxy, true))
-    turned = [arm for arm, runs in found.items() if law.turnover([c.gold / deviation for c in runs.values()]).change[2] < 0]
-    print("\nGold turns over (its interval from peak to end is below 0): "
-          + (", ".join(ARMS[a][0] for a in turned) if turned else "nowhere")
-          + "; not shown to turn: " + (", ".join(ARMS[a][0] for a in found if a not in turned) or "none") + ".")
+    print(f"\n{title(condition)}; the first member is right on {100 * pm_right(work, condition, found):.1f} % of known "
+          f"pairs; gold of the start's replies deviates by {deviation:.2f}\n")
+    turned = measured(found, deviation)
+    panels = fitted(condition, found, deviation)
+    print("\nGold turns over (from peak to end, the interval is below 0): "
+          + ("; ".join(ARMS[a][0] for a in turned) or "nowhere")
+          + ". Not shown to turn: " + ("; ".join(ARMS[a][0] for a in found if a not in turned) or "none") + ".")
     return panels
 
 
