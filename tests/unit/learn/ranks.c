@@ -1,5 +1,6 @@
 /* ranks: one rank and two give one result within fp32 rounding, two and two the same bits,
- * two stopped and resumed as well; for SFT and PPO. The ranks are this program started
+ * two stopped and resumed as well; for SFT and PPO, and of preference models those with a
+ * shared trunk. The ranks are this program started
  * again, before libtorch runs a thread. */
 #include "folder.h"
 
@@ -22,7 +23,13 @@ static const char ppo_options[] =
 static const char pm_options[] = "{\"lr\":0.01,\"batch\":6,\"epochs\":4,\"members\":1,"
                                  OPTIMIZER_JSON "}";
 
+static const char shared_options[] = "{\"lr\":1,\"batch\":6,\"epochs\":2,\"members\":3,"
+                                     "\"trunk\":\"shared\",\"centre\":0.01," SMOOTH "}";
+
 static struct job job_of(const char *kind) {
+    if (strcmp(kind, "shared") == 0)
+        return (struct job){.kind = "pm", .init = "base", .dataset = "pm.jsonl",
+                            .options = shared_options};
     if (strcmp(kind, "pm") == 0)
         return (struct job){.kind = kind, .init = "base", .dataset = "pm.jsonl",
                             .options = pm_options};
@@ -115,6 +122,21 @@ static void worlds_agree(const char *kind, const char *last) {
     assert_true(difference(two, cut) == 0);
 }
 
+/* Heads over one trunk: every member, its own head included. */
+static void shared_trunk_on_two(void **state) {
+    (void)state;
+    run_ranks(1, "shared", "shared-1", "");
+    run_ranks(2, "shared", "shared-2", "");
+    for (int k = 0; k < 3; k++) {
+        CAI_AUTO(mem) char *one = cai_format("shared-1/%d", k);
+        CAI_AUTO(mem) char *two = cai_format("shared-2/%d", k);
+        double worst = difference(one, two);
+        if (!(worst < 2e-5))
+            fail_msg("member %d of one rank and two differs by %g", k, worst);
+    }
+    assert_true(difference("shared-1/0", "shared-1/1") > 1e-3);
+}
+
 static void sft_on_two(void **state) {
     (void)state;
     worlds_agree("sft", "step-6");
@@ -129,6 +151,7 @@ static void ppo_on_two(void **state) {
 int main(int argc, char **argv) {
     if (argc > 1)
         return be_rank(argv);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(sft_on_two), cmocka_unit_test(ppo_on_two)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(shared_trunk_on_two),
+                                       cmocka_unit_test(sft_on_two), cmocka_unit_test(ppo_on_two)};
     return cmocka_run_group_tests(tests, open_world, close_world);
 }
