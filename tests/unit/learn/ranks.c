@@ -1,7 +1,6 @@
 /* ranks: one rank and two give one result within fp32 rounding, two and two the same bits,
  * two stopped and resumed as well; for SFT and PPO, and of preference models those with a
- * shared trunk. The ranks are this program started
- * again, before libtorch runs a thread. */
+ * shared trunk. The ranks are this program started again, before libtorch runs a thread. */
 #include "folder.h"
 
 #include <sys/wait.h>
