@@ -53,8 +53,9 @@ struct job_label {
     int64_t pairs;
     int64_t principles; /* averaged per pair */
     bool swap;          /* both orders, averaged */
-    const char *mode;   /* soft | hard | shuffled (a control) */
-    struct job_sampling reply;
+    const char *mode;   /* soft | hard | cot | shuffled (a control) */
+    double clamp, max_dropped; /* of cot */
+    struct job_sampling reply, reasons;
     double min_option_mass, max_flipped;
     int64_t gate_pairs; /* known-answer pairs before labelling; the overseer must beat chance */
     double gate_confidence;
@@ -133,7 +134,7 @@ struct job_spec {
     struct job_evaluate evaluate;
     struct job_ppo ppo;
     struct {
-        double kl_budget, loss_spike;
+        double kl_budget, loss_spike, alpha, margin, diversity;
         int64_t max_skipped;
     } guards;
     struct {

@@ -9,7 +9,7 @@
 static const char *const methods[] = {"zero_shot", "few_shot", NULL};
 static const char *const froms[] = {"start", "latest", NULL};
 static const char *const takes[] = {"all", "last", NULL};
-static const char *const modes[] = {"soft", "hard", "shuffled", NULL};
+static const char *const modes[] = {"soft", "hard", "cot", "shuffled", NULL};
 static const char *const dtypes[] = {"float32", "bfloat16", NULL};
 static const char *const algorithms[] = {"ppo", "rloo", "grpo", "best_of_n", "dpo", NULL};
 static const char *const scales[] = {"std", "none", NULL};
@@ -158,7 +158,12 @@ const struct setting settings[] = {
     FLAG("stages.label.swap", label.swap, "true", "Lee et al. 2023",
          "ask in both orders and average"),
     WORD("stages.label.mode", label.mode, modes, "soft", "Bai et al. 2022 §4.1",
-         "probabilities; the likelier option; or a coin decides, a control"),
+         "probabilities; the likelier option; after reasons, clamped; a coin (a control)"),
+    NUM("stages.label.clamp", label.clamp, 0, 0.5, "0.4", "Bai et al. 2022 §4.1: 40 to 60 %",
+        "of cot: least probability that a label gives; reasons leave an overseer too sure"),
+    SAMPLING("stages.label.reasons", label.reasons, "1.0", "1.0", "256", "own", "own"),
+    NUM("stages.label.max_dropped", label.max_dropped, 0, 1, "0.2", "own",
+        "of cot: share of reasons that could not be read; above, the job waits"),
     SAMPLING("stages.label.reply", label.reply, "1.0", "1.0", "256", "Bai et al. 2022",
              "Bai et al. 2022"),
     NUM("stages.label.min_option_mass", label.min_option_mass, 0, 1, "0.1", "own",
@@ -296,6 +301,12 @@ const struct setting settings[] = {
         "deviations above the running mean that leave a step out; 0 = none"),
     INT("guards.max_skipped", guards.max_skipped, 1, 1e6, "3", "own",
         "steps left out in a row (spike, NaN) that end a training run"),
+    NUM("guards.alpha", guards.alpha, 0, 0.5, "0.01", "own",
+        "chance of a false halt per job, over all failures and looks; 0 = measure, never halt"),
+    NUM("guards.margin", guards.margin, 0, 1, "0.02", "own",
+        "rise of a failure rate that is tolerated (0.02 = 2 points)"),
+    NUM("guards.diversity", guards.diversity, 0, 1, "0.2", "own",
+        "least share of the start's distinct word pairs; 0 = none"),
     INT("keep.checkpoints", keep.checkpoints, 1, 1000, "3", "own",
         "resumable states kept per task"),
 };
