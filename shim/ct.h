@@ -174,6 +174,8 @@ int ct_linears(ct_scope *s, ct_tensor *x, ct_tensor *const *w, ct_tensor *const 
  * their matrix products, backward too, in CT_BF16 with sums in fp32, or in CT_F32, as at the
  * start. */
 void ct_scope_products(ct_scope *s, enum ct_dtype dtype);
+/* Whether this device has instructions for it; without them CT_BF16 is many times slower. */
+bool ct_half_pays(void);
 /* A copy of w [O, I] in bfloat16 for ct_linear alone, in the order in which this processor
  * reads it best: [O, I], or tiles [O / 16, I / 32, 16, 32]. The order changes no bit. */
 ct_tensor *ct_linear_half(ct_scope *s, ct_tensor *w);

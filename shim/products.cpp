@@ -138,6 +138,10 @@ int ct_linears(ct_scope *s, ct_tensor *x, ct_tensor *const *w, ct_tensor *const 
     return ct_scope_status(s);
 }
 
+bool ct_half_pays(void) {
+    return ct_device_now().cuda || std::string(kernels().bf16) != "widened";
+}
+
 void ct_scope_products(ct_scope *s, enum ct_dtype dtype) {
     if (!s || s->code)
         return;

@@ -193,6 +193,13 @@ static void check_stages(const struct job_spec *j, struct input_report *report) 
     if (rounds && j->prefer.enabled && !j->label.enabled && !j->data.human)
         cross_error(report, "switch label on, or give data.human",
                     "the preference model has nothing to learn from: label is off, no data.human");
+    bool shared = rounds && j->prefer.enabled && strcmp(j->prefer.trunk, "shared") == 0;
+    if (shared && j->prefer.average)
+        cross_error(report, "drop one of the two",
+                    "stages.prefer.average needs members with trunks of their own");
+    if (shared && j->models.lora.rank > 0)
+        cross_error(report, "leave stages.prefer.trunk: own; adapters share their base as it is",
+                    "members that are adapters cannot share a trained trunk");
     bool dpo = job_ppo_from_labels(j);
     if (j->ppo.enabled && !dpo && !(rounds && j->prefer.enabled))
         cross_error(report, "switch prefer on, or ppo off",

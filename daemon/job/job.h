@@ -66,6 +66,7 @@ struct job_prefer {
     double centre;   /* weight of (r_a + r_b)^2 in the loss */
     double margin;   /* by which the better reply must win */
     bool average;    /* one model of the members' mean weights */
+    const char *trunk; /* own | shared: the members are heads over one */
     double held_out; /* share of pairs */
     double human;    /* share of people's pairs in the mix */
     double gate_confidence; /* one-sided, that it beats chance; 0 = no gate */
@@ -97,6 +98,7 @@ struct job_ppo {
     struct job_sampling rollout;
     struct job_optimizer optimizer;
     int64_t checkpoint_every; /* steps */
+    int64_t samples, sample_every; /* replies of a step kept; steps between, 0 = 25 in a run */
     double helpful;           /* share of helpful prompts among rollouts */
     double pm_variance;       /* reward = mean - this × variance over the PM's members */
 };

@@ -15,6 +15,7 @@ static const char *const algorithms[] = {"ppo", "rloo", "grpo", "best_of_n", "dp
 static const char *const scales[] = {"std", "none", NULL};
 static const char *const aggregates[] = {"tokens", "replies", "fixed", NULL};
 static const char *const estimators[] = {"k1", "k2", "k3", NULL};
+static const char *const trunks[] = {"own", "shared", NULL};
 static const char *const combines[] = {"mean", "worst", NULL};
 static const char *const normalisers[] = {"pairs", "reference", "running", "none", NULL};
 static const char *const no_ends[] = {"replace", "add", "keep", NULL};
@@ -194,6 +195,8 @@ const struct setting settings[] = {
         "by which the better reply must win"),
     FLAG("stages.prefer.average", prefer.average, "false", "Ramé et al. 2024, WARM: an option",
          "one model of the members' mean weights"),
+    WORD("stages.prefer.trunk", prefer.trunk, trunks, "own", "own; Ahmed et al. 2024: shared",
+         "of the members; shared: one training, cheaper, and they disagree less"),
     INT("stages.prefer.batch", prefer.optimizer.batch, 1, 1 << 20, "64", "InstructGPT",
         "pairs per step, all ranks together"),
     OPTIMIZER("stages.prefer", prefer.optimizer, "1e-5", "InstructGPT, OpenRLHF 9e-6", "0.999",
@@ -285,6 +288,10 @@ const struct setting settings[] = {
               "lm-human-preferences"),
     INT("stages.ppo.checkpoint_every", ppo.checkpoint_every, 0, 1e9, "10", "own",
         "steps; 0 = only at the end"),
+    INT("stages.ppo.samples", ppo.samples, 0, 1024, "2", "own",
+        "replies of a step kept, with reward and KL, to be read or judged"),
+    INT("stages.ppo.sample_every", ppo.sample_every, 0, 1e9, "0", "own",
+        "steps from one sample to the next; 0 = 25 in a run"),
     NUM("stages.ppo.helpful", ppo.helpful, 0, 1, "0.49", "Bai et al. 2022 §4.2: 474,300 of 965,442",
         "share of helpful prompts"),
     NUM("stages.ppo.pm_variance", ppo.pm_variance, 0, 1e6, "0",

@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "shim/ct.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -154,7 +155,12 @@ static void lora(struct reader *r, struct hf_adapter *ret) {
 }
 
 static bool half(struct reader *r) {
-    return word(r, "train_dtype", (const char *const[]){"float32", "bfloat16", NULL}) == 1;
+    bool wanted = word(r, "train_dtype", (const char *const[]){"float32", "bfloat16", NULL}) == 1;
+    if (r->rc == 0 && wanted && !ct_half_pays())
+        r->rc = cai_fail(CAI_EINPUT, "models.train_dtype is bfloat16, but this processor has no "
+                         "instructions for it (AVX512-BF16 or AMX) and would be many times slower; "
+                         "use float32");
+    return wanted;
 }
 
 static void guard(struct reader *r, struct train_guard *g) {
@@ -205,6 +211,10 @@ int options_pm(const char *json, struct pm_options *ret) {
     optional(&r, "centre", 0, 1e6, &ret->centre);
     optional(&r, "margin", 0, 1e6, &ret->margin);
     optional_flag(&r, "average", &ret->average);
+    ret->shared = word(&r, "trunk", (const char *const[]){"own", "shared", NULL}) == 1;
+    if (r.rc == 0 && ret->shared && (ret->average || ret->lora.rank > 0))
+        r.rc = cai_fail(CAI_EINPUT, "pm options: members with a shared trunk can be neither "
+                        "averaged nor adapters");
     return close_json(&r);
 }
 
@@ -320,6 +330,8 @@ int options_ppo(const char *json, struct ppo_options *ret) {
     whole(&r, "epochs", 1, 1000, &ret->epochs);
     whole(&r, "minibatches", 1, 100000, &ret->minibatches);
     whole(&r, "checkpoint_every", 0, COUNT_MAX, &ret->checkpoint_every);
+    optional_whole(&r, "samples", 1000000, &ret->samples);
+    optional_whole(&r, "sample_every", COUNT_MAX, &ret->sample_every);
     objective(&r, ret);
     values(&r, ret);
     divergence(&r, ret);

@@ -23,10 +23,11 @@
  *   train_dtype       all: "bfloat16": matrix products in it; weights and sums stay float32
  *   checkpoint_every  sft, pm, classifier, dpo: steps between resumable states
  *   loss_spike max_skipped  struct train_guard
- *   centre margin average   pm: terms of loss_bradley_terry; the members' weights averaged
+ *   centre margin average trunk  pm: terms of loss_bradley_terry; the members' weights
+ *                     averaged; "shared": they are heads over one trunk
  *   algorithm group scale aggregate pm_combine pm_variance normalise no_end value_from
  *   value_warmup clip_high dual_clip advantage_clip max_ratio eps_place and of the object
- *   "kl" estimator, clamp, stop: struct ppo_options */
+ *   "kl" estimator, clamp, stop; samples sample_every: struct ppo_options */
 #ifndef CAI_LEARN_OPTIONS_H
 #define CAI_LEARN_OPTIONS_H
 
@@ -69,6 +70,7 @@ struct pm_options {
     int64_t epochs, members, checkpoint_every;
     double centre, margin;
     bool average; /* one model of the members' mean weights (Ramé et al. 2024, WARM) */
+    bool shared;  /* the members are heads over one trunk */
 };
 
 struct classifier_options {
@@ -94,6 +96,7 @@ struct ppo_options {
     struct train_guard guard; /* of it max_skipped */
     enum train_algorithm algorithm;
     int64_t steps, rollouts, epochs, minibatches, checkpoint_every, max_tokens;
+    int64_t samples, sample_every; /* replies of a step reported; steps between, 0 = 25 in a run */
     int64_t group; /* replies to each prompt; 1 where the algorithm compares none */
     double clip, clip_high, dual_clip, advantage_clip, max_ratio;
     double value_clip, gamma, lambda, value_coef, value_lr;

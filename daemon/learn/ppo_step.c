@@ -314,7 +314,7 @@ static void figures(struct ppo *p, const struct ppo_batch *b, const struct ppo_u
 
 /* ---- samples for people ---------------------------------------------------------------------- */
 
-enum { SAMPLES = 2, SAMPLED_STEPS = 25 };
+enum { SAMPLED_STEPS = 25 };
 
 static Cai__V1__Message *message_new(const char *role, const char *text, const char *origin) {
     Cai__V1__Message *m = cai_alloc(sizeof *m);
@@ -348,16 +348,22 @@ static Cai__V1__Sample *sample_new(const struct ppo_batch *b, size_t i, uint64_t
     return s;
 }
 
+/* The replies of this step that are kept: its first ones, which are as good as any. */
+static size_t sampled(const struct ppo *p, const struct ppo_batch *b) {
+    int64_t apart = p->o.steps / SAMPLED_STEPS > 0 ? p->o.steps / SAMPLED_STEPS : 1;
+    int64_t every = p->o.sample_every > 0 ? p->o.sample_every : apart;
+    size_t want = (size_t)p->o.samples;
+    if (p->done % every != 0 && p->done + 1 != p->o.steps)
+        return 0;
+    return want < b->rollouts->n ? want : b->rollouts->n;
+}
+
 static void report(struct ppo *p, const struct ppo_batch *b) {
-    Cai__V1__Sample *samples[SAMPLES];
-    size_t n = 0;
-    int64_t every = p->o.steps / SAMPLED_STEPS > 0 ? p->o.steps / SAMPLED_STEPS : 1;
+    size_t n = sampled(p, b);
     uint64_t step = (uint64_t)p->done + 1;
-    if (p->done % every == 0 || p->done + 1 == p->o.steps)
-        while (n < SAMPLES && n < b->rollouts->n) {
-            samples[n] = sample_new(b, n, step);
-            n++;
-        }
+    CAI_AUTO(mem) Cai__V1__Sample **samples = cai_alloc((n + 1) * sizeof *samples);
+    for (size_t i = 0; i < n; i++)
+        samples[i] = sample_new(b, i, step);
     learn_report(p->task, step, (uint64_t)p->o.steps, step, &p->last, samples, n);
     while (n > 0)
         cai__v1__sample__free_unpacked(samples[--n], NULL);

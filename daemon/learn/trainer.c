@@ -247,9 +247,9 @@ static int read_f64(const ct_tensor *t, double *out, int64_t n) {
 
 /* Loss on the outputs, then its gradient as the seed of a backward to the parameters
  * (graphs kept) or to `x`, the leaf at the head. */
-static int loss_backward(ct_scope *s, ct_tensor *out, int64_t n, trainer_loss loss,
-                         void *context) {
+static int loss_backward(ct_scope *s, ct_tensor *out, trainer_loss loss, void *context) {
     CAI_TRY(ct_scope_status(s));
+    int64_t n = ct_numel(out);
     double *value = cai_realloc(NULL, (size_t)n * 2, sizeof *value);
     float *seed = cai_realloc(NULL, (size_t)n, sizeof *seed);
     int rc = read_f64(out, value, n);
@@ -316,7 +316,7 @@ int trainer_backward(struct trainer *t, const struct micro *b, trainer_loss loss
         ct_scope *s = ct_scope_open_grad();
         ct_tensor *x = t->o.recompute ? ct_leaf(s, f.x[f.n - 1]) : f.x[f.n - 1];
         ct_tensor *out = head_outputs(s, t->m, b, x, t->o.temperature, NULL);
-        rc = loss_backward(s, out, b->n_rows, loss, context);
+        rc = loss_backward(s, out, loss, context);
         if (rc == 0)
             rc = ct_keep(ct_grad(s, x), &grad);
         ct_scope_close(s);

@@ -37,9 +37,10 @@ bool trainer_should_recompute(const struct model *m, int64_t tokens);
 int trainer_new(struct model *m, const struct trainer_options *o, struct trainer **ret);
 void trainer_free(struct trainer *t);
 
-/* The loss of one micro-batch, given the R outputs (log-probabilities, or scalars):
- * writes d loss / d output to grad[R], already divided by the global count. A negative
- * return ends the run with that code. */
+/* The loss of one micro-batch, given the R outputs (log-probabilities, or scalars; of n heads
+ * (model_heads) R · n, a row's scores beside each other): writes d loss /
+ * d output to grad, already divided by the global count. A negative return ends the run with
+ * that code. */
 typedef int (*trainer_loss)(void *context, const double *out, double *grad, int64_t n);
 
 /* Forward, loss, backward; gradients are added to the flat buffer. b with R = 0: nothing. */

@@ -100,5 +100,5 @@ ct_tensor *head_scalar(ct_scope *s, const struct model *m, ct_tensor *hidden)
         return NULL;
     }
     int64_t flat = -1;
-    return ct_view(s, ct_linear(s, hidden, m->score, NULL), &flat, 1); /* [R, D] → [R] */
+    return ct_view(s, ct_linear(s, hidden, m->score, NULL), &flat, 1); /* [R, D] → [R · n] */
 }

@@ -227,7 +227,8 @@ int main(int argc, char **argv) {
      * --device auto:I. */
     if (argc != 11)
         return 2;
-    static const struct loop_engine engine = {toy_open, toy_run, toy_collective, NULL, NULL};
+    static const struct loop_engine engine = {toy_open, toy_run, toy_collective, NULL, NULL,
+                                             NULL};
     cai_log_open(argv[6], CAI_LOG_INFO);
     const char *memory = getenv("TOY_MEMORY"); /* bytes that it says it has */
     struct loop_options o = {argv[2], argv[4], argv[6], CAI_VERSION, atoi(argv[8]), &engine,

@@ -23,7 +23,7 @@
 
 static const struct kind {
     const char *name, *kind, *dataset, *options;
-    int cut; /* the step whose state is taken up */
+    int cut; /* the step whose state is taken up; 0 = none */
 } kinds[] = {
     {"sft", "sft", "sft.jsonl",
      "{\"lr\":1,\"batch\":7,\"epochs\":2,\"checkpoint_every\":3," SMOOTH "}", 6},
@@ -33,6 +33,10 @@ static const struct kind {
      "{\"algorithm\":\"dpo\",\"lr\":1,\"checkpoint_every\":3,\"dpo\":{\"beta\":0.1,\"batch\":5,"
      "\"epochs\":2}," SMOOTH "}", 3},
     {"ppo", "ppo", "ppo.jsonl", POLICY, 2},
+    /* heads over one trunk: each is saved as a model, no state has their number */
+    {"shared", "pm", "pm.jsonl",
+     "{\"lr\":0.2,\"batch\":6,\"epochs\":2,\"members\":3,\"trunk\":\"shared\",\"centre\":0.01," SMOOTH "}",
+     0},
 };
 
 /* ---- a rank: PROGRAM root rank world zero name of ------------------------------------------ */
@@ -64,6 +68,8 @@ static int run_recorded(const struct learn_task *t, Cai__V1__Trained **ret) {
 /* `of`: whose states are taken up, "" = none. */
 static int run_kind(const struct kind *k, int rank, int world, int zero, const char *name,
                     const char *of) {
+    if (*of && !k->cut)
+        return 0;
     CAI_AUTO(mem) char *full = cai_format("%s-%s", k->name, name);
     CAI_AUTO(mem) char *meeting = cai_format("%s/meet/%s", folder_root, full);
     CAI_AUTO(mem) char *options = cai_format(k->options, zero);
@@ -255,6 +261,8 @@ static void shared_moments_change_no_bit(void **state) {
     for (size_t i = 0; i < CAI_COUNT(kinds); i++) {
         same_bits(&kinds[i], "2-whole", "2");
         same_bits(&kinds[i], "4-whole", "4");
+        if (!kinds[i].cut)
+            continue;
         same_state(&kinds[i], "2-whole", "2");
         same_state(&kinds[i], "4-whole", "4");
     }
@@ -266,7 +274,7 @@ static void a_state_is_taken_up_by_any_number(void **state) {
     run_ranks(1, "1", "2-by-1", "2");
     run_ranks(4, "1", "2-by-4", "2");
     run_ranks(2, "0", "4-by-2", "4");
-    for (size_t i = 0; i < CAI_COUNT(kinds); i++) {
+    for (size_t i = 0; i < CAI_COUNT(kinds) && kinds[i].cut; i++) {
         same_bits(&kinds[i], "2", "2-by-2");
         same_numbers(&kinds[i], "2", "2-by-1");
         same_numbers(&kinds[i], "2", "2-by-4");

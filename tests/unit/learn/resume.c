@@ -92,7 +92,8 @@ static void policies(void **state) {
         {"best", RUN(KL("0") ",\"algorithm\":\"best_of_n\",\"group\":4")},
     };
     for (size_t i = 0; i < CAI_COUNT(run); i++)
-        at_every_step((struct job){.kind = "ppo", .init = "base", .reference = "base",
+        if (strcmp(run[i].name, "half") != 0 || ct_half_pays())
+            at_every_step((struct job){.kind = "ppo", .init = "base", .reference = "base",
                                    .pm = "out/scorer/0", .dataset = "ppo.jsonl",
                                    .options = run[i].options}, run[i].name);
 }
