@@ -92,6 +92,9 @@ size_t constitution_diff(const struct constitution *a, const struct constitution
 /* YAML for people; reading it back gives the same revision. Comments are not kept. */
 void constitution_write_yaml(const struct constitution *c, struct cai_buf *ret);
 
+/* The frames with their defaults as scdoc, for constitution(5). */
+void constitution_write_manual(struct cai_buf *ret);
+
 /* Importers: "cai-paper" (CritiqueRevisionInstructions.json or RLMadisonInstructions.json)
  * and "hf" ({"constitutions":[{critic, revision}], …}); YAML to `ret`, one principle per
  * published pair. */

@@ -66,6 +66,8 @@
  *                       "stage", "step", "name", "value", GRADER if it is a rate}], "next"};
  *                       without "id":
  *                       {"text": "…"}, the Prometheus page
+ * backup               {} → {"path": of the copy of the database that is being made, "state_dir"};
+ *                       whole once backup.state {} → {"pending"} is false
  * doctor               {} → {"rows": [CHECK]}: state directory writable, free space, fsync time,
  *                       workers alive and of one version, clock, web page
  * constitution.list    {"name"?} → {"rows": [{"name", "revision", "at_ms", "message", "current",

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "worker/device.h"
 #include "worker/memory.h"
+#include "journal.h"
 #include <getopt.h>
 #include <string.h>
 #include <unistd.h>
@@ -86,6 +87,7 @@ int main(int argc, char **argv) {
     int code = parse(argc, argv, &a);
     if (code < 0) {
         fill_defaults(&a);
+        cai_log_to(journal_sink);
         cai_log_open(a.name, CAI_LOG_INFO);
         struct loop_options o = {a.endpoint, a.state, a.name, CAI_VERSION, (int)a.threads,
                                  &worker_device, a.memory, a.device,

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "run/run.h"
+#include "journal.h"
 #include <getopt.h>
 #include <libgen.h>
 #include <limits.h>
@@ -17,7 +18,7 @@ static const char help[] =
     "caid: trains a language model under a written constitution; caictl is its hand.\n"
     "\n"
     "  caid --spawn 2                      serve, with two workers of its own\n"
-    "  caid --state /srv/caid --config /etc/caid/caid.yaml\n"
+    "  caid --state /srv/caid --config /etc/caid/caid.conf\n"
     "  caid --check-config --config FILE   check the file and exit\n"
     "\n"
     "  --state DIR             what must last (default $STATE_DIRECTORY, or\n"
@@ -172,6 +173,7 @@ static int configure(const struct arguments *a, struct run_config *config) {
 int main(int argc, char **argv) {
     struct arguments a = {.threads = 1, .device = "auto"};
     umask(0027);
+    cai_log_to(journal_sink);
     cai_log_open("caid", CAI_LOG_INFO);
     int code = parse(argc, argv, &a);
     struct run_options o = {.spawner_fd = -1};

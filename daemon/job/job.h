@@ -207,5 +207,7 @@ int job_read_data(enum job_data role, const char *path, double skip, struct inpu
 int job_check_data(const struct job_spec *j, struct input_report *report, size_t ret_rows[5]);
 /* A commented job.yaml with every default and its source. */
 void job_write_template(struct cai_buf *ret);
+/* Every setting as scdoc, for job(5). */
+void job_write_manual(struct cai_buf *ret);
 
 #endif

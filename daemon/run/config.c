@@ -27,6 +27,48 @@ static const struct schema_field fields[] = {
     {"log", SCHEMA_CHOICE, offsetof(struct raw, log), false, 0, 0, levels},
 };
 
+/* Beside `fields`: what each one is for, and its default as it is written. */
+static const struct {
+    const char *fallback, *help;
+} told[] = {
+    {"64", "megabytes; with less free space in the state folder jobs pause, and go on by "
+           "themselves when there is space again"},
+    {"30", "seconds that stopping waits for workers to save their work"},
+    {"10", "seconds after which a rank that the others of its gang wait for is named in the "
+           "job's log"},
+    {"lo", "network interface of the gangs' own sockets, which have no authentication"},
+    {"info", "the least important messages that are logged"},
+};
+_Static_assert(CAI_COUNT(told) == CAI_COUNT(fields), "each setting is told once");
+
+static void write_range(const struct schema_field *f, struct cai_buf *ret) {
+    for (size_t i = 0; f->choices && f->choices[i]; i++)
+        cai_buf_printf(ret, "%s%s", i ? ", " : "", f->choices[i]);
+    if (f->type == SCHEMA_INT)
+        cai_buf_printf(ret, "%.0f to %.0f", f->min, f->max);
+}
+
+void run_config_template(struct cai_buf *ret) {
+    cai_buf_puts(ret, "# Configuration of caid; see caid.conf(5). Every setting is here with its "
+                      "default.\n# `caid --check-config --config FILE` checks this file, "
+                      "`systemctl reload caid` reads it again.\n");
+    for (size_t i = 0; i < CAI_COUNT(fields); i++) {
+        cai_buf_printf(ret, "\n# %s", told[i].help);
+        cai_buf_puts(ret, fields[i].type == SCHEMA_STRING ? "" : "; ");
+        write_range(&fields[i], ret);
+        cai_buf_printf(ret, "\n#%s: %s\n", fields[i].key, told[i].fallback);
+    }
+}
+
+void run_config_manual(struct cai_buf *ret) {
+    for (size_t i = 0; i < CAI_COUNT(fields); i++) {
+        cai_buf_printf(ret, "*%s*: %s\n\t%s", fields[i].key, told[i].fallback, told[i].help);
+        cai_buf_puts(ret, fields[i].type == SCHEMA_STRING ? "" : " (");
+        write_range(&fields[i], ret);
+        cai_buf_puts(ret, fields[i].type == SCHEMA_STRING ? ".\n\n" : ").\n\n");
+    }
+}
+
 static int level_of(const char *name, int otherwise) {
     static const int level[] = {CAI_LOG_ERROR, CAI_LOG_WARN, CAI_LOG_INFO, CAI_LOG_DEBUG};
     for (size_t i = 0; name && levels[i]; i++)
@@ -35,9 +77,22 @@ static int level_of(const char *name, int otherwise) {
     return otherwise;
 }
 
+/* The shipped file is comments alone: every default. */
+static bool says_nothing(const char *text) {
+    while (*text) {
+        text += strspn(text, " \r\n");
+        if (*text && *text != '#')
+            return false;
+        text += strcspn(text, "\n");
+    }
+    return true;
+}
+
 static int read_into(const char *text, size_t len, struct input_report *report,
                      struct cai_arena *arena, struct run_config *c) {
     const struct yaml_node *root = NULL;
+    if (says_nothing(text))
+        return 0;
     CAI_TRY(yaml_parse(text, len, report, arena, &root));
     struct raw raw = {c->min_free_mb, c->drain_s, c->late_s, c->interface, NULL};
     if (!yaml_is_null(root))
@@ -61,6 +116,8 @@ int run_config_load(const char *path, struct run_config *ret) {
     struct run_config c;
     run_config_default(&c);
     int rc = read_into(text.data ? text.data : "", text.len, &report, &arena, &c);
+    if (rc < 0 && report.errors && report.text.len) /* with the line, the place and what helps */
+        rc = cai_fail(rc, "%s", report.text.data);
     input_report_free(&report);
     if (rc == 0)
         *ret = c;

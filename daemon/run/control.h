@@ -39,6 +39,7 @@ bool page_wants(struct page *p);
 bool page_add(struct page *p, json_t *row);
 json_t *page_close(struct page *p);
 
-extern const struct verb job_verbs[], daemon_verbs[], constitution_verbs[], data_verbs[];
+extern const struct verb job_verbs[], daemon_verbs[], constitution_verbs[], data_verbs[],
+    backup_verbs[];
 
 #endif

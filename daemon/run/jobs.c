@@ -10,13 +10,18 @@
 
 enum { TURNS_MAX = 1000, RETRY_MS = 2000 };
 
+#define ABOUT_JOB(event, j) CAI_ABOUT(event, (j)->id, (j)->stage ? (j)->stage->name : NULL)
+
 void job_event(struct run *r, int64_t job, int level, const char *format, ...) {
     char text[1024];
     va_list ap;
     va_start(ap, format);
     vsnprintf(text, sizeof text, format, ap);
     va_end(ap);
-    cai_log((enum cai_log_level)level, "job %lld: %s", (long long)job, text);
+    const struct job_run *j = job_find(r, job);
+    const char *stage = j && j->stage ? j->stage->name : NULL;
+    cai_log_about((enum cai_log_level)level, CAI_ABOUT(EVENT_JOB, job, stage), "job %lld: %s",
+                  (long long)job, text);
     /* An event is for people; a full disk must not turn it into a second failure. */
     (void)store_event_add(r->store, job, level, text);
 }
@@ -181,7 +186,8 @@ void job_suspend(struct run *r, struct job_run *j, const char *reason) {
     leases_revoke_job(r, j->id, "the job pauses");
     if (!news)
         return;
-    cai_error("job %lld pauses: %s", (long long)j->id, copy);
+    cai_log_about(CAI_LOG_ERROR, ABOUT_JOB(EVENT_JOB_PAUSED, j), "job %lld pauses: %s",
+                  (long long)j->id, copy);
     /* With a full disk the store cannot be told; memory knows, and a restart asks again. */
     (void)commit_state(r, j, JOB_SUSPENDED, copy, "", CAI_LOG_ERROR, copy);
 }
@@ -198,7 +204,8 @@ void job_end(struct run *r, struct job_run *j, enum job_state state, const char 
         job_suspend(r, j, cai_error_text());
         return;
     }
-    cai_log((enum cai_log_level)level, "job %lld: %s", (long long)j->id, event);
+    cai_log_about((enum cai_log_level)level, ABOUT_JOB(EVENT_JOB_ENDED, j), "job %lld: %s",
+                  (long long)j->id, event);
     leases_revoke_job(r, j->id, "the job ended");
     job_drop(r, j);
     r->dirty = true;
@@ -217,7 +224,8 @@ static void try_again(struct run *r, struct job_run *j) {
     j->retry_ms = cai_now_ms() + RETRY_MS;
     if (commit_state(r, j, JOB_RUNNING, "", "", CAI_LOG_INFO, "there is space again: goes on") < 0)
         return;
-    cai_info("job %lld goes on: there is space again", (long long)j->id);
+    cai_log_about(CAI_LOG_INFO, ABOUT_JOB(EVENT_JOB, j), "job %lld goes on: there is space again",
+                  (long long)j->id);
     j->state = JOB_RUNNING;
     j->full = false;
     j->waits[0] = '\0';
@@ -346,7 +354,8 @@ static int turn(struct run *r, struct job_run *j) {
     j->stale = true;
     if (result == TURN_WAIT) {
         j->state = JOB_WAITING_REVIEW;
-        cai_warn("job %lld waits for a person: %s", (long long)j->id, v.reason);
+        cai_log_about(CAI_LOG_WARN, ABOUT_JOB(EVENT_JOB_WAITS, j),
+                      "job %lld waits for a person: %s", (long long)j->id, v.reason);
     }
     return before.planned ? result : TURN_AGAIN;
 }

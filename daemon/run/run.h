@@ -19,6 +19,9 @@ struct run_config {
 void run_config_default(struct run_config *c);
 /* 0, or CAI_EINPUT with file:line:column; *ret is then unchanged. */
 int run_config_load(const char *path, struct run_config *ret);
+struct cai_buf;
+void run_config_template(struct cai_buf *ret); /* caid.conf with every default, commented out */
+void run_config_manual(struct cai_buf *ret);   /* its settings for caid.conf(5), in scdoc */
 
 struct run_options {
     const char *state_dir, *runtime_dir;

@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 #include <zmq.h>
@@ -74,7 +75,12 @@ static int open_sockets(struct run *r) {
     CAI_AUTO(mem) char *workers = cai_format("ipc://%s/worker", r->o.runtime_dir);
     CAI_AUTO(mem) char *control = cai_format("ipc://%s/control", r->o.runtime_dir);
     CAI_TRY(channel_bind(r->zmq, workers, CHANNEL_TASK_MAX, &r->workers_channel));
-    return channel_bind(r->zmq, control, CHANNEL_CONTROL_MAX, &r->control_channel);
+    CAI_TRY(channel_bind(r->zmq, control, CHANNEL_CONTROL_MAX, &r->control_channel));
+    /* Who is in the group may ask; workers are of the same user. The folder's mode decides who
+     * else gets here. */
+    if (chmod(control + strlen("ipc://"), 0660) < 0)
+        return cai_fail_errno("%s", control);
+    return 0;
 }
 
 static int open_signals(struct run *r) {
@@ -120,6 +126,7 @@ void run_close(struct run *r) {
         return;
     trials_free(r);
     r->draining = true; /* what ends here, is no outcome */
+    store_backup_free(r->backup);
     while (r->leases)
         lease_end(r, r->leases);
     workers_free(r);
@@ -156,9 +163,11 @@ static void reload(struct run *r) {
     if (!r->o.config_path)
         cai_info("no configuration file to read again");
     else if (run_config_load(r->o.config_path, &r->o.config) < 0)
-        cai_error("%s; the old configuration stays", cai_error_text());
+        cai_log_about(CAI_LOG_ERROR, CAI_ABOUT(EVENT_CONFIG_WRONG),
+                      "%s; the old configuration stays", cai_error_text());
     else
-        cai_info("configuration read again from %s", r->o.config_path);
+        cai_log_about(CAI_LOG_INFO, CAI_ABOUT(EVENT_CONFIG_READ),
+                      "configuration read again from %s", r->o.config_path);
     cai_log_open("caid", (enum cai_log_level)r->o.config.log_level);
     sd_notify(0, "READY=1");
 }
@@ -315,7 +324,8 @@ static int sleep_until_event(struct run *r, bool empty) {
 }
 
 int run_serve(struct run *r) {
-    cai_info("serves %s, epoch %llu", r->o.state_dir, (unsigned long long)r->epoch);
+    cai_log_about(CAI_LOG_INFO, CAI_ABOUT(EVENT_STARTED), "serves %s, epoch %llu", r->o.state_dir,
+                  (unsigned long long)r->epoch);
     sd_notify(0, "READY=1");
     int rc = 0;
     while (rc == 0 && !finished(r)) {
@@ -325,10 +335,11 @@ int run_serve(struct run *r) {
             schedule(r);
         rc = drain_sockets(r, &empty);
         if (rc == 0)
-            rc = sleep_until_event(r, empty);
+            rc = sleep_until_event(r, empty && !backup_busy(r));
+        backup_turn(r);
     }
     workers_say_bye(r, "caid is stopping");
     if (rc == 0)
-        cai_info("stopped");
+        cai_log_about(CAI_LOG_INFO, CAI_ABOUT(EVENT_STOPPED), "stopped");
     return rc;
 }

@@ -128,6 +128,8 @@ struct run {
     struct cai_buf spawner_in;
     struct started *started;
     struct trial *trials; /* `constitution try`; see trial.c */
+    struct store_backup *backup; /* being copied; see backup.c */
+    bool backup_failed;
     char status[128];
 };
 
@@ -203,6 +205,10 @@ void progress_restart(struct run *r, struct job_run *j); /* a stage begins */
 
 /* ---- control.c ------------------------------------------------------------------- */
 void control_frame(struct run *r, const struct channel_peer *peer, const Cai__V1__Frame *f);
+
+/* ---- backup.c: a copy of the database, a few pages a turn -------------------------- */
+void backup_turn(struct run *r);
+bool backup_busy(const struct run *r);
 
 /* ---- trial.c: `constitution try`: a few generations outside any job -------------- */
 void trials_schedule(struct run *r);

@@ -47,7 +47,8 @@ static void remove_worker(struct run *r, struct worker *w, const char *why) {
     while (*at != w)
         at = &(*at)->next;
     *at = w->next;
-    cai_info("worker %s is gone: %s", w->name, why);
+    cai_log_about(CAI_LOG_INFO, CAI_ABOUT(EVENT_WORKER_GONE, .worker = w->name),
+                  "worker %s is gone: %s", w->name, why);
     trials_lost(r, w);
     if (w->lease) {
         struct lease *l = w->lease;
@@ -135,7 +136,8 @@ static void on_hello(struct run *r, const struct channel_peer *peer, const Cai__
     }
     const char *no = refusal(r, h);
     if (no) {
-        cai_warn("worker %.64s is refused: %s", h->name, no);
+        cai_log_about(CAI_LOG_WARN, CAI_ABOUT(EVENT_WORKER_REFUSED, .worker = h->name),
+                      "worker %.64s is refused: %s", h->name, no);
         say_bye(r, peer, no);
         return;
     }
@@ -149,7 +151,8 @@ static void on_hello(struct run *r, const struct channel_peer *peer, const Cai__
                          .memory = h->memory,
                          .seen_ms = cai_now_ms()};
     insert_by_name(r, w);
-    cai_info("worker %s (pid %u) is here: %s", w->name, w->pid, w->numeric_class);
+    cai_log_about(CAI_LOG_INFO, CAI_ABOUT(EVENT_WORKER_HERE, .worker = w->name),
+                  "worker %s (pid %u) is here: %s", w->name, w->pid, w->numeric_class);
     Cai__V1__Welcome welcome = CAI__V1__WELCOME__INIT;
     welcome.epoch = r->epoch;
     welcome.heartbeat_ms = HEARTBEAT_MS;

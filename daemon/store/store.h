@@ -17,6 +17,14 @@ struct store;
 
 int store_open(const char *path, struct store **ret); /* creates or upgrades; refuses newer */
 void store_close(struct store *s);
+/* ---- a copy of the database while it is in use ------------------------------------ */
+struct store_backup;
+int store_backup_begin(struct store *s, const char *path, struct store_backup **ret);
+/* Copies `pages` more (-1: all): 1 when it is whole and durable, 0 when there is more. Outside of
+ * transactions. */
+int store_backup_step(struct store_backup *b, int pages);
+void store_backup_free(struct store_backup *b); /* removes the file unless it is whole */
+
 int store_begin(struct store *s);
 int store_commit(struct store *s);
 void store_rollback(struct store *s);

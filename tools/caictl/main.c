@@ -13,7 +13,7 @@ struct globals globals = {.timeout_s = 20};
 
 static const struct command *const tables[] = {local_commands, job_commands, follow_commands,
                                                data_commands, look_commands, file_commands,
-                                               constitution_commands};
+                                               constitution_commands, backup_commands};
 
 const char *args_get(const struct args *a, const char *name) {
     for (size_t i = a->n_options; i-- > 0;)
@@ -144,7 +144,7 @@ static const char *const valued[] = {
     "item",    "principle", "limit",   "out",     "judged",       "html",   "from",
     "message", "to",        "prompt",  "prompts", "model",        "metric", "dir",
     "role",    "against",   "held-out", "form",   "overseer",     "samples", "temperature",
-    "max-new-tokens", "system", "threads", "show", "tensorboard"};
+    "max-new-tokens", "system", "threads", "show", "tensorboard", "keep"};
 
 static bool takes_value(const char *name) {
     for (size_t i = 0; i < CAI_COUNT(valued); i++)

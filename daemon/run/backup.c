@@ -1,0 +1,55 @@
+/* backup.c: the verb `backup`: a copy of the database in the state folder, made between
+ * other work. Who asked copies it away, with the files it names (caictl).
+ *
+ * None → copying (a second request joins it) → whole, until the next is asked for. */
+#include "base/error.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "run/report.h"
+
+enum { PAGES_PER_TURN = 64 };
+
+static char *snapshot_path(const struct run *r) {
+    return cai_path_join(r->o.state_dir, "backup.db");
+}
+
+bool backup_busy(const struct run *r) { return r->backup != NULL; }
+
+void backup_turn(struct run *r) {
+    if (!r->backup)
+        return;
+    int rc = store_backup_step(r->backup, PAGES_PER_TURN);
+    if (rc == 0)
+        return;
+    store_backup_free(r->backup);
+    r->backup = NULL;
+    r->backup_failed = rc < 0;
+    if (rc < 0)
+        cai_log_about(CAI_LOG_ERROR, CAI_ABOUT(EVENT_BACKUP), "%s", cai_error_text());
+    else
+        cai_log_about(CAI_LOG_INFO, CAI_ABOUT(EVENT_BACKUP), "the database is copied for a backup");
+}
+
+static int backup(const struct request *q, json_t **ret) {
+    struct run *r = q->run;
+    CAI_AUTO(mem) char *path = snapshot_path(r);
+    if (!r->backup) {
+        r->backup_failed = false;
+        CAI_TRY(store_backup_begin(r->store, path, &r->backup));
+    }
+    *ret = json_pack("{s:s, s:s}", "path", path, "state_dir", r->o.state_dir);
+    return 0;
+}
+
+static int backup_state(const struct request *q, json_t **ret) {
+    if (q->run->backup_failed)
+        return cai_fail(CAI_EIO, "the copy of the database failed; caid's log says why");
+    *ret = json_pack("{s:b}", "pending", backup_busy(q->run));
+    return 0;
+}
+
+const struct verb backup_verbs[] = {
+    {"backup", false, "", backup},
+    {"backup.state", false, "", backup_state},
+    {0},
+};
