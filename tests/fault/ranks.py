@@ -26,7 +26,7 @@ parser.add_argument("tools")
 parser.add_argument("--worlds", default="2,4")
 options = parser.parse_args()
 OFF = {f"stages__{s}": "off" for s in ("red_team", "revise", "sft", "label", "evaluate", "ppo")}
-LIMIT, AT = 60, 12  # seconds a run may take; the step after which it is disturbed
+LIMIT, AT = 120, 12  # seconds a run may take; the step after which it is disturbed
 
 
 class World:
@@ -95,10 +95,12 @@ def lost(w, rank, send, why, whole):
     worker, began, shown = w.rank(rank), time.monotonic(), None
     os.kill(worker["pid"], send)
     name = f"rank {rank} (worker {worker['name']}, pid {worker['pid']}) is gone ({why})"
-    line = w.caid.until(lambda: [t for t in w.logs(job) if name in t], 10, "it is named")[0]
+    line = w.caid.until(lambda: [t for t in w.logs(job) if name in t], 30, "it is named")[0]
     named = time.monotonic() - began
-    place = re.search(r"(in|after) collective \d+ for [\d.]+ s", line)
-    assert place, line
+    # Where it was is known once it has been heard of in this task: on a fast machine a rank can
+    # be lost before.
+    place = re.search(r", (in|after) collective \d+ for [\d.]+ s", line)
+    assert place or "collective" not in line, line
     end = time.monotonic() + LIMIT
     while time.monotonic() < end:
         p = w.caid.json("show", job)
@@ -113,7 +115,7 @@ def lost(w, rank, send, why, whole):
     texts = w.logs(job)
     assert not any("attempt" in t for t in texts), texts
     taken_up = int(re.search(r"on from .*/step-(\d+)$", "\n".join(texts), re.M).group(1))
-    print(f"     {w.world} ranks, {why}: named after {named:.1f} s ({place.group(0)}), the gang "
+    print(f"     {w.world} ranks, {why}: named after {named:.1f} s{place.group(0) if place else ''}, the gang "
           f"again after {again:.1f} s, from step {taken_up}", flush=True)
 
 
