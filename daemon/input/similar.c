@@ -7,7 +7,7 @@
 enum { BANDS = 16, ROWS = 4, WORDS = 3, REPRESENTATIVES = 64 };
 
 struct text {
-    uint64_t *shingles; /* sorted, distinct; the arena's */
+    uint32_t *shingles; /* sorted, distinct: the upper halves of the hashes; the arena's */
     uint32_t n;
     uint64_t key; /* 0 = none */
     uint64_t bands[BANDS]; /* of the signature */
@@ -75,6 +75,35 @@ static int order(const void *x, const void *y) {
     return *a < *b ? -1 : *a > *b;
 }
 
+static uint64_t least_under(const uint64_t *shingles, size_t n, uint64_t seed) {
+    uint64_t least = UINT64_MAX;
+    for (size_t i = 0; i < n; i++) {
+        uint64_t v = mix(shingles[i] ^ seed);
+        least = v < least ? v : least;
+    }
+    return least;
+}
+
+static void sign(const uint64_t *shingles, size_t n, struct text *t) {
+    for (size_t b = 0; b < BANDS; b++) {
+        t->bands[b] = b;
+        for (size_t r = 0; r < ROWS; r++)
+            t->bands[b] = mix(t->bands[b] ^ least_under(shingles, n, mix(b * ROWS + r + 1)));
+    }
+}
+
+/* Half of each hash is enough to compare two texts: of 1,000 shingles in each, two that are not
+ * the same agree by chance once in 4,000 comparisons. */
+static void keep_halves(struct similar *s, const uint64_t *sorted, size_t n, struct text *t) {
+    t->shingles = cai_arena_array(&s->arena, n ? n : 1, sizeof *t->shingles);
+    t->n = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t half = (uint32_t)(sorted[i] >> 32);
+        if (t->n == 0 || t->shingles[t->n - 1] != half)
+            t->shingles[t->n++] = half;
+    }
+}
+
 /* Every three words in a row; a text of fewer has one shingle. */
 static void take_shingles(struct similar *s, const char *text, struct text *t) {
     size_t most = strlen(text) + 1;
@@ -89,30 +118,13 @@ static void take_shingles(struct similar *s, const char *text, struct text *t) {
         all[n++] = mix(mix(window[0]) + window[1]);
     if (n)
         qsort(all, n, sizeof *all, order);
-    t->n = 0;
+    size_t distinct = 0;
     for (size_t i = 0; i < n; i++)
         if (i == 0 || all[i] != all[i - 1])
-            all[t->n++] = all[i];
-    t->shingles = cai_arena_array(&s->arena, t->n ? t->n : 1, sizeof *all);
-    memcpy(t->shingles, all, t->n * sizeof *all);
+            all[distinct++] = all[i];
+    sign(all, distinct, t);
+    keep_halves(s, all, distinct, t);
     free(all);
-}
-
-static uint64_t least_under(const struct text *t, uint64_t seed) {
-    uint64_t least = UINT64_MAX;
-    for (size_t i = 0; i < t->n; i++) {
-        uint64_t v = mix(t->shingles[i] ^ seed);
-        least = v < least ? v : least;
-    }
-    return least;
-}
-
-static void sign(struct text *t) {
-    for (size_t b = 0; b < BANDS; b++) {
-        t->bands[b] = b;
-        for (size_t r = 0; r < ROWS; r++)
-            t->bands[b] = mix(t->bands[b] ^ least_under(t, mix(b * ROWS + r + 1)));
-    }
 }
 
 static uint64_t hash_words(const char *text) {
@@ -129,7 +141,6 @@ void similar_add(struct similar *s, const char *text, const char *key) {
     }
     struct text *t = &s->at[s->n++];
     take_shingles(s, text, t);
-    sign(t);
     t->key = key ? hash_words(key) : 0;
 }
 
@@ -149,7 +160,7 @@ double similar_jaccard(const struct similar *s, size_t x, size_t y) {
     size_t i = 0, k = 0, both = 0;
     while (i < a->n && k < b->n) {
         both += a->shingles[i] == b->shingles[k];
-        uint64_t u = a->shingles[i], v = b->shingles[k];
+        uint32_t u = a->shingles[i], v = b->shingles[k];
         i += u <= v;
         k += v <= u;
     }

@@ -27,17 +27,20 @@ struct match {
 
 /* ---- prompts ---------------------------------------------------------------------------------------- */
 
+static void take_row(void *context, size_t i, struct input_record *r) {
+    struct match *m = context;
+    if ((int64_t)i >= m->limit)
+        return;
+    json_t *list = json_array();
+    for (size_t k = 0; k < r->n; k++)
+        json_array_append_new(list, json_pack("{s:s, s:s}", "role", r->turns[k].role, "content",
+                                              r->turns[k].text));
+    json_array_append_new(m->prompts, list);
+}
+
 static int prompts_of_file(struct match *m, const char *path) {
     struct corpus c;
-    corpus_read(&c, &path, 1);
-    for (size_t i = 0; i < c.n && (int64_t)json_array_size(m->prompts) < m->limit; i++) {
-        const struct input_record *r = &c.at[i].r;
-        json_t *list = json_array();
-        for (size_t k = 0; k < r->n; k++)
-            json_array_append_new(list, json_pack("{s:s, s:s}", "role", r->turns[k].role, "content",
-                                                  r->turns[k].text));
-        json_array_append_new(m->prompts, list);
-    }
+    corpus_read(&c, &path, 1, take_row, m);
     int code = show_findings(&c.report);
     corpus_free(&c);
     return code;

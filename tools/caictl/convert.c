@@ -8,6 +8,7 @@
 #include "corpus.h"
 #include "input/schema.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -19,7 +20,12 @@ struct conversion {
     double held_out;
     uint64_t seed;
     bool skip_bad, first_turn, no_duplicates, chosen_only;
-    struct cai_buf text[2]; /* what is kept, and what is held out */
+    struct sink {
+        char *path, *part; /* NULL: standard output, by way of a file without a name */
+        gzFile f;
+        bool broken;
+    } to[2]; /* what is kept, and what is held out */
+    struct corpus *corpus;
     size_t rows[2], left_out;
 };
 
@@ -78,21 +84,79 @@ static bool goes_out(const struct conversion *v, const struct corpus *c, size_t 
            cai_rng_uniform(cai_key_make(v->seed, 0, "caictl/held_out", group, 0), 0) < v->held_out;
 }
 
-static void convert_row(struct conversion *v, struct corpus *c, size_t i) {
-    struct corpus_row *o = &c->at[i];
+/* ---- where rows go ------------------------------------------------------------------------------ */
+
+static bool is_gzip(const char *path) {
+    size_t n = strlen(path);
+    return n > 3 && strcmp(path + n - 3, ".gz") == 0;
+}
+
+static int sink_open(struct sink *s, const char *path) {
+    char unnamed[] = "/tmp/caictl-XXXXXX";
+    if (path) {
+        s->path = cai_strdup(path);
+        s->part = cai_format("%s.part", path);
+        int fd = open(s->part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+        s->f = fd >= 0 ? gzdopen(fd, is_gzip(path) ? "wb9" : "wbT") : NULL;
+    } else {
+        int fd = mkstemp(unnamed);
+        if (fd >= 0)
+            unlink(unnamed);
+        int copy = fd >= 0 ? dup(fd) : -1;
+        s->f = copy >= 0 ? gzdopen(copy, "wbT") : NULL;
+        s->part = s->f ? cai_format("/proc/self/fd/%d", fd) : NULL;
+    }
+    return s->f ? 0 : cai_fail_errno("%s", path ? s->part : unnamed);
+}
+
+static void sink_line(struct sink *s, const char *line) {
+    size_t n = strlen(line);
+    s->broken = s->broken || gzwrite(s->f, line, (unsigned)n) != (int)n || gzputc(s->f, '\n') < 0;
+}
+
+/* To its name, or to standard output, when `keep`; else it was never there. */
+static int sink_close(struct sink *s, bool keep) {
+    int rc = 0;
+    if (s->f && (gzclose(s->f) != Z_OK || s->broken) && keep)
+        rc = cai_fail(CAI_EIO, "writing %s: %s", s->path ? s->path : "a temporary file",
+                      strerror(errno));
+    if (s->path && s->f && (rc || !keep))
+        unlink(s->part);
+    else if (s->path && s->f && rc == 0 && (rc = cai_file_sync(s->part)) == 0)
+        rc = cai_file_rename_durable(s->part, s->path);
+    else if (!s->path && s->part && keep && rc == 0) {
+        char chunk[64 << 10];
+        FILE *f = fopen(s->part, "re");
+        for (size_t n; f && (n = fread(chunk, 1, sizeof chunk, f)) > 0;)
+            fwrite(chunk, 1, n, stdout);
+        if (f)
+            fclose(f);
+    }
+    if (!s->path && s->part)
+        close(atoi(s->part + strlen("/proc/self/fd/")));
+    free(s->path);
+    free(s->part);
+    *s = (struct sink){0};
+    return rc;
+}
+
+static void convert_row(void *context, size_t i, struct input_record *r) {
+    struct conversion *v = context;
+    struct corpus *c = v->corpus;
+    const struct corpus_row *o = &c->at[i];
     size_t side = goes_out(v, c, i);
     if (v->no_duplicates && similar_of(c->texts, i) != i) {
         v->left_out++;
         return;
     }
-    trim(v, &o->r);
-    json_t *row = v->style == STYLE_MESSAGES && o->r.a ? NULL : record_write(&o->r, v->style);
+    trim(v, r);
+    json_t *row = v->style == STYLE_MESSAGES && r->a ? NULL : record_write(r, v->style);
     if (!row) {
         struct input_report own = {.file = c->files[o->file].path};
         input_report_add(&own, o->line, 1, "D006",
-                         o->r.a ? "--chosen-only keeps the better reply alone" : NULL,
+                         r->a ? "--chosen-only keeps the better reply alone" : NULL,
                          "cannot be written as %s: %s", record_style_name(v->style),
-                         v->style == STYLE_MESSAGES && o->r.a ? "it is a pair of replies"
+                         v->style == STYLE_MESSAGES && r->a ? "it is a pair of replies"
                                                               : cai_error_text());
         input_report_merge(&c->report, &own);
         c->files[o->file].bad++;
@@ -101,7 +165,7 @@ static void convert_row(struct conversion *v, struct corpus *c, size_t i) {
     CAI_AUTO(mem) char *line = json_dumps(row, JSON_COMPACT);
     json_decref(row);
     CAI_CHECK(line);
-    cai_buf_printf(&v->text[side], "%s\n", line);
+    sink_line(&v->to[side], line);
     v->rows[side]++;
 }
 
@@ -128,8 +192,7 @@ static int write_gzip(const char *path, const struct cai_buf *text) {
 }
 
 int convert_file(const char *path, const struct cai_buf *text) {
-    size_t n = strlen(path);
-    if (n > 3 && strcmp(path + n - 3, ".gz") == 0)
+    if (is_gzip(path))
         return write_gzip(path, text);
     return cai_file_write_atomic(path, text->data ? text->data : "", text->len);
 }
@@ -146,35 +209,40 @@ static const char *plural(size_t n) {
     return n == 1 ? "" : "s";
 }
 
-static int write_all(struct conversion *v) {
+static int open_sinks(struct conversion *v) {
     CAI_AUTO(mem) char *second = v->out ? held_out_name(v->out) : NULL;
-    if (cai_buf_status(&v->text[0]) < 0 || cai_buf_status(&v->text[1]) < 0)
+    CAI_TRY(sink_open(&v->to[0], v->out));
+    return v->held_out > 0 ? sink_open(&v->to[1], second) : 0;
+}
+
+/* Says what was written; each file appears whole or not at all. */
+static int close_sinks(struct conversion *v) {
+    CAI_AUTO(mem) char *second = v->out ? held_out_name(v->out) : NULL;
+    if (sink_close(&v->to[0], true) < 0 || (v->held_out > 0 && sink_close(&v->to[1], true) < 0))
         return complain(EXIT_DAEMON, "%s", cai_error_text());
-    if (!v->out) {
-        fwrite(v->text[0].data ? v->text[0].data : "", 1, v->text[0].len, stdout);
+    if (!v->out)
         say("%zu row%s\n", v->rows[0], plural(v->rows[0]));
-        return EXIT_OK;
-    }
-    if (convert_file(v->out, &v->text[0]) < 0 ||
-        (v->held_out > 0 && convert_file(second, &v->text[1]) < 0))
-        return complain(EXIT_DAEMON, "%s", cai_error_text());
-    say("%s: %zu row%s\n", v->out, v->rows[0], plural(v->rows[0]));
+    else
+        say("%s: %zu row%s\n", v->out, v->rows[0], plural(v->rows[0]));
     if (v->held_out > 0)
         say("%s: %zu row%s\n", second, v->rows[1], plural(v->rows[1]));
     return EXIT_OK;
 }
 
+/* Rows are read twice: which belong together is known after the first time. */
 static int convert(struct conversion *v, const char *const *paths, size_t n) {
     struct corpus c;
-    corpus_read(&c, paths, n);
-    for (size_t side = 0; side < 2; side++)
-        v->text[side].max = (size_t)16 << 30;
-    for (size_t i = 0; i < c.n; i++)
-        convert_row(v, &c, i);
+    corpus_read(&c, paths, n, NULL, NULL);
+    v->corpus = &c;
+    int rc = open_sinks(v);
+    if (rc == 0)
+        rc = corpus_again(&c, convert_row, v);
     size_t bad = corpus_bad(&c), good = v->rows[0] + v->rows[1];
     bool unreadable = c.report.errors > bad;
     int code = show_findings(&c.report);
     corpus_free(&c);
+    if (rc < 0)
+        return complain(EXIT_DAEMON, "%s", cai_error_text());
     if (code && (!v->skip_bad || unreadable || good == 0)) {
         say("Nothing was written%s\n",
             v->skip_bad || unreadable ? "" : "; --skip-bad leaves out the bad lines");
@@ -184,7 +252,7 @@ static int convert(struct conversion *v, const char *const *paths, size_t n) {
         say("Left out %zu bad of %zu lines\n", bad, bad + good + v->left_out);
     if (v->left_out)
         say("Left out %zu rows that are nearly the same as an earlier one\n", v->left_out);
-    return write_all(v);
+    return close_sinks(v);
 }
 
 static int run(const struct args *a, enum record_style style) {
@@ -192,8 +260,8 @@ static int run(const struct args *a, enum record_style style) {
     int code = read_options(a, &v);
     if (code == 0)
         code = convert(&v, a->positional, a->n);
-    cai_buf_free(&v.text[0]);
-    cai_buf_free(&v.text[1]);
+    sink_close(&v.to[0], false);
+    sink_close(&v.to[1], false);
     return code;
 }
 

@@ -15,7 +15,7 @@
 static void put_forms(struct cai_buf *out, const struct corpus *c, size_t file) {
     size_t count[FORMS] = {0}, n = c->files[file].good, kinds = 0;
     for (size_t i = 0; i < n; i++)
-        count[c->at[c->files[file].first + i].r.form]++;
+        count[c->at[c->files[file].first + i].form]++;
     for (int f = 0; f < FORMS; f++)
         if (count[f])
             cai_buf_printf(out, "%s%zu %s", kinds++ ? ", " : "", count[f],
@@ -71,7 +71,7 @@ static int run_check(const struct args *a) {
     int role = args_has(a, "role") ? check_roles(a, args_get(a, "role")) : EXIT_OK;
     if (role)
         return role;
-    corpus_read(&c, paths, n);
+    corpus_read(&c, paths, n, NULL, NULL);
     if (against)
         corpus_check_apart(&c, against);
     json_t *rows = json_array();
@@ -91,7 +91,8 @@ static int run_check(const struct args *a) {
 /* ---- stats ------------------------------------------------------------------------------------ */
 
 struct lengths {
-    size_t *at, n, cap;
+    uint32_t *at;
+    size_t n, cap;
 };
 
 static void add_length(struct lengths *l, const char *text) {
@@ -102,11 +103,11 @@ static void add_length(struct lengths *l, const char *text) {
     size_t n = 0;
     for (; *text; text++)
         n += ((unsigned char)*text & 0xC0) != 0x80;
-    l->at[l->n++] = n;
+    l->at[l->n++] = (uint32_t)n;
 }
 
 static int order(const void *x, const void *y) {
-    const size_t *a = x, *b = y;
+    const uint32_t *a = x, *b = y;
     return *a < *b ? -1 : *a > *b;
 }
 
@@ -125,29 +126,45 @@ static void put_lengths(json_t *rows, const char *what, struct lengths *l) {
     free(l->at);
 }
 
-static json_t *lengths_json(const struct corpus *c) {
-    struct lengths system = {0}, user = {0}, assistant = {0}, reply = {0}, a = {0}, b = {0};
-    json_t *rows = json_array();
-    for (size_t i = 0; i < c->n; i++) {
-        const struct input_record *r = &c->at[i].r;
-        for (size_t k = 0; k < r->n; k++)
-            add_length(strcmp(r->turns[k].role, "user") == 0     ? &user
-                       : strcmp(r->turns[k].role, "system") == 0 ? &system
-                                                                 : &assistant,
-                       r->turns[k].text);
-        if (r->reply)
-            add_length(&reply, r->reply);
-        if (r->a) {
-            add_length(&a, r->p < 0.5 ? r->b : r->a);
-            add_length(&b, r->p < 0.5 ? r->a : r->b);
-        }
+/* What is counted of rows as they go by. */
+struct counted {
+    struct lengths system, user, assistant, reply, a, b;
+    size_t pairs, longer, soft, replies, alone, turns, most;
+};
+
+static void count_row(void *context, size_t i, struct input_record *r) {
+    struct counted *o = context;
+    (void)i;
+    for (size_t k = 0; k < r->n; k++)
+        add_length(strcmp(r->turns[k].role, "user") == 0     ? &o->user
+                   : strcmp(r->turns[k].role, "system") == 0 ? &o->system
+                                                             : &o->assistant,
+                   r->turns[k].text);
+    o->turns += r->n;
+    o->most = r->n > o->most ? r->n : o->most;
+    o->alone += !r->a && !r->reply;
+    if (r->reply) {
+        o->replies++;
+        add_length(&o->reply, r->reply);
     }
-    put_lengths(rows, "system message", &system);
-    put_lengths(rows, "user's turn", &user);
-    put_lengths(rows, "assistant's earlier turn", &assistant);
-    put_lengths(rows, "reply", &reply);
-    put_lengths(rows, "chosen reply", &a);
-    put_lengths(rows, "rejected reply", &b);
+    if (!r->a)
+        return;
+    const char *better = r->p < 0.5 ? r->b : r->a, *worse = r->p < 0.5 ? r->a : r->b;
+    add_length(&o->a, better);
+    add_length(&o->b, worse);
+    o->pairs++;
+    o->longer += strlen(better) > strlen(worse);
+    o->soft += r->p != 1;
+}
+
+static json_t *lengths_json(struct counted *o) {
+    json_t *rows = json_array();
+    put_lengths(rows, "system message", &o->system);
+    put_lengths(rows, "user's turn", &o->user);
+    put_lengths(rows, "assistant's earlier turn", &o->assistant);
+    put_lengths(rows, "reply", &o->reply);
+    put_lengths(rows, "chosen reply", &o->a);
+    put_lengths(rows, "rejected reply", &o->b);
     return rows;
 }
 
@@ -158,49 +175,36 @@ static void put_figure(json_t *rows, const char *name, double value, const char 
                                           "note", note));
 }
 
-struct tally {
-    size_t pairs, longer, soft, replies, alone, turns, most, near, same;
-};
-
 /* `same` counts rows whose words are all those of an earlier one, `near` the others of a group. */
-static struct tally tally_rows(const struct corpus *c) {
-    struct tally t = {0};
+static void count_groups(const struct corpus *c, size_t *ret_same, size_t *ret_near) {
+    *ret_same = *ret_near = 0;
     for (size_t i = 0; i < c->n; i++) {
-        const struct input_record *r = &c->at[i].r;
         size_t first = similar_of(c->texts, i);
-        const char *better = r->p < 0.5 ? r->b : r->a, *worse = r->p < 0.5 ? r->a : r->b;
-        t.turns += r->n;
-        t.most = r->n > t.most ? r->n : t.most;
-        t.alone += !r->a && !r->reply;
-        t.replies += r->reply != NULL;
-        t.pairs += r->a != NULL;
-        t.longer += r->a && strlen(better) > strlen(worse);
-        t.soft += r->a && r->p != 1;
         bool same = first != i && similar_jaccard(c->texts, i, first) >= 1;
-        t.same += same;
-        t.near += first != i && !same;
+        *ret_same += same;
+        *ret_near += first != i && !same;
     }
-    return t;
 }
 
-static json_t *figures_json(const struct corpus *c) {
-    struct tally t = tally_rows(c);
+static json_t *figures_json(const struct corpus *c, const struct counted *t) {
+    size_t same, near;
+    count_groups(c, &same, &near);
     json_t *rows = json_array();
     put_figure(rows, "rows", (double)c->n, "");
     put_figure(rows, "bad lines", (double)corpus_bad(c), corpus_bad(c) ? "left out below" : "");
-    put_figure(rows, "pairs", (double)t.pairs, "");
-    if (t.soft)
-        put_figure(rows, "pairs with a probability", (double)t.soft, "");
-    put_figure(rows, "prompts with one reply", (double)t.replies, "");
-    put_figure(rows, "prompts alone", (double)t.alone, "");
+    put_figure(rows, "pairs", (double)t->pairs, "");
+    if (t->soft)
+        put_figure(rows, "pairs with a probability", (double)t->soft, "");
+    put_figure(rows, "prompts with one reply", (double)t->replies, "");
+    put_figure(rows, "prompts alone", (double)t->alone, "");
     if (c->n)
-        put_figure(rows, "turns before the reply", (double)t.turns / (double)c->n, "mean");
-    put_figure(rows, "most turns", (double)t.most, "");
-    put_figure(rows, "same prompt again", (double)t.same, "rows whose prompt has the words of an earlier one");
-    put_figure(rows, "nearly the same", (double)t.near, "or of the same conversation as an earlier row");
-    put_figure(rows, "conversations", (double)(c->n - t.same - t.near), "a split keeps each whole");
-    if (t.pairs)
-        put_figure(rows, "the longer is chosen", (double)t.longer / (double)t.pairs,
+        put_figure(rows, "turns before the reply", (double)t->turns / (double)c->n, "mean");
+    put_figure(rows, "most turns", (double)t->most, "");
+    put_figure(rows, "same prompt again", (double)same, "rows whose prompt has the words of an earlier one");
+    put_figure(rows, "nearly the same", (double)near, "or of the same conversation as an earlier row");
+    put_figure(rows, "conversations", (double)(c->n - same - near), "a split keeps each whole");
+    if (t->pairs)
+        put_figure(rows, "the longer is chosen", (double)t->longer / (double)t->pairs,
                    "share of pairs; far from 0.5, length alone tells much");
     return rows;
 }
@@ -214,12 +218,13 @@ static int run_stats(const struct args *a) {
         {"MEAN", "mean", CELL_NUMBER},        {"MEDIAN", "median", CELL_COUNT},
         {"95 %", "p95", CELL_COUNT},          {"LONGEST", "longest", CELL_COUNT}};
     struct corpus c;
-    corpus_read(&c, a->positional, a->n);
+    struct counted counted = {0};
+    corpus_read(&c, a->positional, a->n, count_row, &counted);
     json_t *files = json_array();
     for (size_t i = 0; i < a->n; i++)
         json_array_append_new(files, file_json(&c, i));
-    json_t *o = json_pack("{s:o, s:o, s:o}", "files", files, "figures", figures_json(&c), "lengths",
-                          lengths_json(&c));
+    json_t *o = json_pack("{s:o, s:o, s:o}", "files", files, "figures", figures_json(&c, &counted), "lengths",
+                          lengths_json(&counted));
     if (globals.json) {
         print_json(o);
     } else {
