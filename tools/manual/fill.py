@@ -10,6 +10,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import textwrap
 
 
 def plain(text):
@@ -20,8 +21,21 @@ def run(*command):
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
+WIDTH = 66  # of literal text: a page of 80 columns indents it twice
+
+
+def folded(line):
+    """A line that is too long goes on below what it tells: after its last wide gap."""
+    if len(line) <= WIDTH:
+        return [line]
+    gaps = [m.end() for m in re.finditer(r"\S? {2,}(?=\S)", line[:30])]
+    below = " " * (gaps[-1] if gaps else 4)
+    return textwrap.wrap(line, WIDTH, subsequent_indent=below, break_long_words=False,
+                         break_on_hyphens=False, drop_whitespace=True)
+
+
 def literal(lines):
-    return ["```"] + [line.rstrip() for line in lines] + ["```", ""]
+    return ["```"] + [part.rstrip() for line in lines for part in folded(line.rstrip())] + ["```", ""]
 
 
 def options_of(text):
@@ -66,9 +80,22 @@ def commands(program):
 
 
 def comment(path):
+    """Paragraphs and items are filled anew: a line goes on in the next that is as deep."""
     text = pathlib.Path(path).read_text()
-    body = text[2:text.index("*/")]
-    return literal(re.sub(r"^ \*? ?", "", line) for line in body.split("\n"))
+    out, item = [], ""
+    for line in text[2:text.index("*/")].split("\n"):
+        line = re.sub(r"^ \*? ?", "", line).rstrip()
+        deep = len(line) - len(line.lstrip())
+        word = line.lstrip()
+        if item and word and not re.match(r"[-•] |→", word) and (deep or not item.startswith(" ")) \
+                and not re.match(r"\S.*? {2,}|[a-z.]+ !? +|    [a-z]+ {3,}", line) and item[-1] != ":":
+            item += " " + word
+            continue
+        out += [item] if item else []
+        item = line
+        if not line:
+            out.append("")
+    return literal(out + [item])
 
 
 def main():
