@@ -57,25 +57,26 @@ static void write_line(enum cai_log_level level, const struct cai_about *about, 
     fprintf(stderr, "%s %s: %s%s\n", when, program_name, word, text);
 }
 
-void cai_log(enum cai_log_level level, const char *format, ...) {
+static void write_formatted(enum cai_log_level level, const struct cai_about *about,
+                            const char *format, va_list ap) {
+    char text[2048];
     if (level > level_max)
         return;
-    char text[2048];
+    vsnprintf(text, sizeof text, format, ap);
+    write_line(level, about, text);
+}
+
+void cai_log(enum cai_log_level level, const char *format, ...) {
     va_list ap;
     va_start(ap, format);
-    vsnprintf(text, sizeof text, format, ap);
+    write_formatted(level, CAI_ABOUT(EVENT_NONE), format, ap);
     va_end(ap);
-    write_line(level, CAI_ABOUT(EVENT_NONE), text);
 }
 
 void cai_log_about(enum cai_log_level level, const struct cai_about *about, const char *format,
                    ...) {
-    if (level > level_max)
-        return;
-    char text[2048];
     va_list ap;
     va_start(ap, format);
-    vsnprintf(text, sizeof text, format, ap);
+    write_formatted(level, about, format, ap);
     va_end(ap);
-    write_line(level, about, text);
 }

@@ -41,11 +41,13 @@ struct choice choice_read(const Cai__V1__Scored *ab, const Cai__V1__Scored *ba) 
 int choice_ask(struct builder *b, const struct stage_context *c, const struct principle *p,
                const struct turn *turns, size_t n, const char *reply_a, const char *reply_b,
                uint64_t item, uint32_t pair, bool swap) {
+    bool reasons = b->task.work_case == CAI__V1__TASK__WORK_GENERATE;
     for (uint32_t order = 0; order < (swap ? 2u : 1u); order++) {
         struct rendering r;
-        render_choice(c->constitution, p, turns, n, order ? reply_b : reply_a,
-                      order ? reply_a : reply_b, &r);
-        int rc = build_score_rendered(b, item, 2 * pair + order, &r);
+        (reasons ? render_reasoned_choice : render_choice)(
+            c->constitution, p, turns, n, order ? reply_b : reply_a, order ? reply_a : reply_b, &r);
+        int rc = (reasons ? build_generate_rendered : build_score_rendered)(
+            b, item, 2 * pair + order, &r);
         rendering_free(&r);
         CAI_TRY(rc);
     }

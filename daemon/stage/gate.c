@@ -49,9 +49,8 @@ static int ask(struct builder *b, const struct stage_context *c, const struct qu
         own.constitution = &without;
     }
     bool a = good_is_a(c, item);
-    CAI_TRY((reason_used(c) ? reason_ask : choice_ask)(b, &own, &q->principle, q->turns, q->n,
-                                                       a ? q->good : q->bad,
-                                                       a ? q->bad : q->good, item, 0, true));
+    CAI_TRY(choice_ask(b, &own, &q->principle, q->turns, q->n, a ? q->good : q->bad,
+                       a ? q->bad : q->good, item, 0, true));
     return example_put(c, item, 0, "gate_question", q->good, q->principle.id, "",
                        json_pack("{s:s, s:s, s:b}", "bad", q->bad, "of", q->of, "good_is_a", a));
 }

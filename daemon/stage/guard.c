@@ -237,7 +237,6 @@ int guard_judge(const struct stage_context *c, struct stage_verdict *ret) {
     CAI_AUTO(arena) struct cai_arena a = {0};
     struct stage_verdict found = {0};
     struct look l;
-    char gate[32];
     double start, now;
     CAI_TRY(look_open(c, &a, &l));
     CAI_TRY(judge_rises(&l, &found));
@@ -251,8 +250,7 @@ int guard_judge(const struct stage_context *c, struct stage_verdict *ret) {
                  c->job->guards.diversity);
         say_ways(c, l.last, &found);
     }
-    snprintf(gate, sizeof gate, "guard-%u", c->round);
-    if (found.next == STAGE_WAIT && !stage_accepted(c, gate))
+    if (found.next == STAGE_WAIT && !stage_accepted(c, found.gate))
         *ret = found;
     return 0;
 }

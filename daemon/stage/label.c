@@ -181,8 +181,7 @@ static int ask_principle(const struct stage_context *c, const Cai__V1__Task *tas
     struct model_ref overseer;
     uint32_t principles = per_pair(c);
     CAI_TRY(models_role(c, "overseer", c->round, a, &overseer));
-    bool reasons = reason_used(c);
-    if (reasons)
+    if (reason_used(c))
         reason_open(&b, c, "reason", task->chunk * principles + j, &overseer);
     else
         build_score(&b, c, "score", task->chunk * principles + j, &overseer);
@@ -194,9 +193,9 @@ static int ask_principle(const struct stage_context *c, const Cai__V1__Task *tas
             continue;
         CAI_TRY(data_dialog(c, g[i]->item, a, &d));
         const char *what = cai_arena_printf(a, "label/principle-%u", pass);
-        CAI_TRY((reasons ? reason_ask : choice_ask)(
-            &b, c, draw_principle_distinct(c, DRAW_CHOICE, what, g[i]->item, j), d.turns, d.n,
-            g[i]->text, g[i + 1]->text, g[i]->item, pass * principles + j, c->job->label.swap));
+        CAI_TRY(choice_ask(&b, c, draw_principle_distinct(c, DRAW_CHOICE, what, g[i]->item, j),
+                           d.turns, d.n, g[i]->text, g[i + 1]->text, g[i]->item,
+                           pass * principles + j, c->job->label.swap));
     }
     return build_flush(&b);
 }

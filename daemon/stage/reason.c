@@ -17,20 +17,6 @@ void reason_open(struct builder *b, const struct stage_context *c, const char *p
     build_stop(b, c->constitution->frames.reasoned_prefix);
 }
 
-int reason_ask(struct builder *b, const struct stage_context *c, const struct principle *p,
-               const struct turn *turns, size_t n, const char *reply_a, const char *reply_b,
-               uint64_t item, uint32_t pair, bool swap) {
-    for (uint32_t order = 0; order < (swap ? 2u : 1u); order++) {
-        struct rendering r;
-        render_reasoned_choice(c->constitution, p, turns, n, order ? reply_b : reply_a,
-                               order ? reply_a : reply_b, &r);
-        int rc = build_generate_rendered(b, item, 2 * pair + order, &r);
-        rendering_free(&r);
-        CAI_TRY(rc);
-    }
-    return 0;
-}
-
 /* What was written in each order of one comparison; the first reason to drop it, or OK. */
 static enum extract_reason read_orders(const Cai__V1__Generated *const *g, size_t orders,
                                        struct cai_arena *a, const char *ret_text[2]) {

@@ -12,13 +12,9 @@
 
 /* Whether the job's labels come with reasons. */
 bool reason_used(const struct stage_context *c);
-/* A builder of the first step. */
+/* A builder of the first step, for choice_ask. */
 void reason_open(struct builder *b, const struct stage_context *c, const char *phase,
                  uint32_t first_chunk, const struct model_ref *overseer);
-/* Like choice_ask, of that builder. */
-int reason_ask(struct builder *b, const struct stage_context *c, const struct principle *p,
-               const struct turn *turns, size_t n, const char *reply_a, const char *reply_b,
-               uint64_t item, uint32_t pair, bool swap);
 /* Keeps what was written and adds the second step's task, with the first one's chunk. */
 int reason_absorb(const struct stage_context *c, const Cai__V1__Task *task,
                   const Cai__V1__Result *result, const char *phase, bool swap);
