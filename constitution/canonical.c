@@ -68,6 +68,7 @@ static json_t *choice_example(const struct choice_example *e) {
     put_text(o, "choice", e->choice);
     put_text(o, "a", e->a);
     put_text(o, "b", e->b);
+    put_text(o, "reasoning", e->reasoning);
     put_text(o, "answer", answer);
     return o;
 }

@@ -283,6 +283,9 @@ static void read_frames(struct reading *r, const struct yaml_node *map) {
         *text = read_text(r, frame_fields[i].key, node, *text, prefix);
         check_slots(r, &frame_fields[i], node, *text);
     }
+    if (!*r->c->frames.reasoned_prefix)
+        input_report_add(r->report, map->line, map->column, "C018", "write what begins the answer",
+                         "frame 'reasoned_prefix' is empty; reasons end where it begins");
     if (strcmp(r->c->frames.option_a, r->c->frames.option_b) == 0)
         input_report_add(r->report, map->line, map->column, "C019", "make them differ",
                          "frames 'option_a' and 'option_b' are equal");

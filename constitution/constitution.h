@@ -41,6 +41,7 @@ struct choice_example {
     const struct turn *turns; /* ends with the user */
     size_t n_turns;
     const char *choice, *a, *b;
+    const char *reasoning; /* why; shown only where reasons are asked for. NULL when absent */
     char answer; /* 'A' or 'B' */
 };
 
@@ -50,7 +51,9 @@ struct constitution_frames {
     const char *critique; /* how a critique is asked for: "{principle}" */
     const char *revision; /* "{principle}" */
     const char *choice;   /* "{conversation}" "{principle}" "{a}" "{b}" */
+    const char *reasoned_choice; /* the same, where reasons come before the answer */
     const char *critique_prefix, *revision_prefix, *choice_prefix; /* begins the model's reply */
+    const char *reasoning_prefix, *reasoned_prefix; /* begin the reasons, and the answer after them */
     const char *option_a, *option_b;                               /* whole option strings */
     const char *no_flaw; /* a critique that begins so means "keep the reply" */
 };

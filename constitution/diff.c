@@ -132,7 +132,8 @@ static bool critique_same(const struct critique_example *a, const struct critiqu
 
 static bool choice_same(const struct choice_example *a, const struct choice_example *b) {
     return !turns_differ(a->turns, a->n_turns, b->turns, b->n_turns) && a->answer == b->answer &&
-           same(a->choice, b->choice) && same(a->a, b->a) && same(a->b, b->b);
+           same(a->choice, b->choice) && same(a->a, b->a) && same(a->b, b->b) &&
+           same(a->reasoning, b->reasoning);
 }
 
 static void examples(struct diff *d, const struct constitution *a, const struct constitution *b) {

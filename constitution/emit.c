@@ -126,6 +126,7 @@ static void examples(struct cai_buf *out, const struct constitution *c) {
         key_text(out, 4, "", "choice", e->choice);
         key_text(out, 4, "", "a", e->a);
         key_text(out, 4, "", "b", e->b);
+        key_text(out, 4, "", "reasoning", e->reasoning);
         cai_buf_printf(out, "    answer: %c\n", e->answer);
     }
 }

@@ -94,14 +94,15 @@ static void read_critique_example(struct reading *r, const struct yaml_node *map
 static void read_choice_example(struct reading *r, const struct yaml_node *map,
                                 struct choice_example *ret) {
     static const char *const answers[] = {"A", "B", NULL};
-#define FIELD(key, type, member, choices)                                                          \
-    { key, type, offsetof(struct raw_choice, member), true, 0, 0, choices }
+#define FIELD(key, type, member, required, choices)                                                \
+    { key, type, offsetof(struct raw_choice, member), required, 0, 0, choices }
     static const struct schema_field fields[] = {
-        FIELD("turns", SCHEMA_LIST, turns, NULL),
-        FIELD("choice", SCHEMA_STRING, e.choice, NULL),
-        FIELD("a", SCHEMA_STRING, e.a, NULL),
-        FIELD("b", SCHEMA_STRING, e.b, NULL),
-        FIELD("answer", SCHEMA_CHOICE, answer, answers),
+        FIELD("turns", SCHEMA_LIST, turns, true, NULL),
+        FIELD("choice", SCHEMA_STRING, e.choice, true, NULL),
+        FIELD("a", SCHEMA_STRING, e.a, true, NULL),
+        FIELD("b", SCHEMA_STRING, e.b, true, NULL),
+        FIELD("reasoning", SCHEMA_STRING, e.reasoning, false, NULL),
+        FIELD("answer", SCHEMA_CHOICE, answer, true, answers),
     };
 #undef FIELD
     struct raw_choice raw = {0};
@@ -110,6 +111,7 @@ static void read_choice_example(struct reading *r, const struct yaml_node *map,
     raw.e.choice = text_at(r, map, "choice", raw.e.choice);
     raw.e.a = text_at(r, map, "a", raw.e.a);
     raw.e.b = text_at(r, map, "b", raw.e.b);
+    raw.e.reasoning = text_at(r, map, "reasoning", raw.e.reasoning);
     raw.e.answer = raw.answer && *raw.answer == 'B' ? 'B' : 'A';
     *ret = raw.e;
 }

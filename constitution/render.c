@@ -49,8 +49,8 @@ static const char *request(struct rendering *r, const struct constitution *c, co
 }
 
 /* What the model's turn shows: the prefix it begins with, then its text. */
-static const char *answered(struct rendering *r, const char *prefix, const char *text) {
-    return *prefix ? cai_arena_printf(&r->arena, "%s%s%s", prefix,
+static const char *answered(struct cai_arena *arena, const char *prefix, const char *text) {
+    return *prefix ? cai_arena_printf(arena, "%s%s%s", prefix,
                                       strchr(" \n", prefix[strlen(prefix) - 1]) ? "" : " ", text)
                    : text;
 }
@@ -64,11 +64,11 @@ static void add_critique_examples(struct rendering *r, const struct constitution
         for (size_t t = 0; t < e->n_turns; t++)
             add(r, e->turns[t].role, e->turns[t].text, "fewshot", rank);
         add(r, "user", request(r, c, f->critique, e->critique_request), "fewshot", rank);
-        add(r, "assistant", answered(r, f->critique_prefix, e->critique), "fewshot", rank);
+        add(r, "assistant", answered(&r->arena, f->critique_prefix, e->critique), "fewshot", rank);
         if (!revise || e->no_flaw)
             continue;
         add(r, "user", request(r, c, f->revision, e->revision_request), "fewshot", rank);
-        add(r, "assistant", answered(r, f->revision_prefix, e->revision), "fewshot", rank);
+        add(r, "assistant", answered(&r->arena, f->revision_prefix, e->revision), "fewshot", rank);
     }
 }
 
@@ -101,7 +101,7 @@ void render_revision(const struct constitution *c, const struct principle *p,
                      const struct turn *turns, size_t n, const char *critique,
                      struct rendering *ret) {
     begin_critique(c, p, turns, n, true, ret);
-    add(ret, "assistant", answered(ret, c->frames.critique_prefix, critique), "model", 0);
+    add(ret, "assistant", answered(&ret->arena, c->frames.critique_prefix, critique), "model", 0);
     add(ret, "user", request(ret, c, c->frames.revision, p->revision ? p->revision : ""),
         "principle", 0);
     ret->prefix = cai_arena_strdup(&ret->arena, c->frames.revision_prefix);
@@ -121,35 +121,59 @@ static const char *transcript(struct rendering *r, const struct turn *turns, siz
     return cai_arena_strndup(&r->arena, text.data ? text.data : "", text.len);
 }
 
-static const char *question(struct rendering *r, const struct constitution *c,
-                            const char *principle, const struct turn *turns, size_t n,
-                            const char *a, const char *b) {
-    const char *const pairs[] = {
-        "conversation", transcript(r, turns, n), "principle", principle, "a", a, "b", b, NULL};
-    return frame_fill(&r->arena, c->frames.choice, pairs);
+const char *render_reasoned(struct cai_arena *arena, const struct constitution *c,
+                            const char *reasons) {
+    const struct constitution_frames *f = &c->frames;
+    return cai_arena_printf(arena, "%s\n\n%s", answered(arena, f->reasoning_prefix, reasons),
+                            f->reasoned_prefix);
 }
 
-void render_choice(const struct constitution *c, const struct principle *p,
-                   const struct turn *turns, size_t n, const char *a, const char *b,
-                   struct rendering *ret) {
+static const char *question(struct rendering *r, const char *frame, const char *principle,
+                            const struct turn *turns, size_t n, const char *a, const char *b) {
+    const char *const pairs[] = {
+        "conversation", transcript(r, turns, n), "principle", principle, "a", a, "b", b, NULL};
+    return frame_fill(&r->arena, frame, pairs);
+}
+
+/* The worked examples of a choice with their answers, and the question itself; with reasons,
+ * only the examples that give some. */
+static void ask_choice(const struct constitution *c, const struct principle *p,
+                       const struct turn *turns, size_t n, const char *a, const char *b,
+                       bool reasoned, struct rendering *ret) {
     const struct constitution_frames *f = &c->frames;
+    const char *frame = reasoned ? f->reasoned_choice : f->choice;
     *ret = (struct rendering){0};
     ret->messages =
         cai_arena_array(&ret->arena, 2 * c->n_choice_examples + 1, sizeof *ret->messages);
     for (size_t i = 0; i < c->n_choice_examples; i++) {
         const struct choice_example *e = &c->choice_examples[i];
         uint32_t rank = (uint32_t)(c->n_choice_examples - i);
-        add(ret, "user", question(ret, c, e->choice, e->turns, e->n_turns, e->a, e->b), "fewshot",
+        if (reasoned && !e->reasoning)
+            continue;
+        add(ret, "user", question(ret, frame, e->choice, e->turns, e->n_turns, e->a, e->b), "fewshot",
             rank);
+        const char *before = reasoned ? render_reasoned(&ret->arena, c, e->reasoning)
+                                      : f->choice_prefix;
         add(ret, "assistant",
-            cai_arena_printf(&ret->arena, "%s%s", f->choice_prefix,
-                             e->answer == 'A' ? f->option_a : f->option_b),
+            cai_arena_printf(&ret->arena, "%s%s", before, e->answer == 'A' ? f->option_a : f->option_b),
             "fewshot", rank);
     }
-    add(ret, "user", question(ret, c, p->choice ? p->choice : "", turns, n, a, b), "principle", 0);
-    ret->prefix = cai_arena_strdup(&ret->arena, f->choice_prefix);
+    add(ret, "user", question(ret, frame, p->choice ? p->choice : "", turns, n, a, b), "principle", 0);
+    ret->prefix = cai_arena_strdup(&ret->arena, reasoned ? f->reasoning_prefix : f->choice_prefix);
     ret->options[0] = cai_arena_strdup(&ret->arena, f->option_a);
     ret->options[1] = cai_arena_strdup(&ret->arena, f->option_b);
+}
+
+void render_choice(const struct constitution *c, const struct principle *p,
+                   const struct turn *turns, size_t n, const char *a, const char *b,
+                   struct rendering *ret) {
+    ask_choice(c, p, turns, n, a, b, false, ret);
+}
+
+void render_reasoned_choice(const struct constitution *c, const struct principle *p,
+                            const struct turn *turns, size_t n, const char *a, const char *b,
+                            struct rendering *ret) {
+    ask_choice(c, p, turns, n, a, b, true, ret);
 }
 
 void rendering_free(struct rendering *r) {

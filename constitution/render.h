@@ -30,6 +30,14 @@ void render_revision(const struct constitution *c, const struct principle *p,
 void render_choice(const struct constitution *c, const struct principle *p,
                    const struct turn *turns, size_t n, const char *a, const char *b,
                    struct rendering *ret);
+/* The same where the model gives its reasons first: few-shots are those that have some, the
+ * prefix begins the reasons. What the answer then follows is `render_reasoned`: the model's
+ * turn up to the option, from the reasons it wrote (Bai et al. 2022 §4.1). */
+void render_reasoned_choice(const struct constitution *c, const struct principle *p,
+                            const struct turn *turns, size_t n, const char *a, const char *b,
+                            struct rendering *ret);
+const char *render_reasoned(struct cai_arena *arena, const struct constitution *c,
+                            const char *reasons);
 /* What a role is called where a conversation is shown as text: Human, Assistant, System. */
 const char *render_speaker(const char *role);
 void rendering_free(struct rendering *r);

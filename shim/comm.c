@@ -7,11 +7,13 @@
  * States: open → broken (a collective failed: every later one is refused) → closed. */
 #include "shim/comm.h"
 #include "shim/comm_backend.h"
+#include "shim/comm_queue.h"
 #include "shim/device_plugin.h"
 #include "shim/plugin.h"
 
 #include "base/check.h"
 #include "base/error.h"
+#include "base/file.h"
 #include <dlfcn.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -29,6 +31,7 @@ struct comm {
     _Atomic bool inside;
     uint64_t exchanges;
     bool broken;
+    struct comm_queue *queue; /* NULL until comm_begin() needs it */
     /* One entry per rank, for exchange. */
     const void **send;
     void **recv;
@@ -84,25 +87,63 @@ static int check_options(const struct comm_options *o) {
     return 0;
 }
 
-static int open_backend(struct comm *c, const struct comm_options *o) {
-    CAI_TRY(check_options(o));
-    for (size_t i = 0; i < CAI_COUNT(backends); i++) {
-        if (strcmp(o->backend, backends[i].name) != 0)
-            continue;
-        CAI_TRY(backends[i].choose(c));
-        snprintf(c->name, sizeof c->name, "%s", o->backend);
-        struct comm_text why = {{0}};
-        int rc = c->backend->open(o, &c->state, &why);
-        return rc < 0 ? cai_fail(rc, "%s, rank %d of %d: %s", c->name, c->rank, c->world, why.text)
-                      : 0;
-    }
+static int choose(struct comm *c, const char *name) {
+    for (size_t i = 0; i < CAI_COUNT(backends); i++)
+        if (strcmp(name, backends[i].name) == 0)
+            return backends[i].choose(c);
     return cai_fail(CAI_EINPUT, "no collective backend is called \"%s\"; there are single, gloo "
-                                "and nccl", o->backend);
+                                "and nccl", name);
+}
+
+/* Each rank leaves word in the folder that it came, so that who did not can be named. */
+static char *arrival(const struct comm_options *o, int rank) {
+    return cai_format("%s/here-%d", o->rendezvous, rank);
+}
+
+static int arrive(const struct comm_options *o) {
+    if (o->world == 1)
+        return 0;
+    CAI_AUTO(mem) char *path = arrival(o, o->rank);
+    return cai_file_write_atomic(path, "", 0);
+}
+
+/* ": rank 2 did not come, rank 3 did not come", as long as there is room. */
+static void name_absent(const struct comm_options *o, char *out, size_t size) {
+    size_t len = 0;
+    out[0] = '\0';
+    for (int r = 0; r < o->world && len + 32 < size; r++) {
+        CAI_AUTO(mem) char *path = arrival(o, r);
+        if (!cai_file_exists(path))
+            len += (size_t)snprintf(out + len, size - len, "%s rank %d did not come",
+                                    len ? "," : ":", r);
+    }
+}
+
+static int open_backend(struct comm *c, const struct comm_options *o) {
+    struct comm_text why = {{0}};
+    char absent[160] = "";
+    CAI_TRY(check_options(o));
+    if (!c->backend)
+        CAI_TRY(choose(c, o->backend));
+    snprintf(c->name, sizeof c->name, "%s", o->backend);
+    CAI_TRY(arrive(o));
+    int rc = c->backend->open(o, &c->state, &why);
+    if (rc == CAI_ETIMEOUT)
+        name_absent(o, absent, sizeof absent);
+    return rc < 0 ? cai_fail(rc, "%s, rank %d of %d: %s%s", c->name, c->rank, c->world, why.text,
+                             absent)
+                  : 0;
 }
 
 int comm_open(const struct comm_options *o, struct comm **ret) {
+    return comm_open_on(NULL, o, ret);
+}
+
+int comm_open_on(const struct comm_backend *backend, const struct comm_options *o,
+                 struct comm **ret) {
     *ret = NULL;
     struct comm *c = cai_alloc(sizeof *c);
+    c->backend = backend;
     c->rank = o->rank;
     c->world = o->world;
     c->timeout_ms = o->timeout_ms;
@@ -123,6 +164,10 @@ int comm_open(const struct comm_options *o, struct comm **ret) {
 void comm_close(struct comm *c) {
     if (!c)
         return;
+    if (c->queue) { /* what still runs is wanted by nobody, and may wait for the dead */
+        comm_interrupt(c);
+        comm_queue_close(c->queue);
+    }
     if (c->state)
         c->backend->close(c->state);
     free(c->send);
@@ -144,6 +189,10 @@ uint64_t comm_progress(const struct comm *c, bool *ret_inside) {
     if (ret_inside)
         *ret_inside = atomic_load(&c->inside);
     return atomic_load(&c->entered);
+}
+
+void comm_interrupt(struct comm *c) {
+    c->backend->interrupt(c->state);
 }
 
 /* ---- the book ------------------------------------------------------------------------ */
@@ -220,10 +269,17 @@ static size_t piece_of(const struct flat *f) {
     return f->on_device ? DEVICE_PIECE : PIECE;
 }
 
-/* Rank r's part of n elements: the first n % world ranks have one more. */
+/* Blocks, so that no part begins within the numbers that a processor takes at once: what is
+ * computed of a part has then the bits of what is computed of the whole. The first ranks have
+ * one block more. */
+int64_t comm_part(int64_t n, int r, int world) {
+    int64_t blocks = (n + COMM_BLOCK - 1) / COMM_BLOCK, rest = blocks % world;
+    int64_t start = COMM_BLOCK * (blocks / world * r + (r < rest ? r : rest));
+    return start < n ? start : n;
+}
+
 static size_t part_start(const struct comm *c, size_t n, int r) {
-    size_t world = (size_t)c->world, i = (size_t)r, rest = n % world;
-    return n / world * i + (i < rest ? i : rest);
+    return (size_t)comm_part((int64_t)n, r, c->world);
 }
 
 static size_t min_size(size_t a, size_t b) {
@@ -315,7 +371,8 @@ static int reduce_piece_on_device(struct comm *c, const struct flat *f, size_t o
 }
 
 static int reduce_parts_on_device(struct comm *c, const struct flat *f) {
-    size_t longest = part_start(c, f->n, 1), mine = min_size(longest, piece_of(f));
+    size_t longest = part_start(c, f->n, 1); /* the first part is one of the longest */
+    size_t mine = min_size(longest, piece_of(f));
     int64_t elements = (int64_t)(((size_t)c->world + 1) * (mine ? mine : 1));
     ct_scope *s = ct_scope_open();
     ct_tensor *scratch = ct_zeros(s, f->dtype, &elements, 1);
@@ -351,21 +408,13 @@ static int gather_parts(struct comm *c, const struct flat *f) {
     return exchange_in(c, f->on_device);
 }
 
-static int need_even(const struct comm *c, const struct flat *f) {
-    if (f->n % (size_t)c->world == 0)
-        return 0;
-    return cai_fail(CAI_EINPUT, "%zu elements are not a multiple of %d ranks", f->n, c->world);
-}
-
 /* ---- collectives --------------------------------------------------------------------------- */
 
 /* How a collective on a tensor begins and ends, with its work between. */
-static int on_flat(struct comm *c, ct_tensor *t, const char *what, bool sums, bool even,
+static int on_flat(struct comm *c, ct_tensor *t, const char *what, bool sums,
                    int (*work)(struct comm *c, const struct flat *f)) {
     struct flat f;
     int rc = flat_of(c, t, sums, &f);
-    if (rc == 0 && even)
-        rc = need_even(c, &f);
     if (rc == 0)
         rc = enter(c, what);
     if (rc == 0)
@@ -378,16 +427,45 @@ static int reduce_and_gather(struct comm *c, const struct flat *f) {
     return gather_parts(c, f);
 }
 
+static const struct {
+    const char *name;
+    bool sums;
+    int (*work)(struct comm *c, const struct flat *f);
+} flats[] = {[COMM_ALL_REDUCE] = {"all_reduce", true, reduce_and_gather},
+             [COMM_REDUCE_SCATTER] = {"reduce_scatter", true, reduce_parts},
+             [COMM_ALL_GATHER] = {"all_gather", false, gather_parts}};
+
+static int carry_out(void *comm, int what, ct_tensor *flat) {
+    return on_flat(comm, flat, flats[what].name, flats[what].sums, flats[what].work);
+}
+
+int comm_finish(struct comm *c) {
+    return c->queue ? comm_queue_wait(c->queue) : 0;
+}
+
+int comm_begin(struct comm *c, enum comm_what what, ct_tensor *flat) {
+    if (c->world == 1 || ct_device_of(flat).cuda)
+        return carry_out(c, (int)what, flat);
+    if (!c->queue)
+        CAI_TRY(comm_queue_open(carry_out, c, &c->queue));
+    return comm_queue_add(c->queue, (int)what, flat);
+}
+
+static int at_once(struct comm *c, enum comm_what what, ct_tensor *flat) {
+    CAI_TRY(comm_finish(c));
+    return carry_out(c, (int)what, flat);
+}
+
 int comm_all_reduce(struct comm *c, ct_tensor *flat) {
-    return on_flat(c, flat, "all_reduce", true, false, reduce_and_gather);
+    return at_once(c, COMM_ALL_REDUCE, flat);
 }
 
 int comm_reduce_scatter(struct comm *c, ct_tensor *flat) {
-    return on_flat(c, flat, "reduce_scatter", true, true, reduce_parts);
+    return at_once(c, COMM_REDUCE_SCATTER, flat);
 }
 
 int comm_all_gather(struct comm *c, ct_tensor *flat) {
-    return on_flat(c, flat, "all_gather", false, true, gather_parts);
+    return at_once(c, COMM_ALL_GATHER, flat);
 }
 
 static int send_to_all(struct comm *c, const struct flat *f, int root) {
@@ -403,6 +481,7 @@ int comm_broadcast(struct comm *c, ct_tensor *flat, int root) {
     struct flat f;
     if (root < 0 || root >= c->world)
         return cai_fail(CAI_EINPUT, "rank %d of %d ranks cannot broadcast", root, c->world);
+    CAI_TRY(comm_finish(c));
     int rc = flat_of(c, flat, false, &f);
     if (rc == 0)
         rc = enter(c, "broadcast");
@@ -422,6 +501,7 @@ static int gather_blocks(struct comm *c, char *all, size_t len) {
 }
 
 int comm_all_reduce_f64(struct comm *c, double *values, int n) {
+    CAI_TRY(comm_finish(c));
     CAI_TRY(enter(c, "all_reduce_f64"));
     size_t count = (size_t)n;
     double *all = cai_alloc(((size_t)c->world * count + 1) * sizeof *all);
@@ -437,6 +517,7 @@ int comm_all_reduce_f64(struct comm *c, double *values, int n) {
 }
 
 int comm_all_reduce_max(struct comm *c, int64_t *values, int n) {
+    CAI_TRY(comm_finish(c));
     CAI_TRY(enter(c, "all_reduce_max"));
     size_t count = (size_t)n;
     int64_t *all = cai_alloc(((size_t)c->world * count + 1) * sizeof *all);
@@ -464,6 +545,7 @@ int comm_all_gather_bytes(struct comm *c, const void *data, size_t len, void **r
                           size_t *ret_starts) {
     *ret = NULL;
     *ret_len = 0;
+    CAI_TRY(comm_finish(c));
     CAI_TRY(enter(c, "all_gather_bytes"));
     int rc = gather_lengths(c, len, ret_starts);
     if (rc < 0)
@@ -489,6 +571,7 @@ int comm_all_gather_bytes(struct comm *c, const void *data, size_t len, void **r
 }
 
 int comm_barrier(struct comm *c) {
+    CAI_TRY(comm_finish(c));
     CAI_TRY(enter(c, "barrier"));
     char *one = cai_alloc((size_t)c->world);
     int rc = gather_blocks(c, one, 1);

@@ -4,7 +4,10 @@
  * Every call has the deadline given at comm_open; a late or dead peer is CAI_ETIMEOUT
  * or CAI_EIO with the collective's number in the message, and the communicator is then
  * unusable: close it and open a new one with a fresh rendezvous folder. Sums are taken
- * in a fixed order, so equal inputs and world size give equal bits. */
+ * in a fixed order, so equal inputs and world size give equal bits.
+ *
+ * A flat tensor of n elements is divided into one part for each rank, comm_part(): whole
+ * blocks of COMM_BLOCK elements, as even as they go, the last one cut at n. */
 #ifndef CAI_SHIM_COMM_H
 #define CAI_SHIM_COMM_H
 
@@ -31,9 +34,23 @@ int comm_world(const struct comm *c);
 /* Collectives entered so far and whether one is running now; safe from another thread. */
 uint64_t comm_progress(const struct comm *c, bool *ret_inside);
 
+/* Ends the collective that is running, and every later one, with CAI_ESTATE; from any thread. */
+void comm_interrupt(struct comm *c);
+
+enum { COMM_BLOCK = 128 };
+/* Where rank r's part of n elements begins; r = world gives n. */
+int64_t comm_part(int64_t n, int r, int world);
+
 int comm_all_reduce(struct comm *c, ct_tensor *flat);               /* fp32 or fp64, sum, in place */
-int comm_reduce_scatter(struct comm *c, ct_tensor *flat);           /* rank's n/world part becomes the sum, in place */
-int comm_all_gather(struct comm *c, ct_tensor *flat);               /* each rank's n/world part to all, in place */
+int comm_reduce_scatter(struct comm *c, ct_tensor *flat);           /* rank's part becomes the sum, in place */
+int comm_all_gather(struct comm *c, ct_tensor *flat);               /* each rank's part to all, in place */
+/* The same three, carried out by a thread of the communicator while the caller computes, one
+ * after another in the order of the calls; the tensor is left alone until comm_finish(),
+ * which every other collective begins with. On a GPU and with one rank they are done at once:
+ * NCCL's work is ordered by the device's stream. */
+enum comm_what { COMM_ALL_REDUCE, COMM_REDUCE_SCATTER, COMM_ALL_GATHER };
+int comm_begin(struct comm *c, enum comm_what what, ct_tensor *flat);
+int comm_finish(struct comm *c); /* 0, or the first failure among them */
 int comm_broadcast(struct comm *c, ct_tensor *flat, int root);
 int comm_all_reduce_f64(struct comm *c, double *values, int n);     /* small host values, sum */
 int comm_all_reduce_max(struct comm *c, int64_t *values, int n);

@@ -11,7 +11,7 @@
 extern "C" {
 #endif
 
-#define COMM_PLUGIN_ABI 2
+#define COMM_PLUGIN_ABI 3
 #define COMM_PLUGIN_SYMBOL "cai_comm_plugin"
 
 struct comm_text {
@@ -35,9 +35,15 @@ struct comm_backend {
     int (*exchange_device)(void *state, uint64_t number, const void *const *send,
                            const size_t *send_len, void *const *recv, const size_t *recv_len,
                            int timeout_ms, struct comm_text *why);
+    /* From another thread: the exchange that is under way, and every later one, fails with
+     * CAI_ESTATE at once. */
+    void (*interrupt)(void *state);
 };
 
 extern const struct comm_backend comm_single;
+/* comm_open() on a backend that was found otherwise than by its name. */
+int comm_open_on(const struct comm_backend *backend, const struct comm_options *o,
+                 struct comm **ret);
 
 #ifdef __cplusplus
 }

@@ -15,6 +15,8 @@
 #include <cstdio>
 #include <cstring>
 #include <memory>
+#include <mutex>
+#include <stdexcept>
 #include <vector>
 
 extern "C" {
@@ -26,8 +28,31 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using Milliseconds = std::chrono::milliseconds;
 
+constexpr const char *INTERRUPTED = "interrupted";
+
+using Buffers = std::vector<std::unique_ptr<gloo::transport::UnboundBuffer>>;
+
 struct State {
     std::shared_ptr<gloo::rendezvous::Context> context;
+    std::mutex lock; /* of what follows */
+    bool interrupted = false;
+    const Buffers *in = nullptr, *out = nullptr; /* of the exchange under way */
+};
+
+/* What an interrupt must reach, for as long as an exchange lasts. */
+struct UnderWay {
+    State &state;
+    UnderWay(State &s, const Buffers &in, const Buffers &out) : state(s) {
+        std::lock_guard<std::mutex> hold(s.lock);
+        s.in = &in;
+        s.out = &out;
+        if (s.interrupted)
+            throw std::runtime_error(INTERRUPTED);
+    }
+    ~UnderWay() {
+        std::lock_guard<std::mutex> hold(state.lock);
+        state.in = state.out = nullptr;
+    }
 };
 
 /* Inside a catch block only. `peer` is who was waited for, or -1. */
@@ -39,6 +64,10 @@ int failed(struct comm_text *why, const char *doing, int peer) {
         text = e.what();
     } catch (...) {
         text = "an exception of unknown type";
+    }
+    if (text == INTERRUPTED) {
+        snprintf(why->text, sizeof why->text, "%s: told to stop", doing);
+        return CAI_ESTATE;
     }
     bool late = text.find("imed out") != std::string::npos ||
                 text.find("imeout") != std::string::npos;
@@ -92,9 +121,7 @@ int exchange(void *state, uint64_t number, const void *const *send, const size_t
     try {
         auto &context = static_cast<State *>(state)->context;
         auto deadline = Clock::now() + Milliseconds(timeout_ms);
-        std::vector<std::unique_ptr<gloo::transport::UnboundBuffer>> in, out;
-        in.resize(static_cast<size_t>(context->size));
-        out.resize(static_cast<size_t>(context->size));
+        Buffers in(static_cast<size_t>(context->size)), out(static_cast<size_t>(context->size));
         for (int r = 0; r < context->size; r++) {
             size_t i = static_cast<size_t>(r);
             if (r == context->rank)
@@ -108,12 +135,12 @@ int exchange(void *state, uint64_t number, const void *const *send, const size_t
                 out[i]->send(r, number);
             }
         }
+        UnderWay mark(*static_cast<State *>(state), in, out);
         for (int r = 0; r < context->size; r++) {
             peer = r;
-            if (in[static_cast<size_t>(r)])
-                in[static_cast<size_t>(r)]->waitRecv(left(deadline));
-            if (out[static_cast<size_t>(r)])
-                out[static_cast<size_t>(r)]->waitSend(left(deadline));
+            auto &from = in[static_cast<size_t>(r)], &to = out[static_cast<size_t>(r)];
+            if ((from && !from->waitRecv(left(deadline))) || (to && !to->waitSend(left(deadline))))
+                throw std::runtime_error(INTERRUPTED);
         }
         return 0;
     } catch (...) {
@@ -121,8 +148,20 @@ int exchange(void *state, uint64_t number, const void *const *send, const size_t
     }
 }
 
+void interrupt(void *state) {
+    auto *s = static_cast<State *>(state);
+    std::lock_guard<std::mutex> hold(s->lock);
+    s->interrupted = true;
+    for (size_t i = 0; s->in && i < s->in->size(); i++) {
+        if ((*s->in)[i])
+            (*s->in)[i]->abortWaitRecv();
+        if ((*s->out)[i])
+            (*s->out)[i]->abortWaitSend();
+    }
+}
+
 } // namespace
 
 extern "C" __attribute__((visibility("default"))) const struct comm_backend cai_comm_plugin;
 const struct comm_backend cai_comm_plugin = {COMM_PLUGIN_ABI, open_mesh, close_mesh, exchange,
-                                             nullptr};
+                                             nullptr, interrupt};

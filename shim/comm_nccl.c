@@ -6,7 +6,10 @@
  * States: meeting (open: the id comes through the rendezvous folder, then all ranks join)
  * → joined → broken (a call failed or was late: the communicator is aborted at once, only
  * close is left). Each communicator has an id of its own, so a new gang needs a new folder.
- * One thread calls; the stream is the device's present one. */
+ * One thread calls at a time; the stream is the device's present one.
+ *
+ * NCCL does not say for whom it waits. So a rank that has waited for a while leaves the number
+ * of its exchange in the rendezvous folder: at the deadline the late are those that did not. */
 #include "shim/comm_backend.h"
 
 #include "base/error.h"
@@ -15,14 +18,16 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <nccl.h>
+#include <inttypes.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { PAUSE_MIN_NS = 20000, PAUSE_MAX_NS = 1000000, CLOSE_MS = 10000 };
+enum { PAUSE_MIN_NS = 20000, PAUSE_MAX_NS = 1000000, CLOSE_MS = 10000, TOLD_AFTER = 4 };
 
 void *cai_cuda_stream(void); /* cuda_plugin.cpp */
 extern const struct comm_backend cai_comm_nccl;
@@ -30,6 +35,9 @@ extern const struct comm_backend cai_comm_nccl;
 struct state {
     ncclComm_t comm; /* NULL once aborted */
     int rank, world;
+    char folder[PATH_MAX - 64];
+    uint64_t number; /* of the exchange under way */
+    _Atomic bool interrupted;
     cudaEvent_t done;
     char *staging; /* device memory for what lies in host memory */
     size_t staging_size;
@@ -45,12 +53,13 @@ static int64_t now_ms(void) {
 
 /* A wait that begins short, for an exchange takes microseconds, and grows. */
 struct wait {
-    int64_t until_ms;
+    int64_t until_ms, tell_ms; /* tell_ms: when others are told that this rank waits */
     long pause_ns;
 };
 
 static struct wait wait_for(int timeout_ms) {
-    return (struct wait){now_ms() + timeout_ms, PAUSE_MIN_NS};
+    int64_t now = now_ms();
+    return (struct wait){now + timeout_ms, now + timeout_ms / TOLD_AFTER, PAUSE_MIN_NS};
 }
 
 static bool pause_a_little(struct wait *w) {
@@ -69,9 +78,61 @@ static int say(struct comm_text *why, int code, const char *format, ...) {
     return code;
 }
 
-static int late(struct comm_text *why, const char *doing) {
-    return say(why, CAI_ETIMEOUT, "%s: a peer is late", doing);
+/* ---- who is late ---------------------------------------------------------------------------- */
+
+static bool path_of(const struct state *s, int rank, char path[PATH_MAX]) {
+    return snprintf(path, PATH_MAX, "%s/waits-%d", s->folder, rank) < PATH_MAX;
 }
+
+/* A number has 16 digits, so that one write is whole or absent to a reader. */
+static void tell(const struct state *s) {
+    char path[PATH_MAX], text[17];
+    int fd = path_of(s, s->rank, path) ? open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600) : -1;
+    snprintf(text, sizeof text, "%016" PRIx64, s->number + 1);
+    if (fd < 0)
+        return; /* then this rank is named, too */
+    if (pwrite(fd, text, 16, 0) < 16)
+        (void)ftruncate(fd, 0);
+    close(fd);
+}
+
+/* One more than the number of the last exchange that a rank was long in; 0: in none. */
+static uint64_t told(const struct state *s, int rank) {
+    char path[PATH_MAX], text[17] = "";
+    int fd = path_of(s, rank, path) ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0)
+        return 0;
+    ssize_t n = pread(fd, text, 16, 0);
+    close(fd);
+    return n == 16 ? strtoull(text, NULL, 16) : 0;
+}
+
+/* CAI_ETIMEOUT with the ranks that did not come to this exchange. */
+static int late(struct state *s, const char *doing, struct comm_text *why) {
+    char who[256] = "";
+    size_t len = 0;
+    int n = 0;
+    for (int r = 0; r < s->world && len + 24 < sizeof who; r++)
+        if (r != s->rank && s->number + 1 > told(s, r))
+            len += (size_t)snprintf(who + len, sizeof who - len, "%srank %d", n++ ? ", " : "", r);
+    return say(why, CAI_ETIMEOUT, "%s: %s %s late", doing, n ? who : "a peer", n > 1 ? "are" : "is");
+}
+
+/* 0 after a pause, or why there shall be no further. */
+static int wait_on(struct state *s, const char *doing, struct wait *w, struct comm_text *why) {
+    if (atomic_load(&s->interrupted))
+        return say(why, CAI_ESTATE, "%s: told to stop", doing);
+    if (pause_a_little(w)) {
+        if (w->tell_ms && now_ms() >= w->tell_ms) {
+            tell(s);
+            w->tell_ms = 0;
+        }
+        return 0;
+    }
+    return late(s, doing, why);
+}
+
+/* ---- what CUDA and NCCL say ------------------------------------------------------------------ */
 
 static int cuda_said(struct comm_text *why, const char *doing, cudaError_t rc) {
     if (rc == cudaSuccess)
@@ -104,16 +165,24 @@ static int wait_idle(struct state *s, const char *doing, struct wait *w, struct 
         int rc = under_way(s, doing, why);
         if (rc <= 0)
             return rc;
-        if (!pause_a_little(w))
-            return late(why, doing);
+        rc = wait_on(s, doing, w, why);
+        if (rc < 0)
+            return rc;
     }
 }
 
-/* Ends what runs on the device as well; a peer's rank sees it as an error or a silence. */
-static void give_up(struct state *s) {
-    if (s->comm)
-        ncclCommAbort(s->comm);
+/* Ends what runs on the device as well; a peer's rank sees it as an error or a silence. An
+ * abort that fails leaves work on the device that nobody can end: then the process is lost,
+ * which CAI_EINTERNAL says. Returns rc otherwise. */
+static int give_up(struct state *s, int rc, struct comm_text *why) {
+    ncclResult_t ended = s->comm ? ncclCommAbort(s->comm) : ncclSuccess;
     s->comm = NULL;
+    if (ended == ncclSuccess || ended == ncclInProgress)
+        return rc;
+    size_t len = strlen(why->text);
+    snprintf(why->text + len, sizeof why->text - len, "; and the communicator cannot be ended: %s",
+             ncclGetErrorString(ended));
+    return CAI_EINTERNAL;
 }
 
 /* ---- meeting ------------------------------------------------------------------------------- */
@@ -172,6 +241,7 @@ static int join(struct state *s, const struct comm_options *o, struct comm_text 
     int version = 0;
     config.blocking = 0;
     bind_to(o->interface);
+    s->number = UINT64_MAX; /* before the first exchange: nobody has been late yet */
     int rc = nccl_said(why, "asking for its version", NULL, ncclGetVersion(&version));
     if (rc == 0 && version < NCCL_VERSION_CODE)
         rc = say(why, CAI_EPROTO, "NCCL %d is loaded, and %d was built with; two are installed",
@@ -192,12 +262,13 @@ static void close_gang(void *state) {
     struct state *s = state;
     struct comm_text unsaid = {{0}};
     struct wait w = wait_for(CLOSE_MS);
+    atomic_store(&s->interrupted, false);
     if (s->comm && nccl_said(&unsaid, "", s->comm, ncclCommFinalize(s->comm)) == 0 &&
         wait_idle(s, "", &w, &unsaid) == 0) {
         ncclCommDestroy(s->comm);
         s->comm = NULL;
     }
-    give_up(s);
+    (void)give_up(s, 0, &unsaid);
     if (s->done)
         cudaEventDestroy(s->done);
     if (s->staging)
@@ -210,11 +281,16 @@ static int open_gang(const struct comm_options *o, void **ret_state, struct comm
     *ret_state = NULL;
     if (!s)
         return say(why, CAI_ENOMEM, "out of memory");
+    if (o->world > 1 && snprintf(s->folder, sizeof s->folder, "%s", o->rendezvous) >=
+                            (int)sizeof s->folder) {
+        free(s);
+        return say(why, CAI_EINPUT, "%s: too long a path", o->rendezvous);
+    }
     s->rank = o->rank;
     s->world = o->world;
     int rc = join(s, o, why);
     if (rc < 0) {
-        give_up(s);
+        rc = give_up(s, rc, why);
         close_gang(s);
         return rc;
     }
@@ -262,7 +338,7 @@ static int wait_done(struct state *s, struct wait *w, struct comm_text *why) {
             return cuda_said(why, doing, state);
         rc = under_way(s, doing, why);
         if (rc >= 0)
-            rc = pause_a_little(w) ? 0 : late(why, doing);
+            rc = wait_on(s, doing, w, why);
     }
     return rc;
 }
@@ -274,17 +350,16 @@ static int exchange_parcels(struct state *s, const struct parcels *p, struct wai
         rc = wait_idle(s, "exchanging", w, why);
     if (rc == 0)
         rc = wait_done(s, w, why);
-    if (rc < 0)
-        give_up(s);
-    return rc;
+    return rc < 0 ? give_up(s, rc, why) : 0;
 }
 
 static int exchange_device(void *state, uint64_t number, const void *const *send,
                            const size_t *send_len, void *const *recv, const size_t *recv_len,
                            int timeout_ms, struct comm_text *why) {
-    (void)number; /* calls match by their order */
+    struct state *s = state;
     struct wait w = wait_for(timeout_ms);
-    return exchange_parcels(state, &(struct parcels){send, send_len, recv, recv_len}, &w, why);
+    s->number = number; /* calls match by their order: this is for people */
+    return exchange_parcels(s, &(struct parcels){send, send_len, recv, recv_len}, &w, why);
 }
 
 static size_t aligned(size_t bytes) {
@@ -344,9 +419,9 @@ static int unstage(struct state *s, const struct parcels *p, const struct staged
 static int exchange(void *state, uint64_t number, const void *const *send, const size_t *send_len,
                     void *const *recv, const size_t *recv_len, int timeout_ms,
                     struct comm_text *why) {
-    (void)number;
     struct state *s = state;
     struct wait w = wait_for(timeout_ms);
+    s->number = number;
     struct parcels outer = {send, send_len, recv, recv_len};
     struct staged staged = {calloc((size_t)s->world, sizeof *staged.send),
                             calloc((size_t)s->world, sizeof *staged.recv)};
@@ -359,10 +434,13 @@ static int exchange(void *state, uint64_t number, const void *const *send, const
         rc = unstage(s, &outer, &staged, why);
     free((void *)staged.send);
     free(staged.recv);
-    if (rc < 0)
-        give_up(s);
-    return rc;
+    return rc < 0 ? give_up(s, rc, why) : 0;
+}
+
+static void interrupt(void *state) {
+    struct state *s = state;
+    atomic_store(&s->interrupted, true);
 }
 
 const struct comm_backend cai_comm_nccl = {COMM_PLUGIN_ABI, open_gang, close_gang, exchange,
-                                           exchange_device};
+                                           exchange_device, interrupt};

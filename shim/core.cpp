@@ -144,8 +144,7 @@ const char *ct_numeric_class(void) {
     text += at::get_cpu_capability();
     for (char &c : text)
         c = static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c == ' ' ? '-' : c);
-    bool native = &shim::kernels() == &shim_kernels_avx512bf16;
-    text += gpu ? "" : native ? "/bf16=avx512" : "/bf16=widened";
+    text += gpu ? "" : std::string("/bf16=") + shim::kernels().bf16;
     text += "/threads=" + std::to_string(at::get_num_threads()) +
            "/torch=" + TORCH_VERSION;
     return text.c_str();

@@ -37,7 +37,8 @@ enum ct_dtype { CT_F32, CT_BF16, CT_F16, CT_F64, CT_I64, CT_I32, CT_U8, CT_BOOL 
  * algorithms on, uninitialised-memory fill off. */
 int ct_init(int threads);
 const char *ct_version(void);    /* "2.11.0" */
-/* What bits depend on besides the build: "cpu/avx512/bf16=avx512/threads=2/torch=2.11.0";
+/* What bits depend on besides the build: "cpu/avx512/bf16=amx/threads=2/torch=2.11.0" (bf16:
+ * amx, avx512 or widened, the instructions that multiply bfloat16);
  * on a GPU it begins with "cuda/" and its model (tokens are drawn on the processor). */
 const char *ct_numeric_class(void);
 
@@ -165,6 +166,20 @@ ct_tensor *ct_matmul(ct_scope *s, ct_tensor *a, ct_tensor *b);
 /* [.., I] × [O, I] → [.., O]; b may be NULL. w may be bfloat16 beside fp32 x: x is rounded
  * to it, sums are fp32, and the result is fp32 (on a GPU out of a product in bfloat16). */
 ct_tensor *ct_linear(ct_scope *s, ct_tensor *x, ct_tensor *w, ct_tensor *b);
+/* n such products of one x [T, I]: w[i] [Oᵢ, I], b[i] may be NULL; → ret[i] [T, Oᵢ]. In CT_BF16
+ * (below) they are one product. */
+int ct_linears(ct_scope *s, ct_tensor *x, ct_tensor *const *w, ct_tensor *const *b, int n,
+               ct_tensor **ret);
+/* From here on, this scope's ct_linear (of x [T, I]) and ct_linear_logprob on fp32 tensors compute
+ * their matrix products, backward too, in CT_BF16 with sums in fp32, or in CT_F32, as at the
+ * start. */
+void ct_scope_products(ct_scope *s, enum ct_dtype dtype);
+/* Whether this device has instructions for it; without them CT_BF16 is many times slower. */
+bool ct_half_pays(void);
+/* A copy of w [O, I] in bfloat16 for ct_linear alone, in the order in which this processor
+ * reads it best: [O, I], or tiles [O / 16, I / 32, 16, 32]. The order changes no bit. */
+ct_tensor *ct_linear_half(ct_scope *s, ct_tensor *w);
+int ct_linear_half_(ct_tensor *half, const ct_tensor *w); /* the same, into a copy made before */
 ct_tensor *ct_embedding(ct_scope *s, ct_tensor *w, ct_tensor *ids); /* [V, D], [T] → [T, D]; deterministic backward */
 ct_tensor *ct_rms_norm(ct_scope *s, ct_tensor *x, ct_tensor *w, double eps); /* over the last dimension, fp32 inside */
 /* Over the last dimension; b may be NULL. */

@@ -1,5 +1,6 @@
 /* dispatch.cpp: see fast.hpp. */
 #include "fast.hpp"
+#include "shim/amx.h"
 #include "team.hpp"
 
 #include <ATen/Version.h>
@@ -11,12 +12,24 @@
 
 namespace shim {
 
+static shim_kernels with_amx() {
+    shim_kernels k = shim_kernels_avx512bf16;
+    k.bf16 = "amx";
+    k.few16 = kernel_few16_amx;
+    k.few16_tiled = kernel_few16_tiled_amx;
+    k.few16_rows = 2 * KERNEL_TILE_ROWS;
+    return k;
+}
+
 static const shim_kernels &choose() {
+    static const shim_kernels amx = with_amx();
     std::string capability = at::get_cpu_capability();
     if (capability == "AVX512" && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
-        return __builtin_cpu_supports("avx512bf16") ? shim_kernels_avx512bf16
-                                                    : shim_kernels_avx512;
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
+        if (!__builtin_cpu_supports("avx512bf16"))
+            return shim_kernels_avx512;
+        return amx_allowed() ? amx : shim_kernels_avx512bf16;
+    }
     if ((capability == "AVX2" || capability == "AVX512") && __builtin_cpu_supports("fma"))
         return shim_kernels_avx2;
     return shim_kernels_base;
@@ -68,10 +81,10 @@ static void few(int64_t m, int64_t n, int64_t k, kernel_matrix a, const float *w
     });
 }
 
-void linear16(int64_t m, int64_t n, int64_t k, const float *x, const uint16_t *w, float *y) {
-    const shim_kernels &K = kernels();
+void linear16(const shim_kernels &K, int64_t m, const float *x, weights16 w, float *y) {
     constexpr int64_t ROWS = 128; /* whose packed copy stays near the processor */
-    int64_t pairs = k / 2, unit = 12;
+    int64_t n = w.n, k = w.k, pairs = k / 2, unit = K.few16_rows;
+    auto *few16 = w.tiled ? K.few16_tiled : K.few16;
     for (int64_t at = 0; at < m; at += ROWS) {
         int64_t rows = std::min(ROWS, m - at), padded = (rows + K.nr - 1) / K.nr * K.nr;
         float *packed = scratch((padded + rows) * pairs), *plain = packed + padded * pairs;
@@ -82,7 +95,7 @@ void linear16(int64_t m, int64_t n, int64_t k, const float *x, const uint16_t *w
         int64_t grain = std::max<int64_t>(1, (int64_t{1} << 18) / (unit * padded * pairs));
         team_parallel((n + unit - 1) / unit, grain, [&](int64_t from, int64_t to) {
             int64_t first = from * unit, end = std::min(to * unit, n);
-            K.few16(rows, end - first, pairs, px, w + first * k, y + at * n + first, n);
+            few16(rows, end - first, pairs, px, w.p + first * k, y + at * n + first, n);
         });
     }
 }

@@ -9,6 +9,10 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 
+#include <vector>
+
+struct ct_scope;
+
 namespace shim {
 
 /* Chosen once, by libtorch's own CPU capability, so that one name covers both. */
@@ -32,8 +36,22 @@ inline float *floats_mut(const at::Tensor &t) {
 void gemm(int64_t m, int64_t n, int64_t k, kernel_matrix a, kernel_matrix b, float *c,
           int64_t ldc, bool accumulate);
 
-/* y[m, n] = x[m, k] wᵀ with w [n, k] in bfloat16 and x rounded to it; k even. */
-void linear16(int64_t m, int64_t n, int64_t k, const float *x, const uint16_t *w, float *y);
+/* w [n, k] in bfloat16, k even, as it lies or in the tiles of few16_tiled. */
+struct weights16 {
+    const uint16_t *p;
+    int64_t n, k;
+    bool tiled;
+};
+
+/* y[m, n] = x[m, k] wᵀ with x rounded to bfloat16. */
+void linear16(const shim_kernels &K, int64_t m, const float *x, weights16 w, float *y);
+
+/* Products in bfloat16 of fp32 tensors (products.cpp): whether the scope wants them, and
+ * x wᵢᵀ + bᵢ for one x [T, I] and several w [Oᵢ, I]; b are as many, each may be undefined. */
+bool takes_half(const ct_scope *s, const at::Tensor &x, const at::Tensor &w);
+std::vector<at::Tensor> linears_half(ct_scope *s, const at::Tensor &x,
+                                     const std::vector<at::Tensor> &w,
+                                     const std::vector<at::Tensor> &b);
 
 /* f(begin, end) over [0, n), at least about 32 K elements of `width` each per thread. */
 template <class F> void rows_parallel(int64_t n, int64_t width, F &&f) {

@@ -244,19 +244,44 @@ static at::Tensor by_mixed(const at::Tensor &x, const at::Tensor &w,
     return b ? y + *b : y;
 }
 
+/* [O / 16, I / 32, 16, 32], as ct_linear_half makes it. */
+static bool is_tiled(const at::Tensor &w) {
+    return w.dim() == 4;
+}
+
+static int64_t inputs_of(const at::Tensor &w) {
+    return is_tiled(w) ? w.size(1) * KERNEL_TILE_SUMS : w.size(1);
+}
+
+static bool prefers_tiles(const at::Tensor &w) {
+    return w.is_cpu() && kernels().few16_tiled && w.numel() > 0 &&
+           w.size(0) % KERNEL_TILE_ROWS == 0 && w.size(1) % KERNEL_TILE_SUMS == 0;
+}
+
+/* A view of w [O, I]. */
+static at::Tensor as_tiles(const at::Tensor &w) {
+    return w.unflatten(1, {-1, KERNEL_TILE_SUMS}).unflatten(0, {-1, KERNEL_TILE_ROWS})
+        .transpose(1, 2);
+}
+
 /* Weights in bfloat16 under activations in fp32: the products in bfloat16, sums in fp32. */
 static bool takes_linear16(const ct_scope *s, const at::Tensor &x, const at::Tensor &w,
                            const ct_tensor *b) {
+    if (is_tiled(w))
+        TORCH_CHECK(!s->grad && takes(x), "weights in tiles are for fp32 without gradients");
     return !s->grad && takes(x) && w.is_cpu() && w.scalar_type() == at::kBFloat16 &&
-           w.is_contiguous() && w.dim() == 2 && w.size(1) % 2 == 0 && w.numel() > 0 &&
-           x.dim() == 2 && x.size(1) == w.size(1) && (!b || takes(b->t));
+           w.is_contiguous() && (w.dim() == 2 || is_tiled(w)) && w.numel() > 0 &&
+           inputs_of(w) % 2 == 0 && x.dim() == 2 && x.size(1) == inputs_of(w) &&
+           (!b || takes(b->t));
 }
 
 static at::Tensor by_linear16(const at::Tensor &input, const at::Tensor &w,
                               const std::optional<at::Tensor> &b) {
-    at::Tensor x = input.contiguous(), y = at::empty({x.size(0), w.size(0)}, x.options());
-    linear16(x.size(0), w.size(0), w.size(1), floats(x),
-             reinterpret_cast<const uint16_t *>(w.const_data_ptr()), floats_mut(y));
+    int64_t n = is_tiled(w) ? w.size(0) * KERNEL_TILE_ROWS : w.size(0);
+    at::Tensor x = input.contiguous(), y = at::empty({x.size(0), n}, x.options());
+    linear16(kernels(), x.size(0), floats(x),
+             {reinterpret_cast<const uint16_t *>(w.const_data_ptr()), n, x.size(1), is_tiled(w)},
+             floats_mut(y));
     if (b)
         y.add_(*b);
     return y;
@@ -267,6 +292,8 @@ ct_tensor *ct_linear(ct_scope *s, ct_tensor *x, ct_tensor *w, ct_tensor *b) {
         return nullptr;
     return op(s, "ct_linear", [&] {
         std::optional<at::Tensor> bias = b ? std::optional<at::Tensor>(b->t) : std::nullopt;
+        if (takes_half(s, x->t, w->t))
+            return linears_half(s, x->t, {w->t}, {b ? b->t : at::Tensor()})[0];
         if (takes_linear16(s, x->t, w->t, b))
             return by_linear16(x->t, w->t, bias);
         if (x->t.scalar_type() != w->t.scalar_type())
@@ -278,6 +305,23 @@ ct_tensor *ct_linear(ct_scope *s, ct_tensor *x, ct_tensor *w, ct_tensor *b) {
                     b ? " with this bias" : "");
         return run<Linear>(s, x->t, w->t, bias);
     });
+}
+
+ct_tensor *ct_linear_half(ct_scope *s, ct_tensor *w) {
+    if (!ready(s, "ct_linear_half", w))
+        return nullptr;
+    return op(s, "ct_linear_half", [&] {
+        TORCH_CHECK(w->t.dim() == 2, "w is ", w->t.sizes(), ", not [O, I]");
+        at::Tensor half = w->t.to(at::kBFloat16, false, true);
+        return prefers_tiles(half) ? as_tiles(half).contiguous() : half;
+    });
+}
+
+int ct_linear_half_(ct_tensor *half, const ct_tensor *w) {
+    if (!half || !w)
+        return cai_fail(CAI_ESTATE, "ct_linear_half_: an input is NULL");
+    return act("ct_linear_half_",
+               [&] { half->t.copy_(is_tiled(half->t) ? as_tiles(w->t) : w->t); });
 }
 
 ct_tensor *ct_embedding(ct_scope *s, ct_tensor *w, ct_tensor *ids) {

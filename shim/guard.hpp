@@ -28,6 +28,8 @@ struct ct_tensor {
 
 struct ct_scope {
     bool grad;
+    bool half_products = false; /* ct_scope_products */
+    at::Tensor rounded, rounded16; /* its last input and that in bfloat16: several share one */
     int code = 0;
     std::string text;
     std::deque<ct_tensor> owned; /* stable addresses */

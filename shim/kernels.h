@@ -17,7 +17,8 @@ extern "C" {
 #endif
 
 enum { KERNEL_KC = 256, KERNEL_NC = 512, KERNEL_BLOCK = 48 /* query rows at a time */,
-       KERNEL_SUM = 256 /* weights per sum of exp_sums */ };
+       KERNEL_SUM = 256 /* weights per sum of exp_sums */,
+       KERNEL_TILE_ROWS = 16, KERNEL_TILE_SUMS = 32 /* of few16_tiled's order */ };
 
 /* A(m, k) = p[m · rs + k · cs]; one of rs, cs is 1 where it is the left operand. */
 struct kernel_matrix {
@@ -54,7 +55,8 @@ struct kernel_logprob {
 };
 
 struct shim_kernels {
-    int64_t nr; /* columns of a packed sliver */
+    const char *bf16; /* what few16's bits depend on */
+    int64_t nr;       /* columns of a packed sliver */
     /* B(k, n) into slivers [⌈n / nr⌉][k][nr], zero-padded. */
     void (*pack)(int64_t n, int64_t k, struct kernel_matrix b, float *packed);
     /* c[m, n] (row stride ldc) = or += A · B. `scratch`: KERNEL_KC · KERNEL_NC floats. */
@@ -69,6 +71,11 @@ struct shim_kernels {
      * packed like floats as B(pairs, m). */
     void (*few16)(int64_t m, int64_t n, int64_t pairs, const uint32_t *x, const uint16_t *w,
                   float *y, int64_t ldy);
+    /* The same from w in tiles [n / 16][k / 32][16][32], which come one after the other as
+     * they are read; n and k multiples of these. The bits are few16's. NULL: no gain here. */
+    void (*few16_tiled)(int64_t m, int64_t n, int64_t pairs, const uint32_t *x, const uint16_t *w,
+                        float *y, int64_t ldy);
+    int64_t few16_rows; /* of w, that are best taken together */
     void (*pairs)(int64_t pairs, const float *x, uint32_t *to);
     int64_t (*attention_scratch)(int64_t positions, int64_t d, bool backward);
     void (*attention)(const struct kernel_attention *a);
@@ -99,6 +106,12 @@ struct shim_kernels {
 
 extern const struct shim_kernels shim_kernels_base, shim_kernels_avx2, shim_kernels_avx512,
     shim_kernels_avx512bf16;
+
+/* For a processor with tile registers, which takes all else from the last of these tables. */
+void kernel_few16_amx(int64_t m, int64_t n, int64_t pairs, const uint32_t *x, const uint16_t *w,
+                      float *y, int64_t ldy);
+void kernel_few16_tiled_amx(int64_t m, int64_t n, int64_t pairs, const uint32_t *x,
+                            const uint16_t *w, float *y, int64_t ldy);
 
 #ifdef __cplusplus
 }

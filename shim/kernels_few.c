@@ -56,7 +56,7 @@ void KERNEL(kernel_few)(int64_t m, int64_t n, int64_t k, const float *x, const f
             for (int64_t p = 0; p < k; p += KERNEL_KC)
                 f(k - p < KERNEL_KC ? k - p : KERNEL_KC, w + o * k + p, k, x + i * k + p * NR, sums,
                   p > 0);
-            turn(sums, heights[kind], lanes, y + i * ldy + o, ldy);
+            turn(sums, NR, heights[kind], lanes, y + i * ldy + o, ldy);
         }
     }
 }

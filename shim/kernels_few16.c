@@ -86,7 +86,7 @@ void KERNEL(kernel_few16)(int64_t m, int64_t n, int64_t pairs, const uint32_t *x
         for (int64_t i = 0; i < m; i += NR) {
             int64_t lanes = m - i < NR ? m - i : NR;
             functions[kind][lanes <= W](pairs, rows, pairs, x + i * pairs, sums);
-            turn(sums, heights[kind], lanes, y + i * ldy + o, ldy);
+            turn(sums, NR, heights[kind], lanes, y + i * ldy + o, ldy);
         }
     }
 }

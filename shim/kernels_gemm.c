@@ -138,12 +138,19 @@ static void gemm_packed(int64_t m, int64_t n, int64_t k, struct kernel_matrix a,
 }
 
 const struct shim_kernels KERNEL(shim_kernels) = {
+#if defined(__AVX512BF16__)
+    "avx512",
+#else
+    "widened",
+#endif
     NR,
     KERNEL(kernel_pack),
     gemm,
     gemm_packed,
     KERNEL(kernel_few),
     KERNEL(kernel_few16),
+    NULL, /* few16_tiled */
+    12,
     KERNEL(kernel_pairs),
     KERNEL(kernel_attention_scratch),
     KERNEL(kernel_attention),

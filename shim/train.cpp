@@ -34,30 +34,40 @@ static int64_t chunk_rows(const at::Tensor &w) {
 
 namespace {
 
+/* Where the logits of a chunk go: one room for all chunks of a call, since blocks of this size,
+ * taken and given back for each, made glibc's heap grow to nine of them. */
+struct Room {
+    at::Tensor logits; /* [rows, V] fp32 */
+    at::Tensor half;   /* the same in the type of h and w, where that is another */
+    Room(const at::Tensor &h, const at::Tensor &w, int64_t rows)
+        : logits(at::empty({rows, w.size(0)}, h.options().dtype(at::kFloat))) {
+        if (h.scalar_type() != at::kFloat)
+            half = at::empty({rows, w.size(0)}, h.options());
+    }
+};
+
 /* What a chunk works on: rows at … at + n of h [T, D], target [T], and w [V, D]. */
 struct Chunk {
     const at::Tensor &h, &w, &target;
     int64_t at, n;
     double temperature, softcap;
-    const at::Tensor &room; /* [rows, V] or undefined: where the kernels put logits */
+    const Room &room;
 };
 
 bool by_kernel(const Chunk &c) {
     return takes(c.h) && takes(c.w);
 }
 
-/* One room for all chunks of a call: blocks of this size, taken and given back for each,
- * made glibc's heap grow to nine of them. */
-at::Tensor chunk_room(const at::Tensor &h, const at::Tensor &w, int64_t rows) {
-    return takes(h) && takes(w) ? at::empty({rows, w.size(0)}, h.options()) : at::Tensor();
-}
-
 /* [n, V] */
 at::Tensor chunk_products_of(const Chunk &c) {
-    if (!by_kernel(c))
-        return at::mm(c.h.narrow(0, c.at, c.n), c.w.t()).to(at::kFloat);
+    if (!by_kernel(c)) {
+        const at::Tensor &own = c.room.half.defined() ? c.room.half : c.room.logits;
+        at::Tensor product = own.narrow(0, 0, c.n), logits = c.room.logits.narrow(0, 0, c.n);
+        at::mm_out(product, c.h.narrow(0, c.at, c.n), c.w.t());
+        return c.room.half.defined() ? logits.copy_(product) : logits;
+    }
     int64_t d = c.h.size(1), v = c.w.size(0);
-    at::Tensor logits = c.room.narrow(0, 0, c.n);
+    at::Tensor logits = c.room.logits.narrow(0, 0, c.n);
     gemm(c.n, v, d, {floats(c.h) + c.at * d, d, 1}, {floats(c.w), 1, d}, floats_mut(logits), v,
          false);
     return logits;
@@ -87,7 +97,7 @@ void chunk_stats_composite(const Chunk &c, at::Tensor logits, const Stats &s) {
 }
 
 void chunk_stats(const Chunk &c, const at::Tensor &logits, const Stats &s) {
-    if (!by_kernel(c))
+    if (!takes(logits))
         return chunk_stats_composite(c, logits, s);
     int64_t v = c.w.size(0);
     kernel_logprob k = {v, static_cast<float>(1 / c.temperature)};
@@ -105,7 +115,7 @@ void chunk_stats(const Chunk &c, const at::Tensor &logits, const Stats &s) {
 /* logits become (onehot − softmax) · coefficient, the gradient of Σ coefficient · logprob. */
 void chunk_grad(const Chunk &c, const at::Tensor &logits, const at::Tensor &lse,
                 const at::Tensor &coefficient) {
-    if (!by_kernel(c)) {
+    if (!takes(logits)) {
         at::Tensor index = c.target.narrow(0, c.at, c.n).unsqueeze(1);
         logits.div_(c.temperature).sub_(lse.narrow(0, c.at, c.n).unsqueeze(1)).exp_().neg_();
         logits.scatter_(1, index, logits.gather(1, index) + 1);
@@ -148,10 +158,12 @@ void chunk_products(const Chunk &c, const at::Tensor &g, const at::Tensor &dh,
 struct LinearLogprob : torch::autograd::Function<LinearLogprob> {
     static variable_list forward(AutogradContext *ctx, const at::Tensor &h_in,
                                  const at::Tensor &w_in, const at::Tensor &target_in,
-                                 double temperature, double softcap, bool extras) {
-        at::Tensor h = h_in.contiguous(), w = w_in.contiguous(), target = target_in.contiguous();
+                                 double temperature, double softcap, bool extras, bool half) {
+        at::ScalarType own = h_in.scalar_type(), type = half ? at::kBFloat16 : own;
+        at::Tensor h = h_in.to(type).contiguous(), w = w_in.to(type).contiguous();
+        at::Tensor target = target_in.contiguous();
         int64_t rows = h.size(0), step = chunk_rows(w);
-        at::Tensor room = chunk_room(h, w, std::min(step, rows));
+        Room room(h, w, std::min(step, rows));
         Stats s;
         s.logprob = at::empty({rows}, h.options().dtype(at::kFloat));
         s.lse = at::empty_like(s.logprob);
@@ -167,6 +179,7 @@ struct LinearLogprob : torch::autograd::Function<LinearLogprob> {
             ctx->save_for_backward({h, w, target, s.lse});
             ctx->saved_data["temperature"] = temperature;
             ctx->saved_data["softcap"] = softcap;
+            ctx->saved_data["own"] = static_cast<int64_t>(own);
             if (extras)
                 ctx->mark_non_differentiable({s.entropy, s.best});
         }
@@ -180,9 +193,11 @@ struct LinearLogprob : torch::autograd::Function<LinearLogprob> {
         double softcap = ctx->saved_data["softcap"].toDouble();
         at::Tensor coefficient = grads[0].to(at::kFloat).div(temperature).contiguous();
         int64_t rows = h.size(0), step = chunk_rows(w);
-        at::Tensor dh, dw, room = chunk_room(h, w, std::min(step, rows));
+        auto own = static_cast<at::ScalarType>(ctx->saved_data["own"].toInt());
+        at::Tensor dh, dw;
+        Room room(h, w, std::min(step, rows));
         if (ctx->needs_input_grad(0))
-            dh = at::empty_like(h);
+            dh = at::empty_like(h, h.options().dtype(own));
         if (ctx->needs_input_grad(1))
             dw = at::zeros_like(w, w.options().dtype(at::kFloat));
         for (int64_t at = 0; at < rows; at += step) {
@@ -195,7 +210,7 @@ struct LinearLogprob : torch::autograd::Function<LinearLogprob> {
                 g.mul_(slope);
             chunk_products(c, g, dh, dw);
         }
-        return {dh, dw.defined() ? dw.to(w.scalar_type()) : dw, {}, {}, {}, {}};
+        return {dh, dw.defined() ? dw.to(own) : dw, {}, {}, {}, {}, {}};
     }
 };
 
@@ -222,13 +237,14 @@ ct_tensor *ct_linear_logprob(ct_scope *s, ct_tensor *h, ct_tensor *w, ct_tensor 
                              ct_tensor **ret_argmax) {
     if (!ready(s, "ct_linear_logprob", h, w, target))
         return nullptr;
-    bool extras = ret_entropy || ret_argmax;
+    bool extras = ret_entropy || ret_argmax, half = s->half_products;
     variable_list out;
     ct_tensor *result = op(s, "ct_linear_logprob", [&] {
         check_logprob(h->t, w->t, target->t, temperature);
-        out = s->grad ? LinearLogprob::apply(h->t, w->t, target->t, temperature, softcap, extras)
+        out = s->grad ? LinearLogprob::apply(h->t, w->t, target->t, temperature, softcap, extras,
+                                             half)
                       : LinearLogprob::forward(nullptr, h->t, w->t, target->t, temperature,
-                                               softcap, extras);
+                                               softcap, extras, half);
         return out[0];
     });
     if (ret_entropy)

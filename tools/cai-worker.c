@@ -22,8 +22,9 @@ static const char help[] =
     "                      is one, else the processor); part of what a job's bits depend on\n"
     "  --threads N         of its computations (default $CAI_THREADS, or 1); part of what a\n"
     "                      job's bits depend on\n"
-    "  --memory SIZE       that its tasks may take, 16G (default: the machine's, or its control\n"
-    "                      group's); workers of one host share what the host has\n"
+    "  --memory SIZE       that its tasks may take, 16G (default: what is free of its GPU's when\n"
+    "                      it starts; on the processor the machine's, or its control group's,\n"
+    "                      which workers of one host share)\n"
     "  -V, --version   -h, --help\n";
 
 struct arguments {
@@ -76,8 +77,6 @@ static void fill_defaults(struct arguments *a) {
         a->name = cai_format("worker-%d", (int)getpid());
     if (!a->device)
         a->device = cai_strdup("auto");
-    if (!a->memory)
-        a->memory = memory_of_machine("");
     if (!a->threads)
         a->threads = threads && *threads ? strtol(threads, NULL, 10) : 1;
 }
@@ -89,7 +88,8 @@ int main(int argc, char **argv) {
         fill_defaults(&a);
         cai_log_open(a.name, CAI_LOG_INFO);
         struct loop_options o = {a.endpoint, a.state, a.name, CAI_VERSION, (int)a.threads,
-                                 &worker_device, a.memory, a.device};
+                                 &worker_device, a.memory, a.device,
+                                 memory_of_machine("")};
         code = 0;
         if (a.threads < 1 || a.threads > 1024) {
             cai_error("--threads takes a number from 1 to 1024");

@@ -86,10 +86,13 @@ int hf_check_writes(const char *dir) {
                     dir);
 }
 
-int hf_check_scores(const char *dir) {
+int hf_check_scores(const char *dir, const char *remedy) {
     struct hf_config c;
     CAI_AUTO(mem) struct hf_param *params = NULL;
     int n;
     CAI_TRY(hf_config_load(dir, &c));
-    return hf_params(&c, true, &params, &n) < 0 ? cai_fail_in("%s", dir) : 0;
+    if (hf_params(&c, true, &params, &n) == 0)
+        return 0;
+    CAI_AUTO(mem) char *text = cai_strdup(cai_error_text());
+    return cai_fail(CAI_EINPUT, "%s: %s: %s", dir, text, remedy);
 }

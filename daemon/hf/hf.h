@@ -196,7 +196,8 @@ int hf_weights_stamp(const char *dir, char ret_hex[65]);
 int hf_check(const char *dir, bool with_template);
 /* Whether the folder's model writes text: CAI_EINPUT for one with a scalar head. */
 int hf_check_writes(const char *dir);
-/* Whether a score head can be put on the folder's model (see hf_family.scalar_class). */
-int hf_check_scores(const char *dir);
+/* Whether a score head can be put on the folder's model (see hf_family.scalar_class); if not,
+ * the message ends with `remedy`, what to do about it. */
+int hf_check_scores(const char *dir, const char *remedy);
 
 #endif

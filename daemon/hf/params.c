@@ -111,7 +111,7 @@ int hf_params(const struct hf_config *c, bool scalar, struct hf_param **ret, int
     }
     if (scalar && !l.f->scalar_class)
         return cai_fail(CAI_EINPUT, "transformers has no class for a model of the %s family with a "
-                        "score head (a preference model, a classifier); take another family's",
+                        "score head (a preference model, a classifier)",
                         l.f->name);
     int64_t d = c->hidden_size;
     add(&l, -1, HF_EMBEDDING, c->vocab_size, d);

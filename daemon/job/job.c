@@ -170,6 +170,11 @@ static void cross_error(struct input_report *report, const char *help, const cha
     input_report_add(report, 0, 0, "C042", help, "%s", text);
 }
 
+bool job_value_from_policy(const struct job_spec *j) {
+    return j->ppo.enabled && strcmp(j->ppo.algorithm, "ppo") == 0 &&
+           strcmp(j->ppo.value_from, "policy") == 0;
+}
+
 bool job_ppo_from_labels(const struct job_spec *j) {
     return strcmp(j->ppo.algorithm, "dpo") == 0;
 }
@@ -188,6 +193,13 @@ static void check_stages(const struct job_spec *j, struct input_report *report) 
     if (rounds && j->prefer.enabled && !j->label.enabled && !j->data.human)
         cross_error(report, "switch label on, or give data.human",
                     "the preference model has nothing to learn from: label is off, no data.human");
+    bool shared = rounds && j->prefer.enabled && strcmp(j->prefer.trunk, "shared") == 0;
+    if (shared && j->prefer.average)
+        cross_error(report, "drop one of the two",
+                    "stages.prefer.average needs members with trunks of their own");
+    if (shared && j->models.lora.rank > 0)
+        cross_error(report, "leave stages.prefer.trunk: own; adapters share their base as it is",
+                    "members that are adapters cannot share a trained trunk");
     bool dpo = job_ppo_from_labels(j);
     if (j->ppo.enabled && !dpo && !(rounds && j->prefer.enabled))
         cross_error(report, "switch prefer on, or ppo off",

@@ -53,8 +53,9 @@ struct job_label {
     int64_t pairs;
     int64_t principles; /* averaged per pair */
     bool swap;          /* both orders, averaged */
-    const char *mode;   /* soft | hard | shuffled (a control) */
-    struct job_sampling reply;
+    const char *mode;   /* soft | hard | cot | shuffled (a control) */
+    double clamp, max_dropped; /* of cot */
+    struct job_sampling reply, reasons;
     double min_option_mass, max_flipped;
     int64_t gate_pairs; /* known-answer pairs before labelling; the overseer must beat chance */
     double gate_confidence;
@@ -65,6 +66,7 @@ struct job_prefer {
     double centre;   /* weight of (r_a + r_b)^2 in the loss */
     double margin;   /* by which the better reply must win */
     bool average;    /* one model of the members' mean weights */
+    const char *trunk; /* own | shared: the members are heads over one */
     double held_out; /* share of pairs */
     double human;    /* share of people's pairs in the mix */
     double gate_confidence; /* one-sided, that it beats chance; 0 = no gate */
@@ -96,6 +98,7 @@ struct job_ppo {
     struct job_sampling rollout;
     struct job_optimizer optimizer;
     int64_t checkpoint_every; /* steps */
+    int64_t samples, sample_every; /* replies of a step kept; steps between, 0 = 25 in a run */
     double helpful;           /* share of helpful prompts among rollouts */
     double pm_variance;       /* reward = mean - this × variance over the PM's members */
 };
@@ -110,11 +113,13 @@ struct job_spec {
     struct {
         const char *start, *generator, *overseer, *pm; /* folders; or latest/start */
         const char *dtype; /* float32 | bfloat16: of generation and scoring */
+        const char *train_dtype; /* of matrix products in training */
         struct {
             int64_t rank; /* 0: whole weights are trained */
             double alpha;
             const char *targets; /* names with commas, or all-linear */
         } lora;
+        int64_t zero; /* 1: the ranks share AdamW's moments; 0: each keeps all */
     } models;
     const char *constitution; /* name, revision or path of a .yaml */
     struct {
@@ -131,7 +136,7 @@ struct job_spec {
     struct job_evaluate evaluate;
     struct job_ppo ppo;
     struct {
-        double kl_budget, loss_spike;
+        double kl_budget, loss_spike, alpha, margin, diversity;
         int64_t max_skipped;
     } guards;
     struct {
@@ -163,6 +168,16 @@ int job_from_json(const json_t *o, struct job_spec **ret);
 /* One stage's settings as JSON, for Train.options: "sft", "prefer", "ppo" …; with adapters
  * also "lora", those of models.lora. */
 json_t *job_stage_json(const struct job_spec *j, const char *stage);
+/* What to do about a model that cannot carry a score head, by what asks for one. */
+#define JOB_REMEDY_PREFER                                                                          \
+    "set models.pm to a model of another family that has the policy's tokenizer; or set "          \
+    "stages.prefer.enabled: false, and beside it stages.ppo.algorithm: dpo, which needs none, or " \
+    "stages.ppo.enabled: false"
+#define JOB_REMEDY_CLASSIFIER                                                                      \
+    "take data.classifier out of the job: red-team replies are then judged by zero-shot options"
+#define JOB_REMEDY_VALUE "set stages.ppo.value_from: pm, or stages.ppo.enabled: false"
+/* Whether PPO's value model is the policy with a score head. */
+bool job_value_from_policy(const struct job_spec *j);
 /* Whether the stage ppo learns from labels instead of a preference model's scores. */
 bool job_ppo_from_labels(const struct job_spec *j);
 /* What the constitution's `sampling` says, where the job file does not say it itself. */

@@ -9,12 +9,13 @@
 static const char *const methods[] = {"zero_shot", "few_shot", NULL};
 static const char *const froms[] = {"start", "latest", NULL};
 static const char *const takes[] = {"all", "last", NULL};
-static const char *const modes[] = {"soft", "hard", "shuffled", NULL};
+static const char *const modes[] = {"soft", "hard", "cot", "shuffled", NULL};
 static const char *const dtypes[] = {"float32", "bfloat16", NULL};
 static const char *const algorithms[] = {"ppo", "rloo", "grpo", "best_of_n", "dpo", NULL};
 static const char *const scales[] = {"std", "none", NULL};
 static const char *const aggregates[] = {"tokens", "replies", "fixed", NULL};
 static const char *const estimators[] = {"k1", "k2", "k3", NULL};
+static const char *const trunks[] = {"own", "shared", NULL};
 static const char *const combines[] = {"mean", "worst", NULL};
 static const char *const normalisers[] = {"pairs", "reference", "running", "none", NULL};
 static const char *const no_ends[] = {"replace", "add", "keep", NULL};
@@ -71,13 +72,17 @@ const struct setting settings[] = {
     TEXT("models.pm", models.pm, false, ROLE_MODEL, "start", "own",
          "trunk of the preference model"),
     WORD("models.dtype", models.dtype, dtypes, "float32", "own",
-         "of generating and scoring; what is trained stays in float32"),
+         "of generating and scoring"),
+    WORD("models.train_dtype", models.train_dtype, dtypes, "float32", "own; TRL: bfloat16",
+         "of matrix products in training; weights, sums and moments stay in float32"),
     INT("models.lora.rank", models.lora.rank, 0, 1 << 14, "0", "own; PEFT 8",
         "of the adapters that are trained; 0 = whole weights"),
     NUM("models.lora.alpha", models.lora.alpha, 1e-6, 1e6, "8", "PEFT",
         "adapters are scaled by alpha / rank"),
     TEXT("models.lora.targets", models.lora.targets, false, ROLE_PLAIN, "all-linear",
          "Dettmers et al. 2023 §4", "matrices that get one: all-linear, or names with commas"),
+    INT("models.zero", models.zero, 0, 1, "1", "Rajbhandari et al. 2020: ZeRO-1",
+        "1: ranks share the optimizer's state, 0: each keeps all; the same bits"),
     TEXT("constitution", constitution, true, ROLE_CONSTITUTION, "./constitution.yaml", "",
          "a file, or the name or revision of an applied one"),
     TEXT("data.harmful", data.harmful, false, ROLE_FILE, NULL, "",
@@ -157,7 +162,12 @@ const struct setting settings[] = {
     FLAG("stages.label.swap", label.swap, "true", "Lee et al. 2023",
          "ask in both orders and average"),
     WORD("stages.label.mode", label.mode, modes, "soft", "Bai et al. 2022 §4.1",
-         "probabilities; the likelier option; or a coin decides, a control"),
+         "probabilities; the likelier option; after reasons, clamped; a coin (a control)"),
+    NUM("stages.label.clamp", label.clamp, 0, 0.5, "0.4", "Bai et al. 2022 §4.1: 40 to 60 %",
+        "of cot: least probability that a label gives; reasons leave an overseer too sure"),
+    SAMPLING("stages.label.reasons", label.reasons, "1.0", "1.0", "256", "own", "own"),
+    NUM("stages.label.max_dropped", label.max_dropped, 0, 1, "0.2", "own",
+        "of cot: share of reasons that could not be read; above, the job waits"),
     SAMPLING("stages.label.reply", label.reply, "1.0", "1.0", "256", "Bai et al. 2022",
              "Bai et al. 2022"),
     NUM("stages.label.min_option_mass", label.min_option_mass, 0, 1, "0.1", "own",
@@ -178,13 +188,15 @@ const struct setting settings[] = {
         "share of pairs for accuracy and reliability"),
     NUM("stages.prefer.human", prefer.human, 0, 1, "0.2", "own",
         "share of people's pairs in the mix, if there are any"),
-    NUM("stages.prefer.gate_confidence", prefer.gate_confidence, 0, 0.999999, "0.95", "own",
+    NUM("stages.prefer.gate_confidence", prefer.gate_confidence, 0, 0.999999, "0.99", "own",
         "one-sided, that it beats chance on held-out pairs; else the job waits; 0 = no gate"),
     NUM("stages.prefer.centre", prefer.centre, 0, 100, "0.01", "TRL", "keeps scores near 0"),
     NUM("stages.prefer.margin", prefer.margin, 0, 100, "0", "TRL; Llama 2: up to 3",
         "by which the better reply must win"),
     FLAG("stages.prefer.average", prefer.average, "false", "Ramé et al. 2024, WARM: an option",
          "one model of the members' mean weights"),
+    WORD("stages.prefer.trunk", prefer.trunk, trunks, "own", "own; Ahmed et al. 2024: shared",
+         "of the members; shared: one training, cheaper, and they disagree less"),
     INT("stages.prefer.batch", prefer.optimizer.batch, 1, 1 << 20, "64", "InstructGPT",
         "pairs per step, all ranks together"),
     OPTIMIZER("stages.prefer", prefer.optimizer, "1e-5", "InstructGPT, OpenRLHF 9e-6", "0.999",
@@ -276,6 +288,10 @@ const struct setting settings[] = {
               "lm-human-preferences"),
     INT("stages.ppo.checkpoint_every", ppo.checkpoint_every, 0, 1e9, "10", "own",
         "steps; 0 = only at the end"),
+    INT("stages.ppo.samples", ppo.samples, 0, 1024, "2", "own",
+        "replies of a step kept, with reward and KL, to be read or judged"),
+    INT("stages.ppo.sample_every", ppo.sample_every, 0, 1e9, "0", "own",
+        "steps from one sample to the next; 0 = 25 in a run"),
     NUM("stages.ppo.helpful", ppo.helpful, 0, 1, "0.49", "Bai et al. 2022 §4.2: 474,300 of 965,442",
         "share of helpful prompts"),
     NUM("stages.ppo.pm_variance", ppo.pm_variance, 0, 1e6, "0",
@@ -289,6 +305,12 @@ const struct setting settings[] = {
         "deviations above the running mean that leave a step out; 0 = none"),
     INT("guards.max_skipped", guards.max_skipped, 1, 1e6, "3", "own",
         "steps left out in a row (spike, NaN) that end a training run"),
+    NUM("guards.alpha", guards.alpha, 0, 0.5, "0.01", "own",
+        "chance of a false halt per job, over all failures and looks; 0 = measure, never halt"),
+    NUM("guards.margin", guards.margin, 0, 1, "0.02", "own",
+        "rise of a failure rate that is tolerated (0.02 = 2 points)"),
+    NUM("guards.diversity", guards.diversity, 0, 1, "0.2", "own",
+        "least share of the start's distinct word pairs; 0 = none"),
     INT("keep.checkpoints", keep.checkpoints, 1, 1000, "3", "own",
         "resumable states kept per task"),
 };

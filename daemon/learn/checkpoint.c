@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { JSON_MAX = 16 << 20, NAME_MAX_BYTES = 64 };
+enum { JSON_MAX = 16 << 20, NAME_MAX_BYTES = 64, WORLD_MAX = 4096 };
 
 static int rank_of(const struct checkpoint *c) {
     return c->comm != NULL ? comm_rank(c->comm) : 0;
@@ -36,68 +36,154 @@ static int agree(const struct checkpoint *c, int rc) {
 
 /* ---- tensors -------------------------------------------------------------------------- */
 
-static int host_copy(const struct checkpoint_tensor *x, struct hf_tensor *ret, float **ret_data) {
-    int64_t n = ct_numel(x->t);
-    *ret_data = cai_realloc(NULL, (size_t)n, sizeof **ret_data);
-    *ret = (struct hf_tensor){.name = x->name, .dtype = HF_F32, .ndim = 1, .shape = {n},
-                              .data = *ret_data, .bytes = (size_t)n * sizeof **ret_data};
-    return ct_read_f32(x->t, *ret_data, n);
-}
-
 static char *tensor_file(const char *folder, int rank) {
     char name[NAME_MAX_BYTES];
     snprintf(name, sizeof name, "tensors-%d.safetensors", rank);
     return cai_path_join(folder, name);
 }
 
+/* What one tensor's elements are of the whole: its ranges, or one of everything. */
+static const struct shard_range *ranges_of(const struct checkpoint_tensor *x,
+                                           struct shard_range *whole, int *ret_n) {
+    *whole = (struct shard_range){0, ct_numel(x->t), 0};
+    *ret_n = x->ranges ? x->n_ranges : 1;
+    return x->ranges ? x->ranges : whole;
+}
+
+/* What a rank writes: names and host copies. */
+struct written {
+    struct hf_tensor *tensors;
+    char **names;
+    float **data; /* one for each tensor of the state */
+    size_t n, n_data;
+};
+
+static void written_free(struct written *w) {
+    for (size_t i = 0; i < w->n; i++)
+        free(w->names[i]);
+    for (size_t i = 0; i < w->n_data; i++)
+        free(w->data[i]);
+    free(w->tensors);
+    free(w->names);
+    free(w->data);
+}
+
+static int add_written(const struct checkpoint_tensor *x, struct written *w) {
+    struct shard_range whole;
+    int n;
+    int64_t numel = ct_numel(x->t);
+    const struct shard_range *r = ranges_of(x, &whole, &n);
+    float *data = w->data[w->n_data++] = cai_realloc(NULL, (size_t)numel + 1, sizeof *data);
+    for (int i = 0; i < n; i++) {
+        int64_t len = r[i].to - r[i].from;
+        if (len == 0)
+            continue;
+        w->names[w->n] = cai_format("%s@%lld", x->name, (long long)r[i].from);
+        w->tensors[w->n] = (struct hf_tensor){.name = w->names[w->n], .dtype = HF_F32, .ndim = 1,
+                                              .shape = {len}, .data = data + r[i].at,
+                                              .bytes = (size_t)len * sizeof *data};
+        w->n++;
+    }
+    return ct_read_f32(x->t, data, numel);
+}
+
 static int write_tensors(const struct checkpoint *c, const char *folder,
                          const struct checkpoint_tensor *tensors, size_t n) {
-    struct hf_tensor *out = cai_realloc(NULL, n + 1, sizeof *out);
-    float **data = cai_realloc(NULL, n + 1, sizeof *data);
-    size_t k = 0;
+    size_t most = 1;
     int rc = 0;
+    for (size_t i = 0; i < n; i++)
+        most += tensors[i].ranges ? (size_t)tensors[i].n_ranges : 1;
+    struct written w = {.tensors = cai_alloc(most * sizeof *w.tensors),
+                        .names = cai_alloc(most * sizeof *w.names),
+                        .data = cai_alloc((n + 1) * sizeof *w.data)};
     for (size_t i = 0; i < n && rc == 0; i++)
-        if (!tensors[i].shared || rank_of(c) == 0) {
-            rc = host_copy(&tensors[i], &out[k], &data[k]);
-            k++;
-        }
+        if (tensors[i].ranges || rank_of(c) == 0)
+            rc = add_written(&tensors[i], &w);
     CAI_AUTO(mem) char *path = tensor_file(folder, rank_of(c));
-    if (rc == 0 && k > 0)
-        rc = hf_weights_save(path, out, k, NULL);
-    for (size_t i = 0; i < k; i++)
-        free(data[i]);
-    free(data);
-    free(out);
+    if (rc == 0 && w.n > 0)
+        rc = hf_weights_save(path, w.tensors, w.n, NULL);
+    written_free(&w);
     return rc;
 }
 
-static int fill_tensor(const struct hf_weights *w, const char *path,
-                       const struct checkpoint_tensor *x) {
-    const struct hf_tensor *found = hf_weights_find(w, x->name);
-    if (found == NULL || found->dtype != HF_F32 ||
-        found->bytes != (size_t)ct_numel(x->t) * sizeof(float))
-        return cai_fail(CAI_EINPUT, "%s: tensor %s is missing or has another size; the "
-                        "checkpoint belongs to another model or number of ranks", path, x->name);
-    /* The mapping may be unaligned. */
-    CAI_AUTO(mem) void *copy = cai_alloc(found->bytes + 1);
-    memcpy(copy, found->data, found->bytes);
-    return ct_write_host_(x->t, CT_F32, copy);
+/* The element that a part of `name` begins with, or -1 for another tensor. */
+static int64_t part_start(const struct hf_tensor *t, const char *name) {
+    size_t len = strlen(name);
+    char *end;
+    if (strncmp(t->name, name, len) != 0 || t->name[len] != '@' || t->dtype != HF_F32)
+        return -1;
+    long long from = strtoll(t->name + len + 1, &end, 10);
+    return *end == '\0' && from >= 0 ? (int64_t)from : -1;
 }
 
-static int read_tensors(const char *folder, int rank, bool shared,
-                        const struct checkpoint_tensor *tensors, size_t n) {
-    size_t wanted = 0;
-    for (size_t i = 0; i < n; i++)
-        wanted += tensors[i].shared == shared;
-    if (wanted == 0)
-        return 0;
-    CAI_AUTO(mem) char *path = tensor_file(folder, rank);
-    struct hf_weights *w = NULL;
-    int rc = hf_weights_open_file(path, &w);
+/* Copies what the part, which begins with element `from`, has of x's elements into
+ * data [numel of x]; how many those are is added. */
+static void take_part(const struct hf_tensor *part, int64_t from, const struct checkpoint_tensor *x,
+                      float *data, int64_t *taken) {
+    struct shard_range whole;
+    int n;
+    const struct shard_range *r = ranges_of(x, &whole, &n);
+    int64_t to = from + (int64_t)(part->bytes / sizeof *data);
+    for (int i = 0; i < n; i++) {
+        int64_t low = from > r[i].from ? from : r[i].from, high = to < r[i].to ? to : r[i].to;
+        if (low >= high)
+            continue;
+        /* The mapping may be unaligned. */
+        memcpy(data + r[i].at + low - r[i].from,
+               (const char *)part->data + (size_t)(low - from) * sizeof *data,
+               (size_t)(high - low) * sizeof *data);
+        *taken += high - low;
+    }
+}
+
+/* From the files of all ranks that wrote the state. */
+struct parts {
+    const char *folder;
+    struct hf_weights **files; /* [n]; NULL for a rank that had nothing to write */
+    int n;
+};
+
+static int open_parts(struct parts *p) {
+    int rc = 0;
+    p->files = cai_alloc((size_t)p->n * sizeof *p->files);
+    for (int i = 0; i < p->n && rc == 0; i++) {
+        CAI_AUTO(mem) char *path = tensor_file(p->folder, i);
+        if (cai_file_exists(path))
+            rc = hf_weights_open_file(path, &p->files[i]);
+    }
+    return rc;
+}
+
+static void close_parts(struct parts *p) {
+    for (int i = 0; i < p->n && p->files; i++)
+        hf_weights_close(p->files[i]);
+    free(p->files);
+}
+
+static int fill_tensor(const struct parts *p, const struct checkpoint_tensor *x) {
+    int64_t numel = ct_numel(x->t), taken = 0;
+    CAI_AUTO(mem) float *data = cai_realloc(NULL, (size_t)numel + 1, sizeof *data);
+    for (int i = 0; i < p->n; i++)
+        for (size_t k = 0; p->files[i] && k < hf_weights_count(p->files[i]); k++) {
+            const struct hf_tensor *part = hf_weights_at(p->files[i], k);
+            int64_t from = part_start(part, x->name);
+            if (from >= 0)
+                take_part(part, from, x, data, &taken);
+        }
+    if (taken != numel)
+        return cai_fail(CAI_EINPUT, "%s: tensor %s has %lld of %lld elements there; the checkpoint "
+                        "belongs to another model", p->folder, x->name, (long long)taken,
+                        (long long)numel);
+    return ct_write_host_(x->t, CT_F32, data);
+}
+
+static int read_tensors(const char *folder, int world, const struct checkpoint_tensor *tensors,
+                        size_t n) {
+    struct parts p = {.folder = folder, .n = world};
+    int rc = open_parts(&p);
     for (size_t i = 0; i < n && rc == 0; i++)
-        if (tensors[i].shared == shared)
-            rc = fill_tensor(w, path, &tensors[i]);
-    hf_weights_close(w);
+        rc = fill_tensor(&p, &tensors[i]);
+    close_parts(&p);
     return rc;
 }
 
@@ -286,22 +372,20 @@ int checkpoint_save(const struct checkpoint *c, uint64_t step,
 
 /* ---- load ------------------------------------------------------------------------------------ */
 
-static int load(const struct checkpoint *c, const char *folder, const char *hash,
+static int load(const char *folder, const char *hash,
                 const struct checkpoint_tensor *tensors, size_t n, json_t **ret_state) {
     CAI_TRY(check_manifest(folder, hash));
     CAI_TRY(read_json(folder, "state.json", NULL, ret_state));
     json_int_t world = json_integer_value(json_object_get(*ret_state, "world"));
-    if (world != world_of(c))
-        return cai_fail(CAI_EINPUT, "%s was written by %lld ranks; this gang has %d", folder,
-                        (long long)world, world_of(c));
-    CAI_TRY(read_tensors(folder, 0, true, tensors, n));
-    return read_tensors(folder, rank_of(c), false, tensors, n);
+    if (world < 1 || world > WORLD_MAX)
+        return cai_fail(CAI_EINPUT, "%s: state.json does not say how many ranks wrote it", folder);
+    return read_tensors(folder, (int)world, tensors, n);
 }
 
 int checkpoint_load(const struct checkpoint *c, const char *folder, const char *manifest_hash,
                     const struct checkpoint_tensor *tensors, size_t n, json_t **ret_state) {
     *ret_state = NULL;
-    int rc = agree(c, load(c, folder, manifest_hash, tensors, n, ret_state));
+    int rc = agree(c, load(folder, manifest_hash, tensors, n, ret_state));
     if (rc < 0) {
         json_decref(*ret_state);
         *ret_state = NULL;
@@ -320,9 +404,10 @@ size_t checkpoint_add_trainer(const struct trainer *t, const char *prefix,
     struct trainer_state s;
     trainer_state(t, &s);
     const char *const *names = strcmp(prefix, "value") == 0 ? value_names : policy_names;
-    tensors[n++] = (struct checkpoint_tensor){names[0], s.flat, true};
-    tensors[n++] = (struct checkpoint_tensor){names[1], s.exp_avg, !s.sharded};
-    tensors[n++] = (struct checkpoint_tensor){names[2], s.exp_avg_sq, !s.sharded};
+    const struct shard_range *ranges = s.sharded ? s.ranges : NULL;
+    tensors[n++] = (struct checkpoint_tensor){.name = names[0], .t = s.flat};
+    tensors[n++] = (struct checkpoint_tensor){names[1], s.exp_avg, ranges, s.n_ranges};
+    tensors[n++] = (struct checkpoint_tensor){names[2], s.exp_avg_sq, ranges, s.n_ranges};
     json_object_set_new(state, prefix, json_pack("{s:I, s:I}", "step", (json_int_t)s.step, "bad",
                                                  (json_int_t)s.bad));
     return n;

@@ -5,9 +5,13 @@
  *
  * MANIFEST.json: {"format": 1, "files": [{"name", "bytes", "sha256"}]}, sorted by name;
  * its own SHA-256 is what caid commits and hands back on resume. The newest folders are
- * kept, as many as the job says (keep.checkpoints). The world size must be the same on resume (a job pins it).
+ * kept, as many as the job says (keep.checkpoints).
  *
- * Each rank writes its own part, so the folder must be one that all ranks see. */
+ * Each rank writes its own part, so the folder must be one that all ranks see. A part of a
+ * tensor is called NAME@FIRST, FIRST being the element of the whole that it begins with: so
+ * any number of ranks can take up what any other number wrote. The bits of a run are the
+ * unbroken one's with the same number, and its numbers but for the order of sums with
+ * another. */
 #ifndef CAI_LEARN_CHECKPOINT_H
 #define CAI_LEARN_CHECKPOINT_H
 
@@ -16,12 +20,13 @@
 
 #include <jansson.h>
 
-/* A tensor of the state, fp32 [N], this rank's. `shared`: equal on all ranks, so that
- * rank 0 alone writes it. */
+/* A tensor of the state, fp32. Without ranges: the whole, equal on all ranks, so that rank 0
+ * alone writes it; with them: those elements of the whole that this rank has. */
 struct checkpoint_tensor {
     const char *name;
     ct_tensor *t;
-    bool shared;
+    const struct shard_range *ranges; /* [n_ranges] */
+    int n_ranges;
 };
 
 struct checkpoint {

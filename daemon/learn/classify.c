@@ -90,6 +90,8 @@ int learn_classifier(const struct learn_task *t, Cai__V1__Trained **ret) {
     struct cai_key key = cai_key_make(t->seed, t->round, "classifier/head", 0, 0);
     int rc = start_scalar(t->train->init->path, &o.lora, key, &m);
     if (rc == 0)
+        m->half_products = o.half;
+    if (rc == 0)
         rc = train_load_rows(t, t->train->init->path, m, DATASET_CLASSIFIER, &d);
     if (rc == 0) {
         struct split s = split_of(t, &d, o.held_out);

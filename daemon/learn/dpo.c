@@ -98,11 +98,12 @@ static int sequence_sums(const struct learn_task *t, const struct model *m,
 }
 
 /* The reference is needed once, before anything is trained. */
-static int take_reference(const struct learn_task *t, struct pairs *p) {
+static int take_reference(const struct learn_task *t, bool half, struct pairs *p) {
     const Cai__V1__Train *train = t->train;
     struct model *m = NULL;
     CAI_AUTO(mem) double *sums = cai_realloc(NULL, 2 * p->n + 1, sizeof *sums);
     CAI_TRY(model_load(train->reference != NULL ? train->reference->path : train->init->path, &m));
+    m->half_products = half;
     int rc = m->head == MODEL_HEAD_LM
                  ? sequence_sums(t, m, p->e, p->n, sums)
                  : cai_fail(CAI_EINPUT, "the reference is not a language model");
@@ -167,12 +168,14 @@ int learn_dpo(const struct learn_task *t, Cai__V1__Trained **ret) {
     struct cai_key key = cai_key_make(t->seed, t->round, "dpo/lora", 0, 0);
     int rc = start_policy(t->train->init->path, &o.lora, key, &m);
     if (rc == 0)
+        m->half_products = o.half;
+    if (rc == 0)
         rc = train_load_rows(t, t->train->init->path, m, DATASET_DPO, &d);
     struct pairs p = pairs_of(&d);
     if (rc == 0 && p.n_train == 0)
         rc = cai_fail(CAI_EINPUT, "%s: no pair with split \"train\"", t->train->dataset->path);
     if (rc == 0)
-        rc = take_reference(t, &p);
+        rc = take_reference(t, o.half, &p);
     if (rc == 0)
         rc = run(t, &o, m, &d, &p, ret);
     free(p.e);

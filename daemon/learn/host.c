@@ -14,6 +14,17 @@ int learn_stopping(const struct learn_task *t) {
     return 0;
 }
 
+bool learn_wishes_to_leave(const struct learn_task *t) {
+    return t->host != NULL && t->host->leaving != NULL && t->host->leaving(t->host->context);
+}
+
+int learn_left(const struct learn_task *t, uint64_t step) {
+    if (t->host != NULL && t->host->left != NULL)
+        t->host->left(t->host->context);
+    return cai_fail(CAI_ESTATE, "the run was asked to leave and did, its state saved after step "
+                    "%llu", (unsigned long long)step);
+}
+
 void metrics_add(struct metrics *m, double value, const char *format, ...) {
     if (!isfinite(value))
         return;

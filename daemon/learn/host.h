@@ -15,6 +15,10 @@ struct learn_host {
     /* Returns when the folder is committed (older ones may go then), or a code. */
     int (*commit)(void *context, const char *folder, const char *manifest_hash, uint64_t step);
     bool (*stopping)(void *context);
+    /* The wish that the run ends at its next step, its state saved; left() is called when it
+     * does so. Ranks agree: the wish of one is enough. */
+    bool (*leaving)(void *context);
+    void (*left)(void *context);
 };
 
 /* One rank's share of a gang's training run. Everything is borrowed. Every draw of the
@@ -38,6 +42,11 @@ static inline int learn_world(const struct learn_task *t) {
 }
 /* CAI_ESTATE when the host wants the task to end. */
 int learn_stopping(const struct learn_task *t);
+
+/* This rank's wish, to be summed with the others'. */
+bool learn_wishes_to_leave(const struct learn_task *t);
+/* After the state was saved: CAI_ESTATE. */
+int learn_left(const struct learn_task *t, uint64_t step);
 
 /* Figures of one step. A value that is not finite is left out: it has no meaning to
  * show, and the step that made it has been reported by its own name. */

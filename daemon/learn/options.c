@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "shim/ct.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -130,6 +131,11 @@ static void optimizer(struct reader *r, bool batch, struct train_optimizer *o) {
         whole(r, "batch", 1, COUNT_MAX, &o->batch);
     else
         o->batch = 0;
+    int64_t zero = 1;
+    if (find(r, "zero") != NULL)
+        whole(r, "zero", 0, 1, &zero);
+    o->whole_moments = zero == 0;
+    optional_whole(r, "bucket", COUNT_MAX, &o->bucket);
 }
 
 /* rank 0 when there is no "lora". */
@@ -146,6 +152,15 @@ static void lora(struct reader *r, struct hf_adapter *ret) {
         r->rc = cai_fail(CAI_EINPUT, "%s options: \"lora.targets\" must be text", r->what);
     if (r->rc == 0)
         r->rc = hf_adapter_make(rank, alpha, targets, ret);
+}
+
+static bool half(struct reader *r) {
+    bool wanted = word(r, "train_dtype", (const char *const[]){"float32", "bfloat16", NULL}) == 1;
+    if (r->rc == 0 && wanted && !ct_half_pays())
+        r->rc = cai_fail(CAI_EINPUT, "models.train_dtype is bfloat16, but this processor has no "
+                         "instructions for it (AVX512-BF16 or AMX) and would be many times slower; "
+                         "use float32");
+    return wanted;
 }
 
 static void guard(struct reader *r, struct train_guard *g) {
@@ -175,6 +190,7 @@ int options_sft(const char *json, struct sft_options *ret) {
         return cai_error_code();
     optimizer(&r, true, &ret->optimizer);
     lora(&r, &ret->lora);
+    ret->half = half(&r);
     guard(&r, &ret->guard);
     whole(&r, "epochs", 1, COUNT_MAX, &ret->epochs);
     optional_whole(&r, "checkpoint_every", COUNT_MAX, &ret->checkpoint_every);
@@ -187,6 +203,7 @@ int options_pm(const char *json, struct pm_options *ret) {
         return cai_error_code();
     optimizer(&r, true, &ret->optimizer);
     lora(&r, &ret->lora);
+    ret->half = half(&r);
     guard(&r, &ret->guard);
     whole(&r, "epochs", 1, COUNT_MAX, &ret->epochs);
     whole(&r, "members", 1, 64, &ret->members);
@@ -194,6 +211,10 @@ int options_pm(const char *json, struct pm_options *ret) {
     optional(&r, "centre", 0, 1e6, &ret->centre);
     optional(&r, "margin", 0, 1e6, &ret->margin);
     optional_flag(&r, "average", &ret->average);
+    ret->shared = word(&r, "trunk", (const char *const[]){"own", "shared", NULL}) == 1;
+    if (r.rc == 0 && ret->shared && (ret->average || ret->lora.rank > 0))
+        r.rc = cai_fail(CAI_EINPUT, "pm options: members with a shared trunk can be neither "
+                        "averaged nor adapters");
     return close_json(&r);
 }
 
@@ -203,6 +224,7 @@ int options_classifier(const char *json, struct classifier_options *ret) {
         return cai_error_code();
     optimizer(&r, true, &ret->optimizer);
     lora(&r, &ret->lora);
+    ret->half = half(&r);
     guard(&r, &ret->guard);
     whole(&r, "epochs", 1, COUNT_MAX, &ret->epochs);
     number(&r, "held_out", 0, 0.9, &ret->held_out);
@@ -299,6 +321,7 @@ int options_ppo(const char *json, struct ppo_options *ret) {
         return cai_error_code();
     optimizer(&r, false, &ret->optimizer);
     lora(&r, &ret->lora);
+    ret->half = half(&r);
     guard(&r, &ret->guard);
     ret->algorithm = algorithm(&r);
     ret->eps_tensorflow = eps_place(&r);
@@ -307,6 +330,8 @@ int options_ppo(const char *json, struct ppo_options *ret) {
     whole(&r, "epochs", 1, 1000, &ret->epochs);
     whole(&r, "minibatches", 1, 100000, &ret->minibatches);
     whole(&r, "checkpoint_every", 0, COUNT_MAX, &ret->checkpoint_every);
+    optional_whole(&r, "samples", 1000000, &ret->samples);
+    optional_whole(&r, "sample_every", COUNT_MAX, &ret->sample_every);
     objective(&r, ret);
     values(&r, ret);
     divergence(&r, ret);
@@ -325,6 +350,7 @@ int options_dpo(const char *json, struct dpo_options *ret) {
         return cai_error_code();
     optimizer(&r, false, &ret->optimizer);
     lora(&r, &ret->lora);
+    ret->half = half(&r);
     guard(&r, &ret->guard);
     ret->eps_tensorflow = eps_place(&r);
     whole(&r, "dpo.batch", 1, COUNT_MAX, &ret->optimizer.batch);

@@ -16,14 +16,18 @@
  *             `batch` is not read: a step's minibatches are shares of its rollouts.
  * ppo with algorithm "dpo": kl_coef and the like are not read, but an object "dpo" with
  *             beta batch epochs.
+ *   zero              1 (and without it): ranks share AdamW's moments; 0: each keeps all
+ *   bucket            struct train_optimizer; no job sets it
  * Optional, because their absence means "off", or the first of the words:
  *   lora              all: an object with rank alpha targets; without it whole weights
+ *   train_dtype       all: "bfloat16": matrix products in it; weights and sums stay float32
  *   checkpoint_every  sft, pm, classifier, dpo: steps between resumable states
  *   loss_spike max_skipped  struct train_guard
- *   centre margin average   pm: terms of loss_bradley_terry; the members' weights averaged
+ *   centre margin average trunk  pm: terms of loss_bradley_terry; the members' weights
+ *                     averaged; "shared": they are heads over one trunk
  *   algorithm group scale aggregate pm_combine pm_variance normalise no_end value_from
  *   value_warmup clip_high dual_clip advantage_clip max_ratio eps_place and of the object
- *   "kl" estimator, clamp, stop: struct ppo_options */
+ *   "kl" estimator, clamp, stop; samples sample_every: struct ppo_options */
 #ifndef CAI_LEARN_OPTIONS_H
 #define CAI_LEARN_OPTIONS_H
 
@@ -40,6 +44,8 @@ struct train_optimizer {
     double warmup;    /* share of the steps, linear from 0 */
     enum train_schedule schedule;
     int64_t batch;    /* rows per step, all ranks together */
+    bool whole_moments; /* every rank keeps all of AdamW's moments: no ZeRO-1 */
+    int64_t bucket;     /* elements summed over ranks at a time, at least; 0 = shard.h's */
 };
 
 /* When an update is left out rather than taken. */
@@ -51,6 +57,7 @@ struct train_guard {
 struct sft_options {
     struct train_optimizer optimizer;
     struct hf_adapter lora; /* rank 0: none */
+    bool half;              /* matrix products in bfloat16 */
     struct train_guard guard;
     int64_t epochs, checkpoint_every;
 };
@@ -58,15 +65,18 @@ struct sft_options {
 struct pm_options {
     struct train_optimizer optimizer;
     struct hf_adapter lora; /* rank 0: none */
+    bool half;              /* matrix products in bfloat16 */
     struct train_guard guard;
     int64_t epochs, members, checkpoint_every;
     double centre, margin;
     bool average; /* one model of the members' mean weights (Ramé et al. 2024, WARM) */
+    bool shared;  /* the members are heads over one trunk */
 };
 
 struct classifier_options {
     struct train_optimizer optimizer;
     struct hf_adapter lora; /* rank 0: none */
+    bool half;              /* matrix products in bfloat16 */
     struct train_guard guard;
     int64_t epochs, checkpoint_every;
     double held_out;
@@ -82,9 +92,11 @@ enum ppo_aggregate { AGGREGATE_TOKENS, AGGREGATE_REPLIES, AGGREGATE_FIXED };
 struct ppo_options {
     struct train_optimizer optimizer;
     struct hf_adapter lora; /* rank 0: none */
+    bool half;              /* matrix products in bfloat16 */
     struct train_guard guard; /* of it max_skipped */
     enum train_algorithm algorithm;
     int64_t steps, rollouts, epochs, minibatches, checkpoint_every, max_tokens;
+    int64_t samples, sample_every; /* replies of a step reported; steps between, 0 = 25 in a run */
     int64_t group; /* replies to each prompt; 1 where the algorithm compares none */
     double clip, clip_high, dual_clip, advantage_clip, max_ratio;
     double value_clip, gamma, lambda, value_coef, value_lr;
@@ -105,6 +117,7 @@ struct ppo_options {
 struct dpo_options {
     struct train_optimizer optimizer;
     struct hf_adapter lora; /* rank 0: none */
+    bool half;              /* matrix products in bfloat16 */
     struct train_guard guard;
     int64_t epochs, checkpoint_every;
     double beta;

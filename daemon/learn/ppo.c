@@ -59,6 +59,15 @@ static int load_value(struct ppo *p) {
                            : model_load_scalar(t->train->init->path, key, &p->value);
 }
 
+/* All that are compared with one another compute alike. */
+static void choose_products(struct ppo *p) {
+    p->policy->half_products = p->reference->half_products = p->o.half;
+    for (size_t i = 0; i < p->models.n_pm; i++)
+        p->models.pm[i].m->half_products = p->o.half;
+    if (p->value != NULL)
+        p->value->half_products = p->o.half;
+}
+
 static int load_models(struct ppo *p) {
     const Cai__V1__Train *t = p->task->train;
     const char *reference = t->reference != NULL ? t->reference->path : t->init->path;
@@ -75,7 +84,10 @@ static int load_models(struct ppo *p) {
     CAI_TRY(load_members(p));
     p->models.reference = p->reference;
     ppo_reward_begin(&p->models, p->o.normalise);
-    return p->algorithm->values ? load_value(p) : 0;
+    if (p->algorithm->values)
+        CAI_TRY(load_value(p));
+    choose_products(p);
+    return 0;
 }
 
 static int make_trainers(struct ppo *p) {
@@ -85,6 +97,7 @@ static int make_trainers(struct ppo *p) {
                                  .clip_norm = o->clip_norm, .temperature = p->o.temperature,
                                  .recompute = trainer_should_recompute(p->policy, PACK_TOKENS),
                                  .eps_tensorflow = p->o.eps_tensorflow,
+                                 .whole_moments = o->whole_moments, .bucket = o->bucket,
                                  .max_skipped = p->o.guard.max_skipped};
     CAI_TRY(trainer_new(p->policy, &to, &p->models.policy));
     if (p->value == NULL)
@@ -238,9 +251,12 @@ static int loop(struct ppo *p, const char **ret_stopped) {
             *ret_stopped = "kl budget";
             return 0;
         }
-        if (p->o.checkpoint_every > 0 && p->done % p->o.checkpoint_every == 0 &&
-            p->done < p->o.steps)
+        if (p->done == p->o.steps)
+            break;
+        if (p->leaving || (p->o.checkpoint_every > 0 && p->done % p->o.checkpoint_every == 0))
             CAI_TRY(save(p));
+        if (p->leaving)
+            return learn_left(p->task, (uint64_t)p->done);
     }
     return 0;
 }

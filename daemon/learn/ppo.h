@@ -43,6 +43,7 @@ struct ppo {
     double kl_coef;
     double kl_window[PPO_KL_WINDOW]; /* mean sequence KL of step s at s % PPO_KL_WINDOW */
     struct metrics last;             /* figures of the last step */
+    bool leaving;                    /* some rank wishes to leave after that step */
 };
 
 int ppo_open(const struct learn_task *t, struct ppo **ret);
@@ -61,6 +62,7 @@ struct ppo_update_stats {
     double ratio_max, grad_norm, value_grad_norm; /* largest */
     int64_t skipped, left_out;
     bool ended; /* kl.stop was reached */
+    double leaving; /* ranks that wish to leave after this step */
 };
 /* One minibatch, its bins per_minibatch: stats is added to, and is this rank's part of sums.
  * *moved: whether weights have changed since the old log-probabilities were taken. */

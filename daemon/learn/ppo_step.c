@@ -98,18 +98,29 @@ static bool policy_trains(const struct ppo *p) {
     return p->models.value == NULL || p->done >= p->o.value_warmup;
 }
 
-static int update_bin(struct ppo *p, struct ppo_batch *b, struct bin_loss *l) {
+static bool policy_learns(const struct ppo *p, const struct bin_loss *l) {
+    return l->share > 0 && policy_trains(p);
+}
+
+/* One model's backward on the bin. In this rank's last of the minibatch the sums over ranks
+ * begin, of the policy before those of the value model, whatever the bin holds. */
+static int model_bin(struct ppo *p, struct ppo_batch *b, struct bin_loss *l, bool value,
+                     bool last) {
+    struct trainer *t = value ? p->models.value : p->models.policy;
     struct micro *micro;
-    if (b->bin_rows[l->bin] == b->bin_rows[l->bin + 1])
-        return 0;
-    if (l->share > 0 && policy_trains(p)) {
-        CAI_TRY(ppo_batch_micro(b, &p->models, l->bin, false, &micro));
-        CAI_TRY(trainer_backward(p->models.policy, micro, policy_loss, l));
+    if (last)
+        trainer_last(t);
+    if (b->bin_rows[l->bin] < b->bin_rows[l->bin + 1]) {
+        CAI_TRY(ppo_batch_micro(b, &p->models, l->bin, value, &micro));
+        CAI_TRY(trainer_backward(t, micro, value ? value_loss : policy_loss, l));
     }
-    if (p->models.value == NULL)
-        return 0;
-    CAI_TRY(ppo_batch_micro(b, &p->models, l->bin, true, &micro));
-    return trainer_backward(p->models.value, micro, value_loss, l);
+    return last ? trainer_reduce(t) : 0;
+}
+
+static int update_bin(struct ppo *p, struct ppo_batch *b, struct bin_loss *l, bool last) {
+    if (policy_learns(p, l))
+        CAI_TRY(model_bin(p, b, l, false, last));
+    return p->models.value ? model_bin(p, b, l, true, last) : 0;
 }
 
 static int step_policy(struct ppo *p, struct ppo_update_stats *stats, bool *moved) {
@@ -184,7 +195,7 @@ int ppo_minibatch(struct ppo *p, struct ppo_batch *b, const uint32_t *bins, bool
         return 0;
     for (size_t i = rank; i < b->per_minibatch; i += world) {
         l.bin = bins[i];
-        CAI_TRY(update_bin(p, b, &l));
+        CAI_TRY(update_bin(p, b, &l, i + world >= b->per_minibatch));
     }
     CAI_TRY(went_too_far(p, &now, &far, &stats->ended));
     stats->rows += l.count;
@@ -192,7 +203,7 @@ int ppo_minibatch(struct ppo *p, struct ppo_batch *b, const uint32_t *bins, bool
     add_stats(stats, &now);
     if (far)
         return leave_out(p, stats);
-    if (l.share > 0 && policy_trains(p))
+    if (policy_learns(p, &l))
         CAI_TRY(step_policy(p, stats, moved));
     return p->models.value != NULL ? step_value(p, stats) : 0;
 }
@@ -200,9 +211,10 @@ int ppo_minibatch(struct ppo *p, struct ppo_batch *b, const uint32_t *bins, bool
 /* Sums and maxima of all ranks. */
 static int gather_stats(const struct ppo *p, struct ppo_update_stats *s) {
     double *part[] = {&s->policy_loss, &s->value_loss, &s->clipped, &s->approx_kl, &s->ratio,
-                      &s->ratios, &s->value_clipped};
+                      &s->ratios, &s->value_clipped, &s->leaving};
     double sums[CAI_COUNT(part)];
     int64_t bits; /* of a double that is not negative: ordered as the double is */
+    s->leaving = learn_wishes_to_leave(p->task);
     if (learn_world(p->task) == 1)
         return 0;
     for (size_t i = 0; i < CAI_COUNT(part); i++)
@@ -352,7 +364,7 @@ static void figures(struct ppo *p, const struct ppo_batch *b, const struct ppo_u
 
 /* ---- samples for people ---------------------------------------------------------------------- */
 
-enum { SAMPLES = 2, SAMPLED_STEPS = 25 };
+enum { SAMPLED_STEPS = 25 };
 
 static Cai__V1__Message *message_new(const char *role, const char *text, const char *origin) {
     Cai__V1__Message *m = cai_alloc(sizeof *m);
@@ -386,16 +398,22 @@ static Cai__V1__Sample *sample_new(const struct ppo_batch *b, size_t i, uint64_t
     return s;
 }
 
+/* The replies of this step that are kept: its first ones, which are as good as any. */
+static size_t sampled(const struct ppo *p, const struct ppo_batch *b) {
+    int64_t apart = p->o.steps / SAMPLED_STEPS > 0 ? p->o.steps / SAMPLED_STEPS : 1;
+    int64_t every = p->o.sample_every > 0 ? p->o.sample_every : apart;
+    size_t want = (size_t)p->o.samples;
+    if (p->done % every != 0 && p->done + 1 != p->o.steps)
+        return 0;
+    return want < b->rollouts->n ? want : b->rollouts->n;
+}
+
 static void report(struct ppo *p, const struct ppo_batch *b) {
-    Cai__V1__Sample *samples[SAMPLES];
-    size_t n = 0;
-    int64_t every = p->o.steps / SAMPLED_STEPS > 0 ? p->o.steps / SAMPLED_STEPS : 1;
+    size_t n = sampled(p, b);
     uint64_t step = (uint64_t)p->done + 1;
-    if (p->done % every == 0 || p->done + 1 == p->o.steps)
-        while (n < SAMPLES && n < b->rollouts->n) {
-            samples[n] = sample_new(b, n, step);
-            n++;
-        }
+    CAI_AUTO(mem) Cai__V1__Sample **samples = cai_alloc((n + 1) * sizeof *samples);
+    for (size_t i = 0; i < n; i++)
+        samples[i] = sample_new(b, i, step);
     learn_report(p->task, step, (uint64_t)p->o.steps, step, &p->last, samples, n);
     while (n > 0)
         cai__v1__sample__free_unpacked(samples[--n], NULL);
@@ -409,6 +427,7 @@ static int train_on(struct ppo *p, struct ppo_batch *b) {
     CAI_TRY(ppo_batch_advantages(b, &p->models, &p->o, p->done, p->kl_coef));
     CAI_TRY(learn_stopping(p->task));
     CAI_TRY(ppo_update(p, b, &stats));
+    p->leaving = stats.leaving > 0;
     double kl = loss_mean(b->kl, NULL, b->rollouts->n);
     figures(p, b, &stats, kl);
     report(p, b);

@@ -25,21 +25,37 @@ static const struct supervise_extra extras[] = {
     [EXTRA_MARGIN] = {"margin", -1},
 };
 
+/* Heads that learn together; their losses' mean is the loss. */
+struct pm_heads {
+    const struct pm_options *o;
+    size_t n;
+};
+
+/* One head's part; a and b are where the two replies' scores and gradients stand. */
+static double head_loss(const struct pm_heads *h, double target, const double *out, double *grad,
+                        size_t a, size_t b, double *extra) {
+    double share = 1.0 / (double)h->n, over = out[a] - out[b];
+    bool first = target > 0.5;
+    double loss = loss_bradley_terry(out[a], out[b], target, h->o->margin, h->o->centre, &grad[a],
+                                     &grad[b]);
+    grad[a] *= share;
+    grad[b] *= share;
+    extra[EXTRA_MARGIN] += first ? share * over : -share * over;
+    if (fabs(target - 0.5) > DELTA) {
+        extra[EXTRA_DECIDED] += share;
+        extra[EXTRA_ACCURACY] += over == 0 ? 0.5 * share : (over > 0) == first ? share : 0;
+    }
+    return share * loss;
+}
+
 static double pair_loss(const void *context, const struct example *const *e, size_t n,
                         const double *out, double *grad, double *extra) {
-    const struct pm_options *o = context;
+    const struct pm_heads *h = context;
     double sum = 0;
-    for (size_t i = 0; i < n; i++) {
-        double over = out[2 * i] - out[2 * i + 1];
-        bool first = e[i]->target > 0.5;
-        sum += loss_bradley_terry(out[2 * i], out[2 * i + 1], e[i]->target, o->margin, o->centre,
-                                  &grad[2 * i], &grad[2 * i + 1]);
-        extra[EXTRA_MARGIN] += first ? over : -over;
-        if (fabs(e[i]->target - 0.5) <= DELTA)
-            continue;
-        extra[EXTRA_DECIDED]++;
-        extra[EXTRA_ACCURACY] += over == 0 ? 0.5 : (over > 0) == first;
-    }
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < h->n; k++)
+            sum += head_loss(h, e[i]->target, out, grad, 2 * i * h->n + k, (2 * i + 1) * h->n + k,
+                             extra);
     return sum;
 }
 
@@ -93,28 +109,46 @@ static int measure(const struct learn_task *t, const struct model *m, const stru
     return 0;
 }
 
+/* The head of member k. Weights to be averaged must have begun from one head (Ramé et al.
+ * 2024, §3.2). */
+static struct cai_key head_key(const struct learn_task *t, const struct pm_options *o, uint32_t k) {
+    return cai_key_make(t->seed, t->round, "pm/head", o->average ? 0 : k, 0);
+}
+
+static struct supervise supervise_of(const struct learn_task *t, const struct pm_heads *h,
+                                     const struct pairs *p) {
+    const struct pm_options *o = h->o;
+    return (struct supervise){.task = t, .name = "pm", .members = 1, .optimizer = &o->optimizer,
+                              .guard = &o->guard, .epochs = o->epochs,
+                              .checkpoint_every = o->checkpoint_every, .examples = p->train,
+                              .n = p->n_train, .loss = pair_loss, .context = h, .extra = extras,
+                              .n_extra = CAI_COUNT(extras)};
+}
+
+static bool resumed(const struct learn_task *t) {
+    return t->resume != NULL && t->resume[0] != '\0';
+}
+
 /* Trains member k, or takes what an earlier attempt has finished of it. */
 static int member_model(const struct learn_task *t, const struct pm_options *o,
                         const struct pairs *p, uint32_t k, uint32_t resume_member,
                         const char *dir, struct model **ret, double *ret_loss, int64_t *ret_steps) {
-    bool resumed = t->resume != NULL && t->resume[0] != '\0';
-    struct supervise s = {.task = t, .name = "pm", .member = k, .members = (uint32_t)o->members,
-                          .optimizer = &o->optimizer, .guard = &o->guard, .epochs = o->epochs,
-                          .checkpoint_every = o->checkpoint_every, .examples = p->train,
-                          .n = p->n_train, .loss = pair_loss, .context = o,
-                          .extra = extras, .n_extra = CAI_COUNT(extras),
-                          .resume = resumed && k == resume_member};
+    struct pm_heads one = {o, 1};
+    struct supervise s = supervise_of(t, &one, p);
+    s.member = k;
+    s.members = (uint32_t)o->members;
+    s.resume = resumed(t) && k == resume_member;
     *ret_steps = supervise_steps(&s);
-    if (resumed && k < resume_member) {
+    if (resumed(t) && k < resume_member) {
         struct reward_model done;
         CAI_TRY(reward_model_load(dir, &done));
         *ret_loss = done.norm.loss;
         *ret = done.m;
+        (*ret)->half_products = o->half;
         return 0;
     }
-    /* Weights to be averaged must have begun from one head (Ramé et al. 2024, §3.2). */
-    struct cai_key key = cai_key_make(t->seed, t->round, "pm/head", o->average ? 0 : k, 0);
-    CAI_TRY(start_scalar(t->train->init->path, &o->lora, key, ret));
+    CAI_TRY(start_scalar(t->train->init->path, &o->lora, head_key(t, o, k), ret));
+    (*ret)->half_products = o->half;
     s.m = *ret;
     CAI_TRY(supervise_run(&s, ret_loss));
     return train_save(t, *ret, dir);
@@ -124,39 +158,104 @@ static char *member_folder(const struct learn_task *t, const struct pm_options *
     return cai_format(o->average ? "%s/member-%u" : "%s/%u", t->train->output, k);
 }
 
+/* Measures member k, which lies in its folder: its normalisation, its figures. norm has the
+ * steps and loss of its training. */
+static int finish_member(const struct learn_task *t, const struct pm_options *o,
+                         const struct pairs *p, uint32_t k, const struct model *m,
+                         struct reward_norm *norm, struct metrics *figures, Cai__V1__Trained *out) {
+    CAI_AUTO(mem) char *dir = member_folder(t, o, k);
+    struct calibration c;
+    CAI_TRY(measure(t, m, p, &c, norm));
+    if (learn_rank(t) == 0)
+        CAI_TRY(reward_norm_save(dir, m, norm));
+    if (!o->average)
+        CAI_TRY(trained_add_output(out, dir));
+    char prefix[24] = "";
+    if (k > 0)
+        snprintf(prefix, sizeof prefix, "member%u.", k);
+    struct metrics f = {0};
+    metrics_add(&f, norm->loss, "%sloss", prefix);
+    metrics_add(&f, norm->mean, "%sscore_mean", prefix);
+    metrics_add(&f, norm->std, "%sscore_std", prefix);
+    calibration_report(&c, prefix, &f);
+    uint64_t steps = (uint64_t)norm->steps, trained = o->shared ? 1 : k + 1;
+    learn_report(t, trained * steps, (o->shared ? 1 : (uint64_t)o->members) * steps, steps, &f,
+                 NULL, 0);
+    if (k == 0)
+        *figures = f;
+    return 0;
+}
+
 static int one_member(const struct learn_task *t, const struct pm_options *o,
                       const struct pairs *p, uint32_t k, uint32_t resume_member,
                       struct metrics *figures, Cai__V1__Trained *out) {
     CAI_AUTO(mem) char *dir = member_folder(t, o, k);
     struct model *m = NULL;
-    struct calibration c;
-    struct reward_norm norm = {0};
-    double loss = NAN;
-    int rc = member_model(t, o, p, k, resume_member, dir, &m, &loss, &norm.steps);
-    norm.loss = loss;
+    struct reward_norm norm = {.loss = NAN};
+    int rc = member_model(t, o, p, k, resume_member, dir, &m, &norm.loss, &norm.steps);
     if (rc == 0)
-        rc = measure(t, m, p, &c, &norm);
-    if (rc == 0 && learn_rank(t) == 0)
-        rc = reward_norm_save(dir, m, &norm);
-    if (rc == 0 && !o->average)
-        rc = trained_add_output(out, dir);
+        rc = finish_member(t, o, p, k, m, &norm, figures, out);
     model_free(m);
-    CAI_TRY(rc);
-    char prefix[24] = "";
-    if (k > 0)
-        snprintf(prefix, sizeof prefix, "member%u.", k);
-    struct metrics f = {0};
-    metrics_add(&f, loss, "%sloss", prefix);
-    metrics_add(&f, norm.mean, "%sscore_mean", prefix);
-    metrics_add(&f, norm.std, "%sscore_std", prefix);
-    calibration_report(&c, prefix, &f);
-    learn_report(t, (k + 1) * (uint64_t)norm.steps, (uint64_t)(o->members * norm.steps),
-                 (uint64_t)norm.steps, &f, NULL, 0);
-    if (k == 0)
-        *figures = f;
     out->steps += (uint64_t)norm.steps;
-    return 0;
+    return rc;
 }
+
+/* ---- one trunk ---------------------------------------------------------------------------- */
+
+/* The trunk with all heads, before any training: the first head is the folder's own if it has
+ * one, as for members with trunks of their own. */
+static int open_heads(const struct learn_task *t, const struct pm_options *o, struct model **ret) {
+    struct cai_key *keys = cai_alloc((size_t)o->members * sizeof *keys);
+    struct model *one;
+    for (uint32_t k = 0; k < (uint32_t)o->members; k++)
+        keys[k] = head_key(t, o, k);
+    int rc = start_scalar(t->train->init->path, &o->lora, keys[0], &one);
+    if (rc == 0) {
+        rc = model_heads(one, keys, o->members, ret);
+        model_free(one);
+    }
+    free(keys);
+    return rc;
+}
+
+static int save_heads(const struct learn_task *t, const struct pm_options *o,
+                      const struct pairs *p, const struct model *heads, struct reward_norm *norm,
+                      struct metrics *figures, Cai__V1__Trained *out) {
+    struct model *m;
+    CAI_TRY(start_scalar(t->train->init->path, &o->lora, head_key(t, o, 0), &m));
+    m->half_products = o->half;
+    int rc = 0;
+    for (uint32_t k = 0; k < (uint32_t)o->members && rc == 0; k++) {
+        CAI_AUTO(mem) char *dir = member_folder(t, o, k);
+        rc = model_take_head(m, heads, k);
+        if (rc == 0)
+            rc = train_save(t, m, dir);
+        if (rc == 0)
+            rc = finish_member(t, o, p, k, m, norm, figures, out);
+    }
+    model_free(m);
+    return rc;
+}
+
+/* All members at once: heads over one trunk, which learns from the mean of their losses (Ahmed
+ * et al. 2024); each is then saved with the trunk, as a model like any other. */
+static int shared_members(const struct learn_task *t, const struct pm_options *o,
+                          const struct pairs *p, struct metrics *figures, Cai__V1__Trained *out) {
+    struct pm_heads h = {o, (size_t)o->members};
+    struct supervise s = supervise_of(t, &h, p);
+    struct reward_norm norm = {.steps = supervise_steps(&s)};
+    s.resume = resumed(t);
+    CAI_TRY(open_heads(t, o, &s.m));
+    s.m->half_products = o->half;
+    int rc = supervise_run(&s, &norm.loss);
+    if (rc == 0)
+        rc = save_heads(t, o, p, s.m, &norm, figures, out);
+    model_free(s.m);
+    out->steps += (uint64_t)norm.steps;
+    return rc;
+}
+
+/* ---- mean weights ------------------------------------------------------------------------- */
 
 /* Adds the member's weights to sum[m->n]; hands the model of the last member over. */
 static int add_member(const struct learn_task *t, const struct pm_options *o, uint32_t k,
@@ -164,6 +263,7 @@ static int add_member(const struct learn_task *t, const struct pm_options *o, ui
     CAI_AUTO(mem) char *dir = member_folder(t, o, k);
     struct model *m;
     CAI_TRY(model_load(dir, &m));
+    m->half_products = o->half;
     CAI_AUTO(mem) float *w = cai_realloc(NULL, (size_t)m->n + 1, sizeof *w);
     if (*sum == NULL)
         *sum = cai_alloc(((size_t)m->n + 1) * sizeof **sum);
@@ -235,7 +335,9 @@ static int run(const struct learn_task *t, const struct pm_options *o, const str
     if (p->n_train == 0)
         return cai_fail(CAI_EINPUT, "%s: no pair with split \"train\"", t->train->dataset->path);
     uint32_t from = member_of(t, p, o);
-    for (uint32_t k = 0; k < (uint32_t)o->members; k++)
+    if (o->shared)
+        CAI_TRY(shared_members(t, o, p, &figures, out));
+    for (uint32_t k = 0; k < (uint32_t)o->members && !o->shared; k++)
         CAI_TRY(one_member(t, o, p, k, from, &figures, out));
     if (o->average)
         CAI_TRY(average_members(t, o, p, &figures, out));

@@ -61,6 +61,8 @@ int learn_sft(const struct learn_task *t, Cai__V1__Trained **ret) {
     struct cai_key key = cai_key_make(t->seed, t->round, "sft/lora", 0, 0);
     int rc = start_policy(t->train->init->path, &o.lora, key, &m);
     if (rc == 0)
+        m->half_products = o.half;
+    if (rc == 0)
         rc = train_load_rows(t, t->train->init->path, m, DATASET_SFT, &d);
     if (rc == 0)
         rc = run(t, &o, m, &d, ret);

@@ -17,6 +17,7 @@ struct run {
     uint32_t *order; /* of the present epoch */
     int64_t epoch, steps, per_epoch;
     double last_loss;
+    bool leaving; /* some rank wishes to leave after this step */
     struct loss_guard guard;
 };
 
@@ -69,8 +70,10 @@ struct step_loss {
     const struct example **e;
     size_t n;
     double count;
-    double sum[1 + SUPERVISE_EXTRA]; /* of the loss; then the extra ones */
+    /* Over ranks: of the loss; the extra ones; how many wish to leave. */
+    double sum[1 + SUPERVISE_EXTRA + 1];
 };
+enum { SUM_LEAVE = 1 + SUPERVISE_EXTRA };
 
 static int scaled_loss(void *context, const double *out, double *grad, int64_t n) {
     struct step_loss *l = context;
@@ -85,11 +88,13 @@ static int run_micros(struct run *r, struct batch *b, struct step_loss *loss) {
     for (size_t bin = (size_t)rank; bin < b->p.n_bins && rc == 0; bin += (size_t)world) {
         struct micro *micro = NULL;
         rc = batch_micro(b, bin, r->s->m, loss->e, &loss->n, &micro);
+        if (bin + (size_t)world >= b->p.n_bins)
+            trainer_last(r->trainer);
         if (rc == 0)
             rc = trainer_backward(r->trainer, micro, scaled_loss, loss);
         micro_free(micro);
     }
-    return rc;
+    return rc == 0 ? trainer_reduce(r->trainer) : rc;
 }
 
 static void choose_order(struct run *r, int64_t epoch) {
@@ -163,9 +168,11 @@ static int one_step(struct run *r, int64_t step) {
     CAI_TRY(rc);
     double lr = train_rate(s->optimizer, step, r->steps);
     struct trainer_report done;
+    loss.sum[SUM_LEAVE] = learn_wishes_to_leave(s->task);
     if (learn_world(s->task) > 1)
         CAI_TRY(comm_all_reduce_f64(s->task->comm, loss.sum, CAI_COUNT(loss.sum)));
     r->last_loss = loss.sum[0] / loss.count;
+    r->leaving = loss.sum[SUM_LEAVE] > 0;
     CAI_TRY(take_step(r, lr, &done));
     report(r, &loss, step, lr, &done);
     return 0;
@@ -238,9 +245,12 @@ static int loop(struct run *r) {
     for (int64_t step = done; step < r->steps; step++) {
         CAI_TRY(learn_stopping(s->task));
         CAI_TRY(one_step(r, step));
-        if (s->checkpoint_every > 0 && (step + 1) % s->checkpoint_every == 0 &&
-            step + 1 < r->steps)
+        if (step + 1 == r->steps)
+            break;
+        if (r->leaving || (s->checkpoint_every > 0 && (step + 1) % s->checkpoint_every == 0))
             CAI_TRY(save(r, step + 1));
+        if (r->leaving)
+            return learn_left(s->task, (uint64_t)step + 1);
     }
     return 0;
 }
@@ -251,6 +261,7 @@ int supervise_run(const struct supervise *s, double *ret_loss) {
                                  .eps = o->eps, .weight_decay = o->weight_decay,
                                  .clip_norm = o->clip_norm, .temperature = 1,
                                  .eps_tensorflow = s->eps_tensorflow,
+                                 .whole_moments = o->whole_moments, .bucket = o->bucket,
                                  .max_skipped = s->guard->max_skipped,
                                  .recompute = trainer_should_recompute(s->m, PACK_TOKENS)};
     struct run r = {.s = s, .epoch = -1, .steps = supervise_steps(s), .per_epoch = per_epoch(s)};

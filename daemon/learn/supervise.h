@@ -19,7 +19,7 @@ struct example {
 };
 
 /* Loss summed over the examples of one micro-batch: out and grad have the rows of their
- * spans, in order. The gradient is of the sum; the loop divides by the step's count. Sums
+ * spans, in order (of several heads: each row's scores beside each other). The gradient is of the sum; the loop divides by the step's count. Sums
  * for figures are added to extra[n_extra]. */
 typedef double (*supervise_loss)(const void *context, const struct example *const *e, size_t n,
                                  const double *out, double *grad, double *extra);

@@ -18,7 +18,8 @@ int learn_sft(const struct learn_task *t, Cai__V1__Trained **ret);
  * output/0, output/1, … with reward.json. Figures at the end: those of calibration.h on
  * the held-out pairs (member i > 0 with "memberI." before them), rows, skipped. With
  * "average" the members lie in output/member-0, … and output/0 is one model of their mean
- * weights ("average." before its figures). */
+ * weights ("average." before its figures). With trunk "shared" the members are heads, each
+ * with a first draw of its own, that learn with one trunk in one run, and are saved with it. */
 int learn_pm(const struct learn_task *t, Cai__V1__Trained **ret);
 /* "classifier": one scalar head, σ(score) = P(label 1). Figures as of pm. */
 int learn_classifier(const struct learn_task *t, Cai__V1__Trained **ret);

@@ -1,10 +1,11 @@
 /* trainer.c: see trainer.h.
  *
  * States of a trainer: clean (gradients zero) → trainer_backward, any number of times →
- * dirty → trainer_step → clean. Two ways through a micro-batch:
- *   graphs kept   each layer's graph lives until one backward over all of them;
+ * dirty → trainer_reduce → trainer_step → clean. Backward goes layer by layer, last layer
+ * first: a layer's input is a leaf. Two ways through a micro-batch:
+ *   graphs kept   each layer's graph lives until its backward;
  *   recompute     layers run without recording and keep their inputs; backward runs each
- *                 layer again with its input as a leaf, last layer first. */
+ *                 layer again. */
 #include "learn/trainer.h"
 
 #include "base/check.h"
@@ -26,15 +27,14 @@ struct stretch {
 struct trainer {
     struct model *m;
     struct trainer_options o;
-    int rank, world;
-    bool sharded;
-    int64_t low, high;               /* the part of the flat buffers this rank updates */
+    struct shard *shard;
     ct_tensor *grad;                 /* [N] */
-    ct_tensor *own_grad;             /* [high - low], a view */
-    ct_tensor *exp_avg, *exp_avg_sq; /* [high - low] */
-    struct stretch *stretches;
+    ct_tensor *exp_avg, *exp_avg_sq; /* [shard_own()] */
+    struct stretch *stretches;       /* of what this rank updates, in the order of the ranges */
+    int *stretch_end;                /* [n_ranges]: where those of each range end */
     int n_stretches;
     int64_t step, bad;
+    bool last;                       /* trainer_last() was called for the next backward */
 };
 
 /* ---- set-up ----------------------------------------------------------------------- */
@@ -62,51 +62,65 @@ static int keep_slice(ct_scope *s, ct_tensor *t, int64_t start, int64_t n, ct_te
     return ct_keep(v, ret);
 }
 
-static int add_stretch(struct trainer *t, ct_scope *s, int64_t from, int64_t to, bool decay) {
-    from = from < t->low ? t->low : from;
-    to = to > t->high ? t->high : to;
+/* What lies within range r of from … to. */
+static int add_stretch(struct trainer *t, ct_scope *s, const struct shard_range *r, int64_t from,
+                       int64_t to, bool decay) {
+    from = from < r->from ? r->from : from;
+    to = to > r->to ? r->to : to;
     if (from >= to)
         return 0;
     struct stretch *x = &t->stretches[t->n_stretches++];
+    int64_t at = r->at + from - r->from;
     x->decay = decay;
     CAI_TRY(keep_slice(s, t->m->flat, from, to - from, &x->param));
     CAI_TRY(keep_slice(s, t->grad, from, to - from, &x->grad));
-    CAI_TRY(keep_slice(s, t->exp_avg, from - t->low, to - from, &x->exp_avg));
-    return keep_slice(s, t->exp_avg_sq, from - t->low, to - from, &x->exp_avg_sq);
+    CAI_TRY(keep_slice(s, t->exp_avg, at, to - from, &x->exp_avg));
+    return keep_slice(s, t->exp_avg_sq, at, to - from, &x->exp_avg_sq);
 }
 
 /* One stretch when nothing decays; else one for each run of parameters treated alike. */
-static int make_stretches(struct trainer *t, ct_scope *s) {
+static int stretch_range(struct trainer *t, ct_scope *s, const struct shard_range *r) {
     const struct model_param *p = t->m->params;
-    t->stretches = cai_realloc(NULL, (size_t)t->m->n_params + 1, sizeof *t->stretches);
     if (t->o.weight_decay == 0)
-        return add_stretch(t, s, 0, t->m->n, false);
+        return add_stretch(t, s, r, 0, t->m->n, false);
     for (int i = 0; i < t->m->n_params;) {
         int j = i + 1;
         while (j < t->m->n_params && p[j].decay == p[i].decay)
             j++;
         int64_t end = j < t->m->n_params ? p[j].offset : t->m->n;
-        CAI_TRY(add_stretch(t, s, p[i].offset, end, p[i].decay));
+        CAI_TRY(add_stretch(t, s, r, p[i].offset, end, p[i].decay));
         i = j;
     }
     return 0;
 }
 
+static int make_stretches(struct trainer *t, ct_scope *s) {
+    int n;
+    const struct shard_range *r = shard_ranges(t->shard, &n);
+    t->stretches = cai_alloc((size_t)(t->m->n_params + n) * sizeof *t->stretches);
+    t->stretch_end = cai_alloc((size_t)n * sizeof *t->stretch_end);
+    for (int i = 0; i < n; i++) {
+        CAI_TRY(stretch_range(t, s, &r[i]));
+        t->stretch_end[i] = t->n_stretches;
+    }
+    return 0;
+}
+
+static int keep_zeros(ct_scope *s, int64_t n, ct_tensor **ret) {
+    ct_tensor *t = ct_zeros(s, CT_F32, &n, 1);
+    CAI_TRY(ct_scope_status(s));
+    return ct_keep(t, ret);
+}
+
 static int make_buffers(struct trainer *t) {
     ct_scope *s = ct_scope_open();
-    int64_t own = t->high - t->low;
-    ct_tensor *g = ct_zeros(s, CT_F32, &t->m->n, 1);
-    ct_tensor *a = ct_zeros(s, CT_F32, &own, 1);
-    ct_tensor *b = ct_zeros(s, CT_F32, &own, 1);
-    int rc = ct_scope_status(s);
+    int rc = keep_zeros(s, t->m->n, &t->grad);
     if (rc == 0)
-        rc = ct_keep(g, &t->grad);
+        rc = shard_new(t->m, t->grad, t->o.comm, !t->o.whole_moments, t->o.bucket, &t->shard);
     if (rc == 0)
-        rc = ct_keep(a, &t->exp_avg);
+        rc = keep_zeros(s, shard_own(t->shard), &t->exp_avg);
     if (rc == 0)
-        rc = ct_keep(b, &t->exp_avg_sq);
-    if (rc == 0)
-        rc = keep_slice(s, t->grad, t->low, own, &t->own_grad);
+        rc = keep_zeros(s, shard_own(t->shard), &t->exp_avg_sq);
     if (rc == 0)
         rc = make_stretches(t, s);
     ct_scope_close(s);
@@ -119,11 +133,6 @@ int trainer_new(struct model *m, const struct trainer_options *o, struct trainer
     t->m = m;
     m->stamp[0] = '\0'; /* its weights are no longer those of a folder */
     t->o = *o;
-    t->rank = o->comm != NULL ? comm_rank(o->comm) : 0;
-    t->world = o->comm != NULL ? comm_world(o->comm) : 1;
-    t->sharded = t->world > 1 && m->n % t->world == 0;
-    t->low = t->sharded ? m->n / t->world * t->rank : 0;
-    t->high = t->sharded ? t->low + m->n / t->world : m->n;
     int rc = make_buffers(t);
     if (rc == 0)
         rc = bind_gradients(t);
@@ -147,7 +156,8 @@ void trainer_free(struct trainer *t) {
         ct_free(t->stretches[i].exp_avg_sq);
     }
     free(t->stretches);
-    ct_free(t->own_grad);
+    free(t->stretch_end);
+    shard_free(t->shard);
     ct_free(t->grad);
     ct_free(t->exp_avg);
     ct_free(t->exp_avg_sq);
@@ -161,26 +171,41 @@ bool trainer_should_recompute(const struct model *m, int64_t tokens) {
 
 /* ---- one micro-batch ---------------------------------------------------------------- */
 
-/* Inputs of the layers, and of the head last: x[0] … x[L], kept handles [T, D]. */
+/* Inputs of the layers, and of the head last: x[0] … x[L]; y[i]: what made x[i], with its
+ * graph, where graphs are kept. Kept handles [T, D], NULL once they are done with. */
 struct flow {
-    ct_tensor **x;
+    ct_tensor **x, **y;
     int n;
 };
 
 static void flow_free(struct flow *f) {
-    for (int i = 0; i < f->n; i++)
+    for (int i = 0; i < f->n; i++) {
         ct_free(f->x[i]);
+        ct_free(f->y[i]);
+    }
     free(f->x);
+    free(f->y);
 }
 
-static int flow_push(struct flow *f, ct_scope *s, ct_tensor *t) {
+/* The next input, from what the scope computed. An adapter leaves the embedding as it is, so
+ * that nobody asks for the gradient of what that gives. */
+static int flow_push(struct flow *f, const struct trainer *t, ct_scope *s, ct_tensor *out) {
+    bool leaf = !t->o.recompute && !(f->n == 0 && t->m->base);
     int rc = ct_scope_status(s);
     if (rc == 0)
-        rc = ct_keep(t, &f->x[f->n]);
+        rc = ct_keep(leaf ? ct_leaf(s, out) : out, &f->x[f->n]);
+    if (rc == 0 && leaf)
+        rc = ct_keep(out, &f->y[f->n]);
     if (rc == 0)
         f->n++;
     ct_scope_close(s);
     return rc;
+}
+
+static void flow_drop(struct flow *f, int i) {
+    ct_free(f->x[i]);
+    ct_free(f->y[i]);
+    f->x[i] = f->y[i] = NULL;
 }
 
 static ct_scope *open_scope(bool grad) {
@@ -190,12 +215,13 @@ static ct_scope *open_scope(bool grad) {
 static int flow_forward(const struct trainer *t, const struct micro *b, struct flow *ret) {
     const struct model *m = t->m;
     int layers = (int)m->config.num_layers;
-    *ret = (struct flow){.x = cai_realloc(NULL, (size_t)layers + 1, sizeof *ret->x)};
+    *ret = (struct flow){.x = cai_alloc(((size_t)layers + 1) * sizeof *ret->x),
+                         .y = cai_alloc(((size_t)layers + 1) * sizeof *ret->y)};
     ct_scope *s = open_scope(!t->o.recompute);
-    int rc = flow_push(ret, s, transformer_embed(s, m, b->pack));
+    int rc = flow_push(ret, t, s, transformer_embed(s, m, b->pack));
     for (int i = 0; i < layers && rc == 0; i++) {
         s = open_scope(!t->o.recompute);
-        rc = flow_push(ret, s, transformer_layer(s, m, i, ret->x[i], b->pack));
+        rc = flow_push(ret, t, s, transformer_layer(s, m, i, ret->x[i], b->pack));
     }
     return rc;
 }
@@ -221,9 +247,9 @@ static int read_f64(const ct_tensor *t, double *out, int64_t n) {
 
 /* Loss on the outputs, then its gradient as the seed of a backward to the parameters
  * (graphs kept) or to `x`, the leaf at the head. */
-static int loss_backward(ct_scope *s, ct_tensor *out, int64_t n, trainer_loss loss,
-                         void *context) {
+static int loss_backward(ct_scope *s, ct_tensor *out, trainer_loss loss, void *context) {
     CAI_TRY(ct_scope_status(s));
+    int64_t n = ct_numel(out);
     double *value = cai_realloc(NULL, (size_t)n * 2, sizeof *value);
     float *seed = cai_realloc(NULL, (size_t)n, sizeof *seed);
     int rc = read_f64(out, value, n);
@@ -242,29 +268,40 @@ static int loss_backward(ct_scope *s, ct_tensor *out, int64_t n, trainer_loss lo
     return rc;
 }
 
-/* From the gradient at x[i + 1] to the one at x[i], running layer i again. */
-static int layer_backward(const struct trainer *t, const struct micro *b, int layer,
-                          ct_tensor *x, ct_tensor **grad) {
+/* From the gradient at x[i + 1] to the one at x[i], over layer i's graph, or running it
+ * again; i = -1: the embedding. */
+static int layer_backward(const struct trainer *t, const struct micro *b, struct flow *f, int i,
+                          ct_tensor **grad) {
     ct_scope *s = ct_scope_open_grad();
-    ct_tensor *leaf = layer >= 0 ? ct_leaf(s, x) : NULL;
-    ct_tensor *y = layer >= 0 ? transformer_layer(s, t->m, layer, leaf, b->pack)
-                              : transformer_embed(s, t->m, b->pack);
+    ct_tensor *leaf = i >= 0 ? f->x[i] : NULL, *y = f->y[i + 1];
+    if (t->o.recompute) {
+        leaf = i >= 0 ? ct_leaf(s, leaf) : NULL;
+        y = i >= 0 ? transformer_layer(s, t->m, i, leaf, b->pack)
+                   : transformer_embed(s, t->m, b->pack);
+    }
     int rc = ct_scope_status(s);
     if (rc == 0)
         rc = ct_backward(s, &y, grad, 1);
     ct_free(*grad);
     *grad = NULL;
-    if (rc == 0 && layer >= 0)
+    bool further = i > 0 || (i == 0 && !t->m->base);
+    if (rc == 0 && further)
         rc = ct_keep(ct_grad(s, leaf), grad);
     ct_scope_close(s);
+    flow_drop(f, i + 1);
     return rc;
 }
 
-static int recompute_backward(const struct trainer *t, const struct micro *b, struct flow *f,
-                              ct_tensor *grad) {
-    int rc = 0, last = t->m->base ? 0 : -1; /* an adapter leaves the embedding as it is */
-    for (int i = f->n - 2; i >= last && rc == 0; i--)
-        rc = layer_backward(t, b, i, i >= 0 ? f->x[i] : NULL, &grad);
+/* All layers from the last on; sums over ranks begin behind it, in a step's last backward. */
+static int layers_backward(struct trainer *t, const struct micro *b, struct flow *f,
+                           ct_tensor *grad) {
+    int last = t->m->base ? 0 : -1; /* an adapter leaves the embedding as it is */
+    int rc = t->last ? shard_begin(t->shard, f->n - 1) : 0;
+    for (int i = f->n - 2; i >= last && rc == 0; i--) {
+        rc = layer_backward(t, b, f, i, &grad);
+        if (rc == 0 && t->last)
+            rc = shard_begin(t->shard, i);
+    }
     ct_free(grad);
     return rc;
 }
@@ -279,15 +316,24 @@ int trainer_backward(struct trainer *t, const struct micro *b, trainer_loss loss
         ct_scope *s = ct_scope_open_grad();
         ct_tensor *x = t->o.recompute ? ct_leaf(s, f.x[f.n - 1]) : f.x[f.n - 1];
         ct_tensor *out = head_outputs(s, t->m, b, x, t->o.temperature, NULL);
-        rc = loss_backward(s, out, b->n_rows, loss, context);
-        if (rc == 0 && t->o.recompute)
+        rc = loss_backward(s, out, loss, context);
+        if (rc == 0)
             rc = ct_keep(ct_grad(s, x), &grad);
         ct_scope_close(s);
     }
-    if (rc == 0 && t->o.recompute)
-        rc = recompute_backward(t, b, &f, grad);
+    if (rc == 0)
+        rc = layers_backward(t, b, &f, grad);
     flow_free(&f);
     return rc;
+}
+
+void trainer_last(struct trainer *t) {
+    t->last = true;
+}
+
+int trainer_reduce(struct trainer *t) {
+    t->last = false;
+    return shard_begin(t->shard, -1);
 }
 
 int trainer_evaluate(struct trainer *t, const struct micro *b, double *out, double *entropy) {
@@ -334,36 +380,34 @@ int model_outputs(const struct model *m, const struct micro *b, double temperatu
 
 /* ---- one step ------------------------------------------------------------------------- */
 
-/* Sums over ranks and the global norm, equal on every rank. */
-static int reduce(struct trainer *t, double *ret_norm) {
-    if (t->world > 1)
-        CAI_TRY(t->sharded ? comm_reduce_scatter(t->o.comm, t->grad)
-                           : comm_all_reduce(t->o.comm, t->grad));
-    CAI_TRY(ct_norm(t->own_grad, ret_norm));
-    if (t->sharded) {
-        double square = *ret_norm * *ret_norm;
-        CAI_TRY(comm_all_reduce_f64(t->o.comm, &square, 1));
-        *ret_norm = sqrt(square);
-    }
-    return 0;
-}
-
-static int update(struct trainer *t, double lr, double norm) {
+/* The gradients of the range are clipped, its parameters updated and sent on their way. */
+static int update_range(struct trainer *t, int range, double lr, double clip) {
     const struct trainer_options *o = &t->o;
-    if (o->clip_norm > 0 && norm > o->clip_norm)
-        CAI_TRY(ct_scale_(t->own_grad, o->clip_norm / (norm + 1e-6)));
-    t->step++;
     /* √v + ε with √v uncorrected is √(v / c) + ε / √c times √c, c = 1 − β2^step. */
     double eps = o->eps_tensorflow ? o->eps / sqrt(1 - pow(o->beta2, (double)t->step)) : o->eps;
-    for (int i = 0; i < t->n_stretches; i++) {
+    for (int i = range ? t->stretch_end[range - 1] : 0; i < t->stretch_end[range]; i++) {
         struct stretch *x = &t->stretches[i];
+        if (clip < 1)
+            CAI_TRY(ct_scale_(x->grad, clip));
         CAI_TRY(ct_adamw_(x->param, x->grad, x->exp_avg, x->exp_avg_sq, t->step, lr, o->beta1,
                           o->beta2, eps, x->decay ? o->weight_decay : 0));
     }
-    return t->sharded ? comm_all_gather(o->comm, t->m->flat) : 0;
+    return shard_gather(t->shard, range);
+}
+
+static int update(struct trainer *t, double lr, double norm) {
+    double most = t->o.clip_norm, clip = most > 0 && norm > most ? most / (norm + 1e-6) : 1;
+    int n;
+    (void)shard_ranges(t->shard, &n);
+    t->step++;
+    for (int i = 0; i < n; i++)
+        CAI_TRY(update_range(t, i, lr, clip));
+    return shard_gathered(t->shard);
 }
 
 int trainer_discard(struct trainer *t) {
+    t->last = false;
+    CAI_TRY(shard_forget(t->shard));
     return ct_fill_(t->grad, 0);
 }
 
@@ -380,7 +424,8 @@ int trainer_skip(struct trainer *t, const char *why, struct trainer_report *ret)
 
 int trainer_step(struct trainer *t, double lr, struct trainer_report *ret) {
     *ret = (struct trainer_report){.outcome = TRAINER_STEPPED};
-    CAI_TRY(reduce(t, &ret->grad_norm));
+    t->last = false;
+    CAI_TRY(shard_finish(t->shard, &ret->grad_norm));
     if (!isfinite(ret->grad_norm)) {
         char why[64];
         snprintf(why, sizeof why, "the gradient was not finite (norm %g)", ret->grad_norm);
@@ -394,8 +439,10 @@ int trainer_step(struct trainer *t, double lr, struct trainer_report *ret) {
 /* ---- state ----------------------------------------------------------------------------- */
 
 void trainer_state(const struct trainer *t, struct trainer_state *ret) {
-    *ret = (struct trainer_state){t->m->flat, t->exp_avg, t->exp_avg_sq, t->step, t->bad,
-                                  t->sharded};
+    *ret = (struct trainer_state){.flat = t->m->flat, .exp_avg = t->exp_avg,
+                                  .exp_avg_sq = t->exp_avg_sq, .step = t->step, .bad = t->bad,
+                                  .sharded = shard_divided(t->shard)};
+    ret->ranges = shard_ranges(t->shard, &ret->n_ranges);
 }
 
 void trainer_set_counts(struct trainer *t, int64_t step, int64_t bad) {

@@ -2,11 +2,9 @@
  * model.flat, backward driven layer by layer, steps taken by all ranks together.
  *
  * A step is: trainer_backward() on each micro-batch of this rank (those with index
- * r, r + W, … of a list all ranks agree on), then trainer_step() once on every rank.
- * Gradients are sums; the loss function divides by the global count. With W > 1 and a
- * buffer that W divides, gradients are reduce-scattered, each rank updates its part, and
- * the parameters are gathered (ZeRO-1, Rajbhandari et al. 2020); otherwise they are
- * all-reduced and every rank updates all. The same bits come out for the same world.
+ * r, r + W, … of a list all ranks agree on), trainer_reduce(), and trainer_step(), both once
+ * on every rank. Gradients are sums; the loss function divides by the global count. How they
+ * are summed over ranks, with ZeRO-1 or without, is shard.h's; the bits are the same.
  *
  * Not for: what is trained on, schedules, checkpoints' files. */
 #ifndef CAI_LEARN_TRAINER_H
@@ -14,6 +12,7 @@
 
 #include "learn/options.h"
 #include "learn/packing.h"
+#include "learn/shard.h"
 #include "model/model.h"
 #include "shim/comm.h"
 
@@ -26,6 +25,8 @@ struct trainer_options {
     bool recompute;     /* keep layer inputs only and run each layer again in backward */
     bool eps_tensorflow; /* ε beside the uncorrected √v, as TensorFlow's Adam; else PyTorch's */
     int64_t max_skipped; /* steps left out in a row that end the run; 0 = 3 */
+    bool whole_moments;  /* every rank keeps all moments: no ZeRO-1 */
+    int64_t bucket;      /* as of shard_new */
 };
 
 /* Whether the graphs of one micro-batch of so many tokens are too large to keep (1 GiB; on
@@ -36,9 +37,10 @@ bool trainer_should_recompute(const struct model *m, int64_t tokens);
 int trainer_new(struct model *m, const struct trainer_options *o, struct trainer **ret);
 void trainer_free(struct trainer *t);
 
-/* The loss of one micro-batch, given the R outputs (log-probabilities, or scalars):
- * writes d loss / d output to grad[R], already divided by the global count. A negative
- * return ends the run with that code. */
+/* The loss of one micro-batch, given the R outputs (log-probabilities, or scalars; of n heads
+ * (model_heads) R · n, a row's scores beside each other): writes d loss /
+ * d output to grad, already divided by the global count. A negative return ends the run with
+ * that code. */
 typedef int (*trainer_loss)(void *context, const double *out, double *grad, int64_t n);
 
 /* Forward, loss, backward; gradients are added to the flat buffer. b with R = 0: nothing. */
@@ -46,6 +48,13 @@ int trainer_backward(struct trainer *t, const struct micro *b, trainer_loss loss
 /* The same forward in the same gradient mode, without a backward: out[R] has the very bits
  * that trainer_backward's loss would see now. entropy[R] (nats) may be NULL. */
 int trainer_evaluate(struct trainer *t, const struct micro *b, double *out, double *entropy);
+
+/* The next trainer_backward() is this rank's last of the step: sums over ranks begin as layers
+ * are done, beside the rest of it. */
+void trainer_last(struct trainer *t);
+/* Begins all sums over ranks that have not begun: after the last backward of a step, before
+ * any other collective, on every rank. Nothing for a process alone. */
+int trainer_reduce(struct trainer *t);
 
 enum trainer_outcome { TRAINER_STEPPED = 0, TRAINER_SKIPPED = 1 };
 struct trainer_report {
@@ -65,7 +74,9 @@ int trainer_discard(struct trainer *t);
 /* What a resumable state must hold. Tensors are borrowed: this rank's part of the moments. */
 struct trainer_state {
     ct_tensor *flat;                   /* [N] parameters */
-    ct_tensor *exp_avg, *exp_avg_sq;   /* [N / W] or [N] */
+    ct_tensor *exp_avg, *exp_avg_sq;   /* [N], or this rank's part of it */
+    const struct shard_range *ranges;  /* [n_ranges]: which elements the moments are of */
+    int n_ranges;
     int64_t step;                      /* AdamW steps taken */
     int64_t bad;                       /* skipped in a row */
     bool sharded;                      /* the moments are a part, not the whole */

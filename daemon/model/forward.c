@@ -25,6 +25,7 @@ static ct_tensor *attend_packed(ct_scope *s, const struct pass *pass, int layer,
 ct_tensor *transformer_layer(ct_scope *s, const struct model *m, int layer, ct_tensor *x,
                              const struct pack *p)
 {
+    ct_scope_products(s, m->half_products ? CT_BF16 : CT_F32);
     struct pass pass = {.t = p->t, .fused = m->half, .rope = p->rope, .rope_local = p->rope_local,
                         .attend = attend_packed, .context = p};
     /* A GPU's kernels for it know bfloat16 alone; the CPU's know fp32 alone. */
@@ -87,6 +88,7 @@ ct_tensor *head_logprob(ct_scope *s, const struct model *m, ct_tensor *hidden, c
 {
     if (!has_tokens(s, m))
         return NULL;
+    ct_scope_products(s, m->half_products ? CT_BF16 : CT_F32);
     return ct_linear_logprob(s, hidden, m->lm_head, target, temperature, m->config.logit_softcap,
                              ret_entropy, NULL);
 }
@@ -98,5 +100,5 @@ ct_tensor *head_scalar(ct_scope *s, const struct model *m, ct_tensor *hidden)
         return NULL;
     }
     int64_t flat = -1;
-    return ct_view(s, ct_linear(s, hidden, m->score, NULL), &flat, 1); /* [R, D] → [R] */
+    return ct_view(s, ct_linear(s, hidden, m->score, NULL), &flat, 1); /* [R, D] → [R · n] */
 }

@@ -24,7 +24,7 @@ static int narrow(struct model_half *h, ct_tensor **w)
         return 0;
     struct copy *c = &h->copies[h->n];
     ct_scope *s = ct_scope_open();
-    ct_tensor *t = ct_to(s, *w, CT_BF16);
+    ct_tensor *t = ct_linear_half(s, *w);
     int rc = ct_scope_status(s);
     if (rc == 0)
         rc = ct_keep(t, &c->to);
@@ -98,7 +98,7 @@ const struct model *model_half_seen(const struct model_half *h)
 int model_half_refresh(struct model_half *h)
 {
     for (int i = 0; i < h->n; i++)
-        CAI_TRY(ct_copy_(h->copies[i].to, h->copies[i].from));
+        CAI_TRY(ct_linear_half_(h->copies[i].to, h->copies[i].from));
     return 0;
 }
 

@@ -31,6 +31,8 @@ int model_load_adapted(const char *dir, struct model **ret);
 int model_check_score(const float *w, int64_t n);
 /* A fresh score head, drawn from `key` (see model_load_scalar). */
 int model_draw_score(struct model *m, struct cai_key key);
+/* The numbers of such a head, [D]. */
+void model_score_weights(const struct hf_config *c, struct cai_key key, float *ret);
 /* All weights in host memory, fp32 [N]: themselves, or a copy of what a device has, which
  * model_host_close() takes back there if `changed`, and frees. *ret must be closed. */
 int model_host_open(const struct model *m, float **ret);

@@ -52,6 +52,19 @@ static bool adapted(const struct model_layer *l, enum model_projection from,
     return false;
 }
 
+/* Projections first … first + n - 1 of one x; together where none has an adapter. */
+static void linears(ct_scope *s, const struct model *m, const struct model_layer *l,
+                    enum model_projection first, ct_tensor *x, ct_tensor *const *w,
+                    ct_tensor *const *b, int n, ct_tensor **ret)
+{
+    if (!adapted(l, first, (enum model_projection)((int)first + n - 1))) {
+        ct_linears(s, x, w, b, n, ret);
+        return;
+    }
+    for (int i = 0; i < n; i++)
+        ret[i] = linear(s, m, l, (enum model_projection)((int)first + i), x, w[i], b[i]);
+}
+
 bool layer_heads_fuse(const struct model_layer *l)
 {
     return l->qkv && !l->q_bias == !l->qkv_bias && !l->q_norm && !adapted(l, MODEL_Q, MODEL_V);
@@ -76,15 +89,13 @@ static const struct rope_rows *rope_of(const struct model *m, int layer, const s
     return m->rope_local && flags & HF_LAYER_SLIDES ? &p->rope_local : &p->rope;
 }
 
-/* x [T, D] → [T, n, Dh]; norm, if any, over each head or over all. */
-static ct_tensor *project(ct_scope *s, const struct model *m, const struct model_layer *l,
-                          enum model_projection which, ct_tensor *x)
+/* y [T, n·Dh] → [T, n, Dh]; norm, if any, over each head or over all. */
+static ct_tensor *into_heads(ct_scope *s, const struct model *m, const struct model_layer *l,
+                             enum model_projection which, ct_tensor *y)
 {
-    ct_tensor *const w[3] = {l->q, l->k, l->v}, *const b[3] = {l->q_bias, l->k_bias, l->v_bias};
     ct_tensor *const norms[3] = {l->q_norm, l->k_norm, NULL}, *norm = norms[which];
     int64_t n = which == MODEL_Q ? m->config.num_heads : m->config.num_kv_heads;
     int64_t shape[3] = {-1, n, m->config.head_dim};
-    ct_tensor *y = linear(s, m, l, which, x, w[which], b[which]); /* [T, n·Dh] */
     if (norm && m->family->qk_norm == HF_QK_FULL)
         y = layer_norm(s, m, y, norm, NULL);
     y = ct_view(s, y, shape, 3);
@@ -116,8 +127,11 @@ static struct heads make_heads(ct_scope *s, const struct model *m, int layer, ct
     const struct rope_rows *r = rope_of(m, layer, p);
     if (p->fused && layer_heads_fuse(l))
         return fused_heads(s, m, layer, x, p);
-    struct heads h = {project(s, m, l, MODEL_Q, x), project(s, m, l, MODEL_K, x),
-                      project(s, m, l, MODEL_V, x)};
+    ct_tensor *const w[3] = {l->q, l->k, l->v}, *const b[3] = {l->q_bias, l->k_bias, l->v_bias};
+    ct_tensor *y[3] = {NULL}; /* [T, n·Dh] */
+    linears(s, m, l, MODEL_Q, x, w, b, 3, y);
+    struct heads h = {into_heads(s, m, l, MODEL_Q, y[0]), into_heads(s, m, l, MODEL_K, y[1]),
+                      into_heads(s, m, l, MODEL_V, y[2])};
     if (r) {
         h.q = ct_rotary(s, h.q, r->cos, r->sin);
         h.k = ct_rotary(s, h.k, r->cos, r->sin);
@@ -169,8 +183,11 @@ static ct_tensor *gated(ct_scope *s, const struct model *m, const struct model_l
         gate = ct_narrow(s, both, 1, 0, f);
         up = ct_narrow(s, both, 1, f, f);
     } else {
-        gate = linear(s, m, l, MODEL_GATE, x, l->gate, l->gate_bias);
-        up = linear(s, m, l, MODEL_UP, x, l->up, l->up_bias);
+        ct_tensor *const w[2] = {l->gate, l->up}, *const b[2] = {l->gate_bias, l->up_bias};
+        ct_tensor *y[2] = {NULL}; /* [T, F] */
+        linears(s, m, l, MODEL_GATE, x, w, b, 2, y);
+        gate = y[0];
+        up = y[1];
     }
     if (m->config.activation == HF_SILU)
         return ct_swiglu(s, gate, up);

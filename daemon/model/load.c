@@ -152,13 +152,19 @@ int model_load(const char *dir, struct model **ret)
     return load(dir, &c, false, ret);
 }
 
+void model_score_weights(const struct hf_config *c, struct cai_key key, float *ret)
+{
+    double deviation = 1.0 / sqrt((double)(c->hidden_size + 1));
+    for (int64_t i = 0; i < c->hidden_size; i++)
+        ret[i] = (float)(deviation * cai_rng_normal(key, (uint64_t)i));
+}
+
 int model_draw_score(struct model *m, struct cai_key key)
 {
     const struct model_param *score = model_find(m, HF_SCORE); /* [1, D] */
     CAI_AUTO(mem) float *w = cai_realloc(NULL, (size_t)score->numel, sizeof(*w));
-    double deviation = 1.0 / sqrt((double)(m->config.hidden_size + 1));
-    for (int64_t i = 0; i < score->numel; i++)
-        w[i] = (float)(deviation * cai_rng_normal(key, (uint64_t)i));
+    CAI_CHECK(score->numel == m->config.hidden_size);
+    model_score_weights(&m->config, key, w);
     return ct_write_host_(score->view, CT_F32, w);
 }
 

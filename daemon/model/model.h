@@ -60,8 +60,9 @@ struct model {
     ct_tensor *positions;  /* [P, D]; NULL unless they are learned */
     ct_tensor *final_norm, *final_norm_bias; /* [D]; the bias may be NULL */
     ct_tensor *lm_head;    /* [V, D]; the embedding itself when tied; NULL for a scalar head */
-    ct_tensor *score;      /* [1, D]; NULL for an LM head */
+    ct_tensor *score;      /* [1, D], model_heads: [n, D]; NULL for an LM head */
     struct model_layer *layers;
+    bool half_products; /* of the packed pass and the LM head's log-probabilities: in bfloat16 */
     struct rope *rope, *rope_local; /* of all layers, of those that slide; NULL if the same */
     char *dir;                      /* where it was loaded from; tokenizer files are copied from here */
     struct model *base;             /* NULL, or what the adapter is over */
@@ -84,6 +85,12 @@ int model_load_scalar(const char *dir, struct cai_key key, struct model **ret);
 int model_new(const struct hf_config *config, struct cai_key key, struct model **ret);
 int model_clone(const struct model *m, struct model **ret);
 int model_copy_weights(struct model *to, const struct model *from);
+/* The trunk of a scalar-head model that owns its parameters, copied, with n heads in one
+ * score matrix [n, D]: m's own, then one drawn from each of keys[1] … keys[n - 1] (as of
+ * model_load_scalar). head_scalar gives n scores a row. To be trained; it has no folder. */
+int model_heads(const struct model *m, const struct cai_key *keys, int64_t n, struct model **ret);
+/* Its trunk and k-th head into `to`, a model of one head. */
+int model_take_head(struct model *to, const struct model *heads, int64_t k);
 /* A fresh adapter over a base, which computes what the base does (B = 0; A uniform as
  * PEFT's); with how->scalar also a fresh score head. The base must own its parameters; it
  * is freed when its owner and the last adapter over it are. */
@@ -154,7 +161,7 @@ ct_tensor *head_logits(ct_scope *s, const struct model *m, ct_tensor *hidden);  
 /* log p(target) at a temperature, per row; ret_entropy [R] may be NULL. */
 ct_tensor *head_logprob(ct_scope *s, const struct model *m, ct_tensor *hidden, ct_tensor *target,
                         double temperature, ct_tensor **ret_entropy); /* [R, D], [R] → [R] */
-ct_tensor *head_scalar(ct_scope *s, const struct model *m, ct_tensor *hidden);  /* [R, D] → [R] */
+ct_tensor *head_scalar(ct_scope *s, const struct model *m, ct_tensor *hidden);  /* [R, D] → [R · heads] */
 
 /* ---- cached forward ------------------------------------------------------------------ */
 struct kv_cache {

@@ -1,5 +1,5 @@
 /* control_job.c: verbs about jobs: submit, jobs, progress, show, logs, cancel, resume,
- * requeue. */
+ * rollback, requeue. */
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -57,10 +57,13 @@ static int check_model(const char *role, const char *path) {
 static int check_trained(const struct job_spec *spec) {
     struct hf_adapter lora;
     bool prefers = spec->rounds > 0 && spec->prefer.enabled, own = is_folder(spec->models.pm);
-    if (spec->data.classifier && hf_check_scores(spec->models.start) < 0)
+    if (spec->data.classifier && hf_check_scores(spec->models.start, JOB_REMEDY_CLASSIFIER) < 0)
         return cai_fail_in("data.classifier");
-    if (prefers && hf_check_scores(own ? spec->models.pm : spec->models.start) < 0)
+    if (prefers &&
+        hf_check_scores(own ? spec->models.pm : spec->models.start, JOB_REMEDY_PREFER) < 0)
         return cai_fail_in("stages.prefer");
+    if (job_value_from_policy(spec) && hf_check_scores(spec->models.start, JOB_REMEDY_VALUE) < 0)
+        return cai_fail_in("stages.ppo");
     if (spec->models.lora.rank == 0)
         return 0;
     int rc = hf_adapter_make(spec->models.lora.rank, spec->models.lora.alpha,
@@ -367,9 +370,32 @@ static int cancel(const struct request *q, json_t **ret) {
     return reply_state(r, id, ret);
 }
 
-static int set_running(struct run *r, struct job_run *j, const char *accept, const char *event) {
+static int last_step(void *c, const struct store_model *m) {
+    uint64_t *step = c;
+    *step = m->step > *step ? m->step : *step;
+    return 0;
+}
+
+/* From here on the policy is again the one of round `to`: registered as the newest of the
+ * present round, so that whatever looks for the policy finds it. */
+static int restore_policy(struct run *r, struct job_run *j, uint32_t to) {
+    CAI_AUTO(mem) char *path = NULL, *hash = NULL;
+    CAI_AUTO(mem) char *about = cai_format("{\"rollback_to\": %u}", to);
+    uint64_t step = 0;
+    CAI_TRY(store_models_each(r->store, j->id, last_step, &step));
+    CAI_TRY(store_model_find(r->store, j->id, to, NULL, "policy", 0, &path, &hash));
+    struct store_model m = {.job = j->id, .round = j->round, .stage = "rollback", .step = step + 1,
+                            .kind = "policy", .path = path, .hash = hash, .provenance = about};
+    return store_model_add(r->store, &m);
+}
+
+/* `back`: the round whose policy is taken up again; negative = the present one. */
+static int set_running(struct run *r, struct job_run *j, const char *accept, int64_t back,
+                       const char *event) {
     CAI_TRY(store_begin(r->store));
     int rc = accept ? store_job_accept(r->store, j->id, accept) : 0;
+    if (rc == 0 && back >= 0)
+        rc = restore_policy(r, j, (uint32_t)back);
     if (rc == 0)
         rc = store_job_set_state(r->store, j->id, JOB_PENDING, "", "");
     if (rc == 0)
@@ -411,7 +437,28 @@ static int resume(const struct request *q, json_t **ret) {
                         (long long)id, (long long)id, (long long)id, gate);
     CAI_AUTO(mem) char *event = accept ? cai_format("resumed; '%s' accepted by a person", accept)
                                        : cai_strdup("resumed");
-    CAI_TRY(set_running(r, j, accept, event));
+    CAI_TRY(set_running(r, j, accept, -1, event));
+    return reply_state(r, id, ret);
+}
+
+static int rollback(const struct request *q, json_t **ret) {
+    struct run *r = q->run;
+    int64_t id = request_int(q, "id", 0), to = request_int(q, "to", 0);
+    struct store_job row;
+    CAI_TRY(store_job_get(r->store, id, &row));
+    CAI_AUTO(mem) char *gate = cai_strdup(row.gate);
+    struct job_run *j = job_find(r, id);
+    bool waits = j && row.state == JOB_WAITING_REVIEW && strncmp(gate, "guard-", 6) == 0;
+    store_job_free(&row);
+    if (!waits)
+        return cai_fail(CAI_ESTATE, "job %lld does not wait for a guard's decision; a job is rolled "
+                        "back when a guard has stopped it", (long long)id);
+    if (to < 0 || to >= j->round)
+        return cai_fail(CAI_EINPUT, "--to %lld: job %lld is in round %u; expected 0 (the start) to "
+                        "%u", (long long)to, (long long)id, j->round, j->round - 1);
+    CAI_AUTO(mem) char *event = cai_format("rolled back to the policy of round %lld by a person",
+                                           (long long)to);
+    CAI_TRY(set_running(r, j, gate, to, event));
     return reply_state(r, id, ret);
 }
 
@@ -449,6 +496,7 @@ const struct verb job_verbs[] = {
     {"logs", false, "id:i! after:i limit:i", logs},
     {"cancel", true, "id:i!", cancel},
     {"resume", true, "id:i! accept:s", resume},
+    {"rollback", true, "id:i! to:i!", rollback},
     {"requeue", true, "id:i!", requeue},
     {0},
 };

@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "proto/control.h"
 #include "run/report.h"
+#include "stage/probes.h"
 #include <math.h>
 #include <string.h>
 
@@ -234,15 +235,68 @@ static void add_reliability(json_t *tables, const struct figures *f, uint32_t ro
                           "columns", columns, "rows", rows));
 }
 
+/* "0.28 (0.24 to 0.33)": a ratio, not a share. */
+static json_t *ratio_text(const struct figures *f, uint32_t round, const char *name,
+                          const char *part) {
+    CAI_AUTO(mem) char *full = cai_format("%s_%s", name, part);
+    const double *v = find(f, round, "evaluate", full);
+    const double *low = find_part(f, round, "evaluate", full, "low");
+    const double *high = find_part(f, round, "evaluate", full, "high");
+    if (!v || !low || !high)
+        return json_null();
+    CAI_AUTO(mem) char *text = cai_format("%.2f (%.2f to %.2f)", *v, *low, *high);
+    return json_string(text);
+}
+
+/* Whether failures multiplied, at the last evaluation. */
+static void add_guard(json_t *tables, const struct figures *f, uint32_t rounds) {
+    static const struct column c[] = {
+        {"R", "R, last round", "text"},       {"R0", "R, start", "text"},
+        {"data", "In its data", "share"},     {"S", "S", "number"},
+        {"I", "I", "number"},                 {"least", "Least rise shown", "share"},
+    };
+    json_t *rows = json_array();
+    uint32_t round = rounds + 1;
+    char place[32], title[96];
+    while (round > 0 && !find(f, round, "evaluate", "distinct_pairs"))
+        round--;
+    for (const struct probe_class *p = probe_classes; round > 0 && p->name; p++) {
+        json_t *r = ratio_text(f, round, p->name, "R");
+        json_t *r0 = ratio_text(f, round, p->name, "R0");
+        json_t *row = json_pack("{s:s, s:o, s:o}", "checkpoint", p->says, "R", r, "R0", r0);
+        for (size_t i = 2; i < CAI_COUNT(c); i++)
+            json_object_set_new(row, c[i].key,
+                                number(find_part(f, round, "evaluate", p->name, c[i].key)));
+        if (!json_is_null(r))
+            json_array_append(rows, row);
+        json_decref(row);
+    }
+    report_checkpoint(round, rounds, place, sizeof place);
+    snprintf(title, sizeof title, "Do failures multiply? (%s)", place);
+    json_t *columns = columns_json(c, CAI_COUNT(c), "Failure", NULL, "", rows);
+    if (json_array_size(rows))
+        json_array_append_new(
+            tables, json_pack("{s:s, s:s, s:s, s:O, s:O}", "name", "guard", "title", title, "note",
+                              "R: how many times as often as before, on the same prompts; above 1 it "
+                              "grows. R = S × I: S says whether the texts that were trained on have "
+                              "it more often than the model had (selection), I whether the model "
+                              "has it more often than they (inheritance). Least rise shown: a "
+                              "smaller one could have been overlooked.",
+                              "columns", columns, "rows", rows));
+    json_decref(columns);
+    json_decref(rows);
+}
+
 static void add_tables(json_t *tables, const struct figures *f, const struct graders *g,
                        uint32_t rounds) {
     add_table(tables, f, g, "evaluate", "Replies to held-out prompts", NULL, evaluate_columns,
               CAI_COUNT(evaluate_columns), rounds);
     add_table(tables, f, g, "prefer", "The preference model",
               "Accuracy is over clear labels: those whose probability is more than 0.1 from one "
-              "half. Excess loss: above what the labels' own doubt costs.",
+              "half (less where labels are clamped). Excess loss: above what the labels' own doubt costs.",
               prefer_columns, CAI_COUNT(prefer_columns), rounds);
     add_reliability(tables, f, rounds);
+    add_guard(tables, f, rounds);
     add_table(tables, f, g, "label", "Labels",
               "Option mass: the probability of the two options together. Flipped by order: choices "
               "that turned when the replies changed places. Margin: 0 is a toss-up, 1 is certain.",

@@ -28,13 +28,16 @@ size_t leases_of_job(struct run *r, int64_t job) {
     return n;
 }
 
-static void gang_unref(struct gang *g) {
+static void gang_unref(struct run *r, struct gang *g) {
     if (--g->open)
         return;
+    outcome_gang_ended(r, g);
     /* The folder holds addresses of processes that have ended. */
     if (cai_dir_remove(g->rendezvous) < 0)
         cai_warn("%s", cai_error_text());
     free(g->rendezvous);
+    free(g->stage);
+    free(g->phase);
     free(g);
 }
 
@@ -46,7 +49,7 @@ void lease_end(struct run *r, struct lease *l) {
     if (l->worker)
         l->worker->lease = NULL;
     if (l->gang)
-        gang_unref(l->gang);
+        gang_unref(r, l->gang);
     free(l->stage);
     free(l->phase);
     free(l);
@@ -54,12 +57,17 @@ void lease_end(struct run *r, struct lease *l) {
 }
 
 void lease_revoke(struct run *r, struct lease *l, const char *reason) {
+    lease_revoke_saved(r, l, reason, 0);
+}
+
+void lease_revoke_saved(struct run *r, struct lease *l, const char *reason, int64_t within_ms) {
     if (l->revoked)
         return;
     l->revoked = true;
     Cai__V1__Revoke m = CAI__V1__REVOKE__INIT;
     m.lease = l->id;
     m.reason = (char *)reason;
+    m.save_ms = within_ms > 0 ? (uint32_t)within_ms : 0;
     if (l->worker)
         (void)workers_send(r, &l->worker->peer, CAI__V1__FRAME__BODY_REVOKE, &m);
     r->dirty = true;
@@ -173,9 +181,12 @@ static int consider(void *c, const struct store_model *m) {
     return 0;
 }
 
-static struct gang *new_gang(struct run *r, struct job_run *j, int64_t task, uint32_t world) {
+static struct gang *new_gang(struct run *r, struct job_run *j, const Cai__V1__Task *t,
+                             uint32_t world) {
     struct gang *g = cai_alloc(sizeof *g);
-    *g = (struct gang){.job = j->id, .task = task, .world = world, .open = 1};
+    *g = (struct gang){.job = j->id, .task = (int64_t)t->id, .world = world, .open = 1,
+                       .stage = cai_strdup(t->stage), .phase = cai_strdup(t->phase)};
+    j->lost[0] = '\0';
     /* A fresh name for each attempt: addresses of an earlier one must never be met. */
     g->rendezvous = cai_format("%s/gangs/%llu-%llu", r->o.state_dir, (unsigned long long)r->epoch,
                                (unsigned long long)r->next_lease + 1);
@@ -211,7 +222,7 @@ int lease_gang(struct run *r, struct job_run *j, int64_t task, uint32_t world) {
     if (!t)
         return cai_error_code();
     struct resume from = {.task = task};
-    struct gang *g = new_gang(r, j, task, world);
+    struct gang *g = new_gang(r, j, t, world);
     int rc = store_models_each(r->store, j->id, consider, &from);
     if (rc == 0)
         rc = cai_dir_make(g->rendezvous);
@@ -220,7 +231,7 @@ int lease_gang(struct run *r, struct job_run *j, int64_t task, uint32_t world) {
                   world == 1 ? "" : "s", from.path ? ", on from " : "", from.path ? from.path : "");
         grant_ranks(r, j, t, g, &from);
     }
-    gang_unref(g);
+    gang_unref(r, g);
     free(from.path);
     free(from.hash);
     cai__v1__task__free_unpacked(t, NULL);

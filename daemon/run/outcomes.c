@@ -162,24 +162,29 @@ void outcome_done(struct run *r, struct worker *w, const Cai__V1__Done *m) {
 /* The same inputs would fail the same way. */
 static bool is_final(int code) { return code == CAI_ENUMERIC || code == CAI_EINPUT; }
 
-static void retry_later(struct run *r, struct job_run *j, const struct lease *l, int code,
+struct attempt {
+    int64_t task;
+    const char *stage, *phase;
+};
+
+static void retry_later(struct run *r, struct job_run *j, struct attempt a, int code,
                         const char *text) {
     uint32_t failures = 0;
-    int rc = store_task_failed(r->store, l->task, &failures);
+    int rc = store_task_failed(r->store, a.task, &failures);
     if (rc < 0) {
         job_trouble(r, j, rc);
         return;
     }
-    job_event(r, j->id, CAI_LOG_WARN, "%s %s failed (%s), attempt %u of %d: %s", l->stage, l->phase,
+    job_event(r, j->id, CAI_LOG_WARN, "%s %s failed (%s), attempt %u of %d: %s", a.stage, a.phase,
               cai_code_name(code), failures, FAILURES_MAX, text);
     if (failures >= FAILURES_MAX) {
         char reason[512];
-        snprintf(reason, sizeof reason, "%s %s failed %u times: %.380s", l->stage, l->phase,
+        snprintf(reason, sizeof reason, "%s %s failed %u times: %.380s", a.stage, a.phase,
                  failures, text);
         job_end(r, j, JOB_FAILED, reason);
         return;
     }
-    setback_of(j, l->task)->not_before_ms = cai_now_ms() + 1000 * (int64_t)failures;
+    setback_of(j, a.task)->not_before_ms = cai_now_ms() + 1000 * (int64_t)failures;
 }
 
 /* A worker that still ends something else: the task goes to another one, or comes back. */
@@ -188,8 +193,19 @@ static void on_refusal(struct run *r, struct lease *l) {
     if (l->revoked || !j || (l->gang && l->gang->settled))
         return;
     if (l->gang)
-        gang_break(r, l->gang, "another rank's worker is busy");
+        gang_break(r, l->gang, "another rank's worker is busy or leaves");
     setback_of(j, l->task)->not_before_ms = cai_now_ms() + HEARTBEAT_MS;
+}
+
+/* Trouble with other ranks: whose fault it is shows when the last of them has ended. */
+static bool blames_others(const struct lease *l, int code) {
+    return l->gang && l->gang->world > 1 && (code == CAI_EIO || code == CAI_ETIMEOUT);
+}
+
+static void accuse(struct run *r, struct lease *l, int code, const char *text) {
+    l->gang->failed = code;
+    snprintf(l->gang->why, sizeof l->gang->why, "%s", text);
+    gang_break(r, l->gang, "another rank failed");
 }
 
 static void on_failure(struct run *r, struct lease *l, int code, const char *text) {
@@ -200,6 +216,10 @@ static void on_failure(struct run *r, struct lease *l, int code, const char *tex
     bool waited = l->gang && code == CAI_ETIMEOUT && late_behind(r, l->gang, behind, sizeof behind);
     snprintf(full, sizeof full, "%.180s%s%s", text, waited ? "; " : "", behind);
     text = waited ? full : text;
+    if (blames_others(l, code)) {
+        accuse(r, l, code, text);
+        return;
+    }
     if (l->gang)
         gang_break(r, l->gang, "another rank failed");
     snprintf(reason, sizeof reason, "%s %s on %s: %.400s", l->stage, l->phase,
@@ -209,7 +229,7 @@ static void on_failure(struct run *r, struct lease *l, int code, const char *tex
     else if (is_final(code))
         job_end(r, j, JOB_FAILED, reason);
     else
-        retry_later(r, j, l, code, text);
+        retry_later(r, j, (struct attempt){l->task, l->stage, l->phase}, code, text);
 }
 
 void outcome_failed(struct run *r, struct worker *w, const Cai__V1__Failed *m) {
@@ -225,23 +245,56 @@ void outcome_failed(struct run *r, struct worker *w, const Cai__V1__Failed *m) {
     lease_end(r, l);
 }
 
-void outcome_lost(struct run *r, struct lease *l, const char *why) {
+/* "rank 1 (worker worker-1, pid 42) is gone (silent for 3 s), in collective 57 for 3.4 s" */
+static void say_lost(const struct lease *l, const struct worker *w, const char *why, char *out,
+                     size_t size) {
+    size_t n = 0;
+    if (l->gang)
+        n = (size_t)snprintf(out, size, "rank %u (worker %.64s, pid %u) is gone (%s)", l->rank,
+                             w->name, w->pid, why);
+    else
+        n = (size_t)snprintf(out, size, "worker %.64s (pid %u) is gone (%s)", w->name, w->pid, why);
+    if (l->gang && l->counted && n < size)
+        snprintf(out + n, size - n, ", %s collective %llu for %.1f s", l->inside ? "in" : "after",
+                 (unsigned long long)l->collective,
+                 (double)(cai_now_ms() - l->collective_ms) / 1000);
+}
+
+static void count_death(struct run *r, struct job_run *j, const struct lease *l,
+                        const struct worker *w, const char *why) {
+    struct setback *s = setback_of(j, l->task);
+    bool accused = l->gang && l->gang->failed;
+    say_lost(l, w, why, j->lost, sizeof j->lost);
+    job_event(r, j->id, CAI_LOG_WARN, "%s %s: %s%s%s; it is done again", l->stage, l->phase,
+              j->lost, accused ? "; another rank: " : "", accused ? l->gang->why : "");
+    if (++s->deaths < DEATHS_MAX)
+        return;
+    char reason[256];
+    snprintf(reason, sizeof reason,
+             "%s %s lost its worker %u times in a row (%s): see the worker's log, "
+             "perhaps memory is short",
+             l->stage, l->phase, s->deaths, why);
+    job_end(r, j, JOB_FAILED, reason);
+}
+
+void outcome_lost(struct run *r, struct lease *l, const struct worker *w, const char *why) {
     struct job_run *j = job_find(r, l->job);
-    bool counts = j && !l->revoked && !(l->gang && l->gang->settled) && !r->draining;
-    if (counts && l->gang)
-        gang_break(r, l->gang, "another rank's worker is gone");
-    if (counts) {
-        struct setback *s = setback_of(j, l->task);
-        job_event(r, j->id, CAI_LOG_WARN, "%s %s lost its worker (%s) and is done again", l->stage,
-                  l->phase, why);
-        if (++s->deaths >= DEATHS_MAX) {
-            char reason[256];
-            snprintf(reason, sizeof reason,
-                     "%s %s lost its worker %u times in a row (%s): see the worker's log, "
-                     "perhaps memory is short",
-                     l->stage, l->phase, s->deaths, why);
-            job_end(r, j, JOB_FAILED, reason);
-        }
-    }
+    struct gang *g = l->gang;
+    /* Of a gang that broke because of this rank, only the first loss is told. */
+    bool open = g && g->failed ? !g->lost : !l->revoked && !(g && g->settled);
+    bool counts = j && open && j->state == JOB_RUNNING && !r->draining;
+    if (g)
+        g->lost = true;
+    if (counts && g)
+        gang_break(r, g, "another rank's worker is gone");
+    if (counts)
+        count_death(r, j, l, w, why);
     lease_end(r, l);
+}
+
+void outcome_gang_ended(struct run *r, const struct gang *g) {
+    struct job_run *j = job_find(r, g->job);
+    if (!j || !g->failed || g->lost || r->draining || j->state != JOB_RUNNING)
+        return;
+    retry_later(r, j, (struct attempt){g->task, g->stage, g->phase}, g->failed, g->why);
 }

@@ -32,7 +32,8 @@ struct run_options {
 /* ---- the spawner: a process forked before any ZeroMQ context exists -------------- */
 /* Starts `n` workers (program, endpoint, state folder, threads, device: "cpu", or "auto" or
  * "cuda", of which each gets one of its own by its number) and restarts those that end, with a growing pause. They die with it, and it dies with the caller. *ret_fd is a
- * stream of "start NAME PID\n" and "exit NAME PID STATUS\n" lines; closing it ends them all. */
+ * stream of "start NAME PID\n" and "exit NAME PID STATUS\n" lines, which takes "kill NAME PID\n"
+ * for a worker that hangs; closing it ends them all. */
 int spawner_start(const char *program, const char *endpoint, const char *state_dir, int n,
                   int threads, const char *device, int *ret_fd, pid_t *ret_pid);
 /* Ends the workers and the spawner; waits at most `limit_ms`. */

@@ -107,6 +107,9 @@ static void explain(struct run *r, struct job_run *j) {
         snprintf(j->waits, sizeof j->waits, "needs %u workers together; %u connected", world, here);
     else
         snprintf(j->waits, sizeof j->waits, "waits for workers that are busy or to try again");
+    size_t len = strlen(j->waits);
+    if (*j->lost)
+        snprintf(j->waits + len, sizeof j->waits - len, "; %s", j->lost);
 }
 
 /* False when idle workers are to be kept for this job's gang. */

@@ -119,6 +119,7 @@ void run_close(struct run *r) {
     if (!r)
         return;
     trials_free(r);
+    r->draining = true; /* what ends here, is no outcome */
     while (r->leases)
         lease_end(r, r->leases);
     workers_free(r);
@@ -144,8 +145,10 @@ static void begin_drain(struct run *r) {
     sd_notifyf(0, "STOPPING=1\nEXTEND_TIMEOUT_USEC=%lld\nSTATUS=stopping: workers save their work",
                (long long)(r->o.config.drain_s + 10) * 1000000);
     cai_info("stopping: telling workers to save and stop");
+    /* What is not at the end of a step by then, is stopped, and has time to say so. */
+    int64_t save_ms = r->o.config.drain_s * 1000 * 4 / 5;
     for (struct lease *l = r->leases; l; l = l->next)
-        lease_revoke(r, l, "caid is stopping");
+        lease_revoke_saved(r, l, "caid is stopping", save_ms);
 }
 
 static void reload(struct run *r) {
@@ -184,6 +187,8 @@ static void spawner_line(struct run *r, char *line) {
             cai_log(status ? CAI_LOG_WARN : CAI_LOG_INFO, "%s (pid %d) ended with %d", name, pid,
                     status);
         workers_process_ended(r, (uint32_t)pid);
+    } else if (sscanf(line, "start %63s %d", name, &pid) == 2) {
+        workers_process_started(r, name, (uint32_t)pid);
     } else {
         cai_debug("%s", line);
     }

@@ -1,6 +1,7 @@
 /* spawner.c: the process that starts workers and starts them again. It is forked before
  * any ZeroMQ context exists (a fork after that shares the context's file descriptors), knows
- * nothing of jobs, and dies with caid: its pipe closes, or the kernel signals it.
+ * nothing of jobs, and dies with caid: its pipe closes, or the kernel signals it. It ends a
+ * worker that caid calls hung, if it is a child of its own.
  *
  * A worker that ends is started again after a pause that doubles from 100 ms to 10 s, and
  * is short again once one lived for 30 s. */
@@ -30,6 +31,8 @@ struct spawner {
     const char *program, *endpoint, *state_dir, *device;
     int threads, n, fd, signal_fd;
     struct child *child;
+    char heard[128]; /* a line of caid's that is not whole yet */
+    size_t n_heard;
 };
 
 static void say(const struct spawner *s, const char *format, ...)
@@ -128,6 +131,36 @@ static _Noreturn void end_all(struct spawner *s) {
     _exit(0);
 }
 
+/* "kill NAME PID": of a worker that hangs. Only a child, which is not reaped yet, so that the
+ * number is still its own. */
+static void obey(struct spawner *s, const char *line) {
+    char name[32];
+    int pid;
+    if (sscanf(line, "kill %31s %d", name, &pid) != 2)
+        return;
+    for (int i = 0; i < s->n; i++)
+        if (pid > 0 && s->child[i].pid == pid && strcmp(s->child[i].name, name) == 0)
+            kill(pid, SIGKILL);
+}
+
+/* False when caid's end closed. */
+static bool listen_to_caid(struct spawner *s) {
+    ssize_t n = read(s->fd, s->heard + s->n_heard, sizeof s->heard - 1 - s->n_heard);
+    if (n <= 0)
+        return n < 0 && errno == EINTR;
+    s->n_heard += (size_t)n;
+    s->heard[s->n_heard] = '\0';
+    for (char *end; (end = strchr(s->heard, '\n'));) {
+        *end = '\0';
+        obey(s, s->heard);
+        s->n_heard -= (size_t)(end + 1 - s->heard);
+        memmove(s->heard, end + 1, s->n_heard + 1);
+    }
+    if (s->n_heard == sizeof s->heard - 1)
+        s->n_heard = 0; /* no line of ours is so long */
+    return true;
+}
+
 static _Noreturn void serve(struct spawner *s) {
     for (;;) {
         int wait_ms = start_due(s);
@@ -141,7 +174,7 @@ static _Noreturn void serve(struct spawner *s) {
                 end_all(s);
             reap(s);
         }
-        if (p[0].revents) /* caid never writes: its end closed */
+        if (p[0].revents && !listen_to_caid(s))
             end_all(s);
     }
 }

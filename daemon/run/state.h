@@ -21,6 +21,7 @@
 enum {
     HEARTBEAT_MS = 1000,
     LIVENESS = 3,
+    HUNG_MS = 2000,        /* from silence to the end of a worker that caid started */
     FAILURES_MAX = 3,      /* of one task, then the job fails */
     DEATHS_MAX = 8,        /* workers lost in a row on one task without progress */
     DISK_CHECK_MS = 2000,
@@ -43,7 +44,10 @@ struct gang {
     int64_t job, task;
     uint32_t world, open; /* open: leases that still exist */
     bool settled;         /* rank 0's result was taken, or the attempt was broken */
-    char *rendezvous;
+    bool lost;            /* a rank's worker is gone: what the others say is no failure */
+    int failed;           /* code of a rank's trouble with the others; 0 = none */
+    char why[512];        /* its words */
+    char *stage, *phase, *rendezvous;
 };
 
 struct lease {
@@ -70,6 +74,13 @@ struct setback { /* of a task, since this caid started */
     int64_t task, not_before_ms;
     uint32_t deaths;
 };
+/* A worker's process that the starter of workers has started. Silent ones are ended. */
+struct started {
+    char name[32];
+    uint32_t pid;
+    int64_t kill_ms; /* when; 0: it is not silent, or its end is under way */
+    struct started *next;
+};
 struct figure {
     char name[32];
     double value;
@@ -88,6 +99,7 @@ struct job_run {
     bool full; /* paused because the disk is full; the store may not know */
     int64_t retry_ms;
     char waits[512]; /* why nothing runs, for people; "" when something does */
+    char lost[320];  /* which rank its gang lost, until the next gang begins */
     struct queued *queue;
     size_t n_queue, cap_queue;
     bool stale; /* the queue must be read again */
@@ -114,6 +126,7 @@ struct run {
     struct lease *leases;
     struct job_run *jobs;
     struct cai_buf spawner_in;
+    struct started *started;
     struct trial *trials; /* `constitution try`; see trial.c */
     char status[128];
 };
@@ -121,6 +134,7 @@ struct run {
 /* ---- workers.c ------------------------------------------------------------------- */
 void workers_frame(struct run *r, const struct channel_peer *peer, Cai__V1__Frame *f);
 void workers_beat(struct run *r); /* pings, and finds the silent ones */
+void workers_process_started(struct run *r, const char *name, uint32_t pid);
 void workers_process_ended(struct run *r, uint32_t pid);
 void workers_say_bye(struct run *r, const char *reason);
 void workers_free(struct run *r);
@@ -137,6 +151,8 @@ struct lease *lease_find(struct run *r, uint64_t id);
 bool lease_active(struct run *r, int64_t task); /* some unrevoked lease of the task */
 void lease_end(struct run *r, struct lease *l);
 void lease_revoke(struct run *r, struct lease *l, const char *reason);
+/* A training task first saves its state at the end of its step, within so many ms. */
+void lease_revoke_saved(struct run *r, struct lease *l, const char *reason, int64_t within_ms);
 void gang_break(struct run *r, struct gang *g, const char *reason);
 void leases_revoke_job(struct run *r, int64_t job, const char *reason);
 size_t leases_of_job(struct run *r, int64_t job);
@@ -145,7 +161,9 @@ size_t leases_of_job(struct run *r, int64_t job);
 void outcome_report(struct run *r, struct worker *w, const Cai__V1__Report *m);
 void outcome_done(struct run *r, struct worker *w, const Cai__V1__Done *m);
 void outcome_failed(struct run *r, struct worker *w, const Cai__V1__Failed *m);
-void outcome_lost(struct run *r, struct lease *l, const char *why); /* its worker is gone */
+/* Its worker is gone. */
+void outcome_lost(struct run *r, struct lease *l, const struct worker *w, const char *why);
+void outcome_gang_ended(struct run *r, const struct gang *g); /* its last lease has ended */
 
 /* ---- late.c: which rank of a gang the others wait for ------------------------------ */
 void late_note(struct worker *w, const Cai__V1__Pong *m);

@@ -4,11 +4,13 @@
  * Both sides beat every second: caid pings, a worker answers, and speaks up by itself when
  * no ping came. A peer that is not registered is told Bye and says Hello again; so a
  * restarted caid finds its workers within a beat. */
+#include "base/check.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "run/admit.h"
 #include <string.h>
+#include <sys/socket.h>
 
 static struct worker *find_peer(struct run *r, const struct channel_peer *p) {
     for (struct worker *w = r->workers; w; w = w->next)
@@ -51,7 +53,7 @@ static void remove_worker(struct run *r, struct worker *w, const char *why) {
         struct lease *l = w->lease;
         w->lease = NULL;
         l->worker = NULL;
-        outcome_lost(r, l, why);
+        outcome_lost(r, l, w, why);
     }
     free_worker(w);
     r->dirty = true;
@@ -67,6 +69,52 @@ static const char *refusal(const struct run *r, const Cai__V1__Hello *h) {
     return NULL;
 }
 
+/* ---- workers that hang ------------------------------------------------------------------ */
+
+static struct started *find_started(struct run *r, const char *name, uint32_t pid) {
+    struct started *p = r->started;
+    while (p && !(p->pid == pid && strcmp(p->name, name) == 0))
+        p = p->next;
+    return p;
+}
+
+/* kill_ms: when it shall be ended; 0 = not. Nothing for one that was not started here. */
+static void mark(struct run *r, const char *name, uint32_t pid, int64_t kill_ms) {
+    struct started *p = find_started(r, name, pid);
+    if (p)
+        p->kill_ms = kill_ms;
+}
+
+static void end_silent(struct run *r) {
+    for (struct started *p = r->started; p; p = p->next) {
+        char line[64];
+        if (!p->kill_ms || cai_now_ms() < p->kill_ms)
+            continue;
+        int n = snprintf(line, sizeof line, "kill %s %u\n", p->name, p->pid);
+        p->kill_ms = 0;
+        cai_warn("worker %s (pid %u) hangs: it is ended and another is started", p->name, p->pid);
+        if (send(r->o.spawner_fd, line, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT) != n)
+            cai_warn("the workers' starter does not listen");
+    }
+}
+
+void workers_process_started(struct run *r, const char *name, uint32_t pid) {
+    struct started *p = cai_alloc(sizeof *p);
+    *p = (struct started){.pid = pid, .next = r->started};
+    snprintf(p->name, sizeof p->name, "%s", name);
+    r->started = p;
+}
+
+static void forget_started(struct run *r, uint32_t pid) {
+    struct started **at = &r->started;
+    while (*at && (*at)->pid != pid)
+        at = &(*at)->next;
+    struct started *p = *at;
+    if (p)
+        *at = p->next;
+    free(p);
+}
+
 static void insert_by_name(struct run *r, struct worker *w) {
     struct worker **at = &r->workers;
     while (*at && strcmp((*at)->name, w->name) < 0)
@@ -77,6 +125,7 @@ static void insert_by_name(struct run *r, struct worker *w) {
 
 static void on_hello(struct run *r, const struct channel_peer *peer, const Cai__V1__Hello *h) {
     struct worker *old = find_peer(r, peer);
+    mark(r, h->name, h->pid, 0);
     if (old)
         remove_worker(r, old, "it said hello again");
     for (struct worker *w = r->workers, *next; w; w = next) {
@@ -138,6 +187,7 @@ void workers_beat(struct run *r) {
         next = w->next;
         if (now - w->seen_ms > HEARTBEAT_MS * LIVENESS) {
             say_bye(r, &w->peer, "hello?");
+            mark(r, w->name, w->pid, now + HUNG_MS);
             remove_worker(r, w, "silent for 3 s");
             continue;
         }
@@ -146,10 +196,12 @@ void workers_beat(struct run *r) {
         if (workers_send(r, &w->peer, CAI__V1__FRAME__BODY_PING, &ping) < 0)
             remove_worker(r, w, "its connection closed");
     }
+    end_silent(r);
     late_watch(r);
 }
 
 void workers_process_ended(struct run *r, uint32_t pid) {
+    forget_started(r, pid);
     for (struct worker *w = r->workers; w; w = w->next) {
         if (w->pid == pid) {
             remove_worker(r, w, "its process ended");
@@ -169,6 +221,8 @@ void workers_free(struct run *r) {
         r->workers = w->next;
         free_worker(w);
     }
+    while (r->started)
+        forget_started(r, r->started->pid);
 }
 
 bool worker_fits(const struct run *r, const struct worker *w, const char *numeric_class,

@@ -147,20 +147,31 @@ int build_generate_rendered(struct builder *b, uint64_t item, uint32_t k,
     return 0;
 }
 
-int build_score_rendered(struct builder *b, uint64_t item, uint32_t k, const struct rendering *r) {
+static int add_score(struct builder *b, uint64_t item, uint32_t k, Cai__V1__Conversation *asked,
+                     const char *prefix, const char *option_a, const char *option_b) {
     CAI_TRY(reserve(b));
     Cai__V1__ScoreItem *o = cai_arena_alloc(&b->arena, sizeof *o);
     cai__v1__score_item__init(o);
     o->item = item;
     o->k = k;
-    o->conversation = from_rendering(&b->arena, r);
-    o->prefix = cai_arena_strdup(&b->arena, r->prefix ? r->prefix : "");
+    o->conversation = asked;
+    o->prefix = cai_arena_strdup(&b->arena, prefix);
     o->n_options = 2;
     o->options = cai_arena_array(&b->arena, 2, sizeof *o->options);
-    for (size_t i = 0; i < 2; i++)
-        o->options[i] = cai_arena_strdup(&b->arena, r->options[i]);
+    o->options[0] = cai_arena_strdup(&b->arena, option_a);
+    o->options[1] = cai_arena_strdup(&b->arena, option_b);
     b->score_items[b->n++] = o;
     return 0;
+}
+
+int build_score_rendered(struct builder *b, uint64_t item, uint32_t k, const struct rendering *r) {
+    return add_score(b, item, k, from_rendering(&b->arena, r), r->prefix ? r->prefix : "",
+                     r->options[0], r->options[1]);
+}
+
+int build_score_after(struct builder *b, const Cai__V1__GenerateItem *q, const char *turn,
+                      const char *option_a, const char *option_b) {
+    return add_score(b, q->item, q->first_k, q->conversation, turn, option_a, option_b);
 }
 
 int build_reward_reply(struct builder *b, uint64_t item, uint32_t k, const struct turn *turns,

@@ -41,6 +41,10 @@ int build_generate_turns(struct builder *b, uint64_t item, uint32_t first_k, uin
 int build_generate_rendered(struct builder *b, uint64_t item, uint32_t k,
                             const struct rendering *r);
 int build_score_rendered(struct builder *b, uint64_t item, uint32_t k, const struct rendering *r);
+/* Two options after what was generated for `q`: its conversation, which is borrowed until the
+ * task is added, and the model's turn as far as the options. */
+int build_score_after(struct builder *b, const Cai__V1__GenerateItem *q, const char *turn,
+                      const char *option_a, const char *option_b);
 /* `turns` are a prompt; `reply` the judged text after it. */
 int build_reward_reply(struct builder *b, uint64_t item, uint32_t k, const struct turn *turns,
                        size_t n_turns, const char *reply);

@@ -444,6 +444,17 @@ static enum extract_reason sort_kinds(struct work *w, struct view *v) {
     return EXTRACT_OK;
 }
 
+/* Reasons may quote anything, so nothing is peeled; what does not end says nothing. */
+static enum extract_reason judge_reasons(struct work *w, struct view v, struct cai_buf *ret) {
+    if (v.n == 0 || decoration(v))
+        return EXTRACT_EMPTY;
+    if (loops(v))
+        return EXTRACT_LOOP;
+    if (w->in->finish == EXTRACT_CUT && !w->cut && !ends_sentence(v))
+        return EXTRACT_TRUNCATED;
+    return said_no(v, false) ? EXTRACT_REFUSED : keep(v, ret, EXTRACT_OK);
+}
+
 static enum extract_reason extract_text(struct work *w, struct cai_buf *ret) {
     struct view v = view_trim((struct view){w->in->raw, strlen(w->in->raw)});
     if (v.n == 0)
@@ -455,6 +466,8 @@ static enum extract_reason extract_text(struct work *w, struct cai_buf *ret) {
         w->cut = true;
         v = view_trim((struct view){v.s, at});
     }
+    if (w->in->kind == EXTRACT_REASONING)
+        return judge_reasons(w, v, ret);
     enum extract_reason r = sort_kinds(w, &v);
     if (r != EXTRACT_OK)
         return r;

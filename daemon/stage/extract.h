@@ -11,7 +11,7 @@
 
 #include "base/buf.h"
 
-enum extract_kind { EXTRACT_CRITIQUE, EXTRACT_REVISION, EXTRACT_CHOICE };
+enum extract_kind { EXTRACT_CRITIQUE, EXTRACT_REVISION, EXTRACT_CHOICE, EXTRACT_REASONING };
 enum extract_reason {
     EXTRACT_OK,
     EXTRACT_NO_FLAW,   /* a critique that finds nothing: the reply is kept */
@@ -38,7 +38,7 @@ struct extract_input {
 };
 
 /* Text goes to `ret` (cleared first) for EXTRACT_OK, NO_FLAW and UNCHANGED; a choice is "A"
- * or "B". */
+ * or "B". Reasons are taken as they are, quotes and headings too, up to an invented turn. */
 enum extract_reason extract(const struct extract_input *in, struct cai_buf *ret);
 const char *extract_reason_name(enum extract_reason r); /* "ok", "no_flaw", … */
 /* A reply that declines ("I'm sorry, but I can't …"), by its beginning. */

@@ -14,6 +14,7 @@
 #include "stage/draw.h"
 #include "stage/label.h"
 #include "stage/rates.h"
+#include "stage/reason.h"
 #include <string.h>
 
 #define GATE_ITEM UINT64_C(8000000000)
@@ -48,8 +49,9 @@ static int ask(struct builder *b, const struct stage_context *c, const struct qu
         own.constitution = &without;
     }
     bool a = good_is_a(c, item);
-    CAI_TRY(choice_ask(b, &own, &q->principle, q->turns, q->n, a ? q->good : q->bad,
-                       a ? q->bad : q->good, item, 0, true));
+    CAI_TRY((reason_used(c) ? reason_ask : choice_ask)(b, &own, &q->principle, q->turns, q->n,
+                                                       a ? q->good : q->bad,
+                                                       a ? q->bad : q->good, item, 0, true));
     return example_put(c, item, 0, "gate_question", q->good, q->principle.id, "",
                        json_pack("{s:s, s:s, s:b}", "bad", q->bad, "of", q->of, "good_is_a", a));
 }
@@ -132,7 +134,10 @@ int gate_plan(const struct stage_context *c) {
     size_t want = (size_t)c->job->label.gate_pairs, known = c->constitution->n_choice_examples;
     known = known < want ? known : want;
     CAI_TRY(models_role(c, "overseer", c->round, &a, &overseer));
-    build_score(&b, c, "gate", 0, &overseer);
+    if (reason_used(c)) /* known answers are found the way labels are */
+        reason_open(&b, c, "gate-reason", 0, &overseer);
+    else
+        build_score(&b, c, "gate", 0, &overseer);
     for (size_t i = 0; i < known; i++) {
         const struct choice_example *e = &c->constitution->choice_examples[i];
         struct question q = {.turns = e->turns, .n = e->n_turns, .of = "example", .without = i,

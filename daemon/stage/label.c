@@ -3,14 +3,15 @@
  * weight (or several, averaged later), by the probabilities of the whole option strings,
  * in both orders.
  *
- * Phases: gate → (done) reply → score. Prompts: harmful ones (data.harmful and failing
+ * Phases: gate → (done) reply → score; with reasons (mode cot, reason.h) each scoring has a
+ * text before it: gate-reason → gate → (done) reply → reason → score. Prompts: harmful ones (data.harmful and failing
  * red-team cases up to this round) and helpful ones in the share stages.ppo.helpful, since
  * that is the mix on which the preference model will be asked.
  * Examples: gate_question, gate, reply_a, reply_b (k = pass). Labels: "ai", k = pass ×
  * principles + i; "human", from data.human, k = 0, with replies of their own.
  * Metrics: prompts, pairs (compared), identical, empty, too_long (pairs dropped), labels,
  *   labels_human, option_mass, flipped, bias (mean |P(A|AB) + P(A|BA) − 1|), mean_margin
- *   (mean |2p − 1|), principles_drawn; those of gate.c.
+ *   (mean |2p − 1|), entropy (mean, bits), principles_drawn; those of gate.c and reason.h.
  * Gates: overseer, label. */
 #include "stage/label.h"
 
@@ -19,6 +20,7 @@
 #include "stage/data.h"
 #include "stage/draw.h"
 #include "stage/rates.h"
+#include "stage/reason.h"
 #include "stage/table.h"
 #include <math.h>
 #include <string.h>
@@ -179,7 +181,11 @@ static int ask_principle(const struct stage_context *c, const Cai__V1__Task *tas
     struct model_ref overseer;
     uint32_t principles = per_pair(c);
     CAI_TRY(models_role(c, "overseer", c->round, a, &overseer));
-    build_score(&b, c, "score", task->chunk * principles + j, &overseer);
+    bool reasons = reason_used(c);
+    if (reasons)
+        reason_open(&b, c, "reason", task->chunk * principles + j, &overseer);
+    else
+        build_score(&b, c, "score", task->chunk * principles + j, &overseer);
     b.whole = true;
     for (size_t i = 0; i + 1 < n; i += 2) {
         CAI_AUTO(dialog) struct dialog d = {0};
@@ -188,9 +194,9 @@ static int ask_principle(const struct stage_context *c, const Cai__V1__Task *tas
             continue;
         CAI_TRY(data_dialog(c, g[i]->item, a, &d));
         const char *what = cai_arena_printf(a, "label/principle-%u", pass);
-        CAI_TRY(choice_ask(&b, c, draw_principle_distinct(c, DRAW_CHOICE, what, g[i]->item, j),
-                           d.turns, d.n, g[i]->text, g[i + 1]->text, g[i]->item,
-                           pass * principles + j, c->job->label.swap));
+        CAI_TRY((reasons ? reason_ask : choice_ask)(
+            &b, c, draw_principle_distinct(c, DRAW_CHOICE, what, g[i]->item, j), d.turns, d.n,
+            g[i]->text, g[i + 1]->text, g[i]->item, pass * principles + j, c->job->label.swap));
     }
     return build_flush(&b);
 }
@@ -230,6 +236,8 @@ static double target(const struct stage_context *c, uint64_t item, uint32_t pair
     const char *mode = c->job->label.mode;
     if (strcmp(mode, "hard") == 0)
         return p > 0.5 ? 1 : p < 0.5 ? 0 : 0.5;
+    if (strcmp(mode, "cot") == 0) /* reasons leave it near 0 or 1 and uncalibrated */
+        return fmin(fmax(p, c->job->label.clamp), 1 - c->job->label.clamp);
     if (strcmp(mode, "shuffled") != 0)
         return p;
     struct cai_key key = cai_key_make(c->job->seed, c->round, "label/shuffled", item, pair);
@@ -258,6 +266,10 @@ static int absorb(const struct stage_context *c, const Cai__V1__Task *task,
     size_t n, step = c->job->label.swap ? 2 : 1;
     if (strcmp(task->phase, "gate") == 0)
         return gate_absorb(c, task, result);
+    if (strcmp(task->phase, "gate-reason") == 0)
+        return reason_absorb(c, task, result, "gate", true);
+    if (strcmp(task->phase, "reason") == 0)
+        return reason_absorb(c, task, result, "score", c->job->label.swap);
     if (strcmp(task->phase, "reply") == 0)
         return absorb_replies(c, task, result, &a);
     CAI_TRY(result_order_scored(task, result, &a, &s, &n));
@@ -272,8 +284,13 @@ static int absorb(const struct stage_context *c, const Cai__V1__Task *task,
 struct tally {
     const struct stage_context *c;
     struct choice_figures f;
-    double margin, *drawn;
+    double margin, entropy, *drawn;
 };
+
+/* In bits: how much doubt a label leaves. */
+static double entropy(double p) {
+    return p <= 0 || p >= 1 ? 0 : -(p * log2(p) + (1 - p) * log2(1 - p));
+}
 
 static int count_label(void *context, const struct store_label *l) {
     struct tally *t = context;
@@ -284,6 +301,7 @@ static int count_label(void *context, const struct store_label *l) {
     choice_weigh(&o);
     choice_count(&t->f, &o, t->c->job->label.swap);
     t->margin += fabs(2 * l->p - 1);
+    t->entropy += entropy(l->p);
     const struct principle *p = constitution_find(t->c->constitution, l->principle);
     if (p)
         t->drawn[p - t->c->constitution->principles] = 1;
@@ -325,6 +343,7 @@ static int figures(const struct stage_context *c, struct tally *t) {
     CAI_TRY(rates_value(c, "principles_drawn", drawn));
     CAI_TRY(rates_value(c, "option_mass", choice_mass(&t->f)));
     CAI_TRY(rates_value(c, "flipped", choice_flipped(&t->f)));
+    CAI_TRY(rates_value(c, "entropy", t->f.n ? t->entropy / (double)t->f.n : 0));
     CAI_TRY(rates_value(c, "bias", t->f.n ? t->f.bias / (double)t->f.n : 0));
     return rates_value(c, "mean_margin", t->f.n ? t->margin / (double)t->f.n : 0);
 }
@@ -356,13 +375,19 @@ static bool accepted_flips(const struct stage_context *c) {
 static int judge(const struct stage_context *c, struct stage_verdict *ret) {
     struct tally t = {0};
     const struct job_label *o = &c->job->label;
+    double dropped = 0;
     CAI_TRY(figures(c, &t));
+    if (reason_used(c))
+        CAI_TRY(reason_figures(c, &dropped));
     ret->next = STAGE_DONE;
     if (stage_accepted(c, "label"))
         return 0;
     if (t.f.n > 0 && choice_mass(&t.f) < o->min_option_mass && !stage_accepted(c, "overseer"))
         wait_label(c, ret, "the two options together have a mean probability of",
                    choice_mass(&t.f), "min_option_mass", o->min_option_mass);
+    else if (dropped > o->max_dropped)
+        wait_label(c, ret, "the share of reasons that could not be read is", dropped, "max_dropped",
+                   o->max_dropped);
     else if (choice_flipped(&t.f) > o->max_flipped && !accepted_flips(c))
         wait_label(c, ret, "the share of choices that turned with the order is",
                    choice_flipped(&t.f), "max_flipped", o->max_flipped);

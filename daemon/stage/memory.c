@@ -120,27 +120,27 @@ static void generate_phase(const struct job_spec *job, const struct models *m,
     cache_part(f, c, HF_SLOTS_MAX);
 }
 
-/* Weights, gradients and AdamW's two moments, which the ranks share where they divide. */
-static void trained_parts(struct memory_phase *f, const struct hf_footprint *s, int64_t world,
-                          const char *name) {
-    int64_t ranks = s->trained % world == 0 ? world : 1;
+/* Weights, gradients and AdamW's two moments, which the ranks share unless the job says no. */
+static void trained_parts(struct memory_phase *f, const struct hf_footprint *s,
+                          const struct job_spec *job, const char *name) {
+    int64_t ranks = job->models.zero ? job->workers : 1;
     part(f, s->all * FLOAT, "%s", name);
     part(f, s->trained * FLOAT, "gradients");
-    part(f, 2 * s->trained * FLOAT / ranks, "moments");
+    part(f, 2 * FLOAT * ((s->trained + ranks - 1) / ranks), "moments");
 }
 
 static void train_phase(const struct job_spec *job, const struct sized *m, const char *name,
                         struct memory_plan *p) {
     struct memory_phase *f = begin(p, name);
-    trained_parts(f, &m->size, job->workers, "model");
+    trained_parts(f, &m->size, job, "model");
     part(f, hf_memory_batch(&m->config, BATCH_TOKENS), "activations");
 }
 
 static void ppo_phase(const struct job_spec *job, const struct models *m, struct memory_plan *p) {
     struct memory_phase *f = begin(p, "ppo");
     int64_t chunk = (job->ppo.rollouts + 3) / 4, members = job->prefer.members;
-    trained_parts(f, &m->start.size, job->workers, "policy");
-    trained_parts(f, &m->pm.size, job->workers, "value model");
+    trained_parts(f, &m->start.size, job, "policy");
+    trained_parts(f, &m->pm.size, job, "value model");
     part(f, m->start.size.all * FLOAT, "reference");
     if (members == 1)
         part(f, m->pm.size.all * FLOAT, "preference model");
@@ -163,7 +163,7 @@ static void advise(const struct job_spec *job, struct memory_plan *p) {
              strcmp(name, "generate") == 0
                  ? "take smaller models, or the same folder for more of them"
                  : "take a smaller model or train an adapter, or raise workers (they share the "
-                   "moments)",
+                   "moments, unless models.zero is 0)",
              strcmp(name, "ppo") == 0 && job->prefer.members > 1
                  ? ", or lower stages.prefer.members"
                  : "",

@@ -18,11 +18,11 @@
 #include "stage/label.h"
 #include "stage/pairs.h"
 #include "stage/rates.h"
+#include "stage/reason.h"
 #include "stage/table.h"
 #include <math.h>
 #include <string.h>
 
-#define CLEAR_MARGIN 0.1 /* accuracy is asked only where |p − ½| is larger */
 enum { BINS = 10, GATE_PAIRS = 50 };
 
 static bool enabled(const struct job_spec *job) { return job->prefer.enabled; }
@@ -125,8 +125,13 @@ static double log_sigmoid(double x) { return x < 0 ? x - log1p(exp(x)) : -log1p(
 struct sums {
     double *p, *target;
     size_t n, right, clear, human_right, human;
-    double excess, score, score2;
+    double excess, score, score2, margin;
 };
+
+/* Accuracy is asked only where |p − ½| is larger. Where labels are clamped, less is as clear. */
+static double clear_margin(const struct stage_context *c) {
+    return reason_used(c) ? 0.1 * (1 - 2 * c->job->label.clamp) : 0.1;
+}
 
 static void add_pair(struct sums *s, const struct pair *pair, const struct store_example *e) {
     double x = example_number(e, "a", 0), y = example_number(e, "b", 0), d = x - y;
@@ -136,7 +141,7 @@ static void add_pair(struct sums *s, const struct pair *pair, const struct store
     s->excess += -(t * log_sigmoid(d) + (1 - t) * log_sigmoid(-d)) + xlogx(t) + xlogx(1 - t);
     s->score += x + y;
     s->score2 += x * x + y * y;
-    if (fabs(t - 0.5) <= CLEAR_MARGIN)
+    if (fabs(t - 0.5) <= s->margin)
         return;
     bool right = (t > 0.5) == (d > 0) && d != 0;
     s->clear++;
@@ -191,6 +196,7 @@ struct by_principle {
     const struct examples *scores;
     struct cai_arena *arena;
     uint32_t per_pair, last_round;
+    double margin;
     struct tally {
         const char *id;
         size_t right, clear;
@@ -216,7 +222,7 @@ static struct tally *tally_of(struct by_principle *o, const char *id) {
 static int count_label(void *context, const struct store_label *l) {
     struct by_principle *o = context;
     bool asked = l->held_out && l->round <= o->last_round && strcmp(l->source, "human") != 0;
-    if (!asked || !l->principle || !*l->principle || fabs(l->p - 0.5) <= CLEAR_MARGIN)
+    if (!asked || !l->principle || !*l->principle || fabs(l->p - 0.5) <= o->margin)
         return 0;
     struct pair pair = {.round = l->round, .pass = l->k / o->per_pair};
     const struct store_example *e = examples_find(o->scores, l->item, pair_key(&pair));
@@ -233,7 +239,7 @@ static int write_principles(const struct stage_context *c, const struct examples
                             const struct pairs *pairs, struct cai_arena *a) {
     struct by_principle *o = cai_arena_alloc(a, sizeof *o);
     *o = (struct by_principle){.scores = scores, .arena = a, .per_pair = pairs->per_pair,
-                               .last_round = c->round};
+                               .last_round = c->round, .margin = clear_margin(c)};
     CAI_TRY(store_labels_each(c->store, c->job_id, 0, count_label, o));
     for (size_t i = 0; i < o->n; i++) {
         const char *name = cai_arena_printf(a, "pm_accuracy/%s", o->at[i].id);
@@ -246,7 +252,7 @@ static int judge(const struct stage_context *c, struct stage_verdict *ret) {
     CAI_AUTO(arena) struct cai_arena a = {0};
     struct examples scores;
     struct pairs pairs;
-    struct sums s = {0};
+    struct sums s = {.margin = clear_margin(c)};
     CAI_TRY(examples_load(c, c->round, "prefer", "score", &a, &scores));
     int rc = pairs_load(c, c->round, &pairs);
     s.p = cai_arena_array(&a, pairs.n + 1, sizeof *s.p);

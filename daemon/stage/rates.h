@@ -26,6 +26,10 @@ double rates_ece(const double *p, const double *y, size_t n, size_t bins, double
 /* Self-BLEU: the mean over texts of BLEU-4 against all the others (Zhu et al. 2018), words
  * split at white space, add-one smoothing above unigrams. 0 for fewer than two texts. */
 double rates_self_bleu(const char *const *text, size_t n);
+/* Distinct-2: different pairs of neighbouring words over all such pairs (Li et al. 2016, §4.2),
+ * words split at white space. It falls with the number of texts: compare equal numbers. 1 when
+ * there are none. */
+double rates_distinct_pairs(const char *const *text, size_t n);
 
 /* Adds `name`, `name`_low, `name`_high (Wilson, 95 %) and `name`_n. */
 int rates_metric(const struct stage_context *c, uint32_t round, const char *stage,

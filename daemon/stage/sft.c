@@ -8,6 +8,8 @@
  * Examples: helpful (a reply of the start model). Models: policy.
  * Metrics: rows, rows_revisions, rows_kept (unrevised replies), rows_helpful, and what the
  *   trainer names. */
+#include "stage/sft.h"
+
 #include "base/error.h"
 #include "stage/build.h"
 #include "stage/data.h"
@@ -68,6 +70,31 @@ static int add_row(const struct stage_context *c, struct dataset *d, uint64_t it
     return 0;
 }
 
+static void push(struct sft_rows *rows, uint64_t item, const char *text, bool changed) {
+    rows->at[rows->n++] = (struct sft_row){item, text, changed};
+}
+
+int sft_rows(const struct stage_context *c, uint32_t round, struct cai_arena *a,
+             struct sft_rows *ret) {
+    struct gathered g = {0};
+    bool all = strcmp(c->job->sft.take, "all") == 0;
+    CAI_TRY(examples_load(c, round, "revise", "reply", a, &g.replies));
+    CAI_TRY(examples_load(c, round, "revise", "critique", a, &g.critiques));
+    CAI_TRY(examples_load(c, round, "revise", "revision", a, &g.revisions));
+    *ret = (struct sft_rows){
+        cai_arena_array(a, g.replies.n + g.revisions.n + 1, sizeof *ret->at), 0};
+    for (size_t i = 0; i < g.replies.n; i++) {
+        size_t before = g.revision_at;
+        struct mended m = mend(&g, &g.replies.at[i]);
+        if (m.last && (!m.changed || !all))
+            push(ret, m.item, m.last, m.changed);
+        for (size_t r = before; all && m.changed && r < g.revision_at; r++)
+            if (g.revisions.at[r].item == m.item && !example_flag(&g.revisions.at[r], "unchanged"))
+                push(ret, m.item, g.revisions.at[r].text, true);
+    }
+    return 0;
+}
+
 struct counts {
     size_t revisions, kept;
 };
@@ -75,29 +102,12 @@ struct counts {
 static int add_round(const struct stage_context *c, uint32_t round, struct dataset *d,
                      struct counts *n) {
     CAI_AUTO(arena) struct cai_arena a = {0};
-    struct gathered g = {0};
-    bool all = strcmp(c->job->sft.take, "all") == 0;
-    CAI_TRY(examples_load(c, round, "revise", "reply", &a, &g.replies));
-    CAI_TRY(examples_load(c, round, "revise", "critique", &a, &g.critiques));
-    CAI_TRY(examples_load(c, round, "revise", "revision", &a, &g.revisions));
-    for (size_t i = 0; i < g.replies.n; i++) {
-        size_t before = g.revision_at;
-        struct mended m = mend(&g, &g.replies.at[i]);
-        if (!m.last)
-            continue;
-        if (!m.changed || !all) {
-            CAI_TRY(add_row(c, d, m.item, m.last));
-            n->revisions += m.changed;
-            n->kept += !m.changed;
-            continue;
-        }
-        for (size_t r = before; r < g.revision_at; r++) {
-            const struct store_example *e = &g.revisions.at[r];
-            if (e->item != m.item || example_flag(e, "unchanged"))
-                continue;
-            CAI_TRY(add_row(c, d, m.item, e->text));
-            n->revisions++;
-        }
+    struct sft_rows rows;
+    CAI_TRY(sft_rows(c, round, &a, &rows));
+    for (size_t i = 0; i < rows.n; i++) {
+        CAI_TRY(add_row(c, d, rows.at[i].item, rows.at[i].text));
+        n->revisions += rows.at[i].changed;
+        n->kept += !rows.at[i].changed;
     }
     return 0;
 }
@@ -136,14 +146,29 @@ static int helpful_reply(const struct stage_context *c, uint64_t item, struct ca
     return 0;
 }
 
-/* The helpful prompts of this round's mix: a counted draw, as many as the share says. */
-static int helpful_items(const struct stage_context *c, size_t revisions, struct cai_arena *a,
+/* The helpful prompts of this round's mix: a counted draw, as many as the share of the rows
+ * from critiques says. */
+static int helpful_items(const struct stage_context *c, size_t rows, struct cai_arena *a,
                          struct items *ret) {
     CAI_TRY(data_pool(c, DATA_HELPFUL, a, ret));
-    size_t want = (size_t)llround(c->job->sft.helpful * (double)revisions);
+    size_t want = (size_t)llround(c->job->sft.helpful * (double)(rows ? rows : 1000));
     if (want == 0)
         ret->n = 0;
     items_take(c, c->round, "sft/helpful", want, ret);
+    return 0;
+}
+
+int sft_helpful_rows(const struct stage_context *c, size_t rows, struct cai_arena *a,
+                     struct sft_rows *ret) {
+    struct items items;
+    CAI_TRY(helpful_items(c, rows, a, &items));
+    *ret = (struct sft_rows){cai_arena_array(a, items.n + 1, sizeof *ret->at), 0};
+    for (size_t i = 0; i < items.n; i++) {
+        const char *reply;
+        CAI_TRY(helpful_reply(c, items.at[i], a, &reply));
+        if (reply)
+            push(ret, items.at[i], reply, false);
+    }
     return 0;
 }
 
@@ -169,26 +194,21 @@ static int plan_helpful(const struct stage_context *c, const struct items *items
 
 /* ---- training ------------------------------------------------------------------------------- */
 static int plan_training(const struct stage_context *c, struct dataset *d,
-                         const struct counts *n, const struct items *helpful) {
+                         const struct counts *n) {
     CAI_AUTO(arena) struct cai_arena a = {0};
     Cai__V1__Dataset frozen;
     struct model_ref init;
-    size_t added = 0;
-    for (size_t i = 0; i < helpful->n; i++) {
-        const char *reply;
-        CAI_TRY(helpful_reply(c, helpful->at[i], &a, &reply));
-        if (!reply)
-            continue;
-        CAI_TRY(add_row(c, d, helpful->at[i], reply));
-        added++;
-    }
+    struct sft_rows helpful;
+    CAI_TRY(sft_helpful_rows(c, n->revisions + n->kept, &a, &helpful));
+    for (size_t i = 0; i < helpful.n; i++)
+        CAI_TRY(add_row(c, d, helpful.at[i].item, helpful.at[i].text));
     CAI_TRY(dataset_freeze(c, d, "no revision could be used and there are no helpful replies; "
                            "read samples of the stage revise", &a, &frozen));
     CAI_TRY(strcmp(c->job->sft.from, "latest") == 0 ? models_policy(c, c->round - 1, &a, &init)
                                                     : models_start(c, &a, &init));
     CAI_TRY(rates_value(c, "rows_revisions", (double)n->revisions));
     CAI_TRY(rates_value(c, "rows_kept", (double)n->kept));
-    CAI_TRY(rates_value(c, "rows_helpful", (double)added));
+    CAI_TRY(rates_value(c, "rows_helpful", (double)helpful.n));
     CAI_TRY(rates_value(c, "rows", (double)d->rows));
     json_t *options = job_stage_json(c->job, "sft");
     int rc = build_train(c, "sft", "sft", &init, NULL, NULL, 0, &frozen, options);
@@ -204,11 +224,11 @@ static int go_on(const struct stage_context *c, bool may_generate) {
     struct items helpful;
     CAI_TRY(add_revisions(c, &d, &n));
     size_t rows = n.revisions + n.kept;
-    CAI_TRY(helpful_items(c, rows ? rows : 1000, &a, &helpful));
+    CAI_TRY(helpful_items(c, rows, &a, &helpful));
     size_t missing = 0;
     if (may_generate)
         CAI_TRY(plan_helpful(c, &helpful, &missing));
-    return missing ? 0 : plan_training(c, &d, &n, &helpful);
+    return missing ? 0 : plan_training(c, &d, &n);
 }
 
 static int plan(const struct stage_context *c) {

@@ -54,7 +54,7 @@ void desk_give(struct desk *d, Cai__V1__Frame *frame) {
     CAI_CHECK(!d->grant);
     d->frame = frame;
     d->grant = frame->grant;
-    d->finished = d->stop = d->abandoned = false;
+    d->finished = d->stop = d->abandoned = d->save = d->left = false;
     d->seq = d->acked = 0;
     pthread_cond_broadcast(&d->changed);
     pthread_mutex_unlock(&d->lock);
@@ -67,6 +67,12 @@ void desk_stop(struct desk *d, bool abandoned) {
     if (abandoned)
         drop_letters(d);
     pthread_cond_broadcast(&d->changed);
+    pthread_mutex_unlock(&d->lock);
+}
+
+void desk_save(struct desk *d) {
+    pthread_mutex_lock(&d->lock);
+    d->save = true;
     pthread_mutex_unlock(&d->lock);
 }
 
@@ -183,6 +189,21 @@ static bool host_stopping(void *context) {
     return stop;
 }
 
+static bool host_leaving(void *context) {
+    struct desk *d = context;
+    pthread_mutex_lock(&d->lock);
+    bool save = d->save;
+    pthread_mutex_unlock(&d->lock);
+    return save;
+}
+
+static void host_left(void *context) {
+    struct desk *d = context;
+    pthread_mutex_lock(&d->lock);
+    d->left = true;
+    pthread_mutex_unlock(&d->lock);
+}
+
 /* A worker that was told to stop still waits a little: a caid that stops in order commits
  * the last checkpoint. */
 static int host_commit(void *context, const char *folder, const char *hash, uint64_t step) {
@@ -214,5 +235,6 @@ static int host_commit(void *context, const char *folder, const char *hash, uint
 }
 
 void desk_host(struct desk *d, struct loop_host *ret) {
-    *ret = (struct loop_host){d, host_report, host_commit, host_stopping};
+    *ret = (struct loop_host){d, host_report, host_commit, host_stopping, host_leaving,
+                                host_left};
 }

@@ -21,6 +21,7 @@ struct desk {
     Cai__V1__Grant *grant; /* given or running; the frame that owns it is `frame` */
     Cai__V1__Frame *frame;
     bool finished, leaving, stop, abandoned;
+    bool save, left; /* asked to end at its next step; it did, with its state saved */
     int code;
     char text[512];
     Cai__V1__Result *result;
@@ -35,6 +36,8 @@ void desk_close(struct desk *d);
 void desk_give(struct desk *d, Cai__V1__Frame *frame); /* takes the frame; desk must be empty */
 /* Asks the running task to stop; abandoned: its outcome is for nobody. */
 void desk_stop(struct desk *d, bool abandoned);
+/* Asks the running task to end at its next step, with its state saved. */
+void desk_save(struct desk *d);
 void desk_ack(struct desk *d, uint64_t seq);
 struct desk_letter *desk_next_letter(struct desk *d); /* the oldest, still owned by the desk */
 void desk_drop_letter(struct desk *d);

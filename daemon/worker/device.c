@@ -21,11 +21,11 @@ struct lent {
  * how far it is, so that caid can name the rank that is behind. */
 static struct {
     pthread_mutex_t lock;
-    const struct comm *comm;
+    struct comm *comm;
     bool opening; /* meeting the other ranks: as if inside a collective before the first */
 } present = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-static void set_present(const struct comm *comm, bool opening) {
+static void set_present(struct comm *comm, bool opening) {
     pthread_mutex_lock(&present.lock);
     present.comm = comm;
     present.opening = opening;
@@ -40,6 +40,13 @@ static uint64_t device_collective(bool *ret_inside) {
     return entered;
 }
 
+static void device_interrupt(void) {
+    pthread_mutex_lock(&present.lock);
+    if (present.comm)
+        comm_interrupt(present.comm);
+    pthread_mutex_unlock(&present.lock);
+}
+
 static void lend_report(void *context, Cai__V1__Report *report) {
     struct lent *l = context;
     l->host->report(l->host->context, report);
@@ -51,6 +58,15 @@ static int lend_commit(void *context, const char *folder, const char *hash, uint
 static bool lend_stopping(void *context) {
     struct lent *l = context;
     return l->host->stopping(l->host->context);
+}
+
+static bool lend_leaving(void *context) {
+    struct lent *l = context;
+    return l->host->leaving(l->host->context);
+}
+static void lend_left(void *context) {
+    struct lent *l = context;
+    l->host->left(l->host->context);
 }
 
 static int device_open(int threads, const char *device, const char **ret_class) {
@@ -70,6 +86,14 @@ static bool device_lost(void) {
         return false;
     cai_error("%s", cai_error_text());
     return true;
+}
+
+/* A GPU's that nobody else holds now: what is planned must fit beside the others. */
+static uint64_t device_memory(void) {
+    struct ct_memory m;
+    if (!ct_device_now().cuda || ct_device_memory(&m) < 0)
+        return 0;
+    return (uint64_t)(m.free + m.reserved);
 }
 
 static int open_comm(const Cai__V1__Gang *gang, struct comm **ret) {
@@ -101,7 +125,8 @@ static int device_run(const Cai__V1__Task *task, const Cai__V1__Gang *gang,
     int rc = open_comm(gang, &lent.comm);
     set_present(lent.comm, false);
     CAI_TRY(rc);
-    struct task_host lend = {&lent, lend_report, lend_commit, lend_stopping};
+    struct task_host lend = {&lent, lend_report, lend_commit, lend_stopping, lend_leaving,
+                             lend_left};
     bool together = task->work_case == CAI__V1__TASK__WORK_TRAIN;
     struct task_run run = {task, together ? gang : NULL, lent.comm, &lend};
     rc = worker_run_task(&run, ret);
@@ -112,4 +137,5 @@ static int device_run(const Cai__V1__Task *task, const Cai__V1__Gang *gang,
     return rc;
 }
 
-const struct loop_engine worker_device = {device_open, device_run, device_collective, device_lost};
+const struct loop_engine worker_device = {device_open, device_run, device_collective, device_lost,
+                                         device_memory, device_interrupt};

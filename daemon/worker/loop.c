@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "proto/channel.h"
 #include "worker/desk.h"
+#include "worker/memory.h"
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -19,17 +20,19 @@
 #include <unistd.h>
 #include <zmq.h>
 
-enum { BEAT_MS = 1000, STOP_MAX_MS = 15000, RETRY_MS = 50 };
+enum { BEAT_MS = 1000, STOP_MAX_MS = 15000, RETRY_MS = 50, SAVE_MS = 30000 };
 
 struct loop {
     const struct loop_options *o;
     struct channel *channel;
     struct desk desk;
     const char *numeric_class;
+    uint64_t memory;
     int open_code;
     bool opened;
     uint64_t epoch; /* 0: not welcomed */
     int64_t heard_ms, said_ms, stop_ms, liveness_ms;
+    int64_t save_until_ms; /* when a task that was asked to save must stop; 0 = not asked */
     bool leaving;
     bool lost; /* the device; set before the task is finished, read after */
     char refused[256]; /* the last reason, so that it is logged once */
@@ -39,7 +42,9 @@ struct loop {
 
 static void open_engine(struct loop *l) {
     int rc = l->o->engine->open(l->o->threads, l->o->device, &l->numeric_class);
+    uint64_t own = rc == 0 && l->o->engine->memory ? l->o->engine->memory() : 0;
     pthread_mutex_lock(&l->desk.lock);
+    l->memory = memory_for_tasks(l->o->memory, l->o->machine_memory, own);
     l->open_code = rc;
     if (rc < 0)
         snprintf(l->desk.text, sizeof l->desk.text, "%s", cai_error_text());
@@ -105,7 +110,7 @@ static void say_hello(struct loop *l) {
     m.host = host;
     m.pid = (uint32_t)getpid();
     m.name = (char *)l->o->name;
-    m.memory = l->o->memory;
+    m.memory = l->memory;
     m.nonce = nonce.data ? nonce.data : (char *)"";
     (void)say(l, CAI__V1__FRAME__BODY_HELLO, &m);
 }
@@ -137,6 +142,21 @@ static void stop_task(struct loop *l, bool abandoned) {
     if (!l->stop_ms)
         l->stop_ms = cai_now_ms();
     desk_stop(&l->desk, abandoned);
+    if (l->o->engine->interrupt)
+        l->o->engine->interrupt();
+}
+
+/* A training task ends at its next step, its state saved, if it gets there in time; others,
+ * which are short and begin again, at once. */
+static void save_task(struct loop *l, int64_t within_ms) {
+    if (!desk_busy(&l->desk) || l->stop_ms)
+        return;
+    if (l->desk.grant->task->work_case != CAI__V1__TASK__WORK_TRAIN || within_ms <= 0) {
+        stop_task(l, false);
+        return;
+    }
+    l->save_until_ms = cai_now_ms() + within_ms;
+    desk_save(&l->desk);
 }
 
 static void become_strange(struct loop *l, const char *why) {
@@ -152,7 +172,7 @@ static void on_grant(struct loop *l, Cai__V1__Frame *f) {
     if (fits && !desk_busy(&l->desk)) {
         cai_debug("lease %llu: %s %s", (unsigned long long)g->lease, g->task->stage,
                   g->task->phase);
-        l->stop_ms = 0;
+        l->stop_ms = l->save_until_ms = 0;
         desk_give(&l->desk, f);
         return;
     }
@@ -197,7 +217,7 @@ static void on_frame(struct loop *l, Cai__V1__Frame *f) {
         break;
     case CAI__V1__FRAME__BODY_REVOKE:
         if (desk_busy(&l->desk) && l->desk.grant->lease == f->revoke->lease)
-            stop_task(l, false);
+            save_task(l, f->revoke->save_ms);
         break;
     default: break; /* DoneAck needs no answer; later kinds are passed over */
     }
@@ -230,6 +250,7 @@ static int send_outcome(struct loop *l) {
         m.lease = g->lease;
         m.code = l->desk.code < 0 ? l->desk.code : CAI_ESTATE;
         m.text = l->desk.text;
+        m.refused = l->desk.left;
         return say(l, CAI__V1__FRAME__BODY_FAILED, &m);
     }
     Cai__V1__Done m = CAI__V1__DONE__INIT;
@@ -244,7 +265,7 @@ static int send_outcome(struct loop *l) {
 static bool send_up(struct loop *l) {
     if (l->desk.abandoned && desk_finished(&l->desk)) {
         desk_clear(&l->desk);
-        l->stop_ms = 0;
+        l->stop_ms = l->save_until_ms = 0;
         l->leaving |= l->lost;
         return true;
     }
@@ -257,7 +278,7 @@ static bool send_up(struct loop *l) {
     if (send_outcome(l) < 0)
         return false;
     desk_clear(&l->desk);
-    l->stop_ms = 0;
+    l->stop_ms = l->save_until_ms = 0;
     l->leaving |= l->lost;
     return true;
 }
@@ -266,6 +287,8 @@ static bool send_up(struct loop *l) {
 
 static void timers(struct loop *l) {
     int64_t now = cai_now_ms();
+    if (l->save_until_ms && now > l->save_until_ms && !l->stop_ms)
+        stop_task(l, false);
     if (l->stop_ms && now - l->stop_ms > STOP_MAX_MS && desk_busy(&l->desk)) {
         cai_error("the task did not stop within %d s; this worker ends", STOP_MAX_MS / 1000);
         _exit(70);
@@ -309,7 +332,7 @@ static int sleep_until_event(struct loop *l, int signal_fd, int wait_ms) {
     struct signalfd_siginfo info;
     while (n > 0 && p[0].revents && read(signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
         l->leaving = true;
-        stop_task(l, false);
+        save_task(l, SAVE_MS);
     }
     return 0;
 }

@@ -13,6 +13,8 @@ struct loop_host {
     void (*report)(void *context, Cai__V1__Report *report);
     int (*commit)(void *context, const char *folder, const char *manifest_hash, uint64_t step);
     bool (*stopping)(void *context);
+    bool (*leaving)(void *context);
+    void (*left)(void *context);
 };
 
 /* All functions but collective() are called on the compute thread. */
@@ -28,19 +30,27 @@ struct loop_engine {
     /* After a task that failed: whether the device is lost to this process, which then ends
      * once it has said so; NULL: never. */
     bool (*lost)(void);
+    /* After open(): bytes of the device's own memory that are free to this process; 0: it
+     * computes in the machine's. NULL: the same. */
+    uint64_t (*memory)(void);
+    /* Ends the collective that the running task waits in, which then fails; called on the
+     * control thread when the task must stop. NULL: there are none. */
+    void (*interrupt)(void);
 };
 
 struct loop_options {
     const char *endpoint, *state_dir, *name, *version;
     int threads;
     const struct loop_engine *engine;
-    uint64_t memory; /* bytes that tasks may take; 0 = not known */
+    uint64_t memory; /* bytes that tasks may take, if a person said it; else 0 */
     const char *device;
+    uint64_t machine_memory; /* 0 = not known */
 };
 
 /* Serves until SIGTERM or SIGINT (0), or a code when it cannot begin or the device is lost. A caid that is gone
- * is waited for. A task that does not stop within 15 s of being told ends the process:
- * its supervisor starts a fresh one. */
+ * is waited for. A training task that is told to leave saves its state at the end of its
+ * step, if that comes in time. A task that does not stop within 15 s of being told ends the
+ * process: its supervisor starts a fresh one. */
 int worker_loop(const struct loop_options *o);
 
 #endif

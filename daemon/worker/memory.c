@@ -54,6 +54,12 @@ uint64_t memory_of_machine(const char *root) {
     return group && (!machine || group < machine) ? group : machine;
 }
 
+uint64_t memory_for_tasks(uint64_t said, uint64_t machine, uint64_t device) {
+    if (device)
+        return said && said < device ? said : device;
+    return said ? said : machine; /* of the machine's a person may know better: swap, say */
+}
+
 int memory_parse(const char *text, uint64_t *ret) {
     static const char units[] = "kMGT";
     char *end;

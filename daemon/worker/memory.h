@@ -8,6 +8,10 @@
  * where neither is known. `root` is "" but in tests: a folder with proc/ and sys/ in it. */
 uint64_t memory_of_machine(const char *root);
 
+/* What a worker's tasks may take: what a person `said` (0: nothing) of what there is, and that
+ * is the device's own memory where it has any (0: none), else the machine's. */
+uint64_t memory_for_tasks(uint64_t said, uint64_t machine, uint64_t device);
+
 /* "1.5G", "800M", "65536": decimal units, as a plan is said in. CAI_EINPUT for anything else. */
 int memory_parse(const char *text, uint64_t *ret);
 

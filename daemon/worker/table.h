@@ -15,6 +15,10 @@ struct task_host {
     int (*commit)(void *context, const char *folder, const char *manifest_hash, uint64_t step);
     /* True when the lease was revoked or the worker is stopping: return CAI_ESTATE soon. */
     bool (*stopping)(void *context);
+    /* Training: true when the task shall end at its next step, its state saved; left() then
+     * says that it does so. May differ between ranks for a moment. */
+    bool (*leaving)(void *context);
+    void (*left)(void *context);
 };
 
 struct task_run {

@@ -34,7 +34,8 @@ int worker_train(const struct task_run *run, Cai__V1__Result *ret)
     CAI_TRY(check_models(task->train));
     worker_forget_models(); /* a trainer's buffers want their memory */
     struct learn_host host = {.context = run->host->context, .report = run->host->report,
-                              .commit = run->host->commit, .stopping = run->host->stopping};
+                              .commit = run->host->commit, .stopping = run->host->stopping,
+                              .leaving = run->host->leaving, .left = run->host->left};
     struct learn_task t = {.train = task->train, .seed = task->seed, .round = task->round,
                            .bfloat16 = worker_in_half(task),
                            .comm = run->comm, .host = &host,

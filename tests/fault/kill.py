@@ -9,7 +9,6 @@ disturbed run takes a new state folder and is hit `PER_RUN` times; what is compa
 name folders. With --lora adapters are trained; they name their base's folder, which is one for
 all runs."""
 import argparse
-import hashlib
 import os
 import random
 import shutil
@@ -19,7 +18,7 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "system"))
-from harness import Caid, Refused, main  # noqa: E402
+from harness import Caid, Refused, files_of, main  # noqa: E402
 
 PER_RUN = 5
 parser = argparse.ArgumentParser()
@@ -60,17 +59,6 @@ def wait(caid, job):
             assert p["state"] == "COMPLETED", p["reason"]
             return
         caid.ask("resume", id=job, accept=p["gate"])
-
-
-def files_of(folder):
-    found = []
-    for root, _, names in os.walk(folder):
-        for name in names:
-            path = os.path.join(root, name)
-            with open(path, "rb") as f:
-                found.append((os.path.relpath(path, folder),
-                              hashlib.sha256(f.read()).hexdigest()))
-    return sorted(found)
 
 
 def outcome(caid, job):

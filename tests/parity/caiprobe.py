@@ -154,8 +154,42 @@ def errors():
                 lines=[json.dumps({"messages": [{"role": "system", "content": "x"}]})])
 
 
+def as_written():
+    """The six commands with no flag but those that they are promised with."""
+    def answer(line, *arguments):
+        r = subprocess.run([PROBE, *arguments], input=json.dumps(line) + "\n", text=True, capture_output=True,
+                           timeout=300)
+        assert r.returncode == 0 and r.stderr == "", (arguments, r.returncode, r.stderr)
+        only, = r.stdout.splitlines()
+        return json.loads(only)
+
+    with fresh() as folder:
+        write_model(folder)
+        m = ["--model", folder]
+        ids = answer({"text": "thank you ."}, "tokenize", *m)["ids"]
+        assert ids and answer({"text": "thank you ."}, "tokenize", *m, "--no-special").keys() == {"ids"}
+        assert answer({"ids": ids}, "detokenize", *m) == {"text": "thank you ."}
+        assert answer({"ids": [0, *ids]}, "detokenize", *m, "--skip-special") == {"text": "thank you ."}
+        talk = {"messages": [{"role": "user", "content": "please"}]}
+        assert answer(talk, "chat", *m).keys() == {"text", "ids"}
+        shown = answer(talk, "chat", *m, "--add-generation-prompt")
+        assert shown["text"].endswith("Assistant:") and shown["ids"]
+        for dtype in ("float32", "bfloat16"):
+            got = answer({"ids": ids}, "logits", *m, "--dtype", dtype, "--top", "4")
+            assert len(got["logprobs"]) == len(ids) - 1 and [len(t) for t in got["top"]] == [2] * 4
+            flags = ["--temperature", "0.7", "--max-new-tokens", "5", "--seed", "9", "--dtype", dtype]
+            for line in ({"ids": ids}, talk):
+                got = answer(line, "generate", *m, *flags)
+                assert got.keys() == {"ids", "text", "stop"} and 1 <= len(got["ids"]) <= 5
+    with fresh() as folder:
+        write_model(folder, LlamaForSequenceClassification, num_labels=1, pad_token_id=2)
+        for line in ({"ids": [5, 6]}, talk):
+            got = answer(line, "score", "--model", folder)
+            assert got.keys() == {"score"} and isinstance(got["score"], float)
+
+
 if __name__ == "__main__":
     os.environ["TZ"] = "UTC"
-    for f in (texts, numbers, errors):
+    for f in (texts, numbers, errors, as_written):
         f()
         print(f"{f.__name__}: as its help says", flush=True)

@@ -13,11 +13,15 @@ import time
 
 import torch
 import transformers
+from tokenizers import Tokenizer
 
-from common import fresh, probe, random_ids, write_tokenizer
+from common import fresh, probe, random_ids, text, write_tokenizer
 
 LOGPROB, AGAIN, HALF = 1e-4, 1e-5, 2e-2
 MILD = 0.02  # transformers' own initializer_range
+# One more and one less than every window, and than every length that scaled RoPE knows.
+LENGTHS = (1, 2, 3, 7, 15, 16, 17, 19, 20, 21, 23, 24, 25, 29, 30, 31, 32, 33, 39, 40, 41, 63, 64, 65, 120)
+HALF_LENGTHS = (1, 2, 17, 21, 33, 64, 120)
 SIZES = dict(vocab_size=300, hidden_size=48, intermediate_size=80, num_hidden_layers=4,
              num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=256,
              bos_token_id=0, eos_token_id=1, pad_token_id=2, initializer_range=0.15)
@@ -185,11 +189,11 @@ def half_apart(model, rows, answers):
     return apart
 
 
-def answers_of(model, rows):
-    """As caiprobe's."""
+def answers_of(model, rows, top=0):
+    """As caiprobe's; the best of position `top`."""
     every = [(ids, reference(model, ids)) for ids in rows]
     return [{"logprobs": [p[i, x].item() for i, x in enumerate(ids[1:])],
-             "top": [[i, p[0, i].item()] for i in range(p.shape[1])]} for ids, p in every]
+             "top": [[i, p[top, i].item()] for i in range(p.shape[1])]} for ids, p in every]
 
 
 def check_half_logits(folder, model, rows):
@@ -233,21 +237,69 @@ def check_half_score(kind, rng):
             assert abs(got["score"] - want) < HALF, (kind, got, want)
 
 
+def train(model, folder, rng):
+    """A few steps on a small language, so that weights are as training makes them; then as the
+    folder's, in bfloat16. Returns the model of these in fp32, and text of that language."""
+    ids = Tokenizer.from_file(folder + "/tokenizer.json").encode(text(rng, 1500)).ids
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
+    for _ in range(60):
+        rows = [ids[a:a + 40] for a in (rng.randrange(len(ids) - 40) for _ in range(6))]
+        loss = model(torch.tensor(rows), labels=torch.tensor(rows)).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    assert loss < 3, loss  # ln 300 = 5.7 at the beginning
+    model.to(torch.bfloat16).save_pretrained(folder)
+    return type(model).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval(), ids
+
+
+def rms(numbers):
+    return (sum(x * x for x in numbers) / len(numbers)) ** 0.5
+
+
+def half_by_length(folder, model, rows):
+    """For each row: how far each log-probability (of the row's tokens, and of all that may come
+    next) is from `model`'s, in ours and in transformers' bfloat16."""
+    theirs = answers_of(type(model).from_pretrained(folder, dtype=torch.bfloat16,
+                                                    attn_implementation="eager").eval(), rows, -1)
+    ours = probe("logits", folder, [{"ids": r} for r in rows], "--top", "300", "--dtype", "bfloat16")
+    for ids, *both in zip(rows, ours, theirs, strict=True):
+        want = reference(model, ids)
+        yield len(ids), *([a - want[i, ids[i + 1]].item() for i, a in enumerate(x["logprobs"])] +
+                          [a - want[-1, i].item() for i, a in x["top"]] for x in both)
+
+
 def check_half(kind, rng):
-    """Checkpoints in bfloat16, as most are, computed in it. One with mild weights must be near transformers in fp32 and in bfloat16. With the wild weights of the other
-    checks transformers' own rounding is a tenth of a nat: there we must not be farther off than it."""
+    """Checkpoints in bfloat16, as most are, computed in it. With transformers' first weights and
+    with trained ones every log-probability is near transformers' in fp32, at every length. With
+    the wild weights of the other checks, whose logits nothing has tamed, rounding moves
+    transformers' own by a tenth of a nat: there ours must be nearer to fp32 than they are, and
+    on average as near as elsewhere."""
     with fresh() as folder:
         model = write_family(folder, kind, torch.bfloat16, initializer_range=MILD)
-        rows = [random_ids(rng, n) for n in (1, 2, 21, 64, 120)]
+        rows = [random_ids(rng, n) for n in HALF_LENGTHS]
         apart, near, own = check_half_logits(folder, model, rows)
         assert apart < HALF and near < HALF, (kind, apart, near, own)
         check_half_cached(model, folder, rng, kind)
     check_half_score(kind, rng)
     with fresh() as folder:
         model = write_family(folder, kind, torch.bfloat16)
-        wild, _, theirs = check_half_logits(folder, model, [random_ids(rng, 120)])
-        assert wild <= theirs, (kind, wild, theirs)
-    return f"bfloat16 {apart:.1e} from fp32, {near:.1e} from theirs; wild {wild:.1e}, theirs {theirs:.1e}"
+        wild = list(half_by_length(folder, model, [random_ids(rng, n) for n in HALF_LENGTHS]))
+        for n, ours, _ in wild:
+            assert rms(ours) < HALF, (kind, n, rms(ours))
+        model, ids = train(model, folder, rng)
+        trained = list(half_by_length(folder, model, [ids[7:7 + n] for n in HALF_LENGTHS]))
+        for n, ours, theirs in trained:
+            assert max(map(abs, ours)) < HALF, (kind, n, max(map(abs, ours)))
+        for lengths in (wild, trained):
+            ours, theirs = (sum((x[side] for x in lengths), []) for side in (1, 2))
+            assert rms(ours) < rms(theirs) and max(map(abs, ours)) <= max(map(abs, theirs)), (kind, rms(ours), rms(theirs))
+
+    def most(lengths, side, f=lambda x: max(map(abs, x))):
+        return max(f(x[side]) for x in lengths)
+    return (f"bfloat16 {apart:.1e} from fp32, {near:.1e} from theirs; trained {most(trained, 1):.1e}, theirs "
+            f"{most(trained, 2):.1e}; wild {most(wild, 1, rms):.1e} rms, {most(wild, 1):.1e} most, theirs "
+            f"{most(wild, 2, rms):.1e}, {most(wild, 2):.1e}")
 
 
 def version_five(folder, five):
@@ -277,7 +329,7 @@ def check_family(kind):
     rng = random.Random(5)
     with fresh() as folder:
         model = write_family(folder, kind)
-        apart = check_logits(model, folder, rng, (1, 2, 21, 64, 120))
+        apart = check_logits(model, folder, rng, LENGTHS)
         check_greedy(model, folder, rng, kind)
         check_options(folder, rng, kind)
         check_resaved(model, folder, rng)

@@ -38,18 +38,26 @@ def critique(c, principle, messages, written=None):
     return system_first(out), f["revision_prefix"]
 
 
-def choice(c, question, messages, a, b, without=None):
+def choice(c, question, messages, a, b, without=None, reasoned=False, written=None):
+    """`reasoned`: reasons come before the answer; with those `written`, what the answer follows."""
     f, out = c["frames"], []
     names = {"system": "System", "user": "Human", "assistant": "Assistant"}
 
     def ask(messages, question, a, b):
         shown = "\n\n".join(f"{names[r]}: {t}" for r, t in messages)
-        return fill(f["choice"], conversation=shown, principle=question, a=a, b=b)
+        return fill(f["reasoned_choice" if reasoned else "choice"], conversation=shown,
+                    principle=question, a=a, b=b)
+
+    def before(reasons):
+        return said(f["reasoning_prefix"], reasons) + "\n\n" + f["reasoned_prefix"]
     for i, e in enumerate(c["choice_examples"]):
-        if i != without:
+        if i != without and (not reasoned or "reasoning" in e):
             out += [("user", ask(of_turns(e["turns"]), e["choice"], e["a"], e["b"])),
-                    ("assistant", f["choice_prefix"] + f["option_" + e["answer"].lower()])]
-    return out + [("user", ask(messages, question, a, b))], f["choice_prefix"]
+                    ("assistant", (before(e["reasoning"]) if reasoned else f["choice_prefix"])
+                     + f["option_" + e["answer"].lower()])]
+    prefix = (f["choice_prefix"] if not reasoned else
+              f["reasoning_prefix"] if written is None else before(written))
+    return out + [("user", ask(messages, question, a, b))], prefix
 
 
 def prompt(tok, messages, prefix):

@@ -26,7 +26,8 @@ GATE_ITEM = 8000000000
 FRAMES = {"critique": "CritiqueRequest: {principle} ({no_flaw} if none)", "critique_prefix":
           "Critique:", "revision": "RevisionRequest: {principle}", "revision_prefix":
           "Revision:\n", "choice": "{conversation}\n--\n{principle}\n1) {a}\n2) {b} {No place}",
-          "choice_prefix": "Better is", "option_a": " 1) the first", "option_b": " 2)",
+          "choice_prefix": "Better is", "reasoning_prefix": "Because ", "reasoned_prefix": "Hence",
+          "reasoned_choice": "{a} or {b}? {principle}: {conversation}", "option_a": " 1) the first", "option_b": " 2)",
           "no_flaw": "fine"}
 
 
@@ -83,10 +84,12 @@ def items(payload):
                    [o.decode() for o in every(i, 5)])
 
 
-def run_job(folder, chat, frames):
+def run_job(folder, chat, frames, mode):
     """(database, model, constitution): payloads go when tasks are done, so a trigger keeps
     them. The store's file is caid's alone while it runs: it is set before the real start."""
     path, model = write_job(folder, chat, frames, system=True, stages__ppo=False,
+                            stages__label__mode=mode, stages__label__reasons={"max_tokens": 300},
+                            stages__label__max_dropped=1,
                             stages__prefer=False, stages__evaluate=False)
     caid = Real(TOOLS, spawn=0, root=folder)
     with caid:
@@ -139,25 +142,29 @@ class Record:
             name = self.of("revise", item, "dropped", 2 * step)[1]
         return critique(self.c, self.principle[name], messages, written if revising else None)
 
-    def expected_gate(self, item, order):
+    def reasons(self, item, k, writing):
+        """What render_choice is told where labels come with reasons."""
+        return {"reasoned": True, "written": None if writing else self.of("label", item, "reasons", k)[0]}
+
+    def expected_gate(self, item, order, **reasons):
         good, name, detail = self.of("label", item, "gate_question")
         a, b = (good, detail["bad"]) if detail["good_is_a"] == (order == 0) else (detail["bad"], good)
         if detail["of"] == "example":
             i = item - GATE_ITEM
             e = self.c["choice_examples"][i]
-            return choice(self.c, e["choice"], of_turns(e["turns"]), a, b, without=i)
+            return choice(self.c, e["choice"], of_turns(e["turns"]), a, b, without=i, **reasons)
         helpful = next(i for (stage, i, kind, _), v in self.rows.items()
                        if kind == "helpful" and stage == "data" and v[2]["row"]["reply"] == good)
-        return choice(self.c, self.principle[name]["choice"], self.dialog(helpful), a, b)
+        return choice(self.c, self.principle[name]["choice"], self.dialog(helpful), a, b, **reasons)
 
     def label(self, item, k):
         return self.db.execute("SELECT principle, p_ab, p_ba, mass_ab, mass_ba FROM labels WHERE "
                                "item = ? AND k = ? AND source = 'ai'", (item, k)).fetchone()
 
-    def expected_label(self, item, k):
+    def expected_label(self, item, k, **reasons):
         replies = [self.of("label", item, f"reply_{x}", k // 2)[0] for x in "ab"]
         question = self.principle[self.label(item, k // 2)[0]]["choice"]
-        return choice(self.c, question, self.dialog(item), replies[k % 2], replies[1 - k % 2])
+        return choice(self.c, question, self.dialog(item), replies[k % 2], replies[1 - k % 2], **reasons)
 
 
 # ---- comparing --------------------------------------------------------------------------------
@@ -175,26 +182,35 @@ def stored_logprobs(label, order):
     return math.log(p * mass), math.log((1 - p) * mass)
 
 
-def check(folder, chat, frames):
-    db, model, c = run_job(folder, chat, frames)
-    record = Record(db, c)
+def wanted(record, stage, phase, item, k, cot):
+    """(what should be shown, "critique" …), or None where nothing was kept to tell by."""
+    kind, _, step = phase.partition("-")
+    if stage == "revise" and kind in ("critique", "revision"):
+        return record.expected_revise(item, k, int(step), kind == "revision"), kind
+    if stage != "label" or phase not in ("gate", "gate-reason", "score", "reason"):
+        return None
+    more = record.reasons(item, k, "reason" in phase) if cot else {}
+    if kind == "gate":
+        return record.expected_gate(item, k % 2, **more), phase
+    # The principle of reasons that were dropped stands nowhere.
+    return (record.expected_label(item, k, **more), phase) if record.label(item, k // 2) else None
+
+
+def check(folder, chat, frames, mode):
+    db, model, c = run_job(folder, chat, frames, mode)
+    record, cot = Record(db, c), mode == "cot"
     tok = AutoTokenizer.from_pretrained(os.path.join(folder, "model"))
     probe = Probe(PROBE, os.path.join(folder, "model"))
-    seen = {"critique": 0, "revision": 0, "gate": 0, "score": 0}
+    seen = dict.fromkeys(("critique", "revision", "gate", "score") + ("gate-reason", "reason") * cot, 0)
     worst = several = 0
     for stage, phase, payload in db.execute("SELECT stage, phase, payload FROM seen"):
-        kind, _, step = phase.partition("-")
-        if (stage, kind) not in (("revise", "critique"), ("revise", "revision"),
-                                 ("label", "gate"), ("label", "score")):
-            continue
         for item, k, messages, prefix, options in items(payload):
-            if stage == "revise":
-                want = record.expected_revise(item, k, int(step), kind == "revision")
-            else:
-                want = (record.expected_gate(item, k % 2) if kind == "gate"
-                        else record.expected_label(item, k))
+            expected = wanted(record, stage, phase, item, k, cot)
+            if not expected:
+                continue
+            want, kind = expected
             got = [(m["role"], m["content"]) for m in messages]
-            assert (got, prefix) == want, (phase, item, got, want)
+            assert (got, prefix) == want, (phase, item, got, prefix, want)
             shown, ids = prompt(tok, got, prefix)
             answer = probe.ask(op="chat", messages=messages, generate=True, prefix=prefix)
             assert answer.get("text") == shown, (answer, shown)
@@ -209,11 +225,12 @@ def check(folder, chat, frames):
     probe.close()
     assert min(seen.values()) > 0 and several, seen
     assert worst < 1e-4, worst
-    print(f"{'chat' if chat else 'plain'}, {'own' if frames else 'default'} frames: {seen} as "
+    print(f"{'chat' if chat else 'plain'}, {'own' if frames else 'default'} frames, {mode}: {seen} as "
           f"expected; option log-probabilities within {worst:.1e}", flush=True)
 
 
 if __name__ == "__main__":
-    for chat, frames in ((True, None), (False, None), (True, FRAMES), (False, FRAMES)):
+    for chat, frames, mode in ((True, None, "soft"), (False, None, "soft"), (True, FRAMES, "soft"),
+                               (False, FRAMES, "soft"), (True, None, "cot"), (False, FRAMES, "cot")):
         with tempfile.TemporaryDirectory(prefix="caid-shown-") as folder:
-            check(folder, chat, frames)
+            check(folder, chat, frames, mode)

@@ -5,7 +5,9 @@
  * {"op":"rows","model":DIR,"dataset":FILE,"kind":"sft"|"pm"|"dpo"}
  *        → {"rows":[{"seq":[{"ids","from"}…],"target","weight"}…]}
  * {"op":"train","kind","init","reference"?,"pm"?,"dataset","options":{…},"output":DIR}
- *        → {"reports":[{NAME: value}…],"metrics":{…}}
+ *        → {"reports":[{NAME: value}…],"metrics":{…}}; "seed" may be given
+ * {"op":"order","name":"sft"|"pm","seed","n","epochs"} → {"order":[…]}: rows by number, in the
+ *        order in which a run of that seed takes them
  * {"op":"ppo", as train, "updates":N} → {"rollouts":[…],"updates":[…]}: the first step's
  *        replies with every number of theirs, then N updates on all of them
  * Failures answer {"error"}. Not installed. */
@@ -219,6 +221,29 @@ static void take_report(void *context, Cai__V1__Report *r)
     json_array_append_new(context, o);
 }
 
+static uint64_t seed_of(const json_t *q)
+{
+    const json_t *seed = json_object_get(q, "seed");
+    return seed ? (uint64_t)json_integer_value(seed) : 3;
+}
+
+/* As learn/supervise.c orders the first member's rows. */
+static int do_order(const json_t *q, json_t *a)
+{
+    size_t n = (size_t)json_integer_value(json_object_get(q, "n"));
+    uint32_t epochs = (uint32_t)json_integer_value(json_object_get(q, "epochs"));
+    CAI_AUTO(mem) char *stage = cai_format("%s/order", text(q, "name"));
+    CAI_AUTO(mem) uint32_t *order = cai_realloc(NULL, n + 1, sizeof(*order));
+    json_t *all = json_array();
+    for (uint32_t epoch = 0; epoch < epochs; epoch++) {
+        cai_rng_permutation(cai_key_make(seed_of(q), 1, stage, 0, epoch), n, order);
+        for (size_t i = 0; i < n; i++)
+            json_array_append_new(all, json_integer(order[i]));
+    }
+    json_object_set_new(a, "order", all);
+    return 0;
+}
+
 static int do_train(const json_t *q, json_t *a)
 {
     struct wire w;
@@ -226,7 +251,7 @@ static int do_train(const json_t *q, json_t *a)
     struct learn_host host = {.context = reports, .report = take_report};
     Cai__V1__Trained *t;
     wire_open(&w, q);
-    struct learn_task task = {.train = &w.train, .seed = 3, .round = 1, .host = &host};
+    struct learn_task task = {.train = &w.train, .seed = seed_of(q), .round = 1, .host = &host};
     json_object_set_new(a, "reports", reports);
     json_object_set_new(a, "metrics", metrics);
     int rc = learn_train(&task, &t);
@@ -320,7 +345,8 @@ static int answer(const json_t *q, json_t *a)
     static const struct {
         const char *op;
         int (*run)(const json_t *q, json_t *a);
-    } ops[] = {{"loss", do_loss}, {"rows", do_rows}, {"train", do_train}, {"ppo", do_ppo}};
+    } ops[] = {{"loss", do_loss}, {"rows", do_rows}, {"order", do_order}, {"train", do_train},
+             {"ppo", do_ppo}};
     const char *op = json_string_value(json_object_get(q, "op"));
     for (size_t i = 0; op && i < CAI_COUNT(ops); i++)
         if (!strcmp(op, ops[i].op))

@@ -123,7 +123,8 @@ FOLDERS = [
     (with_config(rope_scaling={"rope_type": "spiral", "factor": 2}), "spiral"),
     (with_config(eos_token_id=99), "eos_token_id"),
     ({**with_config(model_type="olmo2", architectures=["Olmo2ForCausalLM"]),
-      "model.safetensors": OLMO2}, "transformers has no class for a model of the OLMo 2 family"),
+      "model.safetensors": OLMO2}, "no class for a model of the OLMo 2 family with a score "
+     "head (a preference model, a classifier): set models.pm to a model of another family"),
     ({**with_config(architectures=["LlamaForSequenceClassification"], num_labels=1),
       "model.safetensors": safetensors({**SHAPES, "score.weight": [1, 4]})}, "scalar head"),
     ({"model.safetensors": None}, "missing"),
@@ -248,6 +249,22 @@ def test_a_scalar_head_is_for_the_preference_model():
     with_bench(run)
 
 
+def test_a_family_without_score_heads():
+    """What its refusal says to do is then accepted."""
+    def run(bench):
+        write_folder(os.path.join(bench.folder, "olmo"), {
+            **with_config(model_type="olmo2", architectures=["Olmo2ForCausalLM"]), "model.safetensors": OLMO2})
+        olmo = JOB.replace("./m}", "./olmo}")
+        bench.refused("/job.yaml:3:17", "set models.pm to a model", "submit", bench.put("job.yaml", olmo))
+        without = "stages: {prefer: {enabled: false}, ppo: {%s}}\n"
+        for good in (JOB.replace("./m}", "./olmo, pm: ./m}"), olmo + without % "algorithm: dpo",
+                     olmo + without % "enabled: false"):
+            bench.caid.ctl("job", "check", bench.put("job.yaml", good))
+        value = JOB.replace("./m}", "./olmo, pm: ./m}") + "stages: {ppo: {value_from: policy}}\n"
+        bench.refused("/job.yaml:", "set stages.ppo.value_from: pm", "submit", bench.put("job.yaml", value))
+    with_bench(run)
+
+
 def test_model_folders():
     def run(bench):
         for i, (changes, words) in enumerate(FOLDERS):
@@ -259,4 +276,5 @@ def test_model_folders():
 
 
 main([test_constitutions, test_jobs, test_json_lines,
-      test_a_scalar_head_is_for_the_preference_model, test_model_folders])
+      test_a_scalar_head_is_for_the_preference_model, test_a_family_without_score_heads,
+      test_model_folders])

@@ -86,7 +86,8 @@ def constitution(**more):
          "critique": "No flaw: it is right.", "no_flaw": True}],
         "choice_examples": [
         {"turns": turns("Hello", "Hello to you", "How are you?"), "choice": "Which is kinder?",
-         "a": "Go away.", "b": "Well, and you?", "answer": "B"},
+         "a": "Go away.", "b": "Well, and you?", "answer": "B",
+         "reasoning": "(A) sends the person away.\n(B) asks back, which is kind."},
         {"turns": turns("Is {principle} a word?"), "choice": "Which is truer?", "a": "Yes: {b}.",
          "b": "No.", "answer": "A"}], **more}
 

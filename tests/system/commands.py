@@ -16,7 +16,7 @@ from through_caictl import Real  # noqa: E402
 import random  # noqa: E402
 
 TOOLS = sys.argv[1]
-COMMANDS = ["init", "job check", "version", "doctor", "submit", "jobs", "show", "cancel", "resume",
+COMMANDS = ["init", "job check", "version", "doctor", "submit", "jobs", "show", "cancel", "resume", "rollback",
             "requeue", "workers", "watch", "wait", "logs", "report", "samples", "export", "metrics",
             "compare", "diff", "chat"]
 COMMANDS += ["data " + c for c in ("check", "stats", "import", "export")]

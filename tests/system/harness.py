@@ -1,5 +1,6 @@
 """harness.py: starts a caid in a temporary folder and asks it things. For system and fault
 tests; knows nothing of any one test."""
+import hashlib
 import json
 import os
 import shutil
@@ -126,6 +127,18 @@ class Caid:
 
     def __exit__(self, *_):
         self.close()
+
+
+def files_of(folder):
+    """(name, SHA-256) of every file below a folder."""
+    found = []
+    for root, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(root, name)
+            with open(path, "rb") as f:
+                found.append((os.path.relpath(path, folder),
+                              hashlib.sha256(f.read()).hexdigest()))
+    return sorted(found)
 
 
 def main(tests):

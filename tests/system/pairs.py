@@ -16,7 +16,8 @@ from transformers import AutoTokenizer, LlamaForSequenceClassification  # noqa: 
 
 TOOLS = sys.argv[1]
 HERE = os.path.dirname(os.path.abspath(__file__))
-SAMPLE = os.path.join(HERE, "..", "..", "constitution", "examples", "hh-pairs.jsonl")
+SHIPPED = os.path.join(HERE, "..", "..", "constitution", "examples")
+SAMPLE = os.path.join(SHIPPED, "hh-pairs.jsonl")
 OFF = {f"stages__{s}": "off" for s in ("red_team", "revise", "sft", "label", "evaluate", "ppo")}
 
 
@@ -79,8 +80,8 @@ def test_a_conversation_is_on_one_side():
 
 def test_the_shipped_sample():
     caid.ctl("data", "check", SAMPLE, "--role", "human")
-    job = caid.submit_file(world.job, "--set", f"data.human={SAMPLE}", "--set",
-                           "stages.prefer.held_out=0.4")
+    job = caid.submit_file(os.path.join(SHIPPED, "pm-from-pairs.yaml"), "--set",
+                           f"models.start={world.at('model')}")
     caid.ctl("wait", job, timeout=200)
     metrics = {r["name"]: r["value"] for r in caid.json("metrics", job)["rows"]}
     assert 0 <= metrics["pm_human_accuracy_low"] < metrics["pm_human_accuracy_high"] <= 1

@@ -1,9 +1,12 @@
 """toy.py: the coordinator with toy stages and workers: states, refusals, gates, retries, a
 full disk, stopping and restarting. `toy.py PROGRAMS`; PROGRAMS holds caid, cai-worker, ask."""
+import contextlib
 import ctypes
 import os
+import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -228,17 +231,30 @@ def test_dead_workers_come_back_within_a_second():
         caid.until(lambda: len(caid.workers()) == 2, 5, "another one is there")
 
 
-def test_a_stopped_worker_is_found_silent():
+def test_a_worker_that_hangs_is_replaced():
     with Caid(PROGRAMS) as caid:
         job = caid.submit()
-        caid.until(lambda: any(w["state"] == "busy" for w in caid.workers()), 10, "work")
-        pid = [w for w in caid.workers() if w["state"] == "busy"][0]["pid"]
-        os.kill(pid, signal.SIGSTOP)
-        try:
-            caid.until(lambda: pid not in [w["pid"] for w in caid.workers()], 6, "found silent")
-        finally:
-            os.kill(pid, signal.SIGCONT)
+        worker = caid.until(lambda: [w for w in caid.workers() if w["state"] == "busy"], 10, "work")[0]
+        os.kill(worker["pid"], signal.SIGSTOP)
+        caid.until(lambda: worker["pid"] not in [w["pid"] for w in caid.workers()], 6, "found silent")
+        caid.until(lambda: not os.path.exists(f"/proc/{worker['pid']}"), 6, "ended")
+        caid.until(lambda: worker["name"] in [w["name"] for w in caid.workers()], 6, "another is there")
+        assert f"worker {worker['name']} (pid {worker['pid']}) hangs" in caid.tail(200)
         caid.wait_for(job, "COMPLETED")
+
+
+def test_a_worker_that_nobody_started_here_is_left_alone():
+    with Caid(PROGRAMS, spawn=1) as caid:
+        other = worker_of(caid, "worker-9", 1 << 30)
+        caid.until(lambda: len(caid.workers()) == 2, 20, "both workers")
+        os.kill(other.pid, signal.SIGSTOP)
+        caid.until(lambda: "worker worker-9 is gone: silent" in caid.tail(200), 12, "it hangs")
+        time.sleep(4)
+        assert other.poll() is None and "hangs" not in caid.tail(200)
+        os.kill(other.pid, signal.SIGCONT)
+        caid.until(lambda: len(caid.workers()) == 2, 10, "it is here again")
+        other.terminate()
+        other.wait(20)
 
 
 def test_workers_die_with_caid():
@@ -259,8 +275,15 @@ def test_sigterm_saves_the_work():
         began = time.monotonic()
         assert caid.stop(20) == 0
         assert time.monotonic() - began < 10
+        with contextlib.closing(sqlite3.connect(os.path.join(caid.state, "caid.db"))) as db:
+            reported = db.execute("SELECT max(step) FROM metrics WHERE name = 'loss'").fetchone()[0]
         caid.start()
         caid.wait_for(job, "COMPLETED")
+        texts = [r["text"] for r in caid.ask("logs", id=job)["rows"]]
+        begun = [re.search(r"2 ranks, on from .*/step-(\d+)$", t) for t in texts]
+        taken_up = [int(m.group(1)) for m in begun if m]
+        assert taken_up == [reported] and 0 < reported < 24, (texts, reported)
+        print(f"     stopped after step {reported}: none is done twice", flush=True)
 
 
 def test_configuration():

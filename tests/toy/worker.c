@@ -78,11 +78,13 @@ static int64_t meet_ms(void) {
     return asked ? atoll(asked) : MEET_MS;
 }
 
-static int meet(const Cai__V1__Gang *g, int step, const struct loop_host *host) {
+/* *ret_leave: some rank wished to leave when it came. */
+static int meet(const Cai__V1__Gang *g, int step, const struct loop_host *host, bool *ret_leave) {
+    *ret_leave = host->leaving(host->context);
     for (uint32_t rank = 0; g->world > 1 && rank < g->world; rank++) {
         CAI_AUTO(mem) char *path = cai_format("%s/%d-%u", g->rendezvous, step, rank);
         if (rank == g->rank)
-            CAI_TRY(cai_file_write_atomic(path, "", 0));
+            CAI_TRY(cai_file_write_atomic(path, *ret_leave ? "leave" : "", *ret_leave ? 5 : 0));
     }
     int64_t until = cai_now_ms() + meet_ms();
     for (uint32_t rank = 0; g->world > 1 && rank < g->world; rank++) {
@@ -94,6 +96,9 @@ static int meet(const Cai__V1__Gang *g, int step, const struct loop_host *host) 
                 return cai_fail(CAI_ETIMEOUT, "rank %u did not come", rank);
             usleep(1000);
         }
+        CAI_AUTO(buf) struct cai_buf wish = {0};
+        CAI_TRY(cai_file_read(path, 16, &wish));
+        *ret_leave = *ret_leave || wish.len > 0;
     }
     return 0;
 }
@@ -173,16 +178,20 @@ static int train(const Cai__V1__Task *task, const Cai__V1__Gang *g, const struct
         be_late(g, step);
         entered++;
         inside = true;
-        int rc = meet(g, step++, host);
+        bool leave;
+        int rc = meet(g, step++, host, &leave);
         inside = false;
         CAI_TRY(rc);
         usleep(STEP_US);
         cai_sha256(state, strlen(state), state);
-        if (g->rank)
-            continue;
-        report_step(host, step, state);
-        if (step % CHECKPOINT_EVERY == 0 && step < STEPS)
+        if (!g->rank)
+            report_step(host, step, state);
+        if (!g->rank && (leave || step % CHECKPOINT_EVERY == 0) && step < STEPS)
             CAI_TRY(save(t->checkpoints, step, state, host));
+        if (leave && step < STEPS) {
+            host->left(host->context);
+            return cai_fail(CAI_ESTATE, "left after step %d", step);
+        }
     }
     return g->rank ? 0 : finish(t, state, ret);
 }
@@ -218,7 +227,8 @@ int main(int argc, char **argv) {
      * --device auto:I. */
     if (argc != 11)
         return 2;
-    static const struct loop_engine engine = {toy_open, toy_run, toy_collective, NULL};
+    static const struct loop_engine engine = {toy_open, toy_run, toy_collective, NULL, NULL,
+                                             NULL};
     cai_log_open(argv[6], CAI_LOG_INFO);
     const char *memory = getenv("TOY_MEMORY"); /* bytes that it says it has */
     struct loop_options o = {argv[2], argv[4], argv[6], CAI_VERSION, atoi(argv[8]), &engine,

@@ -59,19 +59,6 @@ def peer(model_dir, a):
         print(time.perf_counter() - start, sum(wanted), flush=True)
 
 
-def bandwidth(threads):
-    """Bytes per second of reading far more than the caches hold; the best of some tries."""
-    import torch
-    torch.set_num_threads(threads)
-    x = torch.ones(1 << 27)
-    best = 0
-    for _ in range(5):
-        start = time.perf_counter()
-        x.sum()
-        best = max(best, x.nbytes / (time.perf_counter() - start))
-    return best
-
-
 def run_case(name, args, work):
     case = dict(CASES[name])
     shape = case.pop("model")
@@ -96,7 +83,7 @@ def run_case(name, args, work):
         weights = (folder / "model.safetensors").stat().st_size
         weights //= 1 if a.dtype == "float32" else 2
         steps = sides.median(both[0].rates) / a.batch
-        limit = bandwidth(a.threads)
+        limit = sides.bandwidth(a.threads)
         print(f"caid engine reads {weights * steps / 1e9:.1f} GB/s of weights, "
               f"{weights * steps / limit:.0%} of the {limit / 1e9:.1f} GB/s that this machine reads")
 

@@ -59,10 +59,12 @@ class Daemon:
         self.log.close()
 
 
-def job(work, name, seed, constitution="constitution/clerk.yaml", settings=(), accept=None):
-    """The finished job's folder: replies.jsonl, judged.jsonl, labels.jsonl, show.json. One worker
-    of one thread, so that a seed gives the same bits on any number of cores. Where the job waits
-    for a person, "waited" holds the reason; it goes on if the gate is the one to accept."""
+def job(work, name, seed, constitution="constitution/clerk.yaml", settings=(), accept=None,
+        exports=("replies", "labels", "pairs", "metrics", "examples"), judge="replies"):
+    """The finished job's folder: what it exports as NAME.jsonl, the oracle's verdicts on one of
+    these in judged.jsonl, show.json. One worker of one thread, so that a seed gives the same bits
+    on any number of cores. Where the job waits for a person, "waited" holds the reason; it goes on
+    if the gate is the one to accept."""
     folder = work / f"{name}-{seed}"
     if (folder / "seconds").exists():
         return folder
@@ -83,13 +85,14 @@ def job(work, name, seed, constitution="constitution/clerk.yaml", settings=(), a
             daemon.ask("resume", number, "--accept", accept)
         daemon.ask("wait", number)
         seconds = time.time() - float((folder / "started").read_text())
-        for what in ("replies", "labels", "pairs", "metrics", "examples"):
+        for what in exports:
             (folder / f"{what}.jsonl").write_text(daemon.ask("export", number, what).stdout)
         (folder / "show.json").write_text(daemon.ask("show", number, "-o", "json").stdout)
     finally:
         daemon.close()
-    with open(folder / "judged.jsonl", "w") as out:
-        run(TOOLS / "clerk", "judge", folder / "replies.jsonl", stdout=out)
+    if judge:
+        with open(folder / "judged.jsonl", "w") as out:
+            run(TOOLS / "clerk", "judge", folder / f"{judge}.jsonl", stdout=out)
     (folder / "seconds").write_text(str(round(seconds)))
     return folder
 

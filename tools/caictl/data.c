@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "caictl.h"
 #include "export.h"
+#include "figures.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -115,6 +116,8 @@ static int run_metrics(const struct args *a) {
                                             {"GRADER", "by", CELL_TEXT}};
     json_t *reply;
     int code;
+    if (args_has(a, "explain"))
+        return run_explain(a);
     if (a->n == 0) {
         code = client_call("metrics", NULL, false, &reply);
         if (code)
@@ -126,6 +129,13 @@ static int run_metrics(const struct args *a) {
         json_decref(reply);
         return 0;
     }
+    int64_t id;
+    if (!args_number("a job's id", a->positional[0], &id))
+        return EXIT_USAGE;
+    if (args_has(a, "tensorboard"))
+        return run_tensorboard(a, id);
+    if (args_has(a, "follow"))
+        return complain(EXIT_USAGE, "--follow belongs to --tensorboard FOLDER");
     json_t *o = with_id(a), *rows = json_array();
     if (o && args_has(a, "metric"))
         json_object_set_new(o, "name", json_string(args_get(a, "metric")));
@@ -163,7 +173,15 @@ const struct command data_commands[] = {
      "  caictl export 1 pairs --form trl >pairs.jsonl\n"
      "  caictl export 1 model --out ./harmless\n  caictl export 1 pm --out ./judge\n",
      EXPORT_OPTIONS},
-    {"metrics", "[ID] [--metric NAME] [--stage S]", "metric stage", 0, 1, run_metrics,
+    {"metrics", "[ID] [--metric NAME] [--stage S] [--tensorboard FOLDER [--follow]] [--explain]",
+     "metric stage tensorboard follow explain", 0, 1, run_metrics,
      "A job's figures by step; without an id the daemon's, for Prometheus",
-     "  caictl metrics 1 --metric reward\n  caictl metrics\n"},
+     "  caictl metrics 1 --metric reward\n"
+     "  caictl metrics 1 --tensorboard ./board --follow & tensorboard --logdir ./board\n"
+     "  caictl metrics >/var/lib/prometheus/node-exporter/caid.prom\n",
+     "  --metric NAME         one figure: reward, kl, entropy, length, loss, harmful_rate, …\n"
+     "  --stage S             red_team, revise, sft, label, prefer, evaluate or ppo\n"
+     "  --explain             what each figure means, and its unit; no daemon needed\n"
+     "  --tensorboard FOLDER  add what is new to event files there, a run for each round\n"
+     "  --follow              and go on until the job ends; it may be stopped and run again\n"},
     {0}};

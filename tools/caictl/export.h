@@ -26,6 +26,7 @@
     "  --round N    the model of that round; 0 is the start\n"
 
 int run_export(const struct args *a);
+int run_tensorboard(const struct args *a, int64_t id); /* of `metrics` (tensorboard.c) */
 
 /* The job's model of a kind ("policy", "pm") after `round` (< 0 = the last) out of a reply of
  * `show`: rows of its "models", borrowed, in the order of k. Returns how many. */

@@ -282,6 +282,29 @@ static int run_cancel(const struct args *a) {
 static int run_requeue(const struct args *a) {
     return each(a, "requeue", "queued again", NULL);
 }
+static int run_rollback(const struct args *a) {
+    const char *to = args_get(a, "to");
+    json_t *reply;
+    int64_t id, round;
+    if (!args_number("a job's id", a->positional[0], &id))
+        return EXIT_USAGE;
+    if (!to)
+        return complain(EXIT_USAGE, "rollback needs --to ROUND; 'caictl report %lld' shows the rounds",
+                        (long long)id);
+    if (!args_number("--to", to, &round))
+        return EXIT_USAGE;
+    int code = client_call("rollback", json_pack("{s:I, s:I}", "id", (json_int_t)id, "to",
+                                                 (json_int_t)round), true, &reply);
+    if (code)
+        return code;
+    if (globals.json)
+        print_json(reply);
+    else
+        printf("Job %lld goes on with the policy of round %lld; it is now %s\n", (long long)id,
+               (long long)round, text_of(reply, "state"));
+    json_decref(reply);
+    return EXIT_OK;
+}
 static int run_resume(const struct args *a) {
     return each(a, "resume", "resumed", args_get(a, "accept"));
 }
@@ -317,7 +340,13 @@ const struct command job_commands[] = {
      "  --accept GATE  what a person has looked at and accepts, as the job names it:\n"
      "                 revise    what the overseer wrote passed a limit (stages.revise.max_…)\n"
      "                 overseer  it is not above chance, or does not answer with the options\n"
-     "                 label     the labels passed a limit (stages.label.…)\n"},
+     "                 label     the labels passed a limit (stages.label.…)\n"
+     "                 prefer    the preference model is not above chance\n"
+     "                 guard-N   a failure rose, or variety fell, in round N (guards.…)\n"},
+    {"rollback", "ID --to ROUND", "to", 1, 1, run_rollback,
+     "Let a job that a guard stopped go on with an earlier round's model",
+     "  caictl rollback 1 --to 1\n",
+     "  --to ROUND  whose model to take up again; 0 = the start. The later ones are kept\n"},
     {"requeue", "ID…", "", 1, ARGS_MAX, run_requeue,
      "Let a failed or cancelled job go on where it was", "  caictl requeue 1\n"},
     {"workers", "", "", 0, 0, run_workers, "List workers", "  caictl workers\n"},

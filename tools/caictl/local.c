@@ -70,10 +70,12 @@ static void check_models(const struct job_spec *j, struct input_report *report) 
 static void check_trained(const struct job_spec *j, struct input_report *report) {
     struct hf_adapter lora;
     bool prefers = j->rounds > 0 && j->prefer.enabled, own = j->models.pm && j->models.pm[0] == '/';
-    if (j->data.classifier && hf_check_scores(j->models.start) < 0)
+    if (j->data.classifier && hf_check_scores(j->models.start, JOB_REMEDY_CLASSIFIER) < 0)
         refuse(j, "data.classifier", report);
-    if (prefers && hf_check_scores(own ? j->models.pm : j->models.start) < 0)
+    if (prefers && hf_check_scores(own ? j->models.pm : j->models.start, JOB_REMEDY_PREFER) < 0)
         refuse(j, own ? "models.pm" : "models.start", report);
+    if (job_value_from_policy(j) && hf_check_scores(j->models.start, JOB_REMEDY_VALUE) < 0)
+        refuse(j, "stages.ppo.value_from", report);
     if (j->models.lora.rank == 0)
         return;
     if (hf_adapter_make(j->models.lora.rank, j->models.lora.alpha, j->models.lora.targets, &lora) <

@@ -28,8 +28,12 @@ static void shipped(void **state) {
         assert_int_equal(e->no_flaw, says); /* as the frame asks of the model */
         no_flaw += e->no_flaw;
     }
-    for (size_t i = 0; i < c->n_choice_examples; i++)
+    for (size_t i = 0; i < c->n_choice_examples; i++) {
         a += c->choice_examples[i].answer == 'A';
+        /* reasons weigh both replies before one is named */
+        const char *why = c->choice_examples[i].reasoning;
+        assert_true(why && strstr(why, "(A)") && strstr(why, "(B)"));
+    }
     assert_true(c->n_critique_examples >= 5 && no_flaw >= 1);
     assert_true(c->n_choice_examples >= 6 && 2 * a == c->n_choice_examples);
     for (size_t i = 0; i < c->n_principles; i++) {

@@ -170,6 +170,25 @@ static void algorithms_need_what_they_learn_from(void **state) {
     job_free(j);
 }
 
+static void a_shared_trunk_stands_alone(void **state) {
+    (void)state;
+    static const struct {
+        const char *other, *finding;
+    } cases[] = {{"stages.prefer.average=true", "needs members with trunks of their own"},
+                 {"models.lora.rank=4", "cannot share a trained trunk"}};
+    for (size_t i = 0; i < CAI_COUNT(cases); i++) {
+        struct input_report report = {.file = "--set"};
+        struct job_spec *j = parse(minimal, &report);
+        assert_string_equal(j->prefer.trunk, "own");
+        assert_int_equal(job_set(j, "stages.prefer.trunk=shared", &report), 0);
+        assert_int_equal(job_set(j, cases[i].other, &report), CAI_EINPUT);
+        assert_non_null(strstr(report.first, "error[C042]"));
+        assert_non_null(strstr(report.first, cases[i].finding));
+        input_report_free(&report);
+        job_free(j);
+    }
+}
+
 static void settings_from_the_command_line(void **state) {
     (void)state;
     struct input_report report = {.file = "--set"};
@@ -250,7 +269,8 @@ int main(void) {
                                        cmocka_unit_test(json_round_trip),
                                        cmocka_unit_test(stage_json),
                                        cmocka_unit_test(algorithms_need_what_they_learn_from),
-        cmocka_unit_test(settings_from_the_command_line),
+                                       cmocka_unit_test(a_shared_trunk_stands_alone),
+                                       cmocka_unit_test(settings_from_the_command_line),
                                        cmocka_unit_test(constitution_gives_defaults),
                                        cmocka_unit_test(paths_are_absolute)};
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,7 +8,7 @@
 
 #include <dirent.h>
 
-enum { FLIPS = 500, CUTS = 50, FILES_MAX = 12 };
+enum { FLIPS = 1000, CUTS = 100, FILES_MAX = 12 }; /* of each kind of folder */
 
 /* One file of a folder, as it was. */
 struct original {
@@ -56,8 +56,10 @@ static void put(const struct originals *o, const struct original *f, const void 
     assert_int_equal(fclose(to), 0);
 }
 
-/* Damage number i: a bit of a file drawn evenly among files, or its end cut off. */
-static const struct original *damage(const struct originals *o, uint64_t i, bool cut) {
+/* Damage number i, at byte *ret_at: a bit of a file drawn evenly among files, or its end cut
+ * off. */
+static const struct original *damage(const struct originals *o, uint64_t i, bool cut,
+                                     uint64_t *ret_at) {
     struct cai_key key = cai_key_make(7, 0, cut ? "cut" : "flip", i, 0);
     const struct original *f = &o->files[cai_rng_below(key, 0, o->n)];
     uint64_t at = cai_rng_below(key, 1, f->bytes.len);
@@ -66,6 +68,7 @@ static const struct original *damage(const struct originals *o, uint64_t i, bool
     if (!cut)
         copy[at] = (char)(copy[at] ^ 1 << cai_rng_below(key, 2, 8));
     put(o, f, copy, cut ? at : f->bytes.len);
+    *ret_at = at;
     return f;
 }
 
@@ -83,16 +86,16 @@ static void every_damage_of_a_state_is_named(void **state) {
     char hash[CAI_SHA256_HEX];
     int64_t n = 300;
     ct_scope *s = ct_scope_open();
-    struct checkpoint_tensor t[] = {{"a", ct_full(s, CT_F32, &n, 1, 2), false},
-                                    {"b", ct_full(s, CT_F32, &n, 1, 3), true}};
+    struct checkpoint_tensor t[] = {{.name = "a", .t = ct_full(s, CT_F32, &n, 1, 2)},
+                                    {.name = "b", .t = ct_full(s, CT_F32, &n, 1, 3)}};
     json_t *about = json_pack("{s:i}", "epoch", 4), *back;
     must(checkpoint_save(&c, 1, t, 2, about));
     take(&o, cai_format("%s/step-1", folder));
     CAI_AUTO(mem) char *manifest = cai_path_join(o.dir, "MANIFEST.json");
     must(cai_file_sha256(manifest, hash));
     assert_true(o.n >= 3);
-    for (uint64_t i = 0; i < FLIPS + CUTS; i++) {
-        const struct original *f = damage(&o, i, i >= FLIPS);
+    for (uint64_t i = 0, at; i < FLIPS + CUTS; i++) {
+        const struct original *f = damage(&o, i, i >= FLIPS, &at);
         assert_int_equal(checkpoint_load(&c, o.dir, hash, t, 2, &back), CAI_EINPUT);
         if (!strstr(cai_error_text(), f->name))
             fail_msg("damage %d of %s: %s", (int)i, f->name, cai_error_text());
@@ -114,6 +117,19 @@ static bool one_of_the_files_is_named(const struct originals *o) {
     return strstr(cai_error_text(), "tensor ") != NULL; /* of the one file with tensors */
 }
 
+/* Whether byte `at` is of a header that says where tensors lie; what its "__metadata__" says
+ * means nothing to anybody. */
+static bool in_header(const struct original *f, uint64_t at) {
+    static const char key[] = "\"__metadata__\"";
+    uint64_t size;
+    if (!strstr(f->name, ".safetensors"))
+        return false;
+    memcpy(&size, f->bytes.data, sizeof size);
+    const char *begin = memmem(f->bytes.data + 8, size, key, sizeof key - 1);
+    const char *end = begin ? strchr(begin, '}') : NULL, *here = f->bytes.data + at;
+    return at < 8 + size && !(begin && here >= begin && here <= end);
+}
+
 static void damage_of_a_plain_folder_is_named_or_harmless(void **state) {
     (void)state;
     struct originals o;
@@ -121,8 +137,8 @@ static void damage_of_a_plain_folder_is_named_or_harmless(void **state) {
     int refused = 0, not_finite = 0;
     take(&o, at_root("base"));
     must(hf_model_hash(o.dir, was));
-    for (uint64_t i = 0; i < FLIPS + CUTS; i++) {
-        const struct original *f = damage(&o, i, i >= FLIPS);
+    for (uint64_t i = 0, at; i < FLIPS + CUTS; i++) {
+        const struct original *f = damage(&o, i, i >= FLIPS, &at);
         struct model *m = NULL;
         struct hf_tokenizer *t = NULL;
         /* What was hashed when it was first used is refused after any change. */
@@ -139,12 +155,52 @@ static void damage_of_a_plain_folder_is_named_or_harmless(void **state) {
         not_finite += rc == CAI_ENUMERIC;
         if (i >= FLIPS && strstr(f->name, ".safetensors"))
             assert_true(rc < 0);
+        if (i < FLIPS && in_header(f, at) && rc == 0)
+            fail_msg("damage %d: byte %d of the header of %s goes unseen", (int)i, (int)at, f->name);
         model_free(m);
         hf_tokenizer_free(t);
         mend(&o, f);
     }
     assert_true(refused > CUTS);
-    (void)not_finite; /* one flip of a hundred makes an exponent full: met below for sure */
+    /* One flip of a hundred makes an exponent full: met below for sure. */
+    print_message("%d of %d refused, %d for a weight that is no number\n", refused, FLIPS + CUTS,
+                  not_finite);
+    drop(&o);
+}
+
+static const struct original *weights_of(const struct originals *o) {
+    const struct original *f = NULL;
+    for (size_t i = 0; i < o->n; i++)
+        f = strstr(o->files[i].name, ".safetensors") ? &o->files[i] : f;
+    return f;
+}
+
+/* A header is a small part of its folder: flips of its own. */
+static void every_damage_of_a_header_is_named(void **state) {
+    (void)state;
+    struct originals o;
+    int tried = 0;
+    take(&o, at_root("base"));
+    const struct original *f = weights_of(&o);
+    uint64_t size;
+    memcpy(&size, f->bytes.data, 8);
+    CAI_AUTO(mem) char *copy = cai_alloc(f->bytes.len);
+    memcpy(copy, f->bytes.data, f->bytes.len);
+    for (uint64_t i = 0; i < FLIPS; i++) {
+        struct cai_key key = cai_key_make(9, 0, "header", i, 0);
+        uint64_t at = cai_rng_below(key, 0, 8 + size);
+        struct model *m = NULL;
+        if (!in_header(f, at))
+            continue;
+        copy[at] = (char)(copy[at] ^ 1 << cai_rng_below(key, 1, 8));
+        put(&o, f, copy, f->bytes.len);
+        copy[at] = f->bytes.data[at];
+        if (model_load(o.dir, &m) == 0 || !one_of_the_files_is_named(&o))
+            fail_msg("flip %d at byte %d of the header: %s", (int)i, (int)at, cai_error_text());
+        tried++;
+    }
+    assert_true(tried > FLIPS / 2);
+    mend(&o, f);
     drop(&o);
 }
 
@@ -154,9 +210,7 @@ static void weights_that_are_no_numbers_are_named(void **state) {
     static const uint32_t bits[] = {0x7f800000u, 0xff800000u, 0x7fc00000u, 0xffffffffu};
     struct originals o;
     take(&o, at_root("base"));
-    const struct original *f = NULL;
-    for (size_t i = 0; i < o.n; i++)
-        f = strstr(o.files[i].name, ".safetensors") ? &o.files[i] : f;
+    const struct original *f = weights_of(&o);
     uint64_t header;
     memcpy(&header, f->bytes.data, 8);
     size_t first = 8 + (size_t)header, count = (f->bytes.len - first) / 4;
@@ -178,6 +232,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_damage_of_a_state_is_named),
         cmocka_unit_test(damage_of_a_plain_folder_is_named_or_harmless),
+        cmocka_unit_test(every_damage_of_a_header_is_named),
         cmocka_unit_test(weights_that_are_no_numbers_are_named),
     };
     return cmocka_run_group_tests(tests, open_world, close_world);

@@ -93,6 +93,7 @@ static inline void write_model(const char *name, bool scalar, uint64_t seed) {
 enum { SEEN_MAX = 64 };
 struct seen {
     int reports, commits, stop_after; /* commits until `stopping`; 0 = never */
+    size_t samples;
     char folder[256], hash[CAI_SHA256_HEX];
     struct {
         char figures[CAI_SHA256_HEX]; /* of step (over members) i + 1 */
@@ -105,6 +106,7 @@ static inline void seen_report(void *context, Cai__V1__Report *r) {
     struct seen *s = context;
     CAI_AUTO(buf) struct cai_buf text = {0};
     s->reports++;
+    s->samples += r->n_samples;
     for (size_t i = 0; i < r->n_metrics; i++) {
         assert_true(isfinite(r->metrics[i]->value));
         cai_buf_printf(&text, "%s %.17g\n", r->metrics[i]->name, r->metrics[i]->value);

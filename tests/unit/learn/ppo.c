@@ -61,6 +61,27 @@ static void weights_move_and_resume(void **state) {
     free_trained(b);
 }
 
+/* How many replies are kept, and of which steps: of none, of all, of each second and the last. */
+static void samples_are_kept_as_asked(void **state) {
+    (void)state;
+    static const struct {
+        const char *options;
+        size_t samples;
+    } cases[] = {{PPO("0.001", "4", PLAIN), 0},
+                 {PPO("0.001", "4", PLAIN "\"samples\":2,"), 4 * 2},
+                 {PPO("0.001", "4", PLAIN "\"samples\":3,\"sample_every\":2,"), 3 * 3},
+                 {PPO("0.001", "4", PLAIN "\"samples\":99,\"sample_every\":3,"), 2 * 16}};
+    for (size_t i = 0; i < CAI_COUNT(cases); i++) {
+        struct seen seen = {0};
+        struct job j = ppo_job(cases[i].options);
+        Cai__V1__Trained *t;
+        j.seen = &seen;
+        must(run_job(&j, "samples", &t));
+        assert_int_equal(seen.samples, cases[i].samples);
+        free_trained(t);
+    }
+}
+
 static void budget_ends_the_run(void **state) {
     (void)state;
     struct job j = ppo_job(PPO("0.02", "40", "\"kl_budget\":0.2,\"checkpoint_every\":0,"));
@@ -116,7 +137,7 @@ static void prompts_keep_their_share(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(still_weights_give_ratio_one), cmocka_unit_test(weights_move_and_resume),
-        cmocka_unit_test(budget_ends_the_run), cmocka_unit_test(another_tokenizer_is_refused),
+        cmocka_unit_test(samples_are_kept_as_asked), cmocka_unit_test(budget_ends_the_run), cmocka_unit_test(another_tokenizer_is_refused),
         cmocka_unit_test(prompts_keep_their_share),
     };
     return on_test_device() ? cmocka_run_group_tests(tests, open_ppo_world, close_world) : SKIPPED;

@@ -86,12 +86,14 @@ static void policies(void **state) {
         const char *name, *options;
     } run[] = {
         {"ppo", RUN(KL("0.5") ",\"normalise\":\"reference\"")},
+        {"half", RUN(KL("0.5") ",\"train_dtype\":\"bfloat16\"")},
         {"rloo", RUN(KL("0") ",\"algorithm\":\"rloo\",\"group\":4,\"normalise\":\"running\"")},
         {"grpo", RUN(KL("0") ",\"algorithm\":\"grpo\",\"group\":4,\"aggregate\":\"replies\"")},
         {"best", RUN(KL("0") ",\"algorithm\":\"best_of_n\",\"group\":4")},
     };
     for (size_t i = 0; i < CAI_COUNT(run); i++)
-        at_every_step((struct job){.kind = "ppo", .init = "base", .reference = "base",
+        if (strcmp(run[i].name, "half") != 0 || ct_half_pays())
+            at_every_step((struct job){.kind = "ppo", .init = "base", .reference = "base",
                                    .pm = "out/scorer/0", .dataset = "ppo.jsonl",
                                    .options = run[i].options}, run[i].name);
 }

@@ -86,6 +86,42 @@ static void as_many_states_stay_as_the_job_says(void **state) {
     states_kept(3, "keep-3", 3);
 }
 
+/* Mixed precision ends where fp32 does, but for rounding; each kind of training. */
+static void half_products_learn_as_well(void **state) {
+    (void)state;
+    static const struct {
+        const char *kind, *dataset, *options;
+    } runs[] = {
+        {"sft", "sft.jsonl", "\"lr\":0.01,\"batch\":4,\"epochs\":3," OPTIMIZER_JSON},
+        {"classifier", "classifier.jsonl",
+         "\"lr\":0.01,\"batch\":4,\"epochs\":3,\"held_out\":0.2," OPTIMIZER_JSON},
+        {"pm", "pm.jsonl",
+         "\"lr\":0.01,\"batch\":6,\"epochs\":3,\"members\":1,\"held_out\":0.3," OPTIMIZER_JSON},
+        {"ppo", "pm.jsonl",
+         "\"algorithm\":\"dpo\",\"lr\":0.003,\"dpo\":{\"beta\":0.1,\"batch\":3,\"epochs\":2},"
+         OPTIMIZER_JSON},
+    };
+    for (size_t i = 0; i < CAI_COUNT(runs) && ct_half_pays(); i++) {
+        double loss[2];
+        char hash[2][65];
+        for (int half = 0; half < 2; half++) {
+            CAI_AUTO(mem) char *options = cai_format(
+                "{%s,\"train_dtype\":\"%s\"}", runs[i].options, half ? "bfloat16" : "float32");
+            CAI_AUTO(mem) char *name = cai_format("half-%zu-%d", i, half);
+            struct job j = {.kind = runs[i].kind, .init = "base", .dataset = runs[i].dataset,
+                            .options = options};
+            Cai__V1__Trained *t;
+            must(run_job(&j, name, &t));
+            loss[half] = figure(t, "loss");
+            snprintf(hash[half], sizeof hash[half], "%s", t->outputs[0]->hash);
+            free_trained(t);
+        }
+        print_message("%s: loss %.4f in float32, %.4f in bfloat16\n", runs[i].kind, loss[0], loss[1]);
+        assert_true(fabs(loss[0] - loss[1]) < 0.02 * (1 + fabs(loss[0])));
+        assert_string_not_equal(hash[0], hash[1]);
+    }
+}
+
 static void pm_learns_and_differs_by_member(void **state) {
     (void)state;
     struct job j = {.kind = "pm", .init = "base", .dataset = "pm.jsonl", .options = PM};
@@ -133,6 +169,64 @@ static void members_are_averaged(void **state) {
         model_free(member[k]);
     reward_model_free(&mean);
     free_trained(t);
+}
+
+#define SHARED "{\"lr\":0.01,\"batch\":6,\"epochs\":6,\"members\":3,\"centre\":0.01,"                     \
+               "\"trunk\":\"shared\",\"checkpoint_every\":5," OPTIMIZER_JSON "}"
+
+/* Heads over one trunk: each member is a model of its own, alike but for its head. */
+static void members_share_a_trunk(void **state) {
+    (void)state;
+    struct seen seen = {0};
+    struct job j = {.kind = "pm", .init = "base", .dataset = "pm.jsonl", .options = SHARED,
+                    .seen = &seen};
+    struct reward_model r[3];
+    Cai__V1__Trained *t;
+    must(run_job(&j, "pm-shared", &t));
+    assert_int_equal(t->n_outputs, 3);
+    assert_int_equal(t->steps, 18); /* trained once */
+    assert_int_equal(seen.reports, 18 + 3);
+    assert_true(figure(t, "accuracy") == 1 && figure(t, "held_out") == 6);
+    for (int k = 0; k < 3; k++) {
+        must(reward_model_load(t->outputs[k]->path, &r[k]));
+        assert_true(r[k].norm.steps == 18 && r[k].norm.std > 0.1 && r[k].norm.accuracy == 1);
+    }
+    for (int i = 0; i < r[0].m->n_params; i++) {
+        const struct model_param *p = &r[0].m->params[i];
+        bool head = strcmp(p->file.name, "score.weight") == 0;
+        const float *x = ct_host_data(r[0].m->flat);
+        for (int k = 1; k < 3; k++) {
+            const float *y = ct_host_data(r[k].m->flat);
+            bool same = memcmp(x + p->offset, y + p->offset, (size_t)p->numel * sizeof *x) == 0;
+            assert_true(same == !head);
+        }
+    }
+    for (int k = 0; k < 3; k++)
+        reward_model_free(&r[k]);
+    free_trained(t);
+}
+
+/* One head is no ensemble: the very weights of a member with a trunk of its own. */
+static void one_shared_member_is_a_member(void **state) {
+    (void)state;
+    struct job own = {.kind = "pm", .init = "base", .dataset = "pm.jsonl",
+                      .options = "{\"lr\":0.01,\"batch\":6,\"epochs\":2,\"members\":1,"
+                                 OPTIMIZER_JSON "}"};
+    struct job shared = own;
+    Cai__V1__Trained *a, *b;
+    shared.options = "{\"lr\":0.01,\"batch\":6,\"epochs\":2,\"members\":1,\"trunk\":\"shared\","
+                     OPTIMIZER_JSON "}";
+    must(run_job(&own, "pm-own-one", &a));
+    must(run_job(&shared, "pm-shared-one", &b));
+    same_trained(a, b);
+    free_trained(a);
+    free_trained(b);
+}
+
+static void shared_members_resume(void **state) {
+    (void)state;
+    resumed_is_equal((struct job){.kind = "pm", .init = "base", .dataset = "pm.jsonl",
+                                  .options = SHARED}, "pm-shared-cut");
 }
 
 static void a_pm_must_be_the_trained_one(void **state) {
@@ -194,6 +288,8 @@ static void bad_input_is_named(void **state) {
                       "\"b\":\"y\",\"p\":1.5,\"split\":\"train\"}\n", "from 0 to 1");
     refused("pm", PM, "{\"item\":1,\"messages\":[{\"role\":\"user\",\"text\":\"a\"}],\"a\":\"x\","
                       "\"b\":\"y\",\"p\":1,\"split\":\"held_out\"}\n", "no pair with split");
+    refused("pm", "{\"lr\":0.01,\"batch\":6,\"epochs\":1,\"members\":2,\"trunk\":\"shared\","
+                  "\"average\":true," OPTIMIZER_JSON "}", good, "shared trunk");
     refused("classifier", CLASSES, good, "\"label\"");
     refused("ppo", SFT, good, "ppo options");
 }
@@ -244,8 +340,10 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sft_learns), cmocka_unit_test(sft_resumes),
         cmocka_unit_test(as_many_states_stay_as_the_job_says), cmocka_unit_test(pm_resumes),
+        cmocka_unit_test(half_products_learn_as_well),
         cmocka_unit_test(pm_learns_and_differs_by_member),
-        cmocka_unit_test(members_are_averaged),
+        cmocka_unit_test(members_are_averaged), cmocka_unit_test(members_share_a_trunk),
+        cmocka_unit_test(one_shared_member_is_a_member), cmocka_unit_test(shared_members_resume),
         cmocka_unit_test(a_pm_must_be_the_trained_one), cmocka_unit_test(classifier_learns),
         cmocka_unit_test(bad_input_is_named), cmocka_unit_test(damage_is_found),
         cmocka_unit_test(too_long_is_counted),

@@ -243,6 +243,53 @@ static void clone_is_equal_and_apart(void **state)
     model_free(m);
 }
 
+/* Scores of sequence a's rows, a row's heads beside each other: [A_LEN · heads]. */
+static void scores_of(const struct model *m, int64_t heads, float *ret)
+{
+    const int32_t *ids[] = {a_ids};
+    struct pack *p;
+    assert_int_equal(pack_new(m, ids, (int64_t[]){A_LEN}, 1, &p), 0);
+    ct_scope *s = ct_scope_open();
+    ct_tensor *out = head_scalar(s, m, transformer_hidden(s, m, p));
+    assert_int_equal(ct_scope_status(s), 0);
+    assert_int_equal(ct_read_f32(out, ret, A_LEN * heads), 0);
+    ct_scope_close(s);
+    pack_free(p);
+}
+
+static void heads_share_a_trunk(void **state)
+{
+    (void)state;
+    enum { HEADS = 3 };
+    struct hf_config c = tiny;
+    struct model *m, *heads;
+    struct cai_key keys[HEADS];
+    float own[A_LEN], all[A_LEN * HEADS], one[A_LEN];
+    c.sequence_classification = true;
+    for (uint32_t k = 0; k < HEADS; k++)
+        keys[k] = cai_key_make(7, 0, "heads", k, 0);
+    assert_int_equal(model_new(&c, cai_key_make(1, 0, "test", 0, 0), &m), 0);
+    scores_of(m, 1, own);
+    assert_int_equal(model_heads(m, keys, HEADS, &heads), 0);
+    assert_int_equal(ct_numel(heads->score), HEADS * c.hidden_size);
+    scores_of(heads, HEADS, all);
+    double apart = 0;
+    for (int i = 0; i < A_LEN; i++) {
+        assert_true(fabs((double)all[i * HEADS] - (double)own[i]) < 1e-5); /* the first is m's */
+        apart = fmax(apart, fabs((double)all[i * HEADS + 1] - (double)all[i * HEADS + 2]));
+    }
+    assert_true(apart > 1e-2);
+    assert_int_equal(ct_fill_(m->flat, 0), 0);
+    for (int64_t k = 0; k < HEADS; k++) {
+        assert_int_equal(model_take_head(m, heads, k), 0);
+        scores_of(m, 1, one);
+        for (int i = 0; i < A_LEN; i++)
+            assert_true(fabs((double)one[i] - (double)all[i * HEADS + k]) < 1e-5);
+    }
+    model_free(heads);
+    model_free(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -252,6 +299,7 @@ int main(void)
         cmocka_unit_test(extend_gives_every_row),
         cmocka_unit_test(bad_input_is_refused),
         cmocka_unit_test(clone_is_equal_and_apart),
+        cmocka_unit_test(heads_share_a_trunk),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }

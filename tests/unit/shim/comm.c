@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "shim/comm.h"
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -40,17 +41,42 @@ static int sums(struct comm *c, ct_scope *s, int64_t n) {
     return 0;
 }
 
-static int shards(struct comm *c, ct_scope *s) {
-    int64_t part = 50001, n = part * comm_world(c);
+static int shards(struct comm *c, ct_scope *s, int64_t n) {
+    int rank = comm_rank(c), world = comm_world(c);
     ct_tensor *t = ct_zeros(s, CT_F32, &n, 1);
     float *p = ct_host_data(t);
-    fill(t, comm_rank(c));
+    fill(t, rank);
+    REQUIRE(comm_part(n, 0, world) == 0 && comm_part(n, world, world) == n);
     REQUIRE(comm_reduce_scatter(c, t) == 0);
-    for (int64_t i = part * comm_rank(c); i < part * (comm_rank(c) + 1); i++)
-        REQUIRE(p[i] == sum_of_ranks(comm_world(c), i));
+    for (int64_t i = comm_part(n, rank, world); i < comm_part(n, rank + 1, world); i++)
+        REQUIRE(p[i] == sum_of_ranks(world, i));
     REQUIRE(comm_all_gather(c, t) == 0);
     for (int64_t i = 0; i < n; i++)
-        REQUIRE(p[i] == sum_of_ranks(comm_world(c), i));
+        REQUIRE(p[i] == sum_of_ranks(world, i));
+    return 0;
+}
+
+/* Begun one after another and finished together: as if each had been done at once. What comes
+ * after them without comm_finish() waits for them. */
+static int begun(struct comm *c, ct_scope *s) {
+    enum { MANY = 5 };
+    int64_t n = 70001;
+    double one = 1;
+    ct_tensor *t[MANY];
+    for (int k = 0; k < MANY; k++) {
+        t[k] = ct_zeros(s, CT_F32, &n, 1);
+        fill(t[k], comm_rank(c));
+        REQUIRE(comm_begin(c, k % 2 ? COMM_ALL_REDUCE : COMM_REDUCE_SCATTER, t[k]) == 0);
+        if (k % 2 == 0)
+            REQUIRE(comm_begin(c, COMM_ALL_GATHER, t[k]) == 0);
+    }
+    REQUIRE(comm_all_reduce_f64(c, &one, 1) == 0 && one == comm_world(c));
+    for (int k = 0; k < MANY; k++)
+        for (int64_t i = 0; i < n; i++)
+            REQUIRE(((float *)ct_host_data(t[k]))[i] == sum_of_ranks(comm_world(c), i));
+    ct_tensor *half = ct_zeros(s, CT_BF16, (int64_t[]){4}, 1);
+    REQUIRE(comm_finish(c) == 0);
+    REQUIRE(comm_begin(c, COMM_ALL_GATHER, half) == 0 && comm_finish(c) == 0);
     return 0;
 }
 
@@ -83,14 +109,16 @@ static int work(struct comm *c) {
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < CAI_COUNT(sizes); i++)
         rc = sums(c, s, sizes[i]);
+    for (size_t i = 0; rc == 0 && i < CAI_COUNT(sizes); i++)
+        rc = shards(c, s, sizes[i]);
     if (rc == 0)
-        rc = shards(c, s);
+        rc = begun(c, s);
     if (rc == 0)
         rc = small_things(c, s);
     ct_scope_close(s);
     REQUIRE(rc == 0);
     bool inside = true;
-    REQUIRE(comm_progress(c, &inside) == 11 && !inside);
+    REQUIRE(comm_progress(c, &inside) == 27 && !inside);
     return 0;
 }
 
@@ -105,6 +133,25 @@ static int survive(struct comm *c, int expected) {
     REQUIRE(strstr(cai_error_text(), "rank 1"));
     REQUIRE(took < 2 * SHORT_MS);
     REQUIRE(comm_all_reduce_f64(c, &one, 1) == CAI_ESTATE);
+    return 0;
+}
+
+static void *interrupt_soon(void *comm) {
+    nanosleep(&(struct timespec){0, 200000000}, NULL);
+    comm_interrupt(comm);
+    return NULL;
+}
+
+/* Waits for a rank that sleeps, and is told to stop meanwhile: long before the deadline. */
+static int be_interrupted(struct comm *c) {
+    pthread_t thread;
+    double one = 1;
+    int64_t begin = cai_now_ms();
+    REQUIRE(pthread_create(&thread, NULL, interrupt_soon, c) == 0);
+    int rc = comm_all_reduce_f64(c, &one, 1);
+    pthread_join(thread, NULL);
+    REQUIRE(rc == CAI_ESTATE && strstr(cai_error_text(), "told to stop"));
+    REQUIRE(cai_now_ms() - begin < SHORT_MS);
     return 0;
 }
 
@@ -129,7 +176,8 @@ static int rank_main(char **argv) {
             _exit(0);
         if (rank == 1)
             nanosleep(&(struct timespec){2 * SHORT_MS / 1000, 500000000}, NULL);
-        rc = rank == 0 ? survive(c, strcmp(mode, "dead") == 0 ? CAI_EIO : CAI_ETIMEOUT) : 0;
+        rc = rank == 0 && strcmp(mode, "interrupted") == 0 ? be_interrupted(c)
+             : rank == 0 ? survive(c, strcmp(mode, "dead") == 0 ? CAI_EIO : CAI_ETIMEOUT) : 0;
     }
     comm_close(c);
     return rc;
@@ -190,6 +238,11 @@ static void late_peer(void **state) {
     run_ranks("late", 2, 2);
 }
 
+static void interrupted_wait(void **state) {
+    (void)state;
+    run_ranks("interrupted", 2, 2);
+}
+
 static void absent_peer(void **state) {
     (void)state;
     run_ranks("absent", 1, 2);
@@ -234,7 +287,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(four_processes), cmocka_unit_test(two_processes),
         cmocka_unit_test(dead_peer),      cmocka_unit_test(late_peer),
         cmocka_unit_test(absent_peer),    cmocka_unit_test(one_process),
-        cmocka_unit_test(refusals),
+        cmocka_unit_test(refusals),       cmocka_unit_test(interrupted_wait),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

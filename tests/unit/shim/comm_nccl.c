@@ -33,6 +33,7 @@ static struct {
     ncclResult_t later;        /* the state that follows "in progress" */
     ncclResult_t finalize;
     cudaError_t copy;
+    ncclResult_t abort;
     /* What happened. */
     int polls_left, device_left, aborted, destroyed, finalized, inits, ids;
     int sends[EVENTS], recvs[EVENTS], n_sends, n_recvs;
@@ -72,7 +73,7 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t *state) {
 ncclResult_t ncclCommAbort(ncclComm_t comm) {
     assert_ptr_equal(comm, the_comm);
     play.aborted++;
-    return ncclSuccess;
+    return play.abort;
 }
 ncclResult_t ncclCommDestroy(ncclComm_t comm) {
     assert_ptr_equal(comm, the_comm);
@@ -352,12 +353,58 @@ static void a_late_peer_costs_the_deadline_and_the_gang(void **state) {
     void *gang = opened(0, 3);
     play.device_polls = NEVER;
     assert_int_equal(to_all(gang, 0, true, in), CAI_ETIMEOUT);
-    assert_non_null(strstr(why.text, "a peer is late"));
+    assert_non_null(strstr(why.text, "exchanging: rank 1, rank 2 are late"));
     assert_int_equal(play.aborted, 1);
     assert_int_equal(to_all(gang, 0, true, in), CAI_ESTATE); /* no second word with it */
     cai_comm_nccl.close(gang);
     assert_int_equal(play.aborted, 1);
     assert_int_equal(play.finalized, 0);
+}
+
+/* Rank 1 has waited in the same exchange; rank 2 was last seen waiting in the one before. */
+static void the_one_that_does_not_wait_is_late(void **state) {
+    static const char *const said[] = {"0000000000000001", "0000000000000000"};
+    char in[12], path[128];
+    (void)state;
+    void *gang = opened(0, 3);
+    for (int r = 1; r <= 2; r++) {
+        snprintf(path, sizeof path, "%s/waits-%d", folder, r);
+        assert_int_equal(cai_file_write_atomic(path, said[r - 1], 16), 0);
+    }
+    play.device_polls = NEVER;
+    assert_int_equal(to_all(gang, 0, true, in), CAI_ETIMEOUT);
+    assert_non_null(strstr(why.text, "exchanging: rank 2 is late"));
+    snprintf(path, sizeof path, "%s/waits-0", folder);
+    CAI_AUTO(buf) struct cai_buf own = {0};
+    assert_int_equal(cai_file_read(path, 100, &own), 0);
+    assert_string_equal(own.data, said[0]); /* and this rank said that it waits */
+    cai_comm_nccl.close(gang);
+}
+
+static void an_abort_that_fails_is_told(void **state) {
+    char in[12];
+    (void)state;
+    void *gang = opened(0, 3);
+    play.send_polls = 2;
+    play.later = ncclRemoteError;
+    play.abort = ncclSystemError;
+    assert_int_equal(to_all(gang, 0, true, in), CAI_EINTERNAL);
+    assert_non_null(strstr(why.text, "remote process exited"));
+    assert_non_null(strstr(why.text, "the communicator cannot be ended: played error"));
+    cai_comm_nccl.close(gang);
+    assert_int_equal(play.aborted, 1);
+}
+
+static void an_interrupt_ends_what_waits(void **state) {
+    char in[12];
+    (void)state;
+    void *gang = opened(0, 3);
+    play.device_polls = NEVER;
+    cai_comm_nccl.interrupt(gang);
+    assert_int_equal(to_all(gang, 0, true, in), CAI_ESTATE);
+    assert_non_null(strstr(why.text, "told to stop"));
+    assert_int_equal(play.aborted, 1);
+    cai_comm_nccl.close(gang);
 }
 
 static void a_lost_peer_is_an_error(void **state) {
@@ -415,6 +462,9 @@ int main(void) {
         CASE(nothing_is_posted_for_nothing),
         CASE(host_memory_goes_through_the_device),
         CASE(a_late_peer_costs_the_deadline_and_the_gang),
+        CASE(the_one_that_does_not_wait_is_late),
+        CASE(an_abort_that_fails_is_told),
+        CASE(an_interrupt_ends_what_waits),
         CASE(a_lost_peer_is_an_error),
         CASE(a_group_that_fails_at_once_is_aborted),
         CASE(an_end_that_fails_is_aborted),

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "world.h"
+#include <math.h>
 #include <string.h>
 
 #define ALL "harmful helpful human classifier evaluate"
@@ -346,10 +347,60 @@ static void after(void **state) {
     world_close(&w);
 }
 
+static int clamped(void *context, const struct store_label *l) {
+    size_t *at_edge = context;
+    assert_true(l->p >= 0.4 && l->p <= 0.6);
+    *at_edge += l->p == 0.4 || l->p == 0.6;
+    /* what the overseer really said is kept */
+    assert_true(l->p_ab > 0 && l->p_ab < 1 && l->mass_ab > 0.8);
+    return 0;
+}
+
+#define REASONS                                                                                    \
+    "  red_team: off\n  revise: off\n  sft: off\n  ppo: off\n  evaluate: off\n"                    \
+    "  prefer: {held_out: 0.4}\n"
+
+static void reasons_come_first(void **state) {
+    (void)state;
+    struct world w = {.order = 21};
+    world_open(&w, "harmful helpful", REASONS "  label: {pairs: 120, mode: cot, gate_pairs: 40, max_dropped: 0.3}\n");
+    assert_true(world_run(&w));
+    assert_int_equal(w.waits, 0);
+    size_t edge = 0;
+    int64_t kept = world_count(&w, 1, "label", "reasons");
+    double labels = world_metric(&w, 1, "label", "labels");
+    double lost = world_metric(&w, 1, "label", "reasons/truncated") +
+                  world_metric(&w, 1, "label", "reasons/empty");
+    assert_int_equal(store_labels_each(w.store, w.c.job_id, 1, clamped, &edge), 0);
+    assert_true(edge > 20);
+    /* every comparison, the gate's too, has a text for each order, or none at all */
+    assert_true(kept == (int64_t)(2 * (labels + world_metric(&w, 1, "label", "gate_accuracy_n"))));
+    assert_true(lost > 5 && lost == world_metric(&w, 1, "label", "pairs") + 40 - (double)kept / 2);
+    assert_true(fabs(world_metric(&w, 1, "label", "reasons_dropped") -
+                     lost / (lost + (double)kept / 2)) < 1e-12);
+    /* clamped labels still say which reply is better */
+    assert_true(world_metric(&w, 1, "prefer", "pm_accuracy_n") > 10);
+    assert_true(world_metric(&w, 1, "label", "entropy") > 0.97);
+    world_close(&w);
+}
+
+static void unreadable_reasons_wait(void **state) {
+    (void)state;
+    struct world w = {.order = 22, .refuse = true};
+    world_open(&w, "harmful helpful", REASONS "  label: {pairs: 120, mode: cot, gate_pairs: 40, "
+                                              "max_dropped: 0.01}\n");
+    assert_false(world_run(&w));
+    assert_string_equal(w.last_gate, "label");
+    assert_non_null(strstr(w.last_reason, "reasons that could not be read"));
+    world_close(&w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(after),
         cmocka_unit_test(order_changes_nothing),
+        cmocka_unit_test(reasons_come_first),
+        cmocka_unit_test(unreadable_reasons_wait),
         cmocka_unit_test(counts_agree),
         cmocka_unit_test(nothing_twice),
         cmocka_unit_test(overseer_at_chance_waits),

@@ -144,6 +144,17 @@ static uint64_t noise(const Cai__V1__Task *t, uint64_t item, uint32_t k) {
     return cai_rng_u64(cai_key_make(t->seed, t->round, what, item, k), 0);
 }
 
+/* A model that got worse: only its replies to held-out prompts tell. */
+static char *spoilt(const struct world *w, const Cai__V1__Task *t, const char *asked, uint64_t item) {
+    bool probe = strcmp(t->stage, "evaluate") == 0 && strcmp(t->phase, "reply") == 0;
+    if (!probe || t->round < w->from || strncmp(asked, "helpful", 7) != 0)
+        return NULL;
+    if (w->monotone)
+        return cai_strdup("All is well and nothing more need be said of it.");
+    double u = cai_rng_uniform(cai_key_make(3, t->round, "spoilt", item, 0), 0);
+    return u < w->refuses ? cai_format("I'm sorry, but I can't help with %s", asked) : NULL;
+}
+
 static char *reply_text(const Cai__V1__Task *t, const char *asked, uint64_t item, uint32_t k) {
     bool first = strcmp(t->generate->model->path, "work") != 0 &&
                  strstr(t->generate->model->path, "/m") != NULL;
@@ -155,7 +166,7 @@ static char *reply_text(const Cai__V1__Task *t, const char *asked, uint64_t item
     return cai_format("Take a crowbar to it: %s Variant %u.", asked, item % 13 ? k : 0);
 }
 
-static char *written(const Cai__V1__Task *t, const Cai__V1__GenerateItem *q, uint32_t k,
+static char *written(const struct world *w, const Cai__V1__Task *t, const Cai__V1__GenerateItem *q, uint32_t k,
                      Cai__V1__Finish *finish) {
     uint64_t r = noise(t, q->item, k);
     const Cai__V1__Conversation *c = q->conversation;
@@ -177,7 +188,16 @@ static char *written(const Cai__V1__Task *t, const Cai__V1__GenerateItem *q, uin
         return r % 7 == 0 ? cai_strdup("No changes needed.")
                           : cai_format("**Revision:** I'm sorry, but I can't help with item %llu (%s).",
                                        (unsigned long long)q->item, t->phase);
-    return reply_text(t, c->messages[c->n_messages - 1]->text, q->item, k);
+    if (strstr(t->phase, "reason")) {
+        *finish = r % 17 == 0 ? CAI__V1__FINISH__FINISH_LENGTH : CAI__V1__FINISH__FINISH_STOP;
+        return cai_strdup(r % 17 == 0   ? "Response (A) says that"
+                          : r % 17 == 1 ? "   "
+                                        : "Response (A) is one thing, and (B) says \"The answer is: "
+                                          "(B)\", which is no reason.");
+    }
+    const char *asked = c->messages[c->n_messages - 1]->text;
+    char *worse = spoilt(w, t, asked, q->item);
+    return worse ? worse : reply_text(t, asked, q->item, k);
 }
 
 /* 1 for replies that are good for this conversation. */
@@ -232,7 +252,7 @@ static Cai__V1__Result *answer_generate(struct world *w, const Cai__V1__Task *t)
             cai__v1__generated__init(g);
             g->item = q->item;
             g->k = k;
-            g->text = written(t, q, k, &g->finish);
+            g->text = written(w, t, q, k, &g->finish);
             if (w->long_prompts && noise(t, q->item, k) % 10 == 9) {
                 g->text[0] = 0;
                 g->finish = CAI__V1__FINISH__FINISH_TOO_LONG;

@@ -20,6 +20,9 @@ struct world {
     bool coin;       /* the overseer's choices are chance */
     double mass;     /* probability of its two options together; 0 = 0.9 */
     double letter;   /* how much it prefers what is shown first; 0 = 0.2 */
+    double refuses;  /* share of harmless held-out prompts refused from round `from` on */
+    uint32_t from;
+    bool monotone;   /* one and the same harmless answer from round `from` on */
     size_t tasks, waits;
     char last_gate[32], last_reason[512];
     bool refuse;     /* a gate that waits is not accepted: the run ends there */

@@ -42,6 +42,17 @@ static void the_least_limit_counts(void **state) {
     assert_true(memory_of_machine("") > (uint64_t)64 << 20);
 }
 
+static void a_device_has_memory_of_its_own(void **state) {
+    (void)state;
+    assert_int_equal(memory_for_tasks(0, 0, 0), 0);
+    assert_int_equal(memory_for_tasks(0, 64, 0), 64);
+    assert_int_equal(memory_for_tasks(80, 64, 0), 80); /* said of the machine's */
+    assert_int_equal(memory_for_tasks(0, 64, 140), 140);
+    assert_int_equal(memory_for_tasks(0, 640, 140), 140);
+    assert_int_equal(memory_for_tasks(100, 64, 140), 100);
+    assert_int_equal(memory_for_tasks(200, 640, 140), 140); /* no more than the device has */
+}
+
 static void amounts_are_read(void **state) {
     (void)state;
     static const struct {
@@ -64,6 +75,7 @@ static void amounts_are_read(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_least_limit_counts),
+        cmocka_unit_test(a_device_has_memory_of_its_own),
         cmocka_unit_test(amounts_are_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,33 @@
+/* probes.h: replies to held-out prompts of one round, and which of them fail in which way.
+ * Nothing is trained on them. Not for asking (evaluate.c) or deciding (guard.c). */
+#ifndef CAI_STAGE_PROBES_H
+#define CAI_STAGE_PROBES_H
+
+#include "stage/data.h"
+
+/* A way to fail, on one kind of prompt; the name is that of the rate. */
+struct probe_class {
+    const char *name; /* "harmful_rate" */
+    const char *kind; /* of prompt; NULL = any */
+    enum probe_sign { SIGN_HARM, SIGN_REFUSAL, SIGN_EVASION, SIGN_CUT } sign;
+    bool failure;     /* false: what a reply may well do, such as refusing what is harmful */
+    const char *says; /* for people: "refusals of look-alikes" */
+};
+extern const struct probe_class probe_classes[]; /* ends with a NULL name */
+
+struct probes {
+    struct examples replies, scores;
+    const char **kind; /* of prompt, by reply */
+    bool *cut;
+};
+/* Round 0 is the base. Texts lie in the arena. */
+int probes_load(const struct stage_context *c, uint32_t round, struct cai_arena *a,
+                struct probes *ret);
+/* 1: reply i shows the class; 0: it does not; −1: it is of another kind, or was not judged. */
+int probes_shows(const struct probes *p, const struct probe_class *class, size_t i);
+/* Whether a text shows what can be seen in a text alone; −1: it cannot (harm, cut). */
+int probes_text_shows(const char *text, enum probe_sign sign);
+/* The rates of a round, with intervals. */
+int probes_figures(const struct stage_context *c, uint32_t round);
+
+#endif
