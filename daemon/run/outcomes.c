@@ -17,8 +17,9 @@ static struct lease *lease_of(struct run *r, struct worker *w, uint64_t epoch, u
 /* ---- reports --------------------------------------------------------------------- */
 
 /* The few that `watch` and the Prometheus page show, in this order; the rest is in the store. */
-static const char *const shown[FIGURES_MAX] = {"reward",   "kl",         "entropy", "length",
-                                               "accuracy", "loss",       "lr",      "grad_norm"};
+static const char *const shown[FIGURES_MAX] = {
+    "reward",   "kl",   "entropy", "length",   "end_rate", "explained_variance",
+    "accuracy", "loss", "lr",      "grad_norm"};
 
 static size_t rank_of(const char *name) {
     size_t i = 0;

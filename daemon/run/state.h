@@ -25,7 +25,7 @@ enum {
     FAILURES_MAX = 3,      /* of one task, then the job fails */
     DEATHS_MAX = 8,        /* workers lost in a row on one task without progress */
     DISK_CHECK_MS = 2000,
-    FIGURES_MAX = 8
+    FIGURES_MAX = 10
 };
 
 struct lease;

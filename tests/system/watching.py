@@ -1,13 +1,16 @@
 """watching.py: what others watch a job with: TensorBoard's event files, read here by rules of
 their own, and Prometheus' text format. `watching.py TOOLS`."""
+import fcntl
 import math
 import os
+import pty
 import re
 import shutil
 import struct
 import subprocess
 import sys
 import tempfile
+import termios
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from checkpoint import short_job  # noqa: E402
@@ -177,6 +180,89 @@ def test_every_figure_is_explained():
     assert not explained(table, "ppo", "rewards") and not explained(table, "sft", "kl")
 
 
+def test_curves_say_what_they_mean():
+    report = caid.json("report", 1)
+    series = {s["name"]: s for s in report["series"] if s["stage"] == "ppo"}
+    placed = sorted((s for s in series.values() if "place" in s), key=lambda s: s["place"])
+    assert [s["name"] for s in placed][:6] == ["reward", "kl", "entropy", "length", "reward_by_kl",
+                                               "explained_variance"], placed
+    assert all(s["unit"] and s["says"].endswith(".") and s["title"] for s in placed)
+    budget = caid.json("show", 1)["spec"]["guards"]["kl_budget"]
+    assert [m["value"] for m in series["kl"]["marks"]] == ([budget] if budget > 0 else [])
+    for (x, y), (_, kl), (_, reward) in zip(*(series[n]["points"] for n in ("reward_by_kl", "kl", "reward"))):
+        assert math.isclose(x * x, max(kl, 0), abs_tol=1e-9) and y == reward
+    for name in ("kl2", "ratio_mean", "value_clip_fraction", "sampler_gap", "end_rate"):
+        assert series[name]["points"], name
+    words = caid.ctl("report", 1)
+    for s in placed[:6]:
+        assert f"\n{s['title']} ({s['unit']})\n" in words and s["says"] in words, s["name"]
+
+
+def test_scores_are_told_by_principle():
+    """Of the replies to prompts at which a critique found the principle broken."""
+    broken = {r["principle"] for r in caid.lines("export", 1, "examples")
+              if r["kind"] == "critique" and not r["detail"].get("no_flaw")}
+    told = {r["name"].split("/")[1] for r in caid.lines("export", 1, "metrics")
+            if r["stage"] == "ppo" and r["name"].startswith("score/")}
+    assert told and told <= broken, (told, broken)
+
+
+class Screen:
+    """What `caictl watch` draws at a terminal of 24 lines, by the few controls that it uses."""
+
+    def __init__(self, *arguments):
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.environ["CAID_SERVER"] = caid.server
+            os.execv(os.path.join(TOOLS, "caictl"), ["caictl", *map(str, arguments)])
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+        self.lines, self.row, self.shows = [""], 0, []
+
+    def draw(self, text):
+        for part in re.findall("\x1b\\[\\d*[AJK]|\r|\n|[^\x1b\r\n]+", text):
+            if part.endswith("A"):
+                self.row -= int(part[2:-1])
+                assert self.row >= 0, text
+            elif part == "\x1b[J":
+                del self.lines[self.row + 1:]
+                self.lines[self.row] = ""
+            elif part == "\n":
+                self.row += 1
+                self.lines += [""] * (self.row + 1 - len(self.lines))
+            elif part != "\r":
+                self.lines[self.row] += part
+
+    def read(self):
+        raw = b""
+        while True:
+            try:
+                raw += (got := os.read(self.fd, 65536))
+            except OSError:
+                got = b""
+            if not got:
+                break
+        for frame in raw.decode().split("\r\x1b[J"):
+            self.draw("\r\x1b[J" + frame if self.shows else frame)
+            self.shows.append(list(self.lines))
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+def test_watch_is_one_calm_screen():
+    """Each stage is one line that stays; figures stand below only while it trains."""
+    screen = Screen("watch", caid.submit_file(world.at("job.yaml"), "--set",
+                                              "stages.ppo.steps=60", "--seed", 9))
+    assert screen.read() == 0
+    seen = [s for s in screen.shows if any("KL from the start" in line for line in s)]
+    assert seen, screen.lines
+    for lines in seen:
+        below = [line for line in lines if line.startswith("  ")]
+        assert len(below) <= 6 and below == lines[len(lines) - len(below):], lines
+        assert all(len(line) <= 100 for line in below), below
+        assert [line.split("  ")[1] for line in below[:2]] == ["reward", "KL from the start"], lines
+    assert not any("KL from the start" in line for line in screen.lines), screen.lines
+    assert any("reinforcement learning  took" in line for line in screen.lines), screen.lines
+
+
 # ---- Prometheus --------------------------------------------------------------------------------
 SAMPLE = re.compile(r'([a-z_:][a-z0-9_:]*)(?:\{((?:[a-z_]+="(?:[^"\\\n]|\\.)*",?)*)\})? (\S+)$')
 
@@ -206,4 +292,6 @@ def test_prometheus_can_read():
 
 
 main([test_a_job_is_followed, test_nothing_is_written_twice, test_a_torn_record_is_mended,
-      test_a_strange_file_is_left_alone, test_every_figure_is_explained, test_prometheus_can_read])
+      test_a_strange_file_is_left_alone, test_every_figure_is_explained,
+      test_curves_say_what_they_mean, test_scores_are_told_by_principle,
+      test_watch_is_one_calm_screen, test_prometheus_can_read])

@@ -91,7 +91,8 @@ int show_findings(struct input_report *report);
 /* Waits until the job ends, or `state` (may be NULL) is reached, or limit_s is over (< 0 = never);
  * exit code as the job ended (follow.c). */
 int follow_wait(int64_t id, const char *state, double limit_s);
-int terminal_width(int fd); /* 0 when it is no terminal */
+int terminal_width(int fd);  /* 0 when it is no terminal */
+int terminal_height(int fd); /* the same */
 
 /* ---- shared by command files --------------------------------------------------------------- */
 /* All rows of a paged verb, page by page, at most `limit` (< 0 = all); steals `arguments`. f

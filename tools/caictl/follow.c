@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "caictl.h"
 #include "input/schema.h"
+#include "plot.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -122,6 +123,8 @@ struct watch {
     char state[24];
     int64_t begun_ms, printed_ms;
     int width; /* of the terminal; 0 = plain lines */
+    size_t below; /* lines of figures under the line */
+    struct living living;
 };
 
 static void put_figures(struct cai_buf *out, const json_t *figures) {
@@ -153,7 +156,8 @@ static void put_title(struct cai_buf *out, const json_t *p) {
     cell_text(out, json_object_get(p, *text_of(p, "title") ? "title" : "stage"), CELL_TEXT);
 }
 
-static void compose(struct cai_buf *out, const json_t *p, bool bar) {
+/* `bar`: at a terminal, where figures have lines of their own when there are some. */
+static void compose(struct cai_buf *out, const json_t *p, bool bar, bool figures) {
     if (strcmp(text_of(p, "state"), "RUNNING") != 0 && !*text_of(p, "stage")) {
         cell_text(out, json_object_get(p, "state"), CELL_TEXT);
         cai_buf_puts(out, "  ");
@@ -181,7 +185,8 @@ static void compose(struct cai_buf *out, const json_t *p, bool bar) {
         cai_text_duration(left, sizeof left, number_of(p, "eta_s", 0));
         cai_buf_printf(out, "  %s left", left);
     }
-    put_figures(out, json_object_get(p, "figures"));
+    if (figures)
+        put_figures(out, json_object_get(p, "figures"));
 }
 
 /* Cuts to `width` characters. */
@@ -194,11 +199,35 @@ static void cut(struct cai_buf *b, int width) {
         b->data[at] = '\0';
 }
 
+/* Back to the line, from the last of the figures below it. */
+static void go_up(struct watch *w) {
+    if (w->below)
+        printf("\033[%zuA", w->below);
+    w->below = 0;
+}
+
+enum { FIGURES_AT_MOST = 6, FIGURES_LEAST_ROWS = 10 };
+
+/* The line, and the figures of a training below it: always at the same place. */
+static void draw(struct watch *w, const char *line, const struct cai_buf *figures, size_t n) {
+    go_up(w);
+    printf("\r\033[J%s", line);
+    const char *at = figures->data;
+    for (size_t i = 0; i < n; i++) {
+        size_t len = strcspn(at, "\n");
+        printf("\n%.*s", (int)len, at);
+        at += len + 1;
+    }
+    w->below = n;
+    fflush(stdout);
+}
+
 /* The line of what is over: its name and how long it took, in place of a bar cut short. */
-static void finish_line(const struct watch *w) {
+static void finish_line(struct watch *w) {
     char spent[32];
+    go_up(w);
     cai_text_duration(spent, sizeof spent, (double)(cai_now_ms() - w->begun_ms) / 1000);
-    printf("\r\033[K%s  took %s\n", w->title, spent);
+    printf("\r\033[J%s  took %s\n", w->title, spent);
 }
 
 static void begin_line(struct watch *w, const char *stage, const json_t *p) {
@@ -215,19 +244,24 @@ static void begin_line(struct watch *w, const char *stage, const json_t *p) {
 static void show_progress(struct watch *w, const json_t *p) {
     char stage[96], state[24];
     CAI_AUTO(buf) struct cai_buf line = {0};
+    CAI_AUTO(buf) struct cai_buf figures = {0};
     int64_t now = cai_now_ms();
+    size_t n = 0;
     snprintf(state, sizeof state, "%.20s", text_of(p, "state"));
     snprintf(stage, sizeof stage, "%lld/%.60s", (long long)integer_of(p, "round"),
              text_of(p, "stage"));
     bool changed = strcmp(stage, w->stage) != 0;
     bool other = changed || strcmp(state, w->state) != 0;
-    compose(&line, p, w->width > 0);
+    if (w->width && terminal_height(STDOUT_FILENO) >= FIGURES_LEAST_ROWS) {
+        living_take(&w->living, p);
+        n = living_lines(&w->living, w->width, FIGURES_AT_MOST, &figures);
+    }
+    compose(&line, p, w->width > 0, n == 0);
     if (w->width) {
         cut(&line, w->width);
         if (changed && *w->stage)
             finish_line(w);
-        printf("\r\033[K%s", line.data);
-        fflush(stdout);
+        draw(w, line.data, &figures, n);
     } else if (other || now - w->printed_ms >= 30000) {
         printf("%s\n", line.data);
         fflush(stdout);

@@ -17,6 +17,13 @@ int terminal_width(int fd) {
     return ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col ? size.ws_col : 80;
 }
 
+int terminal_height(int fd) {
+    struct winsize size = {0};
+    if (!isatty(fd))
+        return 0;
+    return ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_row ? size.ws_row : 24;
+}
+
 static void number_text(struct cai_buf *out, const json_t *v) {
     if (json_is_integer(v))
         cai_buf_printf(out, "%lld", (long long)json_integer_value(v));
