@@ -145,43 +145,17 @@ static int count_state(void *c, const struct store_job *j) {
     return 0;
 }
 
-/* A family each, with its unit in the name, as Prometheus has it. */
-static const struct {
-    const char *figure, *family, *help;
-} families[] = {
-    {"reward", "cai_reward_mean", "Mean reward of a reply in the last step, in deviations."},
-    {"kl", "cai_kl_nats", "Distance of the policy from the start, nats per reply."},
-    {"entropy", "cai_entropy_nats", "Entropy of the policy, nats per token."},
-    {"length", "cai_reply_length_tokens", "Mean length of a reply."},
-    {"end_rate", "cai_replies_ended_ratio", "Share of replies that end by themselves."},
-    {"explained_variance", "cai_explained_variance_ratio",
-     "Share of the returns' variance that the value model explains."},
-    {"accuracy", "cai_accuracy_ratio", "Share decided rightly by what is trained."},
-    {"loss", "cai_loss_nats", "Training loss of the last step."},
-    {"lr", "cai_learning_rate", "Learning rate of the last step."},
-    {"grad_norm", "cai_gradient_norm", "Length of the last gradient before clipping."},
-};
-
 /* Jobs that have not ended only: what they have to say is of their present stage. */
 static void write_figures(const struct run *r, struct cai_buf *b) {
-    for (size_t k = 0; k < CAI_COUNT(families); k++) {
+    for (size_t k = 0; k < gauges_families; k++) {
         bool named = false;
         for (const struct job_run *j = r->jobs; j; j = j->next)
-            for (size_t i = 0; i < j->n_figures; i++) {
-                if (strcmp(j->figures[i].name, families[k].figure) != 0)
-                    continue;
-                if (!named)
-                    cai_buf_printf(b, "# HELP %s %s\n# TYPE %s gauge\n", families[k].family,
-                                   families[k].help, families[k].family);
-                named = true;
-                cai_buf_printf(b, "%s{job=\"%lld\",stage=\"%s\"} %.9g\n", families[k].family,
-                               (long long)j->id, j->stage ? j->stage->name : "",
-                               j->figures[i].value);
-            }
+            gauges_write(&j->gauges, k, (long long)j->id, j->stage ? j->stage->name : "", &named,
+                          b);
     }
 }
 
-/* Prometheus text format 0.0.4; labels are bounded and never carry text of users. */
+/* Prometheus text format 0.0.4; labels are bounded and carry no text of users but principles' ids. */
 static int prometheus(struct run *r, json_t **ret) {
     CAI_AUTO(buf) struct cai_buf b = {0};
     cai_buf_puts(&b, "# HELP cai_build_info The running version.\n# TYPE cai_build_info gauge\n"

@@ -461,6 +461,7 @@ static int build_report(struct run *r, const struct store_job *row, const struct
         report_curves(spec, series);
     job_free(spec);
     add_tables(tables, f, g, rounds);
+    report_scores(series, tables);
     int rc = add_principles(r, row->id, tables);
     if (rc == 0)
         rc = add_models(r, row->id, tables);

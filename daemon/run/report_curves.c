@@ -100,6 +100,49 @@ static void add_distance(json_t *list) {
     json_decref(points);
 }
 
+/* The mean of the first or the last tenth of a curve, at least one point. */
+static double mean_of_end(const json_t *points, bool last) {
+    size_t n = json_array_size(points), few = n / 10 ? n / 10 : 1;
+    double sum = 0;
+    for (size_t i = 0; i < few; i++)
+        sum += json_number_value(json_array_get(json_array_get(points, last ? n - 1 - i : i), 1));
+    return sum / (double)few;
+}
+
+static json_t *score_row(const json_t *s, const char *principle) {
+    const json_t *points = json_object_get(s, "points");
+    double first = mean_of_end(points, false), last = mean_of_end(points, true);
+    return json_pack("{s:s, s:f, s:f, s:f}", "principle", principle, "first", first, "last", last,
+                     "gain", last - first);
+}
+
+void report_scores(const json_t *series, json_t *tables) {
+    static const char prefix[] = "score/";
+    json_t *rows = json_array(), *s;
+    size_t i;
+    json_array_foreach(series, i, s) {
+        const char *name = json_string_value(json_object_get(s, "name"));
+        if (strcmp(json_string_value(json_object_get(s, "stage")), "ppo") == 0 &&
+            strncmp(name, prefix, sizeof prefix - 1) == 0)
+            json_array_append_new(rows, score_row(s, name + sizeof prefix - 1));
+    }
+    json_t *columns = json_pack(
+        "[{s:s,s:s,s:s},{s:s,s:s,s:s},{s:s,s:s,s:s},{s:s,s:s,s:s}]", "key", "principle", "title",
+        "Principle", "kind", "text", "key", "first", "title", "At first", "kind", "number", "key",
+        "last", "title", "At last", "kind", "number", "key", "gain", "title", "Gained", "kind",
+        "number");
+    if (json_array_size(rows))
+        json_array_append_new(
+            tables, json_pack("{s:s, s:s, s:s, s:O, s:O}", "name", "scores", "title",
+                              "Scores by principle, over reinforcement learning", "note",
+                              "Deviations of the preference model's score: replies to prompts at "
+                              "which critiques found the principle broken, first and last tenth of "
+                              "the steps. Worry about one that fell while the others rose.",
+                              "columns", columns, "rows", rows));
+    json_decref(columns);
+    json_decref(rows);
+}
+
 void report_curves(const struct job_spec *job, json_t *series) {
     size_t i;
     json_t *s;

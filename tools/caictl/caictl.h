@@ -88,6 +88,10 @@ void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int complain(int exit_code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Prints the findings; EXIT_INPUT if there is an error, else 0. Empties the report. */
 int show_findings(struct input_report *report);
+/* A job's PROGRESS, through a daemon's restart of up to a minute; prints what is wrong. 0 or an
+ * exit code (follow.c). */
+int follow_progress(int64_t id, json_t **ret);
+int follow_ended(const json_t *progress); /* -1 while it goes on, else its end's exit code */
 /* Waits until the job ends, or `state` (may be NULL) is reached, or limit_s is over (< 0 = never);
  * exit code as the job ended (follow.c). */
 int follow_wait(int64_t id, const char *state, double limit_s);

@@ -19,8 +19,7 @@ static void nap(double seconds) {
     nanosleep(&t, NULL);
 }
 
-/* Progress, through a daemon's restart of up to a minute. */
-static int ask(int64_t id, json_t **ret) {
+int follow_progress(int64_t id, json_t **ret) {
     int64_t end = cai_now_ms() + PATIENCE_MS;
     bool told = false;
     for (;;) {
@@ -34,8 +33,7 @@ static int ask(int64_t id, json_t **ret) {
     }
 }
 
-/* -1 while the job goes on, else the exit code of its end. */
-static int ended(const json_t *p) {
+int follow_ended(const json_t *p) {
     const char *state = text_of(p, "state");
     if (strcmp(state, "COMPLETED") == 0)
         return EXIT_OK;
@@ -77,10 +75,10 @@ int follow_wait(int64_t id, const char *state, double limit_s) {
     int64_t begun = cai_now_ms();
     for (;;) {
         json_t *p;
-        int code = ask(id, &p);
+        int code = follow_progress(id, &p);
         if (code)
             return code;
-        int end = ended(p);
+        int end = follow_ended(p);
         bool there = state && strcmp(text_of(p, "state"), state) == 0;
         if (there || end >= 0 || (waits(p) && !state)) {
             code = there      ? EXIT_OK
@@ -279,10 +277,10 @@ static int run_watch(const struct args *a) {
         return EXIT_USAGE;
     for (;;) {
         json_t *p;
-        int code = ask(id, &p);
+        int code = follow_progress(id, &p);
         if (code)
             return code;
-        int end = ended(p);
+        int end = follow_ended(p);
         if (globals.json)
             print_line_json(p);
         else if (end < 0)
@@ -299,8 +297,7 @@ static int run_watch(const struct args *a) {
     }
 }
 
-/* ---- logs
- * ---------------------------------------------------------------------------------------- */
+/* ---- logs ------------------------------------------------------------------------------------ */
 
 static void print_event(const json_t *row) {
     CAI_AUTO(buf) struct cai_buf text = {0};
