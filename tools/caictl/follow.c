@@ -6,6 +6,7 @@
 #include "caictl.h"
 #include "input/schema.h"
 #include "plot.h"
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -154,8 +155,13 @@ static void put_title(struct cai_buf *out, const json_t *p) {
     cell_text(out, json_object_get(p, *text_of(p, "title") ? "title" : "stage"), CELL_TEXT);
 }
 
-/* `bar`: at a terminal, where figures have lines of their own when there are some. */
-static void compose(struct cai_buf *out, const json_t *p, bool bar, bool figures) {
+/* What a line shows beside its title and counts: cells of its bar, the rate, the figures. */
+struct shape {
+    int bar;
+    bool rate, figures;
+};
+
+static void compose(struct cai_buf *out, const json_t *p, struct shape shape) {
     if (strcmp(text_of(p, "state"), "RUNNING") != 0 && !*text_of(p, "stage")) {
         cell_text(out, json_object_get(p, "state"), CELL_TEXT);
         cai_buf_puts(out, "  ");
@@ -174,17 +180,30 @@ static void compose(struct cai_buf *out, const json_t *p, bool bar, bool figures
         cell_text(out, json_object_get(p, "reason"), CELL_TEXT);
         return;
     }
-    if (bar)
-        put_bar(out, share, 20);
+    if (shape.bar)
+        put_bar(out, share, shape.bar);
     cai_buf_printf(out, "  %.0f of %.0f %s", done, total, text_of(p, "unit"));
-    if (rate > 0)
+    if (rate > 0 && shape.rate)
         cai_buf_printf(out, "  %.3g/s", rate);
     if (json_is_number(json_object_get(p, "eta_s"))) {
         cai_text_duration(left, sizeof left, number_of(p, "eta_s", 0));
         cai_buf_printf(out, "  %s left", left);
     }
-    if (figures)
+    if (shape.figures)
         put_figures(out, json_object_get(p, "figures"));
+}
+
+/* At a terminal the time that is left must be seen: less important things give way to it. */
+static void compose_in(struct cai_buf *out, const json_t *p, int width, bool figures) {
+    static const struct shape shapes[] = {
+        {20, true, true}, {20, true, false}, {10, true, false}, {10, false, false}, {5, false, false},
+        {0, false, false}};
+    for (size_t i = figures ? 0 : 1; i < CAI_COUNT(shapes); i++) {
+        cai_buf_clear(out);
+        compose(out, p, shapes[i]);
+        if (plot_cells(out->data) < (size_t)width)
+            return;
+    }
 }
 
 /* Cuts to `width` characters. */
@@ -254,13 +273,14 @@ static void show_progress(struct watch *w, const json_t *p) {
         living_take(&w->living, p);
         n = living_lines(&w->living, w->width, FIGURES_AT_MOST, &figures);
     }
-    compose(&line, p, w->width > 0, n == 0);
     if (w->width) {
+        compose_in(&line, p, w->width, n == 0);
         cut(&line, w->width);
         if (changed && *w->stage)
             finish_line(w);
         draw(w, line.data, &figures, n);
     } else if (other || now - w->printed_ms >= 30000) {
+        compose(&line, p, (struct shape){.rate = true, .figures = true});
         printf("%s\n", line.data);
         fflush(stdout);
         w->printed_ms = now;
@@ -270,17 +290,29 @@ static void show_progress(struct watch *w, const json_t *p) {
     memcpy(w->state, state, sizeof state);
 }
 
+/* The shell's next line is not to stand beside a figure. */
+static void leave_line(int signal_number) {
+    ssize_t n = write(STDOUT_FILENO, "\n", 1);
+    (void)n;
+    raise(signal_number); /* SA_RESETHAND: now it ends the program */
+}
+
 static int run_watch(const struct args *a) {
     struct watch w = {.width = terminal_width(STDOUT_FILENO)};
+    const struct sigaction leave = {.sa_handler = leave_line, .sa_flags = (int)SA_RESETHAND};
     int64_t id;
     if (!args_number("a job's id", a->positional[0], &id))
         return EXIT_USAGE;
+    if (w.width && !globals.json)
+        sigaction(SIGINT, &leave, NULL);
     for (;;) {
         json_t *p;
         int code = follow_progress(id, &p);
         if (code)
             return code;
         int end = follow_ended(p);
+        if (w.width) /* it may have been resized */
+            w.width = terminal_width(STDOUT_FILENO);
         if (globals.json)
             print_line_json(p);
         else if (end < 0)

@@ -11,7 +11,7 @@
 static const struct {
     const char *name, *title, *unit;
 } shown[] = {
-    {"reward", "reward", ""},
+    {"reward", "reward", "deviations"},
     {"kl", "KL from the start", "nats/reply"},
     {"entropy", "entropy", "nats/token"},
     {"length", "length", "tokens"},
@@ -82,13 +82,6 @@ void living_take(struct living *l, const json_t *p) {
     l->done = done;
 }
 
-static size_t cells_of(const char *text) {
-    size_t n = 0;
-    for (; *text; text++)
-        n += ((unsigned char)*text & 0xC0) != 0x80;
-    return n;
-}
-
 static void line_of(const struct living_curve *c, const char *title, const char *unit, int width,
                     struct cai_buf *out) {
     char head[96], range[64];
@@ -99,7 +92,7 @@ static void line_of(const struct living_curve *c, const char *title, const char 
     }
     snprintf(head, sizeof head, "  %-18s %9.4g %-10s  ", title, c->y[c->n - 1], unit);
     snprintf(range, sizeof range, "  %.3g to %.3g", low, high);
-    int room = width - 1 - (int)cells_of(head) - 22;
+    int room = width - 1 - (int)plot_cells(head) - 22;
     cai_buf_puts(out, head);
     if (room >= 8) {
         plot_spark(out, c->y, c->n, room < 40 ? (size_t)room : 40);

@@ -14,6 +14,13 @@ struct range {
     double low, high;
 };
 
+size_t plot_cells(const char *text) {
+    size_t n = 0;
+    for (; *text; text++)
+        n += ((unsigned char)*text & 0xC0) != 0x80;
+    return n;
+}
+
 static struct range range_of(const double *y, size_t n) {
     struct range r = {n ? y[0] : 0, n ? y[0] : 0};
     for (size_t i = 1; i < n; i++) { /* fmin and fmax pass over NAN */

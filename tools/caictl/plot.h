@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include <jansson.h>
 
+size_t plot_cells(const char *text); /* characters of UTF-8 */
 /* One line of at most `width` blocks, lowest to highest; means where points are more. */
 void plot_spark(struct cai_buf *out, const double *y, size_t n, size_t width);
 /* A series of a REPORT with "unit", "says", "marks" (proto/control.h), to stdout. */
