@@ -79,6 +79,8 @@ void print_json(const json_t *o);
 void print_line_json(const json_t *o);
 /* Text made safe; keeps line ends. */
 void print_text(const char *text);
+/* The same and a line end; at a terminal, lines end between words. */
+void print_prose(const char *text);
 void cell_text(struct cai_buf *out, const json_t *value, enum cell kind);
 /* `-o json`: prints the reply; else its "rows" as a table. Takes the reply. Returns 0. */
 int print_reply(json_t *reply, const struct column *columns, size_t n);

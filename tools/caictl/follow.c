@@ -196,8 +196,8 @@ static void compose(struct cai_buf *out, const json_t *p, struct shape shape) {
 /* At a terminal the time that is left must be seen: less important things give way to it. */
 static void compose_in(struct cai_buf *out, const json_t *p, int width, bool figures) {
     static const struct shape shapes[] = {
-        {20, true, true}, {20, true, false}, {10, true, false}, {10, false, false}, {5, false, false},
-        {0, false, false}};
+        {20, true, true},   {20, true, false}, {10, true, false},
+        {10, false, false}, {5, false, false}, {0, false, false}};
     for (size_t i = figures ? 0 : 1; i < CAI_COUNT(shapes); i++) {
         cai_buf_clear(out);
         compose(out, p, shapes[i]);

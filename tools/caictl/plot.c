@@ -151,6 +151,5 @@ void plot_print(const json_t *series) {
         printf("%*s %s%s: %.4g%s\n", LABEL, "", off ? "" : "╌╌ ", text_of(m, "says"), v,
                off ? ", far from the curve" : "");
     }
-    print_text(text_of(series, "says"));
-    putchar('\n');
+    print_prose(text_of(series, "says"));
 }

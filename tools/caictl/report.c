@@ -161,8 +161,7 @@ static void print_table(const json_t *table) {
     else
         print_straight(table);
     if (*text_of(table, "note")) {
-        print_text(text_of(table, "note"));
-        putchar('\n');
+        print_prose(text_of(table, "note"));
     }
 }
 
@@ -206,16 +205,15 @@ static void print_report(const json_t *report) {
     size_t i;
     json_t *v;
     json_array_foreach(json_object_get(report, "headline"), i, v) {
-        print_text(json_is_string(v) ? json_string_value(v) : "");
-        putchar('\n');
+        print_prose(json_is_string(v) ? json_string_value(v) : "");
     }
     json_array_foreach(json_object_get(report, "tables"), i, v) print_table(v);
     json_array_foreach(json_object_get(report, "transcripts"), i, v) if (i < 4) print_transcript(v);
     print_curves(report);
     json_array_foreach(json_object_get(report, "warnings"), i, v) {
-        fputs("warning: ", stdout);
-        print_text(json_is_string(v) ? json_string_value(v) : "");
-        putchar('\n');
+        CAI_AUTO(mem) char *line =
+            cai_format("warning: %s", json_is_string(v) ? json_string_value(v) : "");
+        print_prose(line);
     }
 }
 
