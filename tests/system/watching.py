@@ -247,12 +247,15 @@ def gauges(job):
 
 def scraped_in_ppo():
     """(job, gauges) of a job that has been ended in the middle of its PPO."""
-    job = caid.submit_file(world.at("job.yaml"), "--set", "stages.ppo.steps=5000", "--seed", 4)
+    job = caid.ctl("submit", world.at("job.yaml"), "--parsable", "--set", "stages.ppo.steps=5000",
+                   "--seed", 4, timeout=200).strip()
 
     def look():
         found = gauges(job)
-        enough = {f for f, _ in found} >= {*WATCHED.values(), BY_PRINCIPLE}
-        return found if enough and len(curves(caid.lines("export", job, "metrics"))["reward"]) > 2 else None
+        if not {f for f, _ in found} >= {*WATCHED.values(), BY_PRINCIPLE}:
+            return None
+        steps = curves(caid.lines("export", job, "metrics"))
+        return found if any(len(steps[f"score/{p}"]) > 1 for _, p in found if p) else None
     found = caid.until(look, 300, "every figure of PPO is at Prometheus")
     caid.ctl("cancel", job)
     caid.ctl("wait", job, expect=20)
