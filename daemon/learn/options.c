@@ -138,6 +138,12 @@ static void optimizer(struct reader *r, bool batch, struct train_optimizer *o) {
     optional_whole(r, "bucket", COUNT_MAX, &o->bucket);
 }
 
+static void clear(struct reader *r, double *ret) {
+    optional(r, "clear", 0, 0.5, ret);
+    if (r->rc == 0 && find(r, "clear") == NULL)
+        *ret = 0.1;
+}
+
 /* rank 0 when there is no "lora". */
 static void lora(struct reader *r, struct hf_adapter *ret) {
     int64_t rank;
@@ -211,6 +217,7 @@ int options_pm(const char *json, struct pm_options *ret) {
     optional(&r, "centre", 0, 1e6, &ret->centre);
     optional(&r, "margin", 0, 1e6, &ret->margin);
     optional_flag(&r, "average", &ret->average);
+    clear(&r, &ret->clear);
     ret->shared = word(&r, "trunk", (const char *const[]){"own", "shared", NULL}) == 1;
     if (r.rc == 0 && ret->shared && (ret->average || ret->lora.rank > 0))
         r.rc = cai_fail(CAI_EINPUT, "pm options: members with a shared trunk can be neither "
@@ -291,6 +298,13 @@ static void values(struct reader *r, struct ppo_options *ret) {
         word(r, "value_from", (const char *const[]){"pm", "policy", NULL}) == 1;
 }
 
+static void mixed(struct reader *r, struct ppo_options *ret) {
+    optional(r, "ptx.coef", 0, 1e6, &ret->ptx_coef);
+    ret->ptx_batch = 0;
+    if (ret->ptx_coef > 0)
+        whole(r, "ptx.batch", 1, 1 << 20, &ret->ptx_batch);
+}
+
 int options_algorithm(const char *json, enum train_algorithm *ret) {
     struct reader r;
     *ret = TRAIN_PPO;
@@ -340,6 +354,7 @@ int options_ppo(const char *json, struct ppo_options *ret) {
     number(&r, "rollout.temperature", 1e-3, 100, &ret->temperature);
     number(&r, "rollout.top_p", 1e-6, 1, &ret->top_p);
     whole(&r, "rollout.max_tokens", 1, 1 << 20, &ret->max_tokens);
+    mixed(&r, ret);
     CAI_TRY(close_json(&r));
     return check_groups(ret);
 }
@@ -356,6 +371,7 @@ int options_dpo(const char *json, struct dpo_options *ret) {
     whole(&r, "dpo.batch", 1, COUNT_MAX, &ret->optimizer.batch);
     whole(&r, "dpo.epochs", 1, COUNT_MAX, &ret->epochs);
     number(&r, "dpo.beta", 1e-9, 1e6, &ret->beta);
+    clear(&r, &ret->clear);
     optional_whole(&r, "checkpoint_every", COUNT_MAX, &ret->checkpoint_every);
     return close_json(&r);
 }

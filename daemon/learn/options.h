@@ -27,7 +27,9 @@
  *                     averaged; "shared": they are heads over one trunk
  *   algorithm group scale aggregate pm_combine pm_variance normalise no_end value_from
  *   value_warmup clip_high dual_clip advantage_clip max_ratio eps_place and of the object
- *   "kl" estimator, clamp, stop; samples sample_every: struct ppo_options */
+ *   "kl" estimator, clamp, stop, and "ptx" coef, batch; samples sample_every: struct
+ *                     ppo_options
+ *   clear             pm, dpo: |p − 1/2| up to which a label decides nothing; 0.1 without it */
 #ifndef CAI_LEARN_OPTIONS_H
 #define CAI_LEARN_OPTIONS_H
 
@@ -69,6 +71,7 @@ struct pm_options {
     struct train_guard guard;
     int64_t epochs, members, checkpoint_every;
     double centre, margin;
+    double clear; /* targets within this of 1/2 decide nothing */
     bool average; /* one model of the members' mean weights (Ramé et al. 2024, WARM) */
     bool shared;  /* the members are heads over one trunk */
 };
@@ -111,6 +114,8 @@ struct ppo_options {
     enum ppo_no_end no_end;
     bool pm_worst;           /* the lowest member's score counts, not their mean */
     bool eps_tensorflow;
+    double ptx_coef;   /* weight of the loss of rows mixed in; 0: none */
+    int64_t ptx_batch; /* such rows per update, all ranks together */
     double reward_clip, no_end_reward, helpful, temperature, top_p, pm_variance;
 };
 
@@ -121,6 +126,7 @@ struct dpo_options {
     struct train_guard guard;
     int64_t epochs, checkpoint_every;
     double beta;
+    double clear; /* as of pm_options */
     bool eps_tensorflow;
 };
 

@@ -167,6 +167,8 @@ static void add_stats(struct ppo_update_stats *to, const struct ppo_update_stats
     to->ratio += from->ratio;
     to->ratios += from->ratios;
     to->ratio_max = fmax(to->ratio_max, from->ratio_max);
+    to->ptx_loss += from->ptx_loss;
+    to->mixed += from->mixed;
 }
 
 static int leave_out(struct ppo *p, struct ppo_update_stats *stats) {
@@ -179,6 +181,7 @@ int ppo_minibatch(struct ppo *p, struct ppo_batch *b, const uint32_t *bins, bool
                   struct ppo_update_stats *stats) {
     size_t rank = (size_t)learn_rank(p->task), world = (size_t)learn_world(p->task);
     struct ppo_update_stats now = {0};
+    int64_t update = p->updates++;
     struct bin_loss l = {.p = p, .b = b, .moved = *moved, .stats = &now};
     bool far;
     for (size_t i = 0; i < b->per_minibatch; i++) {
@@ -189,6 +192,10 @@ int ppo_minibatch(struct ppo *p, struct ppo_batch *b, const uint32_t *bins, bool
     }
     if (l.count == 0 || (p->models.value == NULL && l.share == 0))
         return 0;
+    if (p->mix.n > 0 && policy_learns(p, &l)) {
+        CAI_TRY(ppo_mix(p, p->done * p->o.epochs * p->o.minibatches + update, &now.ptx_loss));
+        now.mixed++;
+    }
     for (size_t i = rank; i < b->per_minibatch; i += world) {
         l.bin = bins[i];
         CAI_TRY(update_bin(p, b, &l, i + world >= b->per_minibatch));
@@ -207,7 +214,7 @@ int ppo_minibatch(struct ppo *p, struct ppo_batch *b, const uint32_t *bins, bool
 /* Sums and maxima of all ranks. */
 static int gather_stats(const struct ppo *p, struct ppo_update_stats *s) {
     double *part[] = {&s->policy_loss, &s->value_loss, &s->clipped, &s->approx_kl, &s->ratio,
-                      &s->ratios, &s->leaving};
+                      &s->ratios, &s->leaving, &s->ptx_loss};
     double sums[CAI_COUNT(part)];
     int64_t bits; /* of a double that is not negative: ordered as the double is */
     s->leaving = learn_wishes_to_leave(p->task);
@@ -227,6 +234,7 @@ static int gather_stats(const struct ppo *p, struct ppo_update_stats *s) {
 int ppo_update(struct ppo *p, struct ppo_batch *b, struct ppo_update_stats *ret) {
     bool moved = false;
     *ret = (struct ppo_update_stats){0};
+    p->updates = 0;
     CAI_AUTO(mem) uint32_t *order = cai_realloc(NULL, b->p.n_bins, sizeof *order);
     for (int64_t epoch = 0; epoch < p->o.epochs; epoch++) {
         struct cai_key key = cai_key_make(p->task->seed, p->task->round, "ppo/epoch",
@@ -297,6 +305,7 @@ static void figures(struct ppo *p, const struct ppo_batch *b, const struct ppo_u
     row_figures(b, m);
     metrics_add(m, kl, "kl");
     metrics_add(m, s->policy_loss / s->share, "policy_loss");
+    metrics_add(m, s->ptx_loss / s->mixed, "ptx_loss"); /* left out when there is none */
     metrics_add(m, s->clipped / s->ratios, "clip_fraction");
     metrics_add(m, s->ratio_max, "ratio_max");
     metrics_add(m, s->approx_kl / s->ratios, "approx_kl");

@@ -187,15 +187,19 @@ static const struct column label_columns[] = {
     {"flipped", "Flipped by order", "share"},
     {"bias", "Position bias", "number"},
     {"mean_margin", "Margin", "number"},
+    {"entropy", "Entropy", "number"},
+    {"reasons_dropped", "Reasons dropped", "share"},
 };
 static const struct column prefer_columns[] = {
     {"pm_accuracy", "Accuracy, held out", "interval"},
     {"pm_accuracy_n", "Clear labels", "count"},
+    {"pm_ai_accuracy", "Accuracy, overseer's pairs", "interval"},
     {"pm_human_accuracy", "Accuracy, people's pairs", "interval"},
     {"pm_ece", "Calibration error", "number"},
     {"pm_excess_loss", "Excess loss", "number"},
     {"rows", "Pairs", "count"},
     {"rows_held_out", "Held out", "count"},
+    {"rows_human", "By people", "count"},
 };
 
 /* Figures of one bin, which is the step. */
@@ -293,13 +297,15 @@ static void add_tables(json_t *tables, const struct figures *f, const struct gra
               CAI_COUNT(evaluate_columns), rounds);
     add_table(tables, f, g, "prefer", "The preference model",
               "Accuracy is over clear labels: those whose probability is more than 0.1 from one "
-              "half (less where labels are clamped). Excess loss: above what the labels' own doubt costs.",
+              "half (less where labels are clamped). Excess loss: above what the labels' own doubt "
+              "costs.",
               prefer_columns, CAI_COUNT(prefer_columns), rounds);
     add_reliability(tables, f, rounds);
     add_guard(tables, f, rounds);
     add_table(tables, f, g, "label", "Labels",
               "Option mass: the probability of the two options together. Flipped by order: choices "
-              "that turned when the replies changed places. Margin: 0 is a toss-up, 1 is certain.",
+              "that turned when the replies changed places. Margin: 0 is a toss-up, 1 is certain. "
+              "Entropy: the doubt that labels leave, in bits; 1 is a toss-up.",
               label_columns, CAI_COUNT(label_columns), rounds);
     add_table(tables, f, g, "revise", "Critique and rewrite",
               "No flaw: critiques that found nothing to mend. Unchanged, truncated, dropped: shares "
@@ -311,22 +317,38 @@ static void add_tables(json_t *tables, const struct figures *f, const struct gra
               red_team_columns, CAI_COUNT(red_team_columns), rounds);
 }
 
-static int add_principles(struct run *r, int64_t job, json_t *tables) {
+/* How often the last preference model agrees with the held-out labels of each principle. */
+static void add_agreement(json_t *rows, const struct figures *f, uint32_t rounds) {
+    size_t i;
+    json_t *row;
+    json_array_foreach(rows, i, row) {
+        CAI_AUTO(mem) char *name = cai_format(
+            "pm_accuracy/%s", json_string_value(json_object_get(row, "principle")));
+        json_object_set_new(row, "pm_accuracy", interval(f, rounds, "prefer", name));
+    }
+}
+
+static int add_principles(struct run *r, int64_t job, const struct figures *f, uint32_t rounds,
+                          json_t *tables) {
     static const struct column c[] = {
         {"title", "Title", "text"},      {"drawn", "Drawn", "count"},
         {"no_flaw", "No flaw", "count"}, {"unchanged", "Unchanged", "count"},
         {"dropped", "Dropped", "count"}, {"edit", "Edited", "share"},
         {"labels", "Labels", "count"},   {"margin", "Margin", "number"},
-        {"flipped", "Flipped", "share"},
+        {"flipped", "Flipped", "share"}, {"entropy", "Entropy", "number"},
+        {"pm_accuracy", "PM agrees", "interval"},
     };
     json_t *rows = NULL;
     CAI_TRY(principle_rows(r, job, &rows));
+    add_agreement(rows, f, rounds);
     json_t *columns = columns_json(c, CAI_COUNT(c), "Principle", NULL, "", rows);
     json_object_set_new(json_array_get(columns, 0), "key", json_string("principle"));
     json_array_append_new(
         tables, json_pack("{s:s, s:s, s:s, s:o, s:o}", "name", "principles", "title", "Principles",
                           "note", "Drawn: critiques asked under it. Edited: how much of a text a "
-                          "revision changed.", "columns", columns, "rows", rows));
+                          "revision changed. Entropy: the doubt that its labels leave, in bits. "
+                          "PM agrees: with its clear held-out labels, the last preference model.",
+                          "columns", columns, "rows", rows));
     return 0;
 }
 
@@ -454,7 +476,7 @@ static int build_report(struct run *r, const struct store_job *row, const struct
     uint32_t rounds = (uint32_t)json_integer_value(json_object_get(progress, "rounds"));
     json_t *tables = json_array(), *transcripts = NULL;
     add_tables(tables, f, g, rounds);
-    int rc = add_principles(r, row->id, tables);
+    int rc = add_principles(r, row->id, f, rounds, tables);
     if (rc == 0)
         rc = add_models(r, row->id, tables);
     if (rc == 0)

@@ -170,6 +170,58 @@ static void algorithms_need_what_they_learn_from(void **state) {
     job_free(j);
 }
 
+/* What belongs to one mode of labelling, or to learning from rollouts, is refused elsewhere. */
+static void modes_of_labels(void **state) {
+    (void)state;
+    static const struct {
+        const char *stages, *finding;
+    } cases[] = {{"label: {mode: cot, clamp: 0.5}", ":7:29: error[C042]"},
+                 {"label: {mode: cot, clamp: 0.6}", ":7:29: error["},
+                 {"label: {helpful: 1.5}", ":7:20: error["},
+                 {"ppo: {algorithm: dpo, ptx: {coef: 27.8}}", ":7:37: error[C042]"},
+                 {"sft: off\n  ppo: {ptx: {coef: 1}}", ":8:21: error[C042]"},
+                 {"ppo: {ptx: {coef: 27.8}}", NULL}};
+    for (size_t i = 0; i < CAI_COUNT(cases); i++) {
+        struct input_report report = {0};
+        struct job_spec *j = NULL;
+        CAI_AUTO(mem) char *text =
+            cai_format("job: 1\nname: x\nmodels: {start: latest}\nconstitution: x\n"
+                       "data: {harmful: ./h}\nstages:\n  %s\n", cases[i].stages);
+        int rc = job_parse("j.yaml", text, strlen(text), NULL, &report, &j);
+        assert_int_equal(rc, cases[i].finding ? CAI_EINPUT : 0);
+        if (cases[i].finding && !strstr(report.text.data, cases[i].finding))
+            fail_msg("%s: %s", cases[i].stages, report.text.data);
+        job_free(j);
+        input_report_free(&report);
+    }
+}
+
+/* The share of helpful prompts under which pairs are made is PPO's, unless it is given. */
+static void labels_follow_ppo(void **state) {
+    (void)state;
+    struct input_report report = {.file = "--set"};
+    struct job_spec *j = parse(minimal, &report), *old;
+    assert_true(j->label.helpful == 0.49 && job_label_clear(j) == 0.1);
+    assert_int_equal(job_set(j, "stages.ppo.helpful=0.25", &report), 0);
+    assert_true(j->label.helpful == 0.25);
+    json_t *kept = job_to_json(j);
+    json_t *label = json_object_get(json_object_get(kept, "stages"), "label");
+    assert_true(json_number_value(json_object_get(label, "helpful")) == 0.25);
+    json_object_del(label, "helpful"); /* as written before there was the setting */
+    assert_int_equal(job_from_json(kept, &old), 0);
+    assert_true(old->label.helpful == 0.25);
+    job_free(old);
+    json_decref(kept);
+    assert_int_equal(job_set(j, "stages.label.helpful=0", &report), 0);
+    assert_int_equal(job_set(j, "stages.ppo.helpful=0.75", &report), 0);
+    assert_true(j->label.helpful == 0);
+    assert_int_equal(job_set(j, "stages.label.mode=cot", &report), 0);
+    assert_int_equal(job_set(j, "stages.label.clamp=0.2", &report), 0);
+    assert_true(job_label_clear(j) > 0.0599 && job_label_clear(j) < 0.0601);
+    input_report_free(&report);
+    job_free(j);
+}
+
 static void a_shared_trunk_stands_alone(void **state) {
     (void)state;
     static const struct {
@@ -270,6 +322,8 @@ int main(void) {
                                        cmocka_unit_test(stage_json),
                                        cmocka_unit_test(algorithms_need_what_they_learn_from),
                                        cmocka_unit_test(a_shared_trunk_stands_alone),
+                                       cmocka_unit_test(modes_of_labels),
+                                       cmocka_unit_test(labels_follow_ppo),
                                        cmocka_unit_test(settings_from_the_command_line),
                                        cmocka_unit_test(constitution_gives_defaults),
                                        cmocka_unit_test(paths_are_absolute)};

@@ -165,9 +165,12 @@ static void unusable_options_are_refused(void **state) {
         RUN("\"lr\":0.01," KL ",\"algorithm\":\"rloo\""),
         RUN("\"lr\":0.01,\"group\":5," KL ",\"algorithm\":\"grpo\""),
         RUN("\"lr\":0.01," KL ",\"algorithm\":\"q-learning\""),
-        RUN("\"lr\":0.01," KL ",\"aggregate\":7")};
+        RUN("\"lr\":0.01," KL ",\"aggregate\":7"),
+        RUN("\"lr\":0.01," KL ",\"ptx\":{\"coef\":1,\"batch\":0}"),
+        RUN("\"lr\":0.01," KL ",\"ptx\":{\"coef\":1,\"batch\":4}")};
     const char *const why[] = {"\"group\" is missing", "not a multiple", "cannot be q-learning",
-                               "anything but a word"};
+                               "anything but a word", "\"ptx.batch\" is 0",
+                               "the task names no rows for it"};
     for (size_t i = 0; i < CAI_COUNT(bad); i++) {
         struct job j = ppo_job(bad[i]);
         Cai__V1__Trained *t;
