@@ -90,7 +90,7 @@ struct job_ppo {
     const char *value_from;
     double kl_coef, kl_target, kl_horizon; /* kl_target 0 = fixed coefficient */
     double kl_clamp, kl_stop;
-    const char *kl_estimator, *no_end, *normalise, *eps_place, *pm_combine;
+    const char *kl_estimator, *no_end, *normalise, *eps_place, *pm_combine, *whiten_over;
     double dpo_beta;
     int64_t dpo_batch, dpo_epochs;
     double ptx_coef;   /* weight of the loss of fine-tuning's rows; 0 = none */

@@ -21,7 +21,8 @@ static const char *const normalisers[] = {"pairs", "reference", "running", "none
 static const char *const no_ends[] = {"replace", "add", "keep", NULL};
 static const char *const value_froms[] = {"pm", "policy", NULL};
 static const char *const eps_places[] = {"pytorch", "tensorflow", NULL};
-static const char *const schedules[] = {"constant", "linear", "cosine", NULL};
+static const char *const schedules[] = {"constant", "linear", "cosine", "inverse_sqrt", NULL};
+static const char *const whitened[] = {"rollouts", "minibatch", NULL};
 
 #define AT(member) offsetof(struct job_spec, member)
 #define INT(path, member, min, max, fallback, source, help)                                        \
@@ -265,6 +266,8 @@ const struct setting settings[] = {
         "episodes, for an adaptive coefficient"),
     FLAG("stages.ppo.whiten_advantages", ppo.whiten_advantages, "true", "all peers",
          "with moments over all ranks"),
+    WORD("stages.ppo.whiten_over", ppo.whiten_over, whitened, "rollouts",
+         "TRL; lm-human-preferences: minibatch", "whose moments these are"),
     FLAG("stages.ppo.whiten_rewards", ppo.whiten_rewards, "false", "summarize_from_feedback",
          "divide by the deviation"),
     NUM("stages.ppo.reward_clip", ppo.reward_clip, 0, 1e9, "10", "OpenRLHF", "0 = not clipped"),
@@ -293,7 +296,7 @@ const struct setting settings[] = {
          "Huang et al. 2024; lm-human-preferences: tensorflow", "where AdamW adds eps"),
     OPTIMIZER("stages.ppo", ppo.optimizer, "3e-6", "TRL, summarize_from_feedback", "0.95",
               "InstructGPT", "1e-5", "lm-human-preferences", "0.02", "linear",
-              "lm-human-preferences"),
+              "lm-human-preferences; MOSS: inverse_sqrt"),
     INT("stages.ppo.checkpoint_every", ppo.checkpoint_every, 0, 1e9, "10", "own",
         "steps; 0 = only at the end"),
     INT("stages.ppo.samples", ppo.samples, 0, 1024, "2", "own",

@@ -87,19 +87,19 @@ static void optional_flag(struct reader *r, const char *name, bool *ret) {
 }
 
 static void schedule(struct reader *r, enum train_schedule *ret) {
-    static const char *const names[] = {"constant", "linear", "cosine"};
+    static const char *const names[] = {"constant", "linear", "cosine", "inverse_sqrt"};
     *ret = TRAIN_CONSTANT;
     if (r->rc < 0)
         return;
     const char *s = json_string_value(find(r, "schedule"));
-    for (int i = 0; s != NULL && i < 3; i++)
+    for (int i = 0; s != NULL && i < 4; i++)
         if (strcmp(s, names[i]) == 0) {
             *ret = (enum train_schedule)i;
             return;
         }
     r->rc = cai_fail(CAI_EINPUT,
-                     "%s options: \"schedule\" is %s; it must be constant, linear or cosine",
-                     r->what, s != NULL ? s : "missing");
+                     "%s options: \"schedule\" is %s; it must be constant, linear, cosine or "
+                     "inverse_sqrt", r->what, s != NULL ? s : "missing");
 }
 
 /* The index of the member's word in `words` (NULL ends them); 0 when it is absent. */
@@ -279,6 +279,8 @@ static void objective(struct reader *r, struct ppo_options *ret) {
     optional(r, "advantage_clip", 0, 1e6, &ret->advantage_clip);
     optional(r, "max_ratio", 0, 1e9, &ret->max_ratio);
     flag(r, "whiten_advantages", &ret->whiten_advantages);
+    ret->whiten_minibatch =
+        word(r, "whiten_over", (const char *const[]){"rollouts", "minibatch", NULL}) == 1;
     ret->scale_std = word(r, "scale", (const char *const[]){"std", "none", NULL}) == 0;
     ret->aggregate = (enum ppo_aggregate)word(
         r, "aggregate", (const char *const[]){"tokens", "replies", "fixed", NULL});
@@ -384,6 +386,7 @@ double train_rate(const struct train_optimizer *o, int64_t step, int64_t steps) 
     switch (o->schedule) {
     case TRAIN_LINEAR: return o->lr * (1 - done);
     case TRAIN_COSINE: return o->lr * 0.5 * (1 + cos(M_PI * done));
+    case TRAIN_INVERSE_SQRT: return o->lr * sqrt((warm + 1) / (double)(step + 1));
     case TRAIN_CONSTANT: break;
     }
     return o->lr;

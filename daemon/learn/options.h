@@ -4,7 +4,7 @@
  *
  * Common, flat in the stage's object ("optimizer": numbers of struct job_optimizer):
  *   lr weight_decay beta1 beta2 eps clip_norm warmup batch   numbers
- *   schedule                                                 "constant" "linear" "cosine"
+ *   schedule                                 "constant" "linear" "cosine" "inverse_sqrt"
  * sft:        epochs
  * pm:         epochs members
  * classifier: epochs held_out (share held out when no row of the dataset names its split)
@@ -26,7 +26,7 @@
  *   centre margin average trunk  pm: terms of loss_bradley_terry; the members' weights
  *                     averaged; "shared": they are heads over one trunk
  *   algorithm group scale aggregate pm_combine pm_variance normalise no_end value_from
- *   value_warmup clip_high dual_clip advantage_clip max_ratio eps_place and of the object
+ *   value_warmup clip_high dual_clip advantage_clip max_ratio eps_place whiten_over and of the object
  *   "kl" estimator, clamp, stop, and "ptx" coef, batch; samples sample_every: struct
  *                     ppo_options
  *   clear             pm, dpo: |p − 1/2| up to which a label decides nothing; 0.1 without it */
@@ -38,7 +38,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum train_schedule { TRAIN_CONSTANT, TRAIN_LINEAR, TRAIN_COSINE };
+enum train_schedule { TRAIN_CONSTANT, TRAIN_LINEAR, TRAIN_COSINE, TRAIN_INVERSE_SQRT };
 
 struct train_optimizer {
     double lr, weight_decay, beta1, beta2, eps;
@@ -108,6 +108,7 @@ struct ppo_options {
     double kl_coef, kl_target, kl_horizon, kl_budget, kl_clamp, kl_stop;
     int kl_estimator;        /* enum loss_kl */
     bool whiten_advantages, whiten_rewards;
+    bool whiten_minibatch;   /* advantages, by the moments of each minibatch */
     bool scale_std;          /* grpo: advantages divided by the group's deviation */
     enum ppo_aggregate aggregate;
     enum ppo_normalise normalise;
@@ -139,7 +140,8 @@ int options_ppo(const char *json, struct ppo_options *ret);
 int options_dpo(const char *json, struct dpo_options *ret);
 
 /* The learning rate of step `step` (from 0) of `steps`: linear warm-up over warmup·steps,
- * then constant, or down to 0 by a line or a half cosine. */
+ * then constant, or down to 0 by a line or a half cosine, or with 1 / √step (Vaswani et al.
+ * 2017, §5.3). */
 double train_rate(const struct train_optimizer *o, int64_t step, int64_t steps);
 
 #endif

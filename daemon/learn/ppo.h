@@ -12,7 +12,7 @@
  * same host arithmetic.
  *
  * Figures per step: score_mean score_std score_harmful score_helpful raw_score reward kl
- * kl3 entropy policy_loss value_loss clip_fraction ratio_max approx_kl explained_variance
+ * kl3 entropy policy_loss value_loss clip_fraction value_clip_fraction ratio_max approx_kl explained_variance
  * length end_rate sampler_gap sampler_gap_max lr kl_coef grad_norm value_grad_norm
  * skipped_updates (the gradient was not finite) left_out_updates (max_ratio, kl.stop)
  * used_replies (share the policy learned from) ptx_loss (mean per token of the rows mixed
@@ -59,6 +59,7 @@ bool ppo_spent(const struct ppo *p);
 struct ppo_update_stats {
     double policy_loss, share;     /* sum over replies and updates, and of their normaliser */
     double value_loss, rows;       /* sum over rows and updates, and their number */
+    double value_clipped;          /* of them, where the clipped loss counts */
     double clipped, approx_kl, ratio, ratios; /* sums over ratios, and their number */
     double ptx_loss, mixed; /* sum over updates of the mix's mean loss, and their number */
     double ratio_max, grad_norm, value_grad_norm; /* largest */

@@ -49,7 +49,7 @@ static void reply_loss(struct bin_loss *l, size_t i, const double *logprob, doub
         return;
     }
     struct policy_reply r = {&p->o, p->kl_coef, n, b->old + at, b->reference + at,
-                             b->advantage + at};
+                             (b->white ? b->white : b->advantage) + at};
     double weight = policy_weight(p->algorithm, &p->o, n);
     l->stats->policy_loss += weight * p->algorithm->loss(&r, logprob, grad, s);
     l->stats->ratios += p->algorithm->sequence ? 1 : (double)n;
@@ -82,6 +82,8 @@ static int value_loss(void *context, const double *out, double *grad, int64_t n)
         v[i] = ppo_value_of(&l->p->models, out[i]);
     l->stats->value_loss += loss_value(v, l->b->value + at, l->b->returns + at, NULL, (size_t)n,
                                        l->p->o.value_clip, grad);
+    l->stats->value_clipped += loss_value_clipped(v, l->b->value + at, l->b->returns + at, NULL,
+                                                  (size_t)n, l->p->o.value_clip);
     double scale = l->p->o.value_coef / (l->count * l->p->models.value_std);
     for (int64_t i = 0; i < n; i++)
         grad[i] *= scale;
@@ -162,6 +164,7 @@ static int went_too_far(const struct ppo *p, const struct ppo_update_stats *now,
 static void add_stats(struct ppo_update_stats *to, const struct ppo_update_stats *from) {
     to->policy_loss += from->policy_loss;
     to->value_loss += from->value_loss;
+    to->value_clipped += from->value_clipped;
     to->clipped += from->clipped;
     to->approx_kl += from->approx_kl;
     to->ratio += from->ratio;
@@ -192,6 +195,8 @@ int ppo_minibatch(struct ppo *p, struct ppo_batch *b, const uint32_t *bins, bool
     }
     if (l.count == 0 || (p->models.value == NULL && l.share == 0))
         return 0;
+    if (b->white)
+        policy_whiten(b, &p->o, bins, b->per_minibatch);
     if (p->mix.n > 0 && policy_learns(p, &l)) {
         CAI_TRY(ppo_mix(p, p->done * p->o.epochs * p->o.minibatches + update, &now.ptx_loss));
         now.mixed++;
@@ -214,7 +219,7 @@ int ppo_minibatch(struct ppo *p, struct ppo_batch *b, const uint32_t *bins, bool
 /* Sums and maxima of all ranks. */
 static int gather_stats(const struct ppo *p, struct ppo_update_stats *s) {
     double *part[] = {&s->policy_loss, &s->value_loss, &s->clipped, &s->approx_kl, &s->ratio,
-                      &s->ratios, &s->leaving, &s->ptx_loss};
+                      &s->ratios, &s->leaving, &s->ptx_loss, &s->value_clipped};
     double sums[CAI_COUNT(part)];
     int64_t bits; /* of a double that is not negative: ordered as the double is */
     s->leaving = learn_wishes_to_leave(p->task);
@@ -317,6 +322,7 @@ static void figures(struct ppo *p, const struct ppo_batch *b, const struct ppo_u
     if (p->models.value == NULL)
         return;
     metrics_add(m, s->value_loss / s->rows, "value_loss");
+    metrics_add(m, s->value_clipped / s->rows, "value_clip_fraction");
     metrics_add(m, s->value_grad_norm, "value_grad_norm");
     value_figure(b, m);
 }

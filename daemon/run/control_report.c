@@ -239,6 +239,63 @@ static void add_reliability(json_t *tables, const struct figures *f, uint32_t ro
                           "columns", columns, "rows", rows));
 }
 
+/* A trainer's last word on a figure: its step is the run's. */
+static const double *find_last(const struct figures *f, uint32_t round, const char *stage,
+                               const char *name) {
+    const struct figure_row *last = NULL;
+    for (size_t i = 0; i < f->n; i++) {
+        const struct figure_row *r = &f->at[i];
+        if (r->round == round && (!last || r->step >= last->step) &&
+            strcmp(r->stage, stage) == 0 && strcmp(r->name, name) == 0)
+            last = r;
+    }
+    return last ? &last->value : NULL;
+}
+
+/* The figures of one member, whose names begin with `prefix`; false when there are none. */
+static bool member_row(const struct figures *f, uint32_t round, const struct column *c, size_t n,
+                       const char *prefix, const char *title, json_t *rows) {
+    json_t *row = json_pack("{s:s}", "checkpoint", title);
+    bool any = false;
+    for (size_t i = 0; i < n; i++) {
+        CAI_AUTO(mem) char *name = cai_format("%s%s", prefix, c[i].key);
+        const double *v = find_last(f, round, "prefer", name);
+        any = any || v;
+        json_object_set_new(row, c[i].key, number(v));
+    }
+    if (any)
+        json_array_append(rows, row);
+    json_decref(row);
+    return any;
+}
+
+/* What each model of an ensemble is worth alone, and their mean weights (WARM) beside them. */
+static void add_members(json_t *tables, const struct figures *f, uint32_t rounds) {
+    static const struct column c[] = {
+        {"accuracy", "Accuracy", "share"},       {"excess_loss", "Excess loss", "number"},
+        {"ece", "Calibration error", "number"},  {"score_mean", "Mean score", "number"},
+        {"score_std", "Deviation", "number"},
+    };
+    json_t *rows = json_array();
+    bool more = member_row(f, rounds, c, CAI_COUNT(c), "", "0", rows);
+    for (int k = 1; more; k++) {
+        CAI_AUTO(mem) char *prefix = cai_format("member%d.", k);
+        CAI_AUTO(mem) char *title = cai_format("%d", k);
+        more = member_row(f, rounds, c, CAI_COUNT(c), prefix, title, rows);
+    }
+    member_row(f, rounds, c, CAI_COUNT(c), "average.", "mean weights", rows);
+    json_t *columns = columns_json(c, CAI_COUNT(c), "Member", NULL, "", rows);
+    if (json_array_size(rows) > 1)
+        json_array_append_new(
+            tables, json_pack("{s:s, s:s, s:s, s:O, s:O}", "name", "members", "title",
+                              "Members of the last preference model", "note",
+                              "Each alone, on held-out pairs. Mean weights: the one model that "
+                              "stages.prefer.average makes of them, and that PPO is given.",
+                              "columns", columns, "rows", rows));
+    json_decref(columns);
+    json_decref(rows);
+}
+
 /* "0.28 (0.24 to 0.33)": a ratio, not a share. */
 static json_t *ratio_text(const struct figures *f, uint32_t round, const char *name,
                           const char *part) {
@@ -300,6 +357,7 @@ static void add_tables(json_t *tables, const struct figures *f, const struct gra
               "half (less where labels are clamped). Excess loss: above what the labels' own doubt "
               "costs.",
               prefer_columns, CAI_COUNT(prefer_columns), rounds);
+    add_members(tables, f, rounds);
     add_reliability(tables, f, rounds);
     add_guard(tables, f, rounds);
     add_table(tables, f, g, "label", "Labels",

@@ -1,6 +1,6 @@
 """labels.py: a whole job whose overseer writes reasons before it chooses, under two principles a
-pair, with half of the pairs from people and fine-tuning's rows mixed into PPO; killed once, it
-ends with the same bytes. `labels.py TOOLS`."""
+pair, with half of the pairs from people, a preference model of mean weights, and fine-tuning's rows
+mixed into PPO; killed once, it ends with the same bytes. `labels.py TOOLS`."""
 import os
 import shutil
 import sys
@@ -26,8 +26,9 @@ def make_job(folder):
         folder, True, data={"harmful": "./prompts.jsonl", "helpful": "./helpful.jsonl",
                             "human": "./people.jsonl"}, rounds=1,
         stages__red_team="off", stages__evaluate="off", stages__label=LABEL,
-        stages__prefer={"batch": 4, "lr": 1e-3, "human": 0.5, "held_out": 0.3,
-                        "gate_confidence": 0, "checkpoint_every": 2})
+        stages__prefer={"batch": 4, "lr": 1e-3, "human": 0.5, "held_out": 0.3, "members": 2,
+                        "average": True, "margin": 0.1, "gate_confidence": 0,
+                        "checkpoint_every": 2})
     return path
 
 
@@ -87,6 +88,14 @@ def test_figures_by_principle():
     for words in ("Reasons dropped", "Entropy", "Accuracy, people", "By people"):
         assert words in report, report
     assert "ENTROPY" in stats and all(name in stats for name in ids)
+
+
+def test_members_are_averaged():
+    assert sum(kind == "pm" for _, _, kind, _ in whole["models"]) == 1
+    last = {r["name"]: r["value"] for r in whole["metrics"] if r["stage"] == "prefer"}
+    std = [last[f"{of}score_std"] for of in ("", "member1.", "average.")]
+    assert len(set(std)) == 3 and min(std) > 0, std
+    assert "Members of the last preference model" in report and "mean weights" in report, report
 
 
 def test_rows_mixed_into_ppo():

@@ -115,6 +115,7 @@ static const struct figure {
     {"ppo", "policy_loss", "", "clipped objective, negative"},
     {"ppo", "ptx_loss", "nats", "per token, of the rows mixed in by stages.ppo.ptx"},
     {"ppo", "value_loss", "", "of the value model"},
+    {"ppo", "value_clip_fraction", "share", "of values that the clip held back"},
     {"ppo", "explained_variance", "", "of returns by the value model; 1 best, below 0 useless"},
     {"ppo", "value_grad_norm", "", "norm of the value model's gradient"},
     {"ppo", "approx_kl", "nats", "per token, from the policy that sampled (k3)"},
