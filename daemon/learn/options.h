@@ -26,10 +26,11 @@
  *   centre margin average trunk  pm: terms of loss_bradley_terry; the members' weights
  *                     averaged; "shared": they are heads over one trunk
  *   algorithm group scale aggregate pm_combine pm_variance normalise no_end value_from
- *   value_warmup clip_high dual_clip advantage_clip max_ratio eps_place whiten_over and of the object
- *   "kl" estimator, clamp, stop, and "ptx" coef, batch; samples sample_every: struct
+ *   value_warmup clip_high dual_clip advantage_clip max_ratio eps_place whiten_over and of the
+ *   object "kl" estimator, clamp, stop, and "ptx" coef, batch; samples sample_every: struct
  *                     ppo_options
- *   clear             pm, dpo: |p − 1/2| up to which a label decides nothing; 0.1 without it */
+ *   clear             pm, dpo: |p − 1/2| up to which a label decides nothing; 0.1 without it
+ *   trust             ppo: 1 without it */
 #ifndef CAI_LEARN_OPTIONS_H
 #define CAI_LEARN_OPTIONS_H
 
@@ -112,6 +113,7 @@ struct ppo_options {
     bool scale_std;          /* grpo: advantages divided by the group's deviation */
     enum ppo_aggregate aggregate;
     enum ppo_normalise normalise;
+    double trust; /* what scores are multiplied by: how far they are borne out, 0 to 1 */
     enum ppo_no_end no_end;
     bool pm_worst;           /* the lowest member's score counts, not their mean */
     bool eps_tensorflow;
