@@ -55,6 +55,7 @@ struct job_label {
     bool swap;          /* both orders, averaged */
     const char *mode;   /* soft | hard | cot | shuffled (a control) */
     double clamp, max_dropped; /* of cot */
+    double helpful;     /* share of helpful prompts; ppo.helpful where not given */
     struct job_sampling reply, reasons;
     double min_option_mass, max_flipped;
     int64_t gate_pairs; /* known-answer pairs before labelling; the overseer must beat chance */
@@ -89,9 +90,11 @@ struct job_ppo {
     const char *value_from;
     double kl_coef, kl_target, kl_horizon; /* kl_target 0 = fixed coefficient */
     double kl_clamp, kl_stop;
-    const char *kl_estimator, *no_end, *normalise, *eps_place, *pm_combine;
+    const char *kl_estimator, *no_end, *normalise, *eps_place, *pm_combine, *whiten_over;
     double dpo_beta;
     int64_t dpo_batch, dpo_epochs;
+    double ptx_coef;   /* weight of the loss of fine-tuning's rows; 0 = none */
+    int64_t ptx_batch; /* such rows per update */
     bool whiten_advantages, whiten_rewards;
     double reward_clip, no_end_reward; /* score of a reply that did not end */
     double value_lr;
@@ -178,6 +181,10 @@ json_t *job_stage_json(const struct job_spec *j, const char *stage);
 #define JOB_REMEDY_VALUE "set stages.ppo.value_from: pm, or stages.ppo.enabled: false"
 /* Whether PPO's value model is the policy with a score head. */
 bool job_value_from_policy(const struct job_spec *j);
+/* Whether the overseer writes reasons before it chooses (stages.label.mode). */
+bool job_label_reasons(const struct job_spec *j);
+/* |p − ½| above which a label decides something: 0.1, less where probabilities are clamped. */
+double job_label_clear(const struct job_spec *j);
 /* Whether the stage ppo learns from labels instead of a preference model's scores. */
 bool job_ppo_from_labels(const struct job_spec *j);
 /* What the constitution's `sampling` says, where the job file does not say it itself. */

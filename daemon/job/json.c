@@ -151,6 +151,9 @@ int job_from_json(const json_t *o, struct job_spec **ret) {
     for (size_t i = 0; i < n_settings; i++)
         j->given[i] = true;
     int rc = walk(j, "", o);
+    const json_t *label = json_object_get(json_object_get(o, "stages"), "label");
+    if (!json_object_get(label, "helpful")) /* a job from before there was such a setting */
+        j->label.helpful = j->ppo.helpful;
     if (rc == 0)
         rc = required(j);
     if (rc < 0) {

@@ -21,7 +21,8 @@ static const char *const normalisers[] = {"pairs", "reference", "running", "none
 static const char *const no_ends[] = {"replace", "add", "keep", NULL};
 static const char *const value_froms[] = {"pm", "policy", NULL};
 static const char *const eps_places[] = {"pytorch", "tensorflow", NULL};
-static const char *const schedules[] = {"constant", "linear", "cosine", NULL};
+static const char *const schedules[] = {"constant", "linear", "cosine", "inverse_sqrt", NULL};
+static const char *const whitened[] = {"rollouts", "minibatch", NULL};
 
 #define AT(member) offsetof(struct job_spec, member)
 #define INT(path, member, min, max, fallback, source, help)                                        \
@@ -168,6 +169,9 @@ const struct setting settings[] = {
     SAMPLING("stages.label.reasons", label.reasons, "1.0", "1.0", "256", "own", "own"),
     NUM("stages.label.max_dropped", label.max_dropped, 0, 1, "0.2", "own",
         "of cot: share of reasons that could not be read; above, the job waits"),
+    NUM("stages.label.helpful", label.helpful, 0, 1, "0.49",
+        "stages.ppo.helpful; Bai et al. 2022 §4.1: 0, people's pairs are the helpful ones",
+        "share of helpful prompts"),
     SAMPLING("stages.label.reply", label.reply, "1.0", "1.0", "256", "Bai et al. 2022",
              "Bai et al. 2022"),
     NUM("stages.label.min_option_mass", label.min_option_mass, 0, 1, "0.1", "own",
@@ -186,8 +190,9 @@ const struct setting settings[] = {
         "passes over the pairs"),
     NUM("stages.prefer.held_out", prefer.held_out, 0, 0.9, "0.1", "own",
         "share of pairs for accuracy and reliability"),
-    NUM("stages.prefer.human", prefer.human, 0, 1, "0.2", "own",
-        "share of people's pairs in the mix, if there are any"),
+    NUM("stages.prefer.human", prefer.human, 0, 1, "0.2",
+        "own; Bai et al. 2022 §4.1: 135,296 of 318,127, 0.43",
+        "share of people's pairs in the mix, as far as there are; their accuracy is told apart"),
     NUM("stages.prefer.gate_confidence", prefer.gate_confidence, 0, 0.999999, "0.99", "own",
         "one-sided, that it beats chance on held-out pairs, else the job waits, and of how far "
         "PPO follows its scores; 0 = no gate, followed in full"),
@@ -262,6 +267,8 @@ const struct setting settings[] = {
         "episodes, for an adaptive coefficient"),
     FLAG("stages.ppo.whiten_advantages", ppo.whiten_advantages, "true", "all peers",
          "with moments over all ranks"),
+    WORD("stages.ppo.whiten_over", ppo.whiten_over, whitened, "rollouts",
+         "TRL; lm-human-preferences: minibatch", "whose moments these are"),
     FLAG("stages.ppo.whiten_rewards", ppo.whiten_rewards, "false", "summarize_from_feedback",
          "divide by the deviation"),
     NUM("stages.ppo.reward_clip", ppo.reward_clip, 0, 1e9, "10", "OpenRLHF", "0 = not clipped"),
@@ -282,11 +289,15 @@ const struct setting settings[] = {
         "pairs per step, all ranks together"),
     INT("stages.ppo.dpo.epochs", ppo.dpo_epochs, 1, 1000, "1",
         "Rafailov et al. 2023; alignment-handbook 3", "passes over the pairs"),
+    NUM("stages.ppo.ptx.coef", ppo.ptx_coef, 0, 1e6, "0", "TRL; InstructGPT: PPO-ptx, 27.8",
+        "weight of the loss of sft's rows, a mean over tokens, in each update; 0 = none"),
+    INT("stages.ppo.ptx.batch", ppo.ptx_batch, 1, 1 << 20, "64", "own; InstructGPT: 8 per reply",
+        "such rows per update, all ranks together"),
     WORD("stages.ppo.eps_place", ppo.eps_place, eps_places, "pytorch",
          "Huang et al. 2024; lm-human-preferences: tensorflow", "where AdamW adds eps"),
     OPTIMIZER("stages.ppo", ppo.optimizer, "3e-6", "TRL, summarize_from_feedback", "0.95",
               "InstructGPT", "1e-5", "lm-human-preferences", "0.02", "linear",
-              "lm-human-preferences"),
+              "lm-human-preferences; MOSS: inverse_sqrt"),
     INT("stages.ppo.checkpoint_every", ppo.checkpoint_every, 0, 1e9, "10", "own",
         "steps; 0 = only at the end"),
     INT("stages.ppo.samples", ppo.samples, 0, 1024, "2", "own",

@@ -13,9 +13,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* A target within this of 1/2 decides nothing. */
-static const double DELTA = 0.1;
-
 enum { EXTRA_ACCURACY, EXTRA_DECIDED, EXTRA_MARGIN, EXTRA_CHOSEN };
 
 static double sum_of(const double *x, int64_t n) {
@@ -34,11 +31,12 @@ static double logit_of(double beta, const struct example *e, double a, double b)
     return beta * ((a - e->reference[0]) - (b - e->reference[1]));
 }
 
-static void count_pair(const struct example *e, double logit, double a, double b, double *extra) {
+static void count_pair(const struct dpo_options *o, const struct example *e, double logit,
+                       double a, double b, double *extra) {
     bool first = e->target > 0.5;
     extra[EXTRA_MARGIN] += first ? logit : -logit;
     extra[EXTRA_CHOSEN] += first ? a : b;
-    if (fabs(e->target - 0.5) <= DELTA)
+    if (fabs(e->target - 0.5) <= o->clear)
         return;
     extra[EXTRA_DECIDED]++;
     extra[EXTRA_ACCURACY] += logit == 0 ? 0.5 : (logit > 0) == first;
@@ -55,7 +53,7 @@ static double pair_loss(const void *context, const struct example *const *e, siz
                          &db);
         for (int64_t j = 0; j < na + nb; j++)
             grad[j] = j < na ? da : db;
-        count_pair(e[i], logit_of(o->beta, e[i], a, b), a, b, extra);
+        count_pair(o, e[i], logit_of(o->beta, e[i], a, b), a, b, extra);
         out += na + nb;
         grad += na + nb;
     }
@@ -132,7 +130,7 @@ static int measure(const struct learn_task *t, const struct dpo_options *o, cons
         logit[i] = logit_of(o->beta, &e[i], sums[2 * i], sums[2 * i + 1]);
         target[i] = e[i].target;
     }
-    calibration_measure(logit, target, n, DELTA, &c);
+    calibration_measure(logit, target, n, o->clear, &c);
     calibration_report(&c, "", f);
     return 0;
 }

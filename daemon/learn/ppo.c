@@ -114,6 +114,17 @@ static int make_trainers(struct ppo *p) {
     return trainer_new(p->value, &to, &p->models.value);
 }
 
+static int load_mix(struct ppo *p) {
+    const Cai__V1__Dataset *d = p->task->train->mix;
+    if (p->o.ptx_coef <= 0)
+        return 0;
+    if (d == NULL)
+        return cai_fail(CAI_EINPUT, "ptx.coef is %g, but the task names no rows for it",
+                        p->o.ptx_coef);
+    return dataset_load(d->path, d->hash, DATASET_SFT, p->chat, p->policy->config.max_positions,
+                        &p->mix);
+}
+
 static int load_prompts(struct ppo *p) {
     const Cai__V1__Dataset *d = p->task->train->dataset;
     int64_t room = p->policy->config.max_positions;
@@ -218,6 +229,8 @@ int ppo_open(const struct learn_task *t, struct ppo **ret) {
         rc = make_trainers(p);
     if (rc == 0)
         rc = load_prompts(p);
+    if (rc == 0)
+        rc = load_mix(p);
     if (rc == 0 && t->resume != NULL && t->resume[0] != '\0')
         rc = restore(p);
     if (rc < 0) {
@@ -244,6 +257,7 @@ void ppo_close(struct ppo *p) {
     model_free(p->reference);
     prompts_free(&p->prompts);
     dataset_free(&p->data);
+    dataset_free(&p->mix);
     hf_chat_free(p->chat);
     hf_tokenizer_free(p->tokenizer);
     free(p);

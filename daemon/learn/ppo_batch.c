@@ -72,7 +72,7 @@ void ppo_batch_free(struct ppo_batch *b) {
             micro_free(b->value_micro[i]);
     }
     void *owned[] = {b->policy_micro, b->value_micro, b->bin_rows, b->row_of, b->sampled, b->old,
-                     b->entropy, b->reference, b->value, b->reward, b->advantage, b->returns,
+                     b->entropy, b->reference, b->value, b->reward, b->advantage, b->white, b->returns,
                      b->raw, b->score, b->kl, b->group, b->used};
     for (size_t i = 0; i < CAI_COUNT(owned); i++)
         free(owned[i]);

@@ -49,7 +49,7 @@ static void reply_loss(struct bin_loss *l, size_t i, const double *logprob, doub
         return;
     }
     struct policy_reply r = {&p->o, p->kl_coef, n, b->old + at, b->reference + at,
-                             b->advantage + at};
+                             (b->white ? b->white : b->advantage) + at};
     double weight = policy_weight(p->algorithm, &p->o, n);
     l->stats->policy_loss += weight * p->algorithm->loss(&r, logprob, grad, s);
     l->stats->ratios += p->algorithm->sequence ? 1 : (double)n;
@@ -78,13 +78,12 @@ static int value_loss(void *context, const double *out, double *grad, int64_t n)
     struct bin_loss *l = context;
     size_t at = l->b->bin_rows[l->bin];
     CAI_AUTO(mem) double *v = cai_realloc(NULL, (size_t)n + 1, sizeof *v);
-    double clip = l->p->o.value_clip;
-    for (int64_t i = 0; i < n; i++) {
+    for (int64_t i = 0; i < n; i++)
         v[i] = ppo_value_of(&l->p->models, out[i]);
-        l->stats->value_clipped += clip > 0 && fabs(v[i] - l->b->value[at + (size_t)i]) > clip;
-    }
     l->stats->value_loss += loss_value(v, l->b->value + at, l->b->returns + at, NULL, (size_t)n,
-                                       clip, grad);
+                                       l->p->o.value_clip, grad);
+    l->stats->value_clipped += loss_value_clipped(v, l->b->value + at, l->b->returns + at, NULL,
+                                                  (size_t)n, l->p->o.value_clip);
     double scale = l->p->o.value_coef / (l->count * l->p->models.value_std);
     for (int64_t i = 0; i < n; i++)
         grad[i] *= scale;
@@ -165,12 +164,14 @@ static int went_too_far(const struct ppo *p, const struct ppo_update_stats *now,
 static void add_stats(struct ppo_update_stats *to, const struct ppo_update_stats *from) {
     to->policy_loss += from->policy_loss;
     to->value_loss += from->value_loss;
-    to->clipped += from->clipped;
     to->value_clipped += from->value_clipped;
+    to->clipped += from->clipped;
     to->approx_kl += from->approx_kl;
     to->ratio += from->ratio;
     to->ratios += from->ratios;
     to->ratio_max = fmax(to->ratio_max, from->ratio_max);
+    to->ptx_loss += from->ptx_loss;
+    to->mixed += from->mixed;
 }
 
 static int leave_out(struct ppo *p, struct ppo_update_stats *stats) {
@@ -183,6 +184,7 @@ int ppo_minibatch(struct ppo *p, struct ppo_batch *b, const uint32_t *bins, bool
                   struct ppo_update_stats *stats) {
     size_t rank = (size_t)learn_rank(p->task), world = (size_t)learn_world(p->task);
     struct ppo_update_stats now = {0};
+    int64_t update = p->updates++;
     struct bin_loss l = {.p = p, .b = b, .moved = *moved, .stats = &now};
     bool far;
     for (size_t i = 0; i < b->per_minibatch; i++) {
@@ -193,6 +195,12 @@ int ppo_minibatch(struct ppo *p, struct ppo_batch *b, const uint32_t *bins, bool
     }
     if (l.count == 0 || (p->models.value == NULL && l.share == 0))
         return 0;
+    if (b->white)
+        policy_whiten(b, &p->o, bins, b->per_minibatch);
+    if (p->mix.n > 0 && policy_learns(p, &l)) {
+        CAI_TRY(ppo_mix(p, p->done * p->o.epochs * p->o.minibatches + update, &now.ptx_loss));
+        now.mixed++;
+    }
     for (size_t i = rank; i < b->per_minibatch; i += world) {
         l.bin = bins[i];
         CAI_TRY(update_bin(p, b, &l, i + world >= b->per_minibatch));
@@ -211,7 +219,7 @@ int ppo_minibatch(struct ppo *p, struct ppo_batch *b, const uint32_t *bins, bool
 /* Sums and maxima of all ranks. */
 static int gather_stats(const struct ppo *p, struct ppo_update_stats *s) {
     double *part[] = {&s->policy_loss, &s->value_loss, &s->clipped, &s->approx_kl, &s->ratio,
-                      &s->ratios, &s->value_clipped, &s->leaving};
+                      &s->ratios, &s->value_clipped, &s->leaving, &s->ptx_loss};
     double sums[CAI_COUNT(part)];
     int64_t bits; /* of a double that is not negative: ordered as the double is */
     s->leaving = learn_wishes_to_leave(p->task);
@@ -231,6 +239,7 @@ static int gather_stats(const struct ppo *p, struct ppo_update_stats *s) {
 int ppo_update(struct ppo *p, struct ppo_batch *b, struct ppo_update_stats *ret) {
     bool moved = false;
     *ret = (struct ppo_update_stats){0};
+    p->updates = 0;
     CAI_AUTO(mem) uint32_t *order = cai_realloc(NULL, b->p.n_bins, sizeof *order);
     for (int64_t epoch = 0; epoch < p->o.epochs; epoch++) {
         struct cai_key key = cai_key_make(p->task->seed, p->task->round, "ppo/epoch",
@@ -345,6 +354,7 @@ static void figures(struct ppo *p, const struct ppo_batch *b, const struct ppo_u
     row_figures(b, m);
     metrics_add(m, kl, "kl");
     metrics_add(m, s->policy_loss / s->share, "policy_loss");
+    metrics_add(m, s->ptx_loss / s->mixed, "ptx_loss"); /* left out when there is none */
     metrics_add(m, s->clipped / s->ratios, "clip_fraction");
     metrics_add(m, s->ratio / s->ratios, "ratio_mean");
     metrics_add(m, s->ratio_max, "ratio_max");

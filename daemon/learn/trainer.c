@@ -307,6 +307,11 @@ static int layers_backward(struct trainer *t, const struct micro *b, struct flow
 }
 
 int trainer_backward(struct trainer *t, const struct micro *b, trainer_loss loss, void *context) {
+    return trainer_backward_at(t, b, t->o.temperature, loss, context);
+}
+
+int trainer_backward_at(struct trainer *t, const struct micro *b, double temperature,
+                        trainer_loss loss, void *context) {
     if (b->n_rows == 0)
         return 0;
     struct flow f;
@@ -315,7 +320,7 @@ int trainer_backward(struct trainer *t, const struct micro *b, trainer_loss loss
     if (rc == 0) {
         ct_scope *s = ct_scope_open_grad();
         ct_tensor *x = t->o.recompute ? ct_leaf(s, f.x[f.n - 1]) : f.x[f.n - 1];
-        ct_tensor *out = head_outputs(s, t->m, b, x, t->o.temperature, NULL);
+        ct_tensor *out = head_outputs(s, t->m, b, x, temperature, NULL);
         rc = loss_backward(s, out, loss, context);
         if (rc == 0)
             rc = ct_keep(ct_grad(s, x), &grad);

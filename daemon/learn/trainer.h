@@ -45,6 +45,9 @@ typedef int (*trainer_loss)(void *context, const double *out, double *grad, int6
 
 /* Forward, loss, backward; gradients are added to the flat buffer. b with R = 0: nothing. */
 int trainer_backward(struct trainer *t, const struct micro *b, trainer_loss loss, void *context);
+/* The same with an LM head's log-probabilities at another temperature than the trainer's. */
+int trainer_backward_at(struct trainer *t, const struct micro *b, double temperature,
+                        trainer_loss loss, void *context);
 /* The same forward in the same gradient mode, without a backward: out[R] has the very bits
  * that trainer_backward's loss would see now. entropy[R] (nats) may be NULL. */
 int trainer_evaluate(struct trainer *t, const struct micro *b, double *out, double *entropy);

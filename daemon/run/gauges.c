@@ -35,7 +35,7 @@ static const struct family {
      false},
     {"clip_fraction", "cai_clipped_ratio", "Share of tokens that the clip held back.", false},
     {"value_clip_fraction", "cai_value_clipped_ratio",
-     "Share of value predictions that moved beyond the clip.", false},
+     "Share of value predictions that the clip held back.", false},
     {"approx_kl", "cai_update_kl_nats", "Distance from the policy that sampled, nats per token.",
      false},
     {"sampler_gap", "cai_sampler_gap_nats",

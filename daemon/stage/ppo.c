@@ -1,18 +1,19 @@
 /* ppo.c: reinforcement learning against the preference model, after all rounds: freezes
  * the prompts and names the models; the gang does the rest, by the algorithm that
  * stages.ppo.algorithm names. For dpo it freezes the labels of all rounds instead, and
- * names no preference model.
+ * names no preference model. With stages.ppo.ptx it names rows to be learned beside (mix.h).
  *
- * Phase: ppo (a gang). Rows of dpo: as prefer's. Rows otherwise: every harmful training prompt and failing red-team case once,
- * and helpful prompts (kind "helpful"), all in item order; the trainer draws its rollouts
- * from the two kinds in the share stages.ppo.helpful. A row names the principles that critiques
- * found broken at its prompt ("broke"), for the figures. Models: policy.
+ * Phase: ppo (a gang). Rows of dpo: as prefer's. Rows otherwise: every harmful training prompt
+ * and failing red-team case once, and helpful prompts (kind "helpful"), all in item order; the
+ * trainer draws its rollouts from the two kinds in the share stages.ppo.helpful. A row names the
+ * principles that critiques found broken at its prompt ("broke"), for the figures. Models: policy.
  * Metrics: pairs (dpo); prompts_harmful, prompts_helpful, and what the trainer names (reward, kl,
  *   entropy, length, clip_fraction … by step). */
 #include "stage/build.h"
 #include "stage/data.h"
 #include "stage/dataset.h"
 #include "stage/label.h"
+#include "stage/mix.h"
 #include "stage/pairs.h"
 #include "stage/rates.h"
 #include "stage/table.h"
@@ -147,20 +148,22 @@ static double trust(const struct stage_context *c) {
 
 static int plan(const struct stage_context *c) {
     CAI_AUTO(arena) struct cai_arena a = {0};
-    Cai__V1__Dataset frozen;
+    Cai__V1__Dataset frozen, rows, *mix;
     struct model_ref policy, *pm = NULL;
     size_t n_pm = 0;
     bool labels = job_ppo_from_labels(c->job);
     CAI_TRY(data_ensure(c));
     CAI_TRY(models_ensure(c));
     CAI_TRY(labels ? freeze_pairs(c, &a, &frozen) : freeze_prompts(c, &a, &frozen));
+    CAI_TRY(mix_freeze(c, &a, &rows, &mix));
     CAI_TRY(models_policy(c, c->round, &a, &policy));
     if (!labels)
         CAI_TRY(models_pm(c, c->round, &a, &pm, &n_pm));
     json_t *options = job_stage_json(c->job, "ppo");
     json_object_set_new(options, "kl_budget", json_real(c->job->guards.kl_budget));
     json_object_set_new(options, "trust", json_real(trust(c)));
-    int rc = build_train(c, "ppo", "ppo", &policy, &policy, pm, n_pm, &frozen, options);
+    json_object_set_new(options, "clear", json_real(job_label_clear(c->job)));
+    int rc = build_train_mixed(c, "ppo", "ppo", &policy, &policy, pm, n_pm, &frozen, mix, options);
     json_decref(options);
     return rc;
 }

@@ -5,6 +5,11 @@
 #include "base/file.h"
 #include "store/sql.h"
 
+char *store_blob_path(struct store *s, const char *hash) {
+    CAI_AUTO(mem) char *dir = cai_path_join(s->dir, "blobs");
+    return cai_path_join(dir, hash);
+}
+
 int store_blob_put(struct store *s, const void *data, size_t len, char ret_hash[65],
                    char **ret_path) {
     CAI_AUTO(mem) char *dir = cai_path_join(s->dir, "blobs");

@@ -186,6 +186,7 @@ int store_events_each(struct store *s, int64_t job, int64_t after_id,
                       void *c);
 
 /* Content-addressed files beside the database: DIR/blobs/HASH. Durable on return. */
+char *store_blob_path(struct store *s, const char *hash); /* of one that was put; the caller's */
 int store_blob_put(struct store *s, const void *data, size_t len, char ret_hash[65],
                    char **ret_path);
 
