@@ -33,6 +33,10 @@ static const struct kind {
      "{\"algorithm\":\"dpo\",\"lr\":1,\"checkpoint_every\":3,\"dpo\":{\"beta\":0.1,\"batch\":5,"
      "\"epochs\":2}," SMOOTH "}", 3},
     {"ppo", "ppo", "ppo.jsonl", POLICY, 2},
+    /* several micro-batches for each rank, layers computed again */
+    {"micro", "sft", "sft.jsonl",
+     "{\"lr\":1,\"batch\":9,\"epochs\":1,\"checkpoint_every\":1,\"micro_batch_tokens\":16,"
+     "\"recompute\":\"always\",\"batch_tokens\":40," SMOOTH "}", 2},
     /* heads over one trunk: each is saved as a model, no state has their number */
     {"shared", "pm", "pm.jsonl",
      "{\"lr\":0.2,\"batch\":6,\"epochs\":2,\"members\":3,\"trunk\":\"shared\",\"centre\":0.01," SMOOTH "}",
