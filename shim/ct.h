@@ -37,9 +37,9 @@ enum ct_dtype { CT_F32, CT_BF16, CT_F16, CT_F64, CT_I64, CT_I32, CT_U8, CT_BOOL 
  * algorithms on, uninitialised-memory fill off. */
 int ct_init(int threads);
 const char *ct_version(void);    /* "2.11.0" */
-/* What bits depend on besides the build: "cpu/avx512/bf16=amx/threads=2/torch=2.11.0" (bf16:
- * amx, avx512 or widened, the instructions that multiply bfloat16);
- * on a GPU it begins with "cuda/" and its model (tokens are drawn on the processor). */
+/* What bits depend on besides the build: what libtorch, we and oneDNN (isa.h) multiply with here,
+ * threads: "cpu/avx512/bf16=amx/onednn=avx512_core_amx/threads=2/torch=2.11.0"; on a GPU
+ * it begins with "cuda/" and its model (tokens are drawn on the processor). */
 const char *ct_numeric_class(void);
 
 /* ---- devices ------------------------------------------------------------------- */

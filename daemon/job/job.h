@@ -47,6 +47,7 @@ struct job_sft {
     double helpful;                   /* helpful replies per revision in the mix */
     int64_t epochs, checkpoint_every; /* steps; 0 = only at the end */
     struct job_optimizer optimizer;
+    int64_t batch_tokens; /* learned tokens per step in place of rows; 0 = optimizer.batch rows */
 };
 struct job_label {
     bool enabled;
@@ -117,6 +118,8 @@ struct job_spec {
         const char *start, *generator, *overseer, *pm; /* folders; or latest/start */
         const char *dtype; /* float32 | bfloat16: of generation and scoring */
         const char *train_dtype; /* of matrix products in training */
+        int64_t micro_batch_tokens; /* computed together in training */
+        const char *recompute; /* auto | always | never: layers once more in backward */
         struct {
             int64_t rank; /* 0: whole weights are trained */
             double alpha;

@@ -11,6 +11,7 @@ static const char *const froms[] = {"start", "latest", NULL};
 static const char *const takes[] = {"all", "last", NULL};
 static const char *const modes[] = {"soft", "hard", "cot", "shuffled", NULL};
 static const char *const dtypes[] = {"float32", "bfloat16", NULL};
+static const char *const recomputes[] = {"auto", "always", "never", NULL};
 static const char *const algorithms[] = {"ppo", "rloo", "grpo", "best_of_n", "dpo", NULL};
 static const char *const scales[] = {"std", "none", NULL};
 static const char *const aggregates[] = {"tokens", "replies", "fixed", NULL};
@@ -76,6 +77,10 @@ const struct setting settings[] = {
          "of generating and scoring"),
     WORD("models.train_dtype", models.train_dtype, dtypes, "float32", "own; TRL: bfloat16",
          "of matrix products in training; weights, sums and moments stay in float32"),
+    INT("models.micro_batch_tokens", models.micro_batch_tokens, 64, 1 << 20, "4096", "own",
+        "tokens computed at a time in training, as even as they can be; fewer take less memory"),
+    WORD("models.recompute", models.recompute, recomputes, "auto", "Chen et al. 2016",
+         "layers once more in backward, for memory; auto: where graphs would pass 1 GiB"),
     INT("models.lora.rank", models.lora.rank, 0, 1 << 14, "0", "own; PEFT 8",
         "of the adapters that are trained; 0 = whole weights"),
     NUM("models.lora.alpha", models.lora.alpha, 1e-6, 1e6, "8", "PEFT",
@@ -149,6 +154,8 @@ const struct setting settings[] = {
         "passes over the data"),
     INT("stages.sft.batch", sft.optimizer.batch, 1, 1 << 20, "64", "own; Bai et al. 1,024",
         "rows per step, all ranks together"),
+    INT("stages.sft.batch_tokens", sft.batch_tokens, 0, 1 << 30, "0", "TRL: by rows",
+        "learned tokens per step instead, about so many; 0 = rows"),
     OPTIMIZER("stages.sft", sft.optimizer, "1e-5", "own; alignment-handbook 2e-5", "0.999", "TRL",
               "1e-8", "PyTorch", "0.03", "constant", "Bai et al. 2022"),
     INT("stages.sft.checkpoint_every", sft.checkpoint_every, 0, 1e9, "100", "own",

@@ -9,6 +9,7 @@
 #include "learn/loss.h"
 #include "learn/start.h"
 #include "learn/supervise.h"
+#include "learn/trainer.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -82,11 +83,11 @@ static struct pairs pairs_of(const struct dataset *d) {
 }
 
 /* Each reply's summed log-probability under m: sums[2n]. */
-static int sequence_sums(const struct learn_task *t, const struct model *m,
-                         const struct example *e, size_t n, double *sums) {
+static int sequence_sums(const struct learn_task *t, const struct dpo_options *o,
+                         const struct model *m, const struct example *e, size_t n, double *sums) {
     CAI_AUTO(mem) double *out = NULL;
     CAI_AUTO(mem) size_t *starts = NULL;
-    CAI_TRY(supervise_outputs(t, m, e, n, &out, &starts));
+    CAI_TRY(supervise_outputs(t, m, trainer_tokens(&o->optimizer), e, n, &out, &starts));
     for (size_t i = 0; i < n; i++) {
         int64_t na = rows_of(&e[i].seq[0]);
         sums[2 * i] = sum_of(out + starts[i], na);
@@ -96,14 +97,15 @@ static int sequence_sums(const struct learn_task *t, const struct model *m,
 }
 
 /* The reference is needed once, before anything is trained. */
-static int take_reference(const struct learn_task *t, bool half, struct pairs *p) {
+static int take_reference(const struct learn_task *t, const struct dpo_options *o,
+                          struct pairs *p) {
     const Cai__V1__Train *train = t->train;
     struct model *m = NULL;
     CAI_AUTO(mem) double *sums = cai_realloc(NULL, 2 * p->n + 1, sizeof *sums);
     CAI_TRY(model_load(train->reference != NULL ? train->reference->path : train->init->path, &m));
-    m->half_products = half;
+    m->half_products = o->half;
     int rc = m->head == MODEL_HEAD_LM
-                 ? sequence_sums(t, m, p->e, p->n, sums)
+                 ? sequence_sums(t, o, m, p->e, p->n, sums)
                  : cai_fail(CAI_EINPUT, "the reference is not a language model");
     for (size_t i = 0; i < 2 * p->n && rc == 0; i++) {
         if (!isfinite(sums[i]))
@@ -125,7 +127,7 @@ static int measure(const struct learn_task *t, const struct dpo_options *o, cons
         return 0;
     CAI_AUTO(mem) double *sums = cai_realloc(NULL, 4 * n, sizeof *sums);
     double *logit = sums + 2 * n, *target = sums + 3 * n;
-    CAI_TRY(sequence_sums(t, m, e, n, sums));
+    CAI_TRY(sequence_sums(t, o, m, e, n, sums));
     for (size_t i = 0; i < n; i++) {
         logit[i] = logit_of(o->beta, &e[i], sums[2 * i], sums[2 * i + 1]);
         target[i] = e[i].target;
@@ -173,7 +175,7 @@ int learn_dpo(const struct learn_task *t, Cai__V1__Trained **ret) {
     if (rc == 0 && p.n_train == 0)
         rc = cai_fail(CAI_EINPUT, "%s: no pair with split \"train\"", t->train->dataset->path);
     if (rc == 0)
-        rc = take_reference(t, o.half, &p);
+        rc = take_reference(t, &o, &p);
     if (rc == 0)
         rc = run(t, &o, m, &d, &p, ret);
     free(p.e);

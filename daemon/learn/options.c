@@ -136,6 +136,10 @@ static void optimizer(struct reader *r, bool batch, struct train_optimizer *o) {
         whole(r, "zero", 0, 1, &zero);
     o->whole_moments = zero == 0;
     optional_whole(r, "bucket", COUNT_MAX, &o->bucket);
+    optional_whole(r, "micro_batch_tokens", COUNT_MAX, &o->micro_batch_tokens);
+    o->recompute = (enum train_recompute)word(
+        r, "recompute", (const char *const[]){"auto", "always", "never", NULL});
+    o->batch_tokens = 0; /* where a kind knows them, it reads them */
 }
 
 static void clear(struct reader *r, double *ret) {
@@ -195,6 +199,7 @@ int options_sft(const char *json, struct sft_options *ret) {
     if (open_json(&r, "sft", json) < 0)
         return cai_error_code();
     optimizer(&r, true, &ret->optimizer);
+    optional_whole(&r, "batch_tokens", COUNT_MAX, &ret->optimizer.batch_tokens);
     lora(&r, &ret->lora);
     ret->half = half(&r);
     guard(&r, &ret->guard);

@@ -18,9 +18,11 @@
  *             beta batch epochs.
  *   zero              1 (and without it): ranks share AdamW's moments; 0: each keeps all
  *   bucket            struct train_optimizer; no job sets it
+ *   micro_batch_tokens recompute   struct train_optimizer
  * Optional, because their absence means "off", or the first of the words:
  *   lora              all: an object with rank alpha targets; without it whole weights
  *   train_dtype       all: "bfloat16": matrix products in it; weights and sums stay float32
+ *   batch_tokens      sft: struct train_optimizer
  *   checkpoint_every  sft, pm, classifier, dpo: steps between resumable states
  *   loss_spike max_skipped  struct train_guard
  *   centre margin average trunk  pm: terms of loss_bradley_terry; the members' weights
@@ -40,6 +42,8 @@
 #include <stdint.h>
 
 enum train_schedule { TRAIN_CONSTANT, TRAIN_LINEAR, TRAIN_COSINE, TRAIN_INVERSE_SQRT };
+/* Whether layers are computed once more in backward; auto: trainer_should_recompute(). */
+enum train_recompute { RECOMPUTE_AUTO, RECOMPUTE_ALWAYS, RECOMPUTE_NEVER };
 
 struct train_optimizer {
     double lr, weight_decay, beta1, beta2, eps;
@@ -47,6 +51,9 @@ struct train_optimizer {
     double warmup;    /* share of the steps, linear from 0 */
     enum train_schedule schedule;
     int64_t batch;    /* rows per step, all ranks together */
+    int64_t batch_tokens; /* > 0: about so many learned tokens per step instead (supervise.h) */
+    int64_t micro_batch_tokens; /* aimed at; 0 = packing.h's */
+    enum train_recompute recompute;
     bool whole_moments; /* every rank keeps all of AdamW's moments: no ZeRO-1 */
     int64_t bucket;     /* elements summed over ranks at a time, at least; 0 = shard.h's */
 };

@@ -102,7 +102,7 @@ static int make_trainers(struct ppo *p) {
     struct trainer_options to = {.comm = p->task->comm, .beta1 = o->beta1, .beta2 = o->beta2,
                                  .eps = o->eps, .weight_decay = o->weight_decay,
                                  .clip_norm = o->clip_norm, .temperature = p->o.temperature,
-                                 .recompute = trainer_should_recompute(p->policy, PACK_TOKENS),
+                                 .recompute = trainer_should_recompute(p->policy, o),
                                  .eps_tensorflow = p->o.eps_tensorflow,
                                  .whole_moments = o->whole_moments, .bucket = o->bucket,
                                  .max_skipped = p->o.guard.max_skipped};
@@ -110,7 +110,7 @@ static int make_trainers(struct ppo *p) {
     if (p->value == NULL)
         return 0;
     to.temperature = 1;
-    to.recompute = trainer_should_recompute(p->value, PACK_TOKENS);
+    to.recompute = trainer_should_recompute(p->value, o);
     return trainer_new(p->value, &to, &p->models.value);
 }
 

@@ -41,7 +41,7 @@ int ppo_batch_new(const struct rollouts *r, const struct ppo_options *o, int wor
     for (size_t i = 0; i < r->n; i++)
         lengths[i] = r->r[i].n;
     size_t ranks = (size_t)world, per = (4 + ranks - 1) / ranks * ranks;
-    int rc = packing_make(lengths, r->n, PACK_TOKENS, minibatches * per, &ret->p);
+    int rc = packing_make(lengths, r->n, trainer_tokens(&o->optimizer), minibatches * per, &ret->p);
     free(lengths);
     CAI_TRY(rc);
     ret->per_minibatch = ret->p.n_bins / minibatches;

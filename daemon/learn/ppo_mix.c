@@ -74,7 +74,7 @@ int ppo_mix(struct ppo *p, int64_t update, double *loss) {
         weights += rows[i]->weight * (double)(rows[i]->seq[0].n - rows[i]->seq[0].from);
     }
     l.scale = 1 / weights; /* the reader leaves rows without a learned token out */
-    int rc = packing_make(lengths, n, PACK_TOKENS, world, &k);
+    int rc = packing_make(lengths, n, trainer_tokens(&p->o.optimizer), world, &k);
     for (size_t b = (size_t)learn_rank(p->task); b < k.n_bins && rc == 0; b += world)
         if (k.starts[b] < k.starts[b + 1])
             rc = one_bin(p, rows, &k, b, &l);

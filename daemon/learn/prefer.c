@@ -10,6 +10,7 @@
 #include "learn/reward.h"
 #include "learn/start.h"
 #include "learn/supervise.h"
+#include "learn/trainer.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -91,7 +92,7 @@ static int measure(const struct learn_task *t, const struct pm_options *o, const
     size_t n = apart ? p->n_held_out : p->n_train;
     CAI_AUTO(mem) double *scores = NULL;
     CAI_AUTO(mem) size_t *starts = NULL;
-    CAI_TRY(supervise_outputs(t, m, e, n, &scores, &starts));
+    CAI_TRY(supervise_outputs(t, m, trainer_tokens(&o->optimizer), e, n, &scores, &starts));
     normalise(scores, 2 * n, norm);
     n = apart ? n : 0;
     CAI_AUTO(mem) double *delta = cai_realloc(NULL, n + 1, sizeof *delta);

@@ -164,9 +164,15 @@ void trainer_free(struct trainer *t) {
     free(t);
 }
 
-bool trainer_should_recompute(const struct model *m, int64_t tokens) {
+int64_t trainer_tokens(const struct train_optimizer *o) {
+    return o->micro_batch_tokens > 0 ? o->micro_batch_tokens : PACK_TOKENS;
+}
+
+bool trainer_should_recompute(const struct model *m, const struct train_optimizer *o) {
+    if (o->recompute != RECOMPUTE_AUTO)
+        return o->recompute == RECOMPUTE_ALWAYS;
     int64_t most = ct_device_now().cuda ? 16 * hf_graphs_max : hf_graphs_max;
-    return hf_memory_graphs(&m->config, tokens) > most;
+    return hf_memory_graphs(&m->config, trainer_tokens(o)) > most;
 }
 
 /* ---- one micro-batch ---------------------------------------------------------------- */

@@ -29,9 +29,11 @@ struct trainer_options {
     int64_t bucket;      /* as of shard_new */
 };
 
-/* Whether the graphs of one micro-batch of so many tokens are too large to keep (1 GiB; on
- * a GPU 16). */
-bool trainer_should_recompute(const struct model *m, int64_t tokens);
+/* The tokens of a micro-batch that the settings aim at. */
+int64_t trainer_tokens(const struct train_optimizer *o);
+/* Whether the graphs of one such micro-batch are too large to keep (1 GiB; on a GPU 16), unless
+ * the settings say what to do. */
+bool trainer_should_recompute(const struct model *m, const struct train_optimizer *o);
 
 /* Borrows the model, makes its parameters record gradients. */
 int trainer_new(struct model *m, const struct trainer_options *o, struct trainer **ret);

@@ -128,11 +128,11 @@ def test_numbers_that_are_wrong_are_not_tried_again():
         assert not any("attempt" in t for t in texts), texts
 
 
-def worker_of(caid, name, memory):
+def worker_of(caid, name, memory, numeric_class="toy"):
     """A worker that nobody spawned."""
     return subprocess.Popen([os.path.join(PROGRAMS, "cai-worker"), "--connect", f"ipc://{caid.runtime}/worker",
                              "--state", caid.state, "--name", name, "--threads", "1", "--device", "cpu"],
-                            env=dict(os.environ, TOY_MEMORY=str(memory)), stderr=subprocess.DEVNULL)
+                            env=dict(os.environ, TOY_MEMORY=str(memory), TOY_CLASS=numeric_class), stderr=subprocess.DEVNULL)
 
 
 def test_a_job_must_fit_its_workers():
@@ -166,6 +166,38 @@ def test_a_job_that_came_first_must_fit_too():
         caid.until(over, 60, "the job ends")
         assert seen == {"large"}, seen
         for p in (small, large):
+            p.terminate()
+            p.wait(20)
+
+
+def test_a_worker_of_another_class_gets_no_lease():
+    with Caid(PROGRAMS, spawn=0) as caid:
+        mine, other = "cpu/avx512/onednn=avx512_core_amx", "cpu/avx512/onednn=avx2"
+        job = caid.submit(workers=1)
+        first = worker_of(caid, "first", 9000000, mine)
+        caid.until(lambda: caid.ask("show", id=job)["numeric_class"] == mine, 20, "the class is pinned")
+        first.kill()
+        first.wait(20)
+        done = caid.ask("progress", id=job)
+        assert done["state"] != "COMPLETED", "too fast for this test"
+        wrong = worker_of(caid, "wrong", 9000000, other)
+        caid.until(lambda: [w["name"] for w in caid.workers()] == ["wrong"], 30, "only the other is left")
+        waits = caid.until(lambda: caid.ask("progress", id=job).get("reason"), 20, "the job waits")
+        assert f"no worker of the job's numeric class ({mine})" in waits, waits
+        end = time.monotonic() + 1
+        while time.monotonic() < end:
+            assert all(w["state"] == "idle" for w in caid.workers()), "it was given a lease"
+            time.sleep(0.05)
+        right = worker_of(caid, "right", 9000000, mine)
+        seen = set()
+
+        def over():
+            seen.update(w["name"] for w in caid.workers() if w["state"] == "busy")
+            return caid.ask("progress", id=job)["state"] == "COMPLETED"
+        caid.until(over, 60, "the job ends")
+        assert seen == {"right"}, seen
+        assert caid.ask("show", id=job)["numeric_class"] == mine
+        for p in (wrong, right):
             p.terminate()
             p.wait(20)
 

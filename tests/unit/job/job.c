@@ -139,7 +139,14 @@ static void stage_json(void **state) {
     assert_true(json_number_value(json_object_get(lora, "alpha")) == 8);
     assert_string_equal(json_string_value(json_object_get(lora, "targets")), "q_proj,v_proj");
     json_decref(o);
+    assert_int_equal(job_set(j, "models.micro_batch_tokens=512", &report), 0);
+    assert_int_equal(job_set(j, "stages.sft.batch_tokens=9000", &report), 0);
+    assert_true(job_set(j, "models.micro_batch_tokens=0", &report) < 0);
+    assert_true(job_set(j, "models.recompute=sometimes", &report) < 0);
     o = job_stage_json(j, "sft");
+    assert_int_equal(json_integer_value(json_object_get(o, "micro_batch_tokens")), 512);
+    assert_int_equal(json_integer_value(json_object_get(o, "batch_tokens")), 9000);
+    assert_string_equal(json_string_value(json_object_get(o, "recompute")), "auto");
     static const char *const numbers[] = {"lr",     "weight_decay",    "beta1",  "beta2",
                                           "eps",    "clip_norm",       "warmup", "batch",
                                           "epochs", "checkpoint_every"};

@@ -35,6 +35,10 @@ static const struct kind {
      "\"epochs\":2}," SMOOTH "}", NULL, 3},
     {"ppo", "ppo", "ppo.jsonl", POLICY(""), NULL, 2},
     {"ptx", "ppo", "ppo.jsonl", POLICY("\"ptx\":{\"coef\":2,\"batch\":5},"), "sft.jsonl", 2},
+    /* several micro-batches for each rank, layers computed again */
+    {"micro", "sft", "sft.jsonl",
+     "{\"lr\":1,\"batch\":9,\"epochs\":1,\"checkpoint_every\":1,\"micro_batch_tokens\":16,"
+     "\"recompute\":\"always\",\"batch_tokens\":40," SMOOTH "}", NULL, 2},
     /* heads over one trunk: each is saved as a model, no state has their number */
     {"shared", "pm", "pm.jsonl",
      "{\"lr\":0.2,\"batch\":6,\"epochs\":2,\"members\":3,\"trunk\":\"shared\",\"centre\":0.01," SMOOTH "}",

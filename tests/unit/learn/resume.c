@@ -66,6 +66,14 @@ static void supervised(void **state) {
                                .dataset = "classifier.jsonl",
                                .options = STEPS("0.01", "3", "\"epochs\":2,\"held_out\":0.2")},
                   "classifier");
+    at_every_step((struct job){.kind = "sft", .init = "base", .dataset = "sft.jsonl",
+                               .options = STEPS("0.01", "2", "\"epochs\":1,\"batch_tokens\":9,"
+                                                "\"micro_batch_tokens\":16,"
+                                                "\"recompute\":\"always\"")}, "tokens");
+    if (ct_half_pays())
+        at_every_step((struct job){.kind = "sft", .init = "base", .dataset = "sft.jsonl",
+                                   .options = STEPS("0.01", "2", "\"epochs\":1,"
+                                                    "\"train_dtype\":\"bfloat16\"")}, "sft-half");
 }
 
 static void preferences(void **state) {
@@ -78,6 +86,13 @@ static void preferences(void **state) {
                                .options = STEPS("0.003", "3",
                                                 "\"algorithm\":\"dpo\",\"dpo\":{\"beta\":0.1,"
                                                 "\"batch\":3,\"epochs\":3}")}, "dpo");
+    at_every_step((struct job){.kind = "pm", .init = "base", .dataset = "pm.jsonl",
+                               .options = STEPS("0.01", "3", "\"epochs\":2,\"members\":3,"
+                                                "\"trunk\":\"shared\"")}, "heads");
+    if (ct_half_pays())
+        at_every_step((struct job){.kind = "pm", .init = "base", .dataset = "pm.jsonl",
+                                   .options = STEPS("0.01", "3", "\"epochs\":1,\"members\":2,"
+                                                    "\"train_dtype\":\"bfloat16\"")}, "pm-half");
 }
 
 static void policies(void **state) {
