@@ -15,7 +15,10 @@
 
 struct store;
 
-int store_open(const char *path, struct store **ret); /* creates or upgrades; refuses newer */
+/* Creates, or upgrades after a copy beside it (PATH.schema-N, N the old one); refuses newer. */
+int store_open(const char *path, struct store **ret);
+/* The schema that was upgraded at opening, and the copy's path; 0 and NULL when none was. */
+int store_upgraded(const struct store *s, const char **ret_copy);
 void store_close(struct store *s);
 /* ---- a copy of the database while it is in use ------------------------------------ */
 struct store_backup;
@@ -156,7 +159,8 @@ struct store_model {
     const char *path, *hash, *provenance; /* JSON */
 };
 int store_model_add(struct store *s, const struct store_model *m); /* replaces an equal key */
-/* Removes every row of a kind (checkpoints of a finished training run). */
+/* Removes the rows of a kind (checkpoints of a finished training run) and marks their folders,
+ * but for those that are pinned. */
 int store_models_prune(struct store *s, int64_t job, uint32_t round, const char *stage,
                        const char *kind);
 /* The newest by (round, step) with round <= `round`; stage NULL = any. Strings are the
@@ -184,6 +188,33 @@ int store_event_add(struct store *s, int64_t job, int level, const char *text);
 int store_events_each(struct store *s, int64_t job, int64_t after_id,
                       int (*f)(void *c, int64_t id, int64_t wall_ms, int level, const char *text),
                       void *c);
+
+/* ---- folders: where models and resumable states lie ---------------------------------- */
+enum folder_state { FOLDER_THERE, FOLDER_GOING /* marked: to be unlinked */, FOLDER_GONE };
+struct store_folder {
+    int64_t number, job; /* job: the first that named it */
+    char *path, *note, *why; /* note: why it is pinned; why: it was removed */
+    bool pinned;
+    enum folder_state state;
+};
+/* store_model_add does it for every path it is given. */
+int store_folder_add(struct store *s, int64_t job, const char *path);
+/* ret's strings are the caller's: store_folder_free. CAI_ENOTFOUND; _find without a message. */
+int store_folder_get(struct store *s, int64_t number, struct store_folder *ret);
+int store_folder_find(struct store *s, const char *path, struct store_folder *ret);
+void store_folder_free(struct store_folder *f);
+/* By number, those after `after`; job 0 = any. */
+int store_folders_each(struct store *s, int64_t job, int64_t after,
+                       int (*f)(void *c, const struct store_folder *f), void *c);
+int store_folders_going(struct store *s, int (*f)(void *c, const struct store_folder *f),
+                        void *c);
+int store_folder_pin(struct store *s, int64_t number, bool pinned, const char *note);
+/* there → going; CAI_ESTATE when it is pinned or not there. Unlink only after the commit. */
+int store_folder_mark(struct store *s, int64_t number, const char *why);
+int store_folder_gone(struct store *s, int64_t number); /* going → gone, after unlinking */
+/* Every row of `models` with that path, of all jobs. */
+int store_models_of_path(struct store *s, const char *path,
+                         int (*f)(void *c, const struct store_model *m), void *c);
 
 /* Content-addressed files beside the database: DIR/blobs/HASH. Durable on return. */
 int store_blob_put(struct store *s, const void *data, size_t len, char ret_hash[65],
