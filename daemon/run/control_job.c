@@ -7,6 +7,7 @@
 #include "hf/adapter.h"
 #include "hf/hf.h"
 #include "run/admit.h"
+#include "run/keep.h"
 #include "run/report.h"
 #include <string.h>
 
@@ -148,6 +149,7 @@ static int submit_spec(const struct request *q, struct job_spec *spec, json_t **
     struct run *r = q->run;
     struct memory_plan plan;
     CAI_TRY(check_spec(spec));
+    CAI_TRY(keep_submit_check(r, spec));
     CAI_TRY(memory_plan(spec, &plan));
     CAI_TRY(admit_check(r, spec, &plan));
     CAI_TRY(freeze_data(r, spec));
@@ -472,6 +474,7 @@ static int requeue(const struct request *q, json_t **ret) {
     if (state != JOB_FAILED && state != JOB_CANCELLED)
         return cai_fail(CAI_ESTATE, "job %lld is %s; only FAILED and CANCELLED jobs are requeued",
                         (long long)id, job_state_name(state));
+    CAI_TRY(keep_requeue_check(r, id));
     CAI_TRY(store_begin(r->store));
     int rc = store_tasks_reset_failures(r->store, id);
     if (rc == 0)

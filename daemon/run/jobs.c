@@ -4,7 +4,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "run/state.h"
+#include "run/keep.h"
 #include "stage/memory.h"
 #include <string.h>
 
@@ -207,7 +207,10 @@ void job_end(struct run *r, struct job_run *j, enum job_state state, const char 
     cai_log_about((enum cai_log_level)level, ABOUT_JOB(EVENT_JOB_ENDED, j), "job %lld: %s",
                   (long long)j->id, event);
     leases_revoke_job(r, j->id, "the job ended");
+    int64_t id = j->id;
     job_drop(r, j);
+    if (state == JOB_COMPLETED)
+        keep_after_stage(r, id);
     r->dirty = true;
 }
 
@@ -349,8 +352,10 @@ static int turn(struct run *r, struct job_run *j) {
     }
     if (!before.planned)
         j->planned = true;
-    if (before.stage != j->stage || before.round != j->round)
+    if (before.stage != j->stage || before.round != j->round) {
         progress_restart(r, j);
+        keep_after_stage(r, j->id);
+    }
     j->stale = true;
     if (result == TURN_WAIT) {
         j->state = JOB_WAITING_REVIEW;
@@ -440,8 +445,7 @@ int job_absorb(struct run *r, struct job_run *j, int64_t id, Cai__V1__Result *re
     r->dirty = true;
     /* Resumable state is of no use once the result is durable. */
     if (rc == 0 && task->work_case == CAI__V1__TASK__WORK_TRAIN && *task->train->checkpoints)
-        if (cai_dir_remove(task->train->checkpoints) < 0)
-            cai_warn("%s", cai_error_text());
+        keep_clear_states(r, task->train->checkpoints);
     cai__v1__task__free_unpacked(task, NULL);
     return rc;
 }

@@ -130,6 +130,9 @@ struct run {
     struct trial *trials; /* `constitution try`; see trial.c */
     struct store_backup *backup; /* being copied; see backup.c */
     bool backup_failed;
+    int64_t backup_until_ms; /* until then somebody copies blobs away: none is removed */
+    size_t trash_count;
+    bool keep_going;             /* folders are marked, or trash/ may not be empty; keep.c */
     char status[128];
 };
 

@@ -95,6 +95,21 @@ int store_folders_each(struct store *s, int64_t job, int64_t after,
     return walk(s, q, f, c);
 }
 
+int store_folders_jobs(struct store *s, int64_t after, int (*f)(void *c, int64_t job), void *c) {
+    sqlite3_stmt *q = sql_start(
+        s, "SELECT DISTINCT job FROM folders WHERE job > ? ORDER BY job", "i", after);
+    int rc;
+    while ((rc = sql_step(s, q)) > 0) {
+        int stop = f(c, sql_int(q, 0));
+        if (stop) {
+            rc = stop;
+            break;
+        }
+    }
+    sql_end(s, q);
+    return rc;
+}
+
 int store_folders_going(struct store *s, int (*f)(void *c, const struct store_folder *f),
                         void *c) {
     return walk(s, sql_start(s, FOLDER_COLUMNS "WHERE gone = 1 ORDER BY number", ""), f, c);
@@ -126,6 +141,24 @@ int store_folder_gone(struct store *s, int64_t number) {
                    " AND NOT EXISTS (SELECT 1 FROM models WHERE models.path = folders.path)",
                    "i", number));
     return sql_do(s, "UPDATE folders SET gone = 2 WHERE number = ? AND gone = 1", "i", number);
+}
+
+int store_models_started(struct store *s, int (*f)(void *c, int64_t job, const char *kind,
+                                                   const char *path), void *c) {
+    sqlite3_stmt *q = sql_start(s,
+                                "SELECT MIN(job), kind, path FROM models WHERE stage = 'start'"
+                                " GROUP BY path, kind",
+                                "");
+    int rc;
+    while ((rc = sql_step(s, q)) > 0) {
+        int stop = f(c, sql_int(q, 0), sql_text(q, 1), sql_text(q, 2));
+        if (stop) {
+            rc = stop;
+            break;
+        }
+    }
+    sql_end(s, q);
+    return rc;
 }
 
 int store_models_of_path(struct store *s, const char *path,

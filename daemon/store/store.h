@@ -206,6 +206,8 @@ void store_folder_free(struct store_folder *f);
 /* By number, those after `after`; job 0 = any. */
 int store_folders_each(struct store *s, int64_t job, int64_t after,
                        int (*f)(void *c, const struct store_folder *f), void *c);
+/* The jobs that have folders, in order, those after `after`. */
+int store_folders_jobs(struct store *s, int64_t after, int (*f)(void *c, int64_t job), void *c);
 int store_folders_going(struct store *s, int (*f)(void *c, const struct store_folder *f),
                         void *c);
 int store_folder_pin(struct store *s, int64_t number, bool pinned, const char *note);
@@ -215,10 +217,18 @@ int store_folder_gone(struct store *s, int64_t number); /* going → gone, after
 /* Every row of `models` with that path, of all jobs. */
 int store_models_of_path(struct store *s, const char *path,
                          int (*f)(void *c, const struct store_model *m), void *c);
+/* Each folder that some job begins with, by role, with the first job that does. */
+int store_models_started(struct store *s, int (*f)(void *c, int64_t job, const char *kind,
+                                                   const char *path), void *c);
 
 /* Content-addressed files beside the database: DIR/blobs/HASH. Durable on return. */
 int store_blob_put(struct store *s, const void *data, size_t len, char ret_hash[65],
                    char **ret_path);
+/* Hashes and paths of blobs, as jobs (their data) and models that are there (their dataset)
+ * name them; those of open tasks are in the tasks. A table that names blobs has its row in
+ * blobs.c: what no row names, `ckpt gc` removes. */
+int store_blobs_named(struct store *s, int (*f)(void *c, int64_t job, const char *hash_or_path),
+                      void *c);
 
 /* ---- constitutions --------------------------------------------------------------- */
 int store_constitution_add(struct store *s, const char *name, const char *revision,
