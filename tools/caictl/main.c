@@ -13,7 +13,8 @@ struct globals globals = {.timeout_s = 20};
 
 static const struct command *const tables[] = {local_commands, job_commands, follow_commands,
                                                data_commands, look_commands, file_commands,
-                                               constitution_commands, backup_commands};
+                                               constitution_commands, backup_commands,
+                                               ckpt_commands};
 
 const char *args_get(const struct args *a, const char *name) {
     for (size_t i = a->n_options; i-- > 0;)
