@@ -29,7 +29,8 @@
  *                      Without "canonical", spec.constitution names a stored one. The daemon
  *                      validates again: CAI_EINPUT is exit 3.
  * jobs                 {"all" (false: those that are not finished, and those finished less
- *                       than an hour ago), "state"?} → {"rows": [PROGRESS]}
+ *                       than an hour ago), "state"?, "after": id, "limit" (200)} → {"rows":
+ *                       [PROGRESS], "next"}
  * progress             {"id"} → PROGRESS
  * show                 {"id"} → PROGRESS and {"spec": {…}, "revision", "numeric_class",
  *                       "submitted_ms", "started_ms"?, "finished_ms"?, "uid", "work_dir",

@@ -53,22 +53,20 @@ static int take_started(void *c, int64_t job, const char *kind, const char *path
 }
 
 /* Of a job that has not begun, the store knows the file alone. */
-static void take_waiting(struct keep_look *look, const struct job_run *j) {
-    const char *const paths[] = {j->spec->models.start, j->spec->models.generator,
-                                 j->spec->models.overseer, j->spec->models.pm};
-    for (size_t i = 0; i < CAI_COUNT(paths); i++) {
-        if (!paths[i] || paths[i][0] != '/' || json_object_get(look->named, real_of(look, paths[i])))
-            continue;
-        CAI_AUTO(mem) char *who = cai_format("job %lld names it", (long long)j->id);
-        name(look, paths[i], who);
-    }
+static int take_waiting(void *c, int64_t job, const char *role, const char *path) {
+    struct keep_look *look = c;
+    if (path[0] != '/' || json_object_get(look->named, real_of(look, path)))
+        return 0;
+    CAI_AUTO(mem) char *who = cai_format("job %lld names it (models.%s)", (long long)job, role);
+    name(look, path, who);
+    return 0;
 }
 
 int keep_look_open(struct run *r, struct keep_look *ret) {
     *ret = (struct keep_look){.run = r, .named = json_object(), .real = json_object()};
-    for (const struct job_run *j = r->jobs; j; j = j->next)
-        take_waiting(ret, j);
-    int rc = store_models_started(r->store, take_started, ret);
+    int rc = store_models_wanted(r->store, take_waiting, ret);
+    if (rc == 0)
+        rc = store_models_started(r->store, take_started, ret);
     if (rc < 0)
         keep_look_close(ret);
     return rc;
@@ -138,6 +136,8 @@ struct asking {
 static void say_completed(const struct asking *a, const struct store_model *m,
                           const struct newer *n) {
     int64_t keep = a->look->keep ? a->look->keep : kept_rounds(a->job, m->stage);
+    if (strcmp(m->kind, "checkpoint") == 0)
+        return; /* its training is over; it stayed because it was pinned */
     if (!n->any)
         say(a->refs->ended, "it is the last %s of job %lld, which its report and export name",
             m->kind, (long long)m->job);
@@ -202,7 +202,7 @@ int keep_refs_of(struct keep_look *look, const struct store_folder *f, struct ke
     int rc = store_job_get(r->store, f->job, &job);
     if (rc == 0)
         rc = store_models_of_path(r->store, f->path, say_own, &a);
-    if (rc == 0 && keep_is_free(ret) && !is_over(job.state))
+    if (rc == 0 && keep_is_free(ret) && job.state != JOB_COMPLETED)
         rc = store_tasks_open(r->store, f->job, say_task, &a);
     store_job_free(&job);
     if (rc < 0)

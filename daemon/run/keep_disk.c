@@ -113,6 +113,7 @@ int keep_orphans(struct run *r, int64_t job, int (*f)(void *c, int64_t job, cons
 /* ---- blobs ---------------------------------------------------------------------------- */
 
 struct use {
+    struct store *store;
     json_t *used;
     int64_t job;
 };
@@ -148,13 +149,19 @@ static int use_task(void *c, const struct store_task *t) {
     return 0;
 }
 
+static int use_tasks(void *c, int64_t job) {
+    struct use *u = c;
+    u->job = job;
+    return store_tasks_open(u->store, job, use_task, u);
+}
+
 int keep_blobs_used(struct run *r, json_t **ret) {
     json_t *used = json_object();
     int rc = store_blobs_named(r->store, use_text, used);
-    for (struct job_run *j = r->jobs; j && rc == 0; j = j->next) {
-        struct use u = {used, j->id};
-        rc = store_tasks_open(r->store, j->id, use_task, &u);
-    }
+    /* Of jobs that failed or were cancelled too: they may be requeued. */
+    struct use u = {r->store, used, 0};
+    if (rc == 0)
+        rc = store_tasks_jobs(r->store, use_tasks, &u);
     if (rc < 0)
         json_decref(used);
     else

@@ -143,12 +143,9 @@ int store_folder_gone(struct store *s, int64_t number) {
     return sql_do(s, "UPDATE folders SET gone = 2 WHERE number = ? AND gone = 1", "i", number);
 }
 
-int store_models_started(struct store *s, int (*f)(void *c, int64_t job, const char *kind,
-                                                   const char *path), void *c) {
-    sqlite3_stmt *q = sql_start(s,
-                                "SELECT MIN(job), kind, path FROM models WHERE stage = 'start'"
-                                " GROUP BY path, kind",
-                                "");
+static int walk_named(struct store *s, sqlite3_stmt *q,
+                      int (*f)(void *c, int64_t job, const char *role, const char *path),
+                      void *c) {
     int rc;
     while ((rc = sql_step(s, q)) > 0) {
         int stop = f(c, sql_int(q, 0), sql_text(q, 1), sql_text(q, 2));
@@ -159,6 +156,20 @@ int store_models_started(struct store *s, int (*f)(void *c, int64_t job, const c
     }
     sql_end(s, q);
     return rc;
+}
+
+int store_models_started(struct store *s, int (*f)(void *c, int64_t job, const char *kind,
+                                                   const char *path), void *c) {
+    return walk_named(s, sql_start(s, "SELECT MIN(job), kind, path FROM models"
+                                      " WHERE stage = 'start' GROUP BY path, kind", ""), f, c);
+}
+
+int store_models_wanted(struct store *s, int (*f)(void *c, int64_t job, const char *role,
+                                                  const char *path), void *c) {
+    return walk_named(s, sql_start(s, "SELECT MIN(jobs.id), m.key, m.value"
+                                      " FROM jobs, json_each(jobs.spec, '$.models') AS m"
+                                      " WHERE jobs.finished_ms = 0 AND m.type = 'text'"
+                                      " GROUP BY m.key, m.value", ""), f, c);
 }
 
 int store_models_of_path(struct store *s, const char *path,

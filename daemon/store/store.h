@@ -67,6 +67,13 @@ int store_job_pin_class(struct store *s, int64_t id, const char *numeric_class);
 /* Calls back in id order; a non-zero return stops and is returned. */
 int store_jobs_each(struct store *s, int (*f)(void *c, const struct store_job *j), void *c);
 
+/* Jobs that have not ended, in id order. */
+int store_jobs_active(struct store *s, int (*f)(void *c, const struct store_job *j), void *c);
+int store_jobs_count(struct store *s, int64_t ret[JOB_CANCELLED + 1]); /* by state */
+/* Those after an id that have not ended before a time (0 = any); f returns 1 to stop. */
+int store_jobs_page(struct store *s, int64_t after, int64_t ended_after_ms,
+                    int (*f)(void *c, const struct store_job *j), void *c);
+
 /* Requests already answered, by idempotency key. CAI_ENOTFOUND; CAI_ESTATE when the key was
  * used for another verb. */
 int store_request_get(struct store *s, const char *key, const char *verb, int *ret_exit,
@@ -92,6 +99,8 @@ int store_tasks_open(struct store *s, int64_t job,
 /* The same tasks in the same order, without their payloads: what the scheduler asks. */
 int store_tasks_queue(struct store *s, int64_t job,
                       int (*f)(void *c, int64_t id, bool gang, uint32_t failures), void *c);
+/* The jobs that have open tasks. */
+int store_tasks_jobs(struct store *s, int (*f)(void *c, int64_t job), void *c);
 /* ret's pointers are into `payload`. */
 int store_task_get(struct store *s, int64_t id, struct cai_buf *payload, struct store_task *ret);
 /* Counts a failure of an open task. */
@@ -221,6 +230,10 @@ int store_models_of_path(struct store *s, const char *path,
 int store_models_started(struct store *s, int (*f)(void *c, int64_t job, const char *kind,
                                                    const char *path), void *c);
 
+/* The same of jobs that have not ended, as their files name them. */
+int store_models_wanted(struct store *s, int (*f)(void *c, int64_t job, const char *role,
+                                                  const char *path), void *c);
+
 /* Content-addressed files beside the database: DIR/blobs/HASH. Durable on return. */
 int store_blob_put(struct store *s, const void *data, size_t len, char ret_hash[65],
                    char **ret_path);
@@ -236,6 +249,8 @@ int store_constitution_add(struct store *s, const char *name, const char *revisi
 /* By revision (or unique prefix ≥ 6) or by name (its current revision). Strings the caller's. */
 int store_constitution_get(struct store *s, const char *name_or_revision, char **ret_revision,
                            char **ret_canonical);
+/* 1 when the revision is one of that name's, else 0, or a code. */
+int store_constitution_has(struct store *s, const char *name, const char *revision);
 int store_constitution_set_current(struct store *s, const char *name, const char *revision);
 int store_constitutions_each(struct store *s,
                              int (*f)(void *c, const char *name, const char *revision,
