@@ -293,7 +293,8 @@ static int gc_orphan(void *c, int64_t job, const char *path) {
 
 static int gc_blob(void *c, const char *name, const char *path) {
     struct gc *g = c;
-    if (json_object_get(g->used, name) || json_array_size(g->rows) >= GC_ROWS)
+    bool blob = strlen(name) == 64 && strspn(name, "0123456789abcdef") == 64;
+    if (!blob || json_object_get(g->used, name) || json_array_size(g->rows) >= GC_ROWS)
         return 0;
     gc_row(g, json_pack("{s:n, s:s}", "job", "kind", "blob"), path);
     return g->dry ? 0 : throw_away(g->look.run, path);

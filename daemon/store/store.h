@@ -238,8 +238,8 @@ int store_models_wanted(struct store *s, int (*f)(void *c, int64_t job, const ch
 int store_blob_put(struct store *s, const void *data, size_t len, char ret_hash[65],
                    char **ret_path);
 /* Hashes and paths of blobs, as jobs (their data) and models that are there (their dataset)
- * name them; those of open tasks are in the tasks. A table that names blobs has its row in
- * blobs.c: what no row names, `ckpt gc` removes. */
+ * name them, and every column called `hash` (job 0); those of open tasks are in the tasks. What
+ * nothing names, `ckpt gc` removes: a table that names blobs by a path has its row in blobs.c. */
 int store_blobs_named(struct store *s, int (*f)(void *c, int64_t job, const char *hash_or_path),
                       void *c);
 

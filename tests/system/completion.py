@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-from harness import Caid, main
+from harness import CONSTITUTION, Caid, main
 
 TOY, TOOLS = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 MADE = os.path.join(TOOLS, "completions")
@@ -47,7 +47,7 @@ class Terminal:
             os.execvpe(command[0], command, env(server))
         self.seen = ""
 
-    def until(self, text, limit=30):
+    def until(self, text, limit=90):
         end = time.monotonic() + limit
         while text not in self.seen:
             assert time.monotonic() < end, f"{text!r} did not come: {self.seen!r}"
@@ -65,7 +65,7 @@ class Terminal:
 
 def zsh(words, server):
     t = Terminal(["zsh", "-f", "-i"], server)
-    t.type("PS1='%% '; stty -echo; unsetopt zle_bracketed_paste; LISTMAX=1000; COLUMNS=300; LINES=200\r")
+    t.type("PS1='%% '; stty -echo; LISTMAX=1000; COLUMNS=300; LINES=200\r")
     t.type(f"fpath=('{MADE}' $fpath); autoload -U compinit; compinit -u -D; "
            "zstyle ':completion:*' verbose no; bindkey '^I' list-choices; echo rea''dy\r")
     t.until("ready")
@@ -105,6 +105,7 @@ def live_names():
     caid.start()
     job = caid.submit(name="alpha", rounds=1)
     caid.wait_for(job, "COMPLETED")
+    caid.ask("constitution.apply", "k", canonical=CONSTITUTION)
     for shell, words in offered("show", ""):
         assert str(job) in words, (shell, words)
     numbers = {str(r["number"]) for r in caid.ask("ckpt.list")["rows"]}
