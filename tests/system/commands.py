@@ -65,7 +65,7 @@ def put(name, text):
 
 def test_a_job_is_cancelled_requeued_and_ends():
     caid.start()
-    caid.until(lambda: caid.json("workers")["rows"], 20, "a worker")
+    caid.until(lambda: caid.json("workers")["rows"], 120, "a worker")
     said = caid.json("submit", world.path, "--hold")
     assert (said["id"], said["state"]) == (1, "HELD"), said
     assert "HELD" in caid.ctl("jobs") and caid.json("jobs", "--state", "RUNNING")["rows"] == []
