@@ -27,6 +27,8 @@ enum cai_event {
     EVENT_JOB_WAITS,
     EVENT_JOB_PAUSED,
     EVENT_BACKUP,
+    EVENT_UPGRADED,
+    EVENT_REMOVED,
     EVENT_COUNT
 };
 struct cai_event_kind {

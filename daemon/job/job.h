@@ -146,7 +146,10 @@ struct job_spec {
         int64_t max_skipped;
     } guards;
     struct {
-        int64_t checkpoints;
+        int64_t checkpoints, models;
+        struct job_keep {
+            int64_t models, checkpoints; /* 0 = as the whole job */
+        } sft, prefer, ppo;
     } keep;
     struct job_place {
         size_t line, column;

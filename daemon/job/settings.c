@@ -331,7 +331,19 @@ const struct setting settings[] = {
     NUM("guards.diversity", guards.diversity, 0, 1, "0.2", "own",
         "least share of the start's distinct word pairs; 0 = none"),
     INT("keep.checkpoints", keep.checkpoints, 1, 1000, "3", "own",
-        "resumable states kept per task"),
+        "resumable states kept per task, unless its stage says another number"),
+    INT("keep.models", keep.models, 0, 1000, "0", "own",
+        "newest rounds whose models stay, of each stage; 0 = all. The last ones stay anyway, and "
+        "of a job that is not over all that it may need"),
+    INT("keep.sft.models", keep.sft.models, 0, 1000, "0", "own", "the same of sft; 0 = keep.models"),
+    INT("keep.sft.checkpoints", keep.sft.checkpoints, 0, 1000, "0", "own",
+        "resumable states of sft; 0 = keep.checkpoints"),
+    INT("keep.prefer.models", keep.prefer.models, 0, 1000, "0", "own",
+        "newest rounds of preference models; 0 = keep.models"),
+    INT("keep.prefer.checkpoints", keep.prefer.checkpoints, 0, 1000, "0", "own",
+        "resumable states of prefer; 0 = keep.checkpoints"),
+    INT("keep.ppo.checkpoints", keep.ppo.checkpoints, 0, 1000, "0", "own",
+        "resumable states of ppo; 0 = keep.checkpoints"),
 };
 const size_t n_settings = CAI_COUNT(settings);
 _Static_assert(CAI_COUNT(settings) <= JOB_SETTINGS_MAX, "job_spec.given is too small");

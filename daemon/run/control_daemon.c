@@ -140,11 +140,6 @@ static int list_metric(void *c, const struct store_metric *m) {
     return !page_add(&p->page, o);
 }
 
-static int count_state(void *c, const struct store_job *j) {
-    ((int64_t *)c)[j->state]++;
-    return 0;
-}
-
 /* Jobs that have not ended only: what they have to say is of their present stage. */
 static void write_figures(const struct run *r, struct cai_buf *b) {
     for (size_t k = 0; k < gauges_families; k++) {
@@ -160,8 +155,8 @@ static int prometheus(struct run *r, json_t **ret) {
     CAI_AUTO(buf) struct cai_buf b = {0};
     cai_buf_puts(&b, "# HELP cai_build_info The running version.\n# TYPE cai_build_info gauge\n"
                      "cai_build_info{version=\"" CAI_VERSION "\"} 1\n");
-    int64_t states[JOB_CANCELLED + 1] = {0};
-    CAI_TRY(store_jobs_each(r->store, count_state, states));
+    int64_t states[JOB_CANCELLED + 1];
+    CAI_TRY(store_jobs_count(r->store, states));
     cai_buf_puts(&b, "# HELP cai_jobs Jobs by state.\n# TYPE cai_jobs gauge\n");
     for (int s = 0; s <= JOB_CANCELLED; s++)
         cai_buf_printf(&b, "cai_jobs{state=\"%s\"} %lld\n", job_state_name((enum job_state)s),

@@ -97,8 +97,8 @@ static struct job_spec *spec_of(const struct store_job *row) {
 
 json_t *progress_json(struct run *r, const struct store_job *row) {
     struct job_run *j = job_find(r, row->id);
-    struct job_spec *own = j ? NULL : spec_of(row);
-    const struct job_spec *spec = j ? j->spec : own;
+    struct job_spec *own = j && j->spec ? NULL : spec_of(row);
+    const struct job_spec *spec = own ? own : j ? j->spec : NULL;
     const struct stage *stage = *row->stage ? stage_find(row->stage) : NULL;
     struct units u = count_units(r, row->id, row->round, row->stage);
     bool full = j && j->full;

@@ -85,9 +85,11 @@ struct started {
 struct job_run {
     int64_t id;
     char *name, *accepted, *numeric_class, *work_dir;
+    /* NULL of a job that waits its turn, until job_need. */
     struct job_spec *spec;
-    struct memory_plan *memory; /* NULL when its models cannot be looked at */
+    struct memory_plan *memory; /* also NULL when its models cannot be looked at */
     struct constitution *constitution;
+    char *revision; /* the constitution's */
     enum job_state state;
     uint32_t round;
     const struct stage *stage; /* NULL before the first */
@@ -119,12 +121,15 @@ struct run {
     char nonce[33];
     struct worker *workers;
     struct lease *leases;
-    struct job_run *jobs;
+    struct job_run *jobs, *last_job;
     struct cai_buf spawner_in;
     struct started *started;
     struct trial *trials; /* `constitution try`; see trial.c */
     struct store_backup *backup; /* being copied; see backup.c */
     bool backup_failed;
+    int64_t backup_until_ms; /* until then somebody copies blobs away: none is removed */
+    size_t trash_count;
+    bool keep_going;             /* folders are marked, or trash/ may not be empty; keep.c */
     char status[128];
 };
 
@@ -140,6 +145,9 @@ int workers_send(struct run *r, const struct channel_peer *peer, Cai__V1__Frame_
 /* Idle, of that class ("" = any), and large enough for the job (NULL = any). */
 bool worker_fits(const struct run *r, const struct worker *w, const char *numeric_class,
                  const struct job_run *j);
+
+/* Those that fit the job now and are of that version. */
+uint32_t workers_alike(const struct run *r, const struct job_run *j, const char *version);
 
 /* ---- leases.c -------------------------------------------------------------------- */
 int lease_single(struct run *r, struct job_run *j, int64_t task, struct worker *w);
@@ -174,6 +182,7 @@ bool late_worker(const struct run *r, const struct lease *l, char *out, size_t s
 /* ---- jobs.c: the course of a job ------------------------------------------------- */
 int jobs_load(struct run *r); /* from the store, at start */
 int job_take(struct run *r, int64_t id); /* a job of the store into memory */
+int job_need(struct run *r, struct job_run *j); /* spec, memory and constitution of one that waited */
 struct job_run *job_find(struct run *r, int64_t id);
 void job_drop(struct run *r, struct job_run *j); /* out of memory; it is in the store */
 void job_context(struct run *r, const struct job_run *j, struct stage_context *ret);

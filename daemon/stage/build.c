@@ -207,6 +207,16 @@ void build_free(struct builder *b) {
     *b = (struct builder){0};
 }
 
+/* Resumable states that a task of this stage keeps. */
+static uint32_t kept_states(const struct stage_context *c) {
+    const struct job_spec *j = c->job;
+    int64_t own = strcmp(c->stage, "sft") == 0      ? j->keep.sft.checkpoints
+                  : strcmp(c->stage, "prefer") == 0 ? j->keep.prefer.checkpoints
+                  : strcmp(c->stage, "ppo") == 0    ? j->keep.ppo.checkpoints
+                                                    : 0;
+    return (uint32_t)(own ? own : j->keep.checkpoints);
+}
+
 int build_train(const struct stage_context *c, const char *phase, const char *kind,
                 const struct model_ref *init, const struct model_ref *reference,
                 const struct model_ref *pm, size_t n_pm, Cai__V1__Dataset *dataset,
@@ -239,7 +249,7 @@ int build_train_mixed(const struct stage_context *c, const char *phase, const ch
                                     c->stage, kind);
     train.checkpoints = cai_arena_printf(&a, "%s/checkpoints/round-%u-%s-%s", c->work_dir,
                                          c->round, c->stage, kind);
-    train.keep = (uint32_t)c->job->keep.checkpoints;
+    train.keep = kept_states(c);
     task.work_case = CAI__V1__TASK__WORK_TRAIN;
     task.train = &train;
     return stage_task_add(c, phase, 0, true, &task);

@@ -45,6 +45,7 @@ struct loop_options {
     uint64_t memory; /* bytes that tasks may take, if a person said it; else 0 */
     const char *device;
     uint64_t machine_memory; /* 0 = not known */
+    const uint32_t *protocol; /* the number it says; NULL = this program's */
 };
 
 /* Serves until SIGTERM or SIGINT (0), or a code when it cannot begin or the device is lost. A caid that is gone

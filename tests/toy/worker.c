@@ -232,8 +232,13 @@ int main(int argc, char **argv) {
                                              NULL};
     cai_log_open(argv[6], CAI_LOG_INFO);
     const char *memory = getenv("TOY_MEMORY"); /* bytes that it says it has */
-    struct loop_options o = {argv[2], argv[4], argv[6], CAI_VERSION, atoi(argv[8]), &engine,
-                             memory ? strtoull(memory, NULL, 10) : 0, argv[10]};
+    /* TOY_PROTOCOL: the number it says; TOY_VERSION: the version. */
+    const char *protocol = getenv("TOY_PROTOCOL"), *version = getenv("TOY_VERSION");
+    uint32_t number = protocol ? (uint32_t)atoi(protocol) : 0;
+    struct loop_options o = {argv[2], argv[4], argv[6], version ? version : CAI_VERSION,
+                             atoi(argv[8]), &engine, memory ? strtoull(memory, NULL, 10) : 0,
+                             argv[10]};
+    o.protocol = protocol ? &number : NULL;
     if (worker_loop(&o) == 0)
         return 0;
     cai_error("%s", cai_error_text());

@@ -40,7 +40,7 @@ struct command {
 /* Tables of commands, each ended by a NULL name. */
 extern const struct command local_commands[], job_commands[], follow_commands[], data_commands[],
     constitution_commands[], file_commands[],
-    look_commands[], backup_commands[];
+    look_commands[], backup_commands[], ckpt_commands[];
 
 const char *args_get(const struct args *a, const char *name); /* the last value, or NULL */
 bool args_has(const struct args *a, const char *name);
