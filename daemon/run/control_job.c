@@ -7,6 +7,8 @@
 #include "hf/adapter.h"
 #include "hf/hf.h"
 #include "run/admit.h"
+#include "run/assets.h"
+#include "run/people.h"
 #include "run/report.h"
 #include <string.h>
 
@@ -17,6 +19,8 @@ enum { RECENT_MS = 3600 * 1000, DATA_MAX = 512 << 20 };
 /* Data files are copied under their hash: an edited file cannot change a job. */
 static int freeze(struct run *r, const char **io_path, struct cai_arena *a) {
     if (!*io_path)
+        return 0;
+    if (store_blob_is(r->store, *io_path))
         return 0;
     CAI_AUTO(buf) struct cai_buf data = {.max = DATA_MAX};
     CAI_TRY(cai_file_read(*io_path, DATA_MAX, &data));
@@ -110,18 +114,19 @@ static int pin_constitution(struct run *r, const char *canonical, const char *na
     return rc;
 }
 
-static int add_job(const struct request *q, const struct job_spec *spec, int64_t *ret_id,
-                   char **ret_revision) {
+static int add_job(const struct request *q, const struct job_spec *spec, const json_t *uses,
+                   int64_t *ret_id, char **ret_revision) {
     struct run *r = q->run;
     CAI_AUTO(mem) char *revision = NULL;
     CAI_TRY(pin_constitution(r, request_text(q, "canonical"), spec->constitution, &revision));
     json_t *full = job_to_json(spec);
     CAI_AUTO(mem) char *text = json_dumps(full, JSON_SORT_KEYS);
     json_decref(full);
-    CAI_TRY(store_job_add(r->store, spec->name, text, revision, -1, q->key, ret_id));
+    CAI_TRY(store_job_add(r->store, spec->name, text, revision, q->who->uid, q->key, ret_id));
+    CAI_TRY(store_job_set_priority(r->store, *ret_id, spec->priority));
+    CAI_TRY(assets_note_uses(r, *ret_id, uses));
     if (request_flag(q, "hold"))
-        CAI_TRY(store_job_set_state(r->store, *ret_id, JOB_HELD, "held: 'caictl resume' starts it",
-                                    ""));
+        CAI_TRY(people_hold(q, *ret_id));
     const char *source = request_text(q, "source");
     CAI_AUTO(mem) char *event = cai_format("submitted, constitution %.12s%s%s", revision,
                                            source ? " from " : "", source ? source : "");
@@ -144,9 +149,11 @@ static json_t *warnings_of(const struct job_spec *spec) {
     return w;
 }
 
-static int submit_spec(const struct request *q, struct job_spec *spec, json_t **ret) {
+static int submit_spec(const struct request *q, struct job_spec *spec, const json_t *uses,
+                       json_t **ret) {
     struct run *r = q->run;
     struct memory_plan plan;
+    CAI_TRY(assets_readable(spec));
     CAI_TRY(check_spec(spec));
     CAI_TRY(memory_plan(spec, &plan));
     CAI_TRY(admit_check(r, spec, &plan));
@@ -154,7 +161,7 @@ static int submit_spec(const struct request *q, struct job_spec *spec, json_t **
     CAI_TRY(store_begin(r->store));
     int64_t id = 0;
     CAI_AUTO(mem) char *revision = NULL;
-    int rc = add_job(q, spec, &id, &revision);
+    int rc = add_job(q, spec, uses, &id, &revision);
     if (rc == 0)
         rc = store_commit(r->store);
     if (rc < 0) {
@@ -172,7 +179,11 @@ static int submit_spec(const struct request *q, struct job_spec *spec, json_t **
 static int submit(const struct request *q, json_t **ret) {
     struct job_spec *spec = NULL;
     CAI_TRY(job_from_json(json_object_get(q->args, "spec"), &spec));
-    int rc = submit_spec(q, spec, ret);
+    json_t *uses = json_array();
+    int rc = assets_resolve(q->run, spec, uses);
+    if (rc == 0)
+        rc = submit_spec(q, spec, uses, ret);
+    json_decref(uses);
     job_free(spec);
     return rc;
 }
@@ -184,12 +195,13 @@ struct listing {
     json_t *rows;
     bool all;
     const char *state;
+    int64_t uid; /* -1: of everybody */
 };
 
 static int list_one(void *c, const struct store_job *row) {
     struct listing *l = c;
     bool old = row->finished_ms && cai_wall_ms() - row->finished_ms > RECENT_MS;
-    if (old && !l->all)
+    if ((old && !l->all) || (l->uid >= 0 && row->uid != l->uid))
         return 0;
     json_t *o = progress_json(l->run, row);
     const char *state = json_string_value(json_object_get(o, "state"));
@@ -201,8 +213,11 @@ static int list_one(void *c, const struct store_job *row) {
 }
 
 static int jobs(const struct request *q, json_t **ret) {
-    struct listing l = {q->run, json_array(), request_flag(q, "all"), request_text(q, "state")};
-    int rc = store_jobs_each(q->run->store, list_one, &l);
+    struct listing l = {q->run, json_array(), request_flag(q, "all"), request_text(q, "state"),
+                        -1};
+    int rc = request_text(q, "user") ? person_find(request_text(q, "user"), &l.uid) : 0;
+    if (rc == 0)
+        rc = store_jobs_each(q->run->store, list_one, &l);
     *ret = json_pack("{s:o}", "rows", l.rows);
     return rc;
 }
@@ -345,7 +360,7 @@ static int logs(const struct request *q, json_t **ret) {
 
 /* ---- changing -------------------------------------------------------------------- */
 
-static int reply_state(struct run *r, int64_t id, json_t **ret) {
+int reply_state(struct run *r, int64_t id, json_t **ret) {
     struct store_job row;
     CAI_TRY(store_job_get(r->store, id, &row));
     *ret = json_pack("{s:I, s:s}", "id", (json_int_t)id, "state", job_state_name(row.state));
@@ -399,6 +414,8 @@ static int set_running(struct run *r, struct job_run *j, const char *accept, int
     if (rc == 0)
         rc = store_job_set_state(r->store, j->id, JOB_PENDING, "", "");
     if (rc == 0)
+        rc = store_job_set_stopped(r->store, j->id, "");
+    if (rc == 0)
         rc = store_event_add(r->store, j->id, CAI_LOG_INFO, event);
     if (rc == 0)
         rc = store_commit(r->store);
@@ -437,7 +454,8 @@ static int resume(const struct request *q, json_t **ret) {
                         (long long)id, (long long)id, (long long)id, gate);
     CAI_AUTO(mem) char *event = accept ? cai_format("resumed; '%s' accepted by a person", accept)
                                        : cai_strdup("resumed");
-    CAI_TRY(set_running(r, j, accept, -1, event));
+    CAI_TRY(j->state == JOB_SUSPENDED ? job_unpause(r, j, event)
+                                     : set_running(r, j, accept, -1, event));
     return reply_state(r, id, ret);
 }
 
@@ -477,6 +495,8 @@ static int requeue(const struct request *q, json_t **ret) {
     if (rc == 0)
         rc = store_job_set_state(r->store, id, JOB_PENDING, "", "");
     if (rc == 0)
+        rc = store_job_set_stopped(r->store, id, "");
+    if (rc == 0)
         rc = store_event_add(r->store, id, CAI_LOG_INFO, "requeued");
     if (rc == 0)
         rc = store_commit(r->store);
@@ -490,7 +510,7 @@ static int requeue(const struct request *q, json_t **ret) {
 
 const struct verb job_verbs[] = {
     {"submit", true, "spec:o! canonical:s source:s hold:b", submit},
-    {"jobs", false, "all:b state:s", jobs},
+    {"jobs", false, "all:b state:s user:s", jobs},
     {"progress", false, "id:i!", progress},
     {"show", false, "id:i!", show},
     {"logs", false, "id:i! after:i limit:i", logs},

@@ -7,7 +7,7 @@
 #include "store/sql.h"
 #include <string.h>
 
-enum { SCHEMA_VERSION = 1, APPLICATION_ID = 0x63616964 /* "caid" */ };
+enum { APPLICATION_ID = 0x63616964 /* "caid" */ };
 
 static const char schema[] =
     "CREATE TABLE counters(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;"
@@ -55,6 +55,25 @@ static const char schema[] =
     "CREATE TABLE requests(key TEXT PRIMARY KEY, verb TEXT NOT NULL, exit INTEGER NOT NULL,"
     " error TEXT NOT NULL, json TEXT NOT NULL, wall_ms INTEGER NOT NULL) WITHOUT ROWID;";
 
+/* What each later version added, in order: schema N + 1 is schema N and steps[N - 1]. */
+static const char *const steps[] = {
+    /* 2: several people: who stopped a job, whose turn it is, what they have stored. */
+    "ALTER TABLE jobs ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE jobs ADD COLUMN stopped_by TEXT NOT NULL DEFAULT '';"
+    "CREATE TABLE shares(uid INTEGER PRIMARY KEY, seconds REAL NOT NULL,"
+    " wall_ms INTEGER NOT NULL);"
+    "CREATE TABLE assets(kind TEXT NOT NULL, name TEXT NOT NULL, hash TEXT NOT NULL,"
+    " uid INTEGER NOT NULL, bytes INTEGER NOT NULL, files INTEGER NOT NULL,"
+    " wall_ms INTEGER NOT NULL, PRIMARY KEY(kind, name)) WITHOUT ROWID;"
+    "CREATE TABLE uploads(id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL,"
+    " name TEXT NOT NULL, hash TEXT NOT NULL, uid INTEGER NOT NULL, bytes INTEGER NOT NULL,"
+    " files INTEGER NOT NULL, wall_ms INTEGER NOT NULL, UNIQUE(kind, name));"
+    "CREATE TABLE upload_files(upload INTEGER NOT NULL, file INTEGER NOT NULL,"
+    " path TEXT NOT NULL, bytes INTEGER NOT NULL, hash TEXT NOT NULL,"
+    " have INTEGER NOT NULL DEFAULT 0, state BLOB, PRIMARY KEY(upload, file)) WITHOUT ROWID;",
+};
+enum { SCHEMA_FIRST = 1, SCHEMA_VERSION = SCHEMA_FIRST + CAI_COUNT(steps) };
+
 static int pragma_int(struct store *s, const char *text, int64_t *ret) {
     sqlite3_stmt *q = sql_start(s, text, "");
     int rc = sql_step(s, q);
@@ -64,13 +83,17 @@ static int pragma_int(struct store *s, const char *text, int64_t *ret) {
     return rc < 0 ? rc : 0;
 }
 
-static int make_schema(struct store *s) {
+/* From schema `version` (0: an empty file) to the present one, in one transaction. */
+static int raise_schema(struct store *s, int64_t version) {
     char pragma[96];
     CAI_TRY(store_begin(s));
-    int rc = sql_script(s, schema);
+    int rc = version == 0 ? sql_script(s, schema) : 0;
+    for (size_t i = version > 0 ? (size_t)version - SCHEMA_FIRST : 0;
+         i < CAI_COUNT(steps) && rc == 0; i++)
+        rc = sql_script(s, steps[i]);
     if (rc == 0) {
         snprintf(pragma, sizeof pragma, "PRAGMA application_id=%d; PRAGMA user_version=%d;",
-                 APPLICATION_ID, SCHEMA_VERSION);
+                 APPLICATION_ID, (int)SCHEMA_VERSION);
         rc = sql_script(s, pragma);
     }
     if (rc == 0)
@@ -85,15 +108,15 @@ static int check_schema(struct store *s, const char *path) {
     CAI_TRY(pragma_int(s, "PRAGMA application_id", &application));
     CAI_TRY(pragma_int(s, "PRAGMA user_version", &version));
     if (application == 0 && version == 0)
-        return make_schema(s);
+        return raise_schema(s, 0);
     if (application != APPLICATION_ID)
         return cai_fail(CAI_EINPUT, "%s is a database of another program", path);
     if (version > SCHEMA_VERSION)
         return cai_fail(CAI_EINPUT,
                         "%s was written by a newer caid (schema %lld, this program knows %d): "
                         "start the newer caid, or give another state folder",
-                        path, (long long)version, SCHEMA_VERSION);
-    return 0;
+                        path, (long long)version, (int)SCHEMA_VERSION);
+    return version < SCHEMA_VERSION ? raise_schema(s, version) : 0;
 }
 
 static int open_database(struct store *s, const char *path) {
