@@ -284,14 +284,19 @@ int asset_begin(struct run *r, int64_t uid, const struct asset_offer *o, int64_t
     int64_t id = 0;
     *ret_id = 0;
     int rc = store_asset_get(r->store, o->kind, o->name, &a);
-    if (rc == 0 && strcmp(a.hash, o->hash) == 0)
-        return 0;
-    if (rc == 0)
+    if (rc == 0 && strcmp(a.hash, o->hash) == 0) {
+        CAI_AUTO(mem) char *path = asset_path(r, o->kind, o->hash);
+        if (cai_file_exists(path))
+            return 0;
+        /* A database that came back from a backup knows models that are not in it. */
+        CAI_TRY(store_asset_remove(r->store, o->kind, o->name));
+    } else if (rc == 0) {
         return cai_fail(CAI_ESTATE,
                         "there is a %s '%s' of %s's with other content already; choose another "
                         "name, or 'caictl %s rm %s' first",
                         o->kind, o->name, person_name(a.uid, owner), o->kind, o->name);
-    if (rc != CAI_ENOTFOUND)
+    }
+    if (rc != CAI_ENOTFOUND && rc != 0)
         return rc;
     rc = store_upload_find(r->store, o->kind, o->name, &id);
     if (rc == 0)

@@ -59,6 +59,9 @@ static int resolve(struct run *r, struct job_spec *j, const struct named *n, jso
                         *n->at, n->model ? "data file" : "model", kind);
     CAI_TRY(store_asset_get(r->store, kind, name, &a) < 0 ? cai_fail_in("%s", n->setting) : 0);
     CAI_AUTO(mem) char *path = asset_path(r, kind, a.hash);
+    if (!cai_file_exists(path))
+        return cai_fail(CAI_ENOTFOUND, "%s: the content of %s:%s is missing in caid's store; add it "
+                        "again with 'caictl %s add'", n->setting, kind, name, kind);
     json_array_append_new(uses, json_pack("{s:s, s:s, s:s}", "kind", kind, "name", name, "hash",
                                           a.hash));
     *n->at = cai_arena_strdup(&j->arena, path);

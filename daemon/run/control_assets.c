@@ -121,12 +121,13 @@ static int list_whole(void *c, const struct store_asset *a) {
     char user[PERSON_MAX];
     if (strcmp(a->kind, l->kind) != 0)
         return 0;
+    CAI_AUTO(mem) char *path = asset_path(l->run, a->kind, a->hash);
     json_array_append_new(
         l->rows, json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:s}", "name", a->name, "hash",
                            a->hash, "user", person_name(a->uid, user), "bytes",
                            (json_int_t)a->bytes, "files", (json_int_t)a->files, "at_ms",
                            (json_int_t)a->wall_ms, "have", (json_int_t)a->bytes, "state",
-                           "whole"));
+                           cai_file_exists(path) ? "whole" : "missing"));
     return 0;
 }
 

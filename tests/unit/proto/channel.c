@@ -196,6 +196,17 @@ static size_t put_property(unsigned char *out, const char *name, const char *val
     return n + v + 5;
 }
 
+/* The other side does not look at what comes before it has spoken. */
+static bool say(int fd, const unsigned char *out, size_t n, size_t answer) {
+    unsigned char in[256];
+    if (write(fd, out, n) != (ssize_t)n)
+        return false;
+    for (ssize_t got; answer > 0; answer -= (size_t)got)
+        if ((got = read(fd, in, answer < sizeof in ? answer : sizeof in)) <= 0)
+            return false;
+    return true;
+}
+
 /* Speaks for itself, and says that it is root. */
 static int lie(const char *path, const unsigned char *packed, size_t len) {
     unsigned char out[512] = {0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0x7f, 3, 0, 'N', 'U', 'L', 'L'}, ready[256];
@@ -209,11 +220,15 @@ static int lie(const char *path, const unsigned char *packed, size_t len) {
     r += put_property(ready + r, "Socket-Type", "DEALER");
     r += put_property(ready + r, "Peer-Address", "localhost:0:0:1");
     r += put_property(ready + r, "User-Id", "0");
-    n += put_frame(out + n, 4, ready, r);
-    n += put_frame(out + n, 1, "CAI1", 4);
-    n += put_frame(out + n, 0, packed, len);
-    if (write(fd, out, n) != (ssize_t)n)
+    if (!say(fd, out, n, 64))
         return 2;
+    n = put_frame(out, 4, ready, r);
+    if (!say(fd, out, n, 2))
+        return 3;
+    n = put_frame(out, 1, "CAI1", 4);
+    n += put_frame(out + n, 0, packed, len);
+    if (!say(fd, out, n, 0))
+        return 4;
     char byte;
     while (read(fd, &byte, 1) > 0) /* until the other side has had enough */
         if (getppid() == 1)

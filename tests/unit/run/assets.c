@@ -242,6 +242,23 @@ static void what_a_job_names_stays(void **state) {
     assert_int_equal(asset_remove(&f->r, "data", "rows", true), CAI_ENOTFOUND);
 }
 
+/* As after a restore from a backup, which has no models. */
+static void what_is_missing_can_be_added_again(void **state) {
+    struct fixture *f = *state;
+    struct asset_file file = rows_of(f, 1000);
+    int64_t id = 0;
+    assert_int_equal(offer(f, ANN, "rows", &file, &id), 0);
+    feed(f, id, 1000);
+    assert_int_equal(asset_finish(&f->r, id), 0);
+    CAI_AUTO(mem) char *path = asset_path(&f->r, "data", file.hash);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(offer(f, ANN, "rows", &file, &id), 0);
+    assert_true(id > 0);
+    feed(f, id, 1000);
+    assert_int_equal(asset_finish(&f->r, id), 0);
+    assert_true(cai_file_exists(path));
+}
+
 /* A kill between the removal of a name and of its folder. */
 static void orphans_go_at_the_start(void **state) {
     struct fixture *f = *state;
@@ -263,6 +280,7 @@ int main(void) {
         TEST(other_bytes_than_announced_begin_anew), TEST(what_is_no_model_leaves_nothing),
         TEST(offers_are_checked), TEST(limits_hold), TEST(names_are_one_persons),
         TEST(what_a_job_names_stays), TEST(orphans_go_at_the_start),
+        TEST(what_is_missing_can_be_added_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
