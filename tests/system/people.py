@@ -198,8 +198,15 @@ def test_two_people_share_and_no_gang_starves():
         jobs = {uid: [lab.submit_as(uid, workers=2, rounds=2) for _ in range(2)] for uid in (ANN, BOB)}
         alone = lab.submit_as(ANN, "--hold", name="alone", workers=2, rounds=2)
         used = []
-        lab.until(lambda: all(lab.state_of(j) == "COMPLETED" for j in jobs[ANN][:1] + jobs[BOB][:1]) or
-                  used.append({r["uid"]: r["seconds"] for r in lab.json("shares")["rows"]}), 240, "they end")
+
+        def somebody_has_nothing_left():
+            """While both have jobs; of one whose jobs have ended no share is owed."""
+            states = {r["id"]: r["state"] for r in lab.ask("jobs")["rows"]}
+            if any(all(states[j] == "COMPLETED" for j in jobs[uid]) for uid in jobs):
+                return True
+            used.append({r["uid"]: r["seconds"] for r in lab.json("shares")["rows"]})
+            return False
+        lab.until(somebody_has_nothing_left, 300, "somebody's jobs end")
         first = used[-1]
         both = first[ANN] + first[BOB]
         print(f"     {first[ANN]:.1f} and {first[BOB]:.1f} worker seconds")
