@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include <errno.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <zmq.h>
@@ -21,7 +22,8 @@ enum {
     RECONNECT_MAX_MS = 1000,
     LINGER_MS = 500, /* so that a last Done or Bye leaves; bounded, never the default of ever */
     QUEUE = 256,     /* messages per peer and direction */
-    PARTS_MAX = 4
+    PARTS_MAX = 4,
+    NOBODY = 65534 /* what the kernel shows in place of a user that this namespace has not */
 };
 
 static const char version[4] = {'C', 'A', 'I', '1'};
@@ -202,6 +204,21 @@ static int parse(zmq_msg_t *part, int n, int first, Cai__V1__Frame **ret) {
     return 1;
 }
 
+/* libzmq asks the kernel who has connected and puts it behind the connection's address, as
+ * "localhost:UID:GID:PID", before it looks at what the peer says of itself; the first value of a
+ * name stays, so a peer that sends a "Peer-Address" of its own changes nothing (tested). */
+static void read_owner(zmq_msg_t *body, struct channel_peer *ret) {
+    long long uid, gid, pid;
+    char end;
+    ret->uid = ret->gid = -1;
+    const char *address = zmq_msg_gets(body, "Peer-Address");
+    if (!address || sscanf(address, "localhost:%lld:%lld:%lld%c", &uid, &gid, &pid, &end) != 3 ||
+        uid < 0 || uid == NOBODY)
+        return;
+    ret->uid = uid;
+    ret->gid = gid;
+}
+
 int channel_receive(struct channel *c, struct channel_peer *ret_peer, Cai__V1__Frame **ret) {
     zmq_msg_t part[PARTS_MAX];
     int n = receive_parts(c, part);
@@ -212,6 +229,7 @@ int channel_receive(struct channel *c, struct channel_peer *ret_peer, Cai__V1__F
         size_t len = zmq_msg_size(&part[0]);
         ret_peer->len = len < CHANNEL_PEER_MAX ? len : 0;
         memcpy(ret_peer->id, zmq_msg_data(&part[0]), ret_peer->len);
+        read_owner(&part[n < PARTS_MAX ? n - 1 : 0], ret_peer);
         first = 1;
     }
     int rc = parse(part, n, first, ret);

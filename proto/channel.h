@@ -19,9 +19,14 @@ int protocol_check(uint32_t number, const char *who);
 struct channel;
 enum { CHANNEL_PEER_MAX = 32, CHANNEL_CONTROL_MAX = 1 << 20, CHANNEL_TASK_MAX = 16 << 20 };
 
+/* uid and gid: of the process at the other end of an ipc socket when it connected, from the
+ * kernel (SO_PEERCRED): nothing that the peer sends can change them. -1 when they are not
+ * known: not an ipc socket, or a user of another user namespace, whom the kernel shows to
+ * everybody as the same nobody. Filled in by channel_receive on the bound side. */
 struct channel_peer {
     size_t len;
     unsigned char id[CHANNEL_PEER_MAX];
+    int64_t uid, gid;
 };
 
 int channel_bind(void *zmq_context, const char *endpoint, size_t max_bytes, struct channel **ret);

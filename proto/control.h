@@ -12,6 +12,9 @@
  *    "after" (0) and "limit" (its own default), and answers {"rows", "next"}: "next" is the
  *    value of "after" for the following page, or null at the end.
  *  - Times are milliseconds since 1970, durations seconds, shares 0 … 1. Ids are integers.
+ *  - Whose request it is, the kernel says (SO_PEERCRED of the local socket). A job belongs to who
+ *    submitted it: a verb marked ! that has an "id" is for the job's owner, root, caid's own user
+ *    and the group `admins` of caid.conf (else exit 5). Everybody may look.
  *  - A verb that changes something (marked !) carries Request.key; a key seen before gets the
  *    first request's reply again and changes nothing. The others carry "".
  *  - Text written by models or users is sent as it is; caictl makes it printable.
@@ -26,11 +29,12 @@
  *                       {"bytes": that each worker needs, "peak": the phase it needs them in,
  *                       "phases": [{"phase", "bytes", "text"}], "workers": what the largest
  *                       worker here has, or null}}. What fits no worker here is refused.
- *                      Without "canonical", spec.constitution names a stored one. The daemon
+ *                      Without "canonical", spec.constitution names a stored one. "model:NAME"
+ *                      and "data:NAME" in the spec name stored content. The daemon
  *                      validates again: CAI_EINPUT is exit 3.
  * jobs                 {"all" (false: those that are not finished, and those finished less
- *                       than an hour ago), "state"?, "after": id, "limit" (200)} → {"rows":
- *                       [PROGRESS], "next"}
+ *                       than an hour ago), "state"?, "user"?: a name or uid, "after": id, "limit"
+ *                       (200)} → {"rows": [PROGRESS], "next"}
  * progress             {"id"} → PROGRESS
  * show                 {"id"} → PROGRESS and {"spec": {…}, "revision", "numeric_class",
  *                       "submitted_ms", "started_ms"?, "finished_ms"?, "uid", "work_dir",
@@ -41,7 +45,14 @@
  *                       "error"|"warn"|"info"|"debug", "text"}], "next"}. "next" is never null:
  *                       `logs -f` asks again with it.
  * cancel !             {"id"} → {"id", "state"}
- * resume !             {"id", "accept"?: "overseer"|…} → {"id", "state"}; also ends HELD
+ * resume !             {"id", "accept"?: "overseer"|…} → {"id", "state"}; also ends HELD and SUSPENDED
+ * hold !               {"id"} → {"id", "state"}: a PENDING job does not start
+ * release !            {"id"} → {"id", "state"}: a HELD one may
+ * suspend !            {"id"} → {"id", "state"}: a RUNNING job stops: training ends its step and
+ *                       saves its state, other tasks end. `resume` lets it go on
+ * update !             {"id", "priority": -100 … 100} → {"id", "state", "priority"}
+ * shares               {} → {"rows": [{"user", "uid", "seconds": worker time as it counts now,
+ *                       "share": of all people's, "workers", "jobs"}]}
  * requeue !            {"id"} → {"id", "state"}: a FAILED or CANCELLED job goes on where it was
  * report               {"id"} → REPORT
  * samples              {"id", "round"?, "stage"?, "kind"?, "item"?, "principle"?, "after",
@@ -80,6 +91,18 @@
  *                       "round"?, "stage"?, "kind", "path", "bytes"}], "bytes", "next"}
  * du                   {"after"} → {"rows": [{"job": 0 = none, "stage", "kind", "files", "bytes",
  *                       "free": what gc would free of them}], "next", "disk_free"}
+ * asset.begin          {"kind": "model"|"data", "name", "files": [{"path", "bytes", "sha256"}]}
+ *                       → {"upload", "whole": it is here already, "hash", "files": [{"path",
+ *                       "have": bytes that need not be sent}]}: in the order of their names, which
+ *                       is that of "file" below. A model's hash is that of lines "SHA-256  NAME";
+ *                       a data file's its own
+ * asset.chunk          {"upload", "file", "offset"} and Request.data → {"got", "durable"}. What is
+ *                       not at "got" is not taken; "durable" bytes outlive a kill
+ * asset.finish         {"kind", "name", "hash"} → {"kind", "name", "hash", "bytes", "files"}
+ * asset.list           {"kind"} → {"rows": [{"name", "hash", "user", "bytes", "files", "at_ms",
+ *                       "have", "state": "whole"|"uploading"|"missing"}]}
+ * asset.rm !           {"kind", "name", "force" (false): jobs that have ended may refer to it}
+ *                       → {"kind", "name"}
  * doctor               {} → {"rows": [CHECK]}: state directory writable, free space, fsync time,
  *                       workers alive and of one version, clock, web page
  * constitution.list    {"name"?} → {"rows": [{"name", "revision", "at_ms", "message", "current",
@@ -99,7 +122,7 @@
  *                       "unchanged", "dropped", "no_flaw", "edit": mean relative edit distance,
  *                       "labels", "margin": mean |2p − 1|, "flipped"}]}
  *
- * PROGRESS {"id", "name", "state", "reason", "gate", "round", "rounds", "stage", "title",
+ * PROGRESS {"id", "name", "user", "priority", "state", "reason", "gate", "round", "rounds", "stage", "title",
  *           "done", "total", "unit": "tasks"|"steps", "rate"?: units per second, "eta_s"?: of the
  *           stage, "elapsed_s", "workers": leases held now, "figures": {"name": number, …} few
  *           and recent: reward, kl, loss, accuracy; "stages": [{"round", "stage", "state":

@@ -182,7 +182,7 @@ int job_check_data(const struct job_spec *j, struct input_report *report, size_t
         struct input_report own = {.file = path};
         struct job_rows n = {0};
         seen.role = (enum job_data)k;
-        if (path)
+        if (path && !job_stored_name(path)) /* that the daemon reads */
             job_read_data(seen.role, path, j->data.skip, &own, j->data.evaluate ? see : NULL, &seen,
                           &n);
         input_report_merge(report, &own);

@@ -109,7 +109,15 @@ static void check_name(struct reading *r, const struct yaml_node *root) {
 /* ---- paths
  * ---------------------------------------------------------------------------------------- */
 
+const char *job_stored_name(const char *text) {
+    if (text && strncmp(text, "model:", 6) == 0)
+        return text + 6;
+    return text && strncmp(text, "data:", 5) == 0 ? text + 5 : NULL;
+}
+
 static bool is_word(const struct setting *s, const char *text) {
+    if (job_stored_name(text))
+        return (s->role == ROLE_MODEL && *text == 'm') || (s->role == ROLE_FILE && *text == 'd');
     if (s->role == ROLE_MODEL)
         return strcmp(s->field.key, "models.start") != 0 &&
                (strcmp(text, "start") == 0 || strcmp(text, "latest") == 0);

@@ -107,7 +107,7 @@ struct job_ppo {
     double pm_variance;       /* reward = mean - this × variance over the PM's members */
 };
 
-enum { JOB_VERSION = 1, JOB_SETTINGS_MAX = 192 };
+enum { JOB_VERSION = 1, JOB_SETTINGS_MAX = 192, JOB_PRIORITY_MAX = 100 };
 
 struct job_spec {
     struct cai_arena arena;
@@ -129,11 +129,13 @@ struct job_spec {
     } models;
     const char *constitution; /* name, revision or path of a .yaml */
     struct {
-        const char *harmful, *helpful, *human, *classifier, *evaluate; /* JSONL; NULL when absent */
+        /* JSONL, or data:NAME; NULL when absent */
+        const char *harmful, *helpful, *human, *classifier, *evaluate;
         double skip; /* share of bad rows that may be left out */
         double near; /* Jaccard similarity from which prompts are nearly the same */
     } data;
     int64_t workers, rounds;
+    int64_t priority; /* among the jobs of its owner */
     struct job_red_team red_team;
     struct job_revise revise;
     struct job_sft sft;
@@ -167,6 +169,9 @@ int job_parse(const char *name, const char *text, size_t len, const char *dir,
 int job_load_set(const char *path, const char *const *sets, size_t n, struct input_report *report,
                  struct job_spec **ret);
 void job_free(struct job_spec *j);
+/* The NAME of "model:NAME" or "data:NAME", by which a job file names what is in caid's store
+ * (`caictl model add`, `caictl data add`); NULL for anything else. */
+const char *job_stored_name(const char *text);
 /* Where a setting ("models.start") stands in the file; 0, 0 when it does not. */
 struct job_place job_place_of(const struct job_spec *j, const char *path);
 /* Applies "stages.sft.lr=2e-5" (caictl submit --set), with the schema's checks. */

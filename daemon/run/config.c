@@ -9,6 +9,8 @@
 
 void run_config_default(struct run_config *c) {
     *c = (struct run_config){.min_free_mb = 64, .drain_s = 30, .late_s = 10,
+                             .half_life_min = 120, .slice_s = 600,
+                             .upload_mb = 102400, .quota_mb = 204800,
                              .interface = "lo", .log_level = CAI_LOG_INFO};
 }
 
@@ -16,7 +18,8 @@ static const char *const levels[] = {"error", "warn", "info", "debug", NULL};
 
 struct raw {
     int64_t min_free_mb, drain_s, late_s;
-    const char *interface, *log;
+    const char *interface, *log, *admins;
+    int64_t half_life_min, slice_s, upload_mb, quota_mb;
 };
 
 static const struct schema_field fields[] = {
@@ -25,6 +28,11 @@ static const struct schema_field fields[] = {
     {"late_s", SCHEMA_INT, offsetof(struct raw, late_s), false, 1, 86400, NULL},
     {"interface", SCHEMA_STRING, offsetof(struct raw, interface), false, 0, 0, NULL},
     {"log", SCHEMA_CHOICE, offsetof(struct raw, log), false, 0, 0, levels},
+    {"admins", SCHEMA_STRING, offsetof(struct raw, admins), false, 0, 0, NULL},
+    {"half_life_min", SCHEMA_INT, offsetof(struct raw, half_life_min), false, 1, 525600, NULL},
+    {"slice_s", SCHEMA_INT, offsetof(struct raw, slice_s), false, 0, 525600, NULL},
+    {"upload_mb", SCHEMA_INT, offsetof(struct raw, upload_mb), false, 1, 1e9, NULL},
+    {"quota_mb", SCHEMA_INT, offsetof(struct raw, quota_mb), false, 1, 1e9, NULL},
 };
 
 /* Beside `fields`: what each one is for, and its default as it is written. */
@@ -38,6 +46,13 @@ static const struct {
            "job's log"},
     {"lo", "network interface of the gangs' own sockets, which have no authentication"},
     {"info", "the least important messages that are logged"},
+    {"\"\"", "group whose members may change everybody's jobs, as root and caid's own user may"},
+    {"120", "minutes after which worker time that a person has used counts half when it is "
+            "decided whose task is next"},
+    {"600", "seconds after which training that keeps workers from a person who has used less saves "
+           "its state and gives way; 0: it never does"},
+    {"102400", "megabytes of one model or data file that `caictl model add` or `data add` stores"},
+    {"204800", "megabytes that one person may store"},
 };
 _Static_assert(CAI_COUNT(told) == CAI_COUNT(fields), "each setting is told once");
 
@@ -94,16 +109,22 @@ static int read_into(const char *text, size_t len, struct input_report *report,
     if (says_nothing(text))
         return 0;
     CAI_TRY(yaml_parse(text, len, report, arena, &root));
-    struct raw raw = {c->min_free_mb, c->drain_s, c->late_s, c->interface, NULL};
+    struct raw raw = {c->min_free_mb, c->drain_s, c->late_s, c->interface, NULL, c->admins,
+                      c->half_life_min, c->slice_s, c->upload_mb, c->quota_mb};
     if (!yaml_is_null(root))
         schema_read(root, "the configuration", fields, CAI_COUNT(fields), &raw, report);
     CAI_TRY(input_report_status(report));
     if (strlen(raw.interface) >= sizeof c->interface)
         return cai_fail(CAI_EINPUT, "interface: at most %zu characters", sizeof c->interface - 1);
+    if (strlen(raw.admins) >= sizeof c->admins)
+        return cai_fail(CAI_EINPUT, "admins: at most %zu characters", sizeof c->admins - 1);
     struct run_config out = {.min_free_mb = raw.min_free_mb, .drain_s = raw.drain_s,
-                             .late_s = raw.late_s,
+                             .late_s = raw.late_s, .half_life_min = raw.half_life_min,
+                             .slice_s = raw.slice_s, .upload_mb = raw.upload_mb,
+                             .quota_mb = raw.quota_mb,
                              .log_level = level_of(raw.log, c->log_level)};
     snprintf(out.interface, sizeof out.interface, "%s", raw.interface);
+    snprintf(out.admins, sizeof out.admins, "%s", raw.admins);
     *c = out;
     return 0;
 }

@@ -4,13 +4,14 @@
 #include "base/log.h"
 #include "proto/control.h"
 #include "run/control.h"
+#include "run/people.h"
 #include <string.h>
 
 enum { PAGE_BYTES = 700 << 10, ARGUMENTS_MAX = 16, REPLY_MAX = 1000 << 10 };
 
 static const struct verb *const tables[] = {job_verbs, daemon_verbs, constitution_verbs,
-                                            data_verbs, backup_verbs,
-                                            ckpt_verbs, du_verbs};
+                                            data_verbs, backup_verbs, ckpt_verbs, du_verbs,
+                                            people_verbs, asset_verbs};
 
 static const struct verb *find_verb(const char *name) {
     for (size_t t = 0; t < CAI_COUNT(tables); t++)
@@ -36,6 +37,7 @@ bool request_flag(const struct request *q, const char *name) {
 static bool type_fits(char type, const json_t *v) {
     switch (type) {
     case 'i': return json_is_integer(v) && json_integer_value(v) >= 0;
+    case 'n': return json_is_integer(v);
     case 's': return json_is_string(v);
     case 'b': return json_is_boolean(v);
     case 'o': return json_is_object(v);
@@ -119,11 +121,25 @@ static void fail_answer(struct answer *a, int exit_code) {
     a->json = cai_strdup("{}");
 }
 
-static void run_verb(struct run *r, const struct verb *v, const json_t *args, const char *key,
-                     struct answer *a) {
-    struct request q = {r, args, key};
+/* Whether who asks may do it. */
+static int allowed(const struct verb *v, const struct request *q) {
+    if (!v->changes)
+        return 0;
+    int64_t id = request_int(q, "id", -1), owner = q->who->uid;
+    CAI_AUTO(mem) char *what = id < 0 ? cai_strdup("this") : cai_format("job %lld", (long long)id);
+    if (id >= 0) {
+        struct store_job row;
+        CAI_TRY(store_job_get(q->run->store, id, &row));
+        owner = row.uid;
+        store_job_free(&row);
+    }
+    return person_may(q->run, q->who, owner, what);
+}
+
+static void run_verb(const struct verb *v, const struct request *q, struct answer *a) {
+    struct run *r = q->run;
     json_t *out = NULL;
-    int rc = v->f(&q, &out);
+    int rc = v->f(q, &out);
     if (rc < 0) {
         fail_answer(a, control_exit_of(rc));
         json_decref(out);
@@ -138,8 +154,8 @@ static void run_verb(struct run *r, const struct verb *v, const json_t *args, co
         return;
     }
     a->error = cai_strdup("");
-    if (v->changes && *key &&
-        store_request_add(r->store, key, v->name, a->exit, a->error, a->json) < 0)
+    if (v->changes && *q->key &&
+        store_request_add(r->store, q->key, v->name, a->exit, a->error, a->json) < 0)
         cai_warn("a request's key was not kept: %s", cai_error_text());
 }
 
@@ -155,7 +171,8 @@ static bool seen_before(struct run *r, const struct verb *v, const char *key, st
     return true;
 }
 
-static void answer_request(struct run *r, const Cai__V1__Request *m, struct answer *a) {
+static void answer_request(struct run *r, const struct channel_peer *peer,
+                           const Cai__V1__Request *m, struct answer *a) {
     if (protocol_check(m->protocol, "who asks") < 0) {
         fail_answer(a, EXIT_PROTOCOL);
         return;
@@ -173,8 +190,13 @@ static void answer_request(struct run *r, const Cai__V1__Request *m, struct answ
         fail_answer(a, EXIT_USAGE);
     } else if (check_args(v, args) < 0) {
         fail_answer(a, EXIT_USAGE);
-    } else if (!seen_before(r, v, m->key, a)) {
-        run_verb(r, v, args, m->key, a);
+    } else {
+        struct request q = {r, args, m->key, peer, m->data.data, m->data.len};
+        int rc = allowed(v, &q);
+        if (rc < 0)
+            fail_answer(a, control_exit_of(rc));
+        else if (!seen_before(r, v, m->key, a))
+            run_verb(v, &q, a);
     }
     json_decref(args);
 }
@@ -185,7 +207,7 @@ void control_frame(struct run *r, const struct channel_peer *peer, const Cai__V1
         return;
     }
     struct answer a = {0};
-    answer_request(r, f->request, &a);
+    answer_request(r, peer, f->request, &a);
     Cai__V1__Reply reply = CAI__V1__REPLY__INIT;
     reply.exit = a.exit;
     reply.error = a.error;

@@ -8,13 +8,19 @@ struct request {
     struct run *run;
     const json_t *args;
     const char *key; /* "" when the verb changes nothing */
+    const struct channel_peer *who;
+    const void *data; /* bytes that came beside the arguments */
+    size_t len;
 };
 
 /* 0 and *ret (the caller's), or a code with its message. */
 typedef int verb_function(const struct request *q, json_t **ret);
 
-/* `args`: "name:type" separated by spaces; types i integer >= 0, s string, b bool, o object,
- * l list; "!" after the type = required. */
+/* `args`: "name:type" separated by spaces; types i integer >= 0, n any integer, s string, b bool,
+ * o object, l list; "!" after the type = required.
+ *
+ * A verb that changes something is for those whom the kernel names; and one that has an "id", which
+ * is a job's, for the job's owner and administrators alone. It need not ask again. */
 struct verb {
     const char *name;
     bool changes;
@@ -25,6 +31,11 @@ struct verb {
 int64_t request_int(const struct request *q, const char *name, int64_t otherwise);
 const char *request_text(const struct request *q, const char *name); /* NULL when absent */
 bool request_flag(const struct request *q, const char *name);
+
+/* {"id", "state"} of a job. */
+int reply_state(struct run *r, int64_t id, json_t **ret);
+/* A job that has not begun becomes HELD, inside the caller's transaction. */
+int people_hold(const struct request *q, int64_t id);
 
 /* Collects rows of a list page by page; stops before the reply grows past its limit. */
 struct page {
@@ -40,6 +51,6 @@ bool page_add(struct page *p, json_t *row);
 json_t *page_close(struct page *p);
 
 extern const struct verb job_verbs[], daemon_verbs[], constitution_verbs[], data_verbs[],
-    backup_verbs[], ckpt_verbs[], du_verbs[];
+    backup_verbs[], ckpt_verbs[], du_verbs[], people_verbs[], asset_verbs[];
 
 #endif

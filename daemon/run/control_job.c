@@ -7,7 +7,9 @@
 #include "hf/adapter.h"
 #include "hf/hf.h"
 #include "run/admit.h"
+#include "run/assets.h"
 #include "run/keep.h"
+#include "run/people.h"
 #include "run/report.h"
 #include <string.h>
 
@@ -18,6 +20,8 @@ enum { RECENT_MS = 3600 * 1000, JOBS_ROWS = 200, DATA_MAX = 512 << 20 };
 /* Data files are copied under their hash: an edited file cannot change a job. */
 static int freeze(struct run *r, const char **io_path, struct cai_arena *a) {
     if (!*io_path)
+        return 0;
+    if (store_blob_is(r->store, *io_path))
         return 0;
     CAI_AUTO(buf) struct cai_buf data = {.max = DATA_MAX};
     CAI_TRY(cai_file_read(*io_path, DATA_MAX, &data));
@@ -111,18 +115,19 @@ static int pin_constitution(struct run *r, const char *canonical, const char *na
     return rc;
 }
 
-static int add_job(const struct request *q, const struct job_spec *spec, int64_t *ret_id,
-                   char **ret_revision) {
+static int add_job(const struct request *q, const struct job_spec *spec, const json_t *uses,
+                   int64_t *ret_id, char **ret_revision) {
     struct run *r = q->run;
     CAI_AUTO(mem) char *revision = NULL;
     CAI_TRY(pin_constitution(r, request_text(q, "canonical"), spec->constitution, &revision));
     json_t *full = job_to_json(spec);
     CAI_AUTO(mem) char *text = json_dumps(full, JSON_SORT_KEYS);
     json_decref(full);
-    CAI_TRY(store_job_add(r->store, spec->name, text, revision, -1, q->key, ret_id));
+    CAI_TRY(store_job_add(r->store, spec->name, text, revision, q->who->uid, q->key, ret_id));
+    CAI_TRY(store_job_set_priority(r->store, *ret_id, spec->priority));
+    CAI_TRY(assets_note_uses(r, *ret_id, uses));
     if (request_flag(q, "hold"))
-        CAI_TRY(store_job_set_state(r->store, *ret_id, JOB_HELD, "held: 'caictl resume' starts it",
-                                    ""));
+        CAI_TRY(people_hold(q, *ret_id));
     const char *source = request_text(q, "source");
     CAI_AUTO(mem) char *event = cai_format("submitted, constitution %.12s%s%s", revision,
                                            source ? " from " : "", source ? source : "");
@@ -145,9 +150,11 @@ static json_t *warnings_of(const struct job_spec *spec) {
     return w;
 }
 
-static int submit_spec(const struct request *q, struct job_spec *spec, json_t **ret) {
+static int submit_spec(const struct request *q, struct job_spec *spec, const json_t *uses,
+                       json_t **ret) {
     struct run *r = q->run;
     struct memory_plan plan;
+    CAI_TRY(assets_readable(spec));
     CAI_TRY(check_spec(spec));
     CAI_TRY(keep_submit_check(r, spec));
     CAI_TRY(memory_plan(spec, &plan));
@@ -156,7 +163,7 @@ static int submit_spec(const struct request *q, struct job_spec *spec, json_t **
     CAI_TRY(store_begin(r->store));
     int64_t id = 0;
     CAI_AUTO(mem) char *revision = NULL;
-    int rc = add_job(q, spec, &id, &revision);
+    int rc = add_job(q, spec, uses, &id, &revision);
     if (rc == 0)
         rc = store_commit(r->store);
     if (rc < 0) {
@@ -174,7 +181,11 @@ static int submit_spec(const struct request *q, struct job_spec *spec, json_t **
 static int submit(const struct request *q, json_t **ret) {
     struct job_spec *spec = NULL;
     CAI_TRY(job_from_json(json_object_get(q->args, "spec"), &spec));
-    int rc = submit_spec(q, spec, ret);
+    json_t *uses = json_array();
+    int rc = assets_resolve(q->run, spec, uses);
+    if (rc == 0)
+        rc = submit_spec(q, spec, uses, ret);
+    json_decref(uses);
     job_free(spec);
     return rc;
 }
@@ -186,6 +197,7 @@ struct listing {
     struct page page;
     const char *state;
     int64_t last;
+    int64_t uid; /* -1: of everybody */
 };
 
 /* A page's "after" is here the last one's id, which costs nothing to find again. */
@@ -193,17 +205,20 @@ static int list_one(void *c, const struct store_job *row) {
     struct listing *l = c;
     const struct job_run *j = job_find(l->run, row->id);
     const char *state = job_state_name(j && j->full ? JOB_SUSPENDED : row->state);
+    bool asked = (l->uid < 0 || row->uid == l->uid) &&
+                 (!l->state || strcasecmp(l->state, state) == 0);
     l->page.seen = l->last + 1;
-    if (!l->state || strcasecmp(l->state, state) == 0)
-        if (!page_add(&l->page, progress_json(l->run, row)))
-            return 1;
+    if (asked && !page_add(&l->page, progress_json(l->run, row)))
+        return 1;
     l->last = row->id;
     return 0;
 }
 
 static int jobs(const struct request *q, json_t **ret) {
-    struct listing l = {q->run, {0}, request_text(q, "state"), request_int(q, "after", 0)};
+    struct listing l = {q->run, {0}, request_text(q, "state"), request_int(q, "after", 0), -1};
     bool all = request_flag(q, "all");
+    if (request_text(q, "user"))
+        CAI_TRY(person_find(request_text(q, "user"), &l.uid));
     page_open(&l.page, q, JOBS_ROWS);
     int rc = store_jobs_page(q->run->store, l.last, all ? 0 : cai_wall_ms() - RECENT_MS, list_one,
                              &l);
@@ -349,7 +364,7 @@ static int logs(const struct request *q, json_t **ret) {
 
 /* ---- changing -------------------------------------------------------------------- */
 
-static int reply_state(struct run *r, int64_t id, json_t **ret) {
+int reply_state(struct run *r, int64_t id, json_t **ret) {
     struct store_job row;
     CAI_TRY(store_job_get(r->store, id, &row));
     *ret = json_pack("{s:I, s:s}", "id", (json_int_t)id, "state", job_state_name(row.state));
@@ -403,6 +418,8 @@ static int set_running(struct run *r, struct job_run *j, const char *accept, int
     if (rc == 0)
         rc = store_job_set_state(r->store, j->id, JOB_PENDING, "", "");
     if (rc == 0)
+        rc = store_job_set_stopped(r->store, j->id, "");
+    if (rc == 0)
         rc = store_event_add(r->store, j->id, CAI_LOG_INFO, event);
     if (rc == 0)
         rc = store_commit(r->store);
@@ -441,7 +458,8 @@ static int resume(const struct request *q, json_t **ret) {
                         (long long)id, (long long)id, (long long)id, gate);
     CAI_AUTO(mem) char *event = accept ? cai_format("resumed; '%s' accepted by a person", accept)
                                        : cai_strdup("resumed");
-    CAI_TRY(set_running(r, j, accept, -1, event));
+    CAI_TRY(j->state == JOB_SUSPENDED ? job_unpause(r, j, event)
+                                     : set_running(r, j, accept, -1, event));
     return reply_state(r, id, ret);
 }
 
@@ -482,6 +500,8 @@ static int requeue(const struct request *q, json_t **ret) {
     if (rc == 0)
         rc = store_job_set_state(r->store, id, JOB_PENDING, "", "");
     if (rc == 0)
+        rc = store_job_set_stopped(r->store, id, "");
+    if (rc == 0)
         rc = store_event_add(r->store, id, CAI_LOG_INFO, "requeued");
     if (rc == 0)
         rc = store_commit(r->store);
@@ -495,7 +515,7 @@ static int requeue(const struct request *q, json_t **ret) {
 
 const struct verb job_verbs[] = {
     {"submit", true, "spec:o! canonical:s source:s hold:b", submit},
-    {"jobs", false, "all:b state:s after:i limit:i", jobs},
+    {"jobs", false, "all:b state:s user:s after:i limit:i", jobs},
     {"progress", false, "id:i!", progress},
     {"show", false, "id:i!", show},
     {"logs", false, "id:i! after:i limit:i", logs},

@@ -106,14 +106,17 @@ static int load_pinned(struct run *r, const struct store_job *row, struct job_ru
 
 static struct job_run *job_of_row(struct run *r, const struct store_job *row) {
     struct job_run *j = cai_alloc(sizeof *j);
+    bool paused = row->state == JOB_SUSPENDED && !*row->stopped_by; /* for want of space */
     *j = (struct job_run){.id = row->id,
+                          .uid = row->uid,
+                          .priority = row->priority,
                           .name = cai_strdup(row->name),
                           .accepted = cai_strdup(row->accepted),
                           .numeric_class = cai_strdup(row->numeric_class),
                           .revision = cai_strdup(row->constitution),
                           .work_dir = cai_format("%s/jobs/%lld", r->o.state_dir,
                                                  (long long)row->id),
-                          .state = row->state == JOB_SUSPENDED ? JOB_RUNNING : row->state,
+                          .state = paused ? JOB_RUNNING : row->state,
                           .round = row->round,
                           .stage = *row->stage ? stage_find(row->stage) : NULL,
                           .planned = row->planned,
@@ -213,6 +216,44 @@ void job_suspend(struct run *r, struct job_run *j, const char *reason) {
                   (long long)j->id, copy);
     /* With a full disk the store cannot be told; memory knows, and a restart asks again. */
     (void)commit_state(r, j, JOB_SUSPENDED, copy, "", CAI_LOG_ERROR, copy);
+}
+
+static int commit_pause(struct run *r, struct job_run *j, enum job_state state, const char *by,
+                        const char *reason, const char *event) {
+    CAI_TRY(store_begin(r->store));
+    int rc = store_job_set_state(r->store, j->id, state, reason, "");
+    if (rc == 0)
+        rc = store_job_set_stopped(r->store, j->id, by);
+    if (rc == 0)
+        rc = store_event_add(r->store, j->id, CAI_LOG_INFO, event);
+    if (rc == 0)
+        rc = store_commit(r->store);
+    if (rc < 0)
+        store_rollback(r->store);
+    return rc;
+}
+
+int job_pause(struct run *r, struct job_run *j, const char *by) {
+    CAI_AUTO(mem) char *reason = cai_format("suspended by %s: 'caictl resume %lld' lets it go on",
+                                            by, (long long)j->id);
+    CAI_AUTO(mem) char *event = cai_format("suspended by %s", by);
+    CAI_TRY(commit_pause(r, j, JOB_SUSPENDED, by, reason, event));
+    j->state = JOB_SUSPENDED;
+    j->full = false;
+    j->waits[0] = '\0';
+    for (struct lease *l = r->leases; l; l = l->next)
+        if (l->job == j->id && l->gang)
+            lease_revoke_saved(r, l, "the job is suspended", SAVE_MS);
+    r->dirty = true;
+    return 0;
+}
+
+int job_unpause(struct run *r, struct job_run *j, const char *event) {
+    CAI_TRY(commit_pause(r, j, JOB_RUNNING, "", "", event));
+    j->state = JOB_RUNNING;
+    j->stale = true;
+    r->dirty = true;
+    return 0;
 }
 
 void job_end(struct run *r, struct job_run *j, enum job_state state, const char *reason) {

@@ -16,7 +16,7 @@ struct lease *lease_find(struct run *r, uint64_t id) {
 
 bool lease_active(struct run *r, int64_t task) {
     for (struct lease *l = r->leases; l; l = l->next)
-        if (l->task == task && !l->revoked)
+        if (l->task == task && (!l->revoked || l->saving))
             return true;
     return false;
 }
@@ -43,6 +43,7 @@ static void gang_unref(struct run *r, struct gang *g) {
 
 void lease_end(struct run *r, struct lease *l) {
     struct lease **at = &r->leases;
+    turns_lease_ends(r, l);
     while (*at != l)
         at = &(*at)->next;
     *at = l->next;
@@ -61,9 +62,11 @@ void lease_revoke(struct run *r, struct lease *l, const char *reason) {
 }
 
 void lease_revoke_saved(struct run *r, struct lease *l, const char *reason, int64_t within_ms) {
-    if (l->revoked)
+    bool gives_up = l->saving && within_ms <= 0; /* it was saving, and is to stop at once */
+    if (l->revoked && !gives_up)
         return;
     l->revoked = true;
+    l->saving = within_ms > 0;
     Cai__V1__Revoke m = CAI__V1__REVOKE__INIT;
     m.lease = l->id;
     m.reason = (char *)reason;
@@ -128,6 +131,8 @@ static struct lease *new_lease(struct run *r, struct job_run *j, const Cai__V1__
                         .phase = cai_strdup(t->phase),
                         .round = t->round,
                         .since_ms = cai_now_ms(),
+                        .uid = j->uid,
+                        .counted_ms = cai_now_ms(),
                         .next = r->leases};
     r->leases = l;
     w->lease = l;

@@ -83,8 +83,8 @@ static void note_progress(struct job_run *j, struct lease *l, const Cai__V1__Rep
 void outcome_report(struct run *r, struct worker *w, const Cai__V1__Report *m) {
     struct lease *l = lease_of(r, w, m->epoch, m->lease);
     struct job_run *j = l ? job_find(r, l->job) : NULL;
-    /* While caid stops, a revoked rank 0 may still save where it is. */
-    if (!j || (l->revoked && !r->draining))
+    /* A rank 0 that is to save and leave does so by a report. */
+    if (!j || (l->revoked && !l->saving && !r->draining))
         return;
     note_progress(j, l, m);
     bool keep = m->n_metrics || m->n_samples || *m->checkpoint;
@@ -103,7 +103,9 @@ void outcome_report(struct run *r, struct worker *w, const Cai__V1__Report *m) {
 
 static void settle(struct run *r, struct lease *l, Cai__V1__Result *result) {
     struct job_run *j = job_find(r, l->job);
-    if (l->revoked || !j || j->state != JOB_RUNNING)
+    /* What was under way when a person suspended the job is a result like any other. */
+    bool going = j && (j->state == JOB_RUNNING || j->state == JOB_SUSPENDED);
+    if ((l->revoked && !l->saving) || !going)
         return;
     if (l->gang && (l->gang->settled || l->rank != 0))
         return;

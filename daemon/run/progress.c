@@ -1,6 +1,6 @@
 /* progress.c: where a job stands, for people: the PROGRESS object of proto/control.h. */
 #include "base/clock.h"
-#include "run/state.h"
+#include "run/people.h"
 #include <string.h>
 
 struct units {
@@ -114,6 +114,9 @@ json_t *progress_json(struct run *r, const struct store_job *row) {
                           "title", stage ? stage->title : "", "done", u.done, "total", u.total,
                           "unit", u.steps ? "steps" : "tasks", "elapsed_s", elapsed_s(row),
                           "workers", (json_int_t)leases_of_job(r, row->id));
+    char name[PERSON_MAX];
+    json_object_set_new(o, "user", json_string(person_name(row->uid, name)));
+    json_object_set_new(o, "priority", json_integer(row->priority));
     if (j && row->state == JOB_RUNNING && !full)
         put_rate(o, j, &u);
     json_object_set_new(o, "figures", j ? gauges_json(&j->gauges) : json_object());

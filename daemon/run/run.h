@@ -13,7 +13,11 @@ struct run_config {
     int64_t min_free_mb;  /* below this much free space jobs pause */
     int64_t drain_s;      /* how long SIGTERM waits for workers */
     int64_t late_s;       /* a gang's rank that the others await so long is named */
+    int64_t half_life_min; /* after which used worker time counts half; share.h */
+    int64_t slice_s;       /* after which training gives way to another person; 0 = never */
+    int64_t upload_mb, quota_mb; /* of one stored model or file; of all of a person */
     char interface[32];   /* for the gangs' own sockets */
+    char admins[64];      /* a group; its members may change everybody's jobs; "" = none */
     int log_level;
 };
 void run_config_default(struct run_config *c);

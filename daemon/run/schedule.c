@@ -1,6 +1,7 @@
-/* schedule.c: which idle worker gets which task. Jobs in order of submission; within a job,
- * tasks in their natural order. Nothing decided here reaches a result: who computes a task
- * and when is not part of it. */
+/* schedule.c: which idle worker gets which task. Whose turn it is says share.h; within a job,
+ * tasks come in their natural order. A gang is granted whole or not at all, and idle workers are
+ * kept for the first one that waits, so that two never hold parts of each other's. Nothing
+ * decided here reaches a result: who computes a task and when is not part of it. */
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -37,6 +38,12 @@ static bool gang_alike(const struct run *r, const struct job_run *j, uint32_t wo
         if (workers_alike(r, j, w->version) >= world)
             return true;
     return false;
+}
+
+/* Of the job's class and large enough, busy or not. */
+static bool admit_large(const struct run *r, const struct worker *w, const struct job_run *j) {
+    return (!*j->numeric_class || strcmp(w->numeric_class, j->numeric_class) == 0) &&
+           (!j->memory || admit_fits(r, w, j->memory->phases[j->memory->peak].bytes));
 }
 
 /* Workers of the job's class, busy or not; and those of them that are large enough. */
@@ -81,18 +88,6 @@ static struct worker *first_idle(struct run *r, const struct job_run *j) {
     return NULL;
 }
 
-/* 1 granted (or not needed now), 0 no worker for it, or a code. */
-static int grant(struct run *r, struct job_run *j, const struct queued *q) {
-    if (lease_active(r, q->id) || must_wait(j, q->id))
-        return 1;
-    uint32_t world = q->gang ? (uint32_t)j->spec->workers : 1;
-    if (count_idle(r, j, true) < world || (q->gang && !gang_alike(r, j, world)))
-        return 0;
-    int rc = q->gang ? lease_gang(r, j, q->id, world)
-                     : lease_single(r, j, q->id, first_idle(r, j));
-    return rc < 0 ? rc : 1;
-}
-
 static void explain(struct run *r, struct job_run *j) {
     j->waits[0] = '\0';
     if (leases_of_job(r, j->id) > 0 || j->n_queue == 0)
@@ -123,62 +118,107 @@ static void explain(struct run *r, struct job_run *j) {
         snprintf(j->waits + len, sizeof j->waits - len, "; %s", j->lost);
 }
 
-/* False when idle workers are to be kept for this job's gang. */
-static bool serve(struct run *r, struct job_run *j) {
-    int64_t id = j->id;
-    if (j->stale)
-        job_advance(r, j);
-    j = job_find(r, id); /* it may have ended */
-    if (!j || j->state != JOB_RUNNING || j->full)
-        return true;
-    if (admit(r, j) < 0) {
-        job_trouble(r, j, CAI_ELIMIT);
-        return true;
+/* Idle workers stay for the gang when with them it needs to wait for short tasks alone; for the
+ * end of other training they would wait too long. */
+static void keep_for(struct run *r, const struct job_run *j, uint32_t world) {
+    uint32_t soon = 0, kept = 0;
+    for (const struct worker *w = r->workers; w; w = w->next)
+        soon += worker_fits(r, w, j->numeric_class, j) ||
+                (w->lease && !w->lease->gang && admit_large(r, w, j));
+    for (struct worker *w = r->workers; w && soon >= world && kept < world; w = w->next) {
+        if (!worker_fits(r, w, j->numeric_class, j))
+            continue;
+        w->kept_for = j->id;
+        kept++;
     }
-    bool leave_rest = true;
+}
+
+/* One task of the job's, the first that can be had. Returns 1 when one was granted, 0, or a
+ * code. */
+static int grant_next(struct run *r, struct job_run *j) {
     int rc = count_idle(r, j, false) ? pin(r, j) : 0;
     for (size_t i = 0; i < j->n_queue && rc >= 0; i++) {
-        rc = grant(r, j, &j->queue[i]);
-        if (rc == 0) {
-            leave_rest = !j->queue[i].gang;
-            break;
+        const struct queued *q = &j->queue[i];
+        if (lease_active(r, q->id) || must_wait(j, q->id))
+            continue;
+        uint32_t world = q->gang ? (uint32_t)j->spec->workers : 1;
+        if (count_idle(r, j, true) >= world && (!q->gang || gang_alike(r, j, world))) {
+            rc = q->gang ? lease_gang(r, j, q->id, world)
+                         : lease_single(r, j, q->id, first_idle(r, j));
+            return rc < 0 ? rc : 1;
         }
+        j->wants = world;
+        if (q->gang)
+            keep_for(r, j, world);
+        return 0;
     }
-    if (rc < 0) {
+    return rc < 0 ? rc : 0;
+}
+
+/* The job's turn: it starts, goes on, is given one task; or is passed over from now on. */
+static void serve(struct run *r, struct job_run *j) {
+    int64_t id = j->id;
+    int rc = j->state == JOB_PENDING ? job_need(r, j) : 0;
+    if (rc == 0)
+        rc = admit(r, j);
+    if (rc == 0 && j->state == JOB_PENDING)
+        rc = job_start(r, j);
+    if (rc == 0 && j->stale)
+        job_advance(r, j);
+    j = job_find(r, id); /* it may have ended */
+    if (!j)
+        return;
+    j->passed = true;
+    if (rc == 0 && (j->state != JOB_RUNNING || j->full))
+        return;
+    if (rc == 0)
+        rc = grant_next(r, j);
+    if (rc < 0)
         job_trouble(r, j, rc);
-        return true;
+    else if (rc > 0)
+        j->passed = false;
+}
+
+/* Whose turn it is, of those that can be served now; NULL: nobody's. */
+static struct job_run *next_turn(struct run *r) {
+    struct job_run *best = NULL;
+    struct share_turn first = {0};
+    bool running = false, idle = count_idle(r, NULL, false) > 0;
+    for (struct job_run *j = r->jobs; j; j = j->next)
+        running = running || j->state == JOB_RUNNING;
+    for (struct job_run *j = r->jobs; j; j = j->next) {
+        bool starts = j->state == JOB_PENDING && (!running || idle);
+        bool goes_on = j->state == JOB_RUNNING && !j->full;
+        if (j->passed || (!starts && !goes_on))
+            continue;
+        struct share_turn turn = turn_of(r, j);
+        if (best && !share_before(&turn, &first))
+            continue;
+        best = j;
+        first = turn;
     }
-    explain(r, j);
-    return leave_rest;
+    return best;
 }
 
 void schedule(struct run *r) {
     r->dirty = false;
     if (r->draining)
         return;
+    for (struct worker *w = r->workers; w; w = w->next)
+        w->kept_for = 0;
     trials_schedule(r);
-    bool running = false;
-    for (struct job_run *j = r->jobs, *next; j; j = next) {
-        next = j->next;
-        if (j->state == JOB_PENDING && (!running || count_idle(r, NULL, false) > 0)) {
-            int rc = job_need(r, j);
-            if (rc == 0)
-                rc = admit(r, j);
-            if (rc == 0)
-                rc = job_start(r, j);
-            if (rc < 0) {
-                job_trouble(r, j, rc);
-                continue;
-            }
-        }
-        if (j->state != JOB_RUNNING)
-            continue;
-        if (j->full) {
-            running = true;
-            continue;
-        }
-        running = true;
-        if (!serve(r, j))
-            return;
+    for (struct job_run *j = r->jobs; j; j = j->next) {
+        j->passed = false;
+        j->wants = j->state == JOB_PENDING;
     }
+    turns_hold(r);
+    for (struct job_run *j; (j = next_turn(r));) {
+        j->wants = 0;
+        serve(r, j);
+        turns_hold(r);
+    }
+    turns_give_way(r);
+    for (struct job_run *j = r->jobs; j; j = j->next)
+        if (j->state == JOB_RUNNING && !j->full)
+            explain(r, j);
 }

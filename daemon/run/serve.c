@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "run/assets.h"
 #include "run/keep.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +26,7 @@
 #include <unistd.h>
 #include <zmq.h>
 
-enum { NOTIFY_MS = 1000, FRAMES_PER_TURN = 256 };
+enum { NOTIFY_MS = 1000, FRAMES_PER_TURN = 256, SHARE_MS = 5000 };
 
 /* ---- opening --------------------------------------------------------------------- */
 
@@ -111,6 +112,8 @@ static int open_all(struct run *r) {
     CAI_TRY(open_store(r));
     CAI_TRY(clear_gangs(r));
     CAI_TRY(write_nonce(r));
+    CAI_TRY(turns_load(r));
+    CAI_TRY(assets_open(r));
     CAI_TRY(jobs_load(r));
     CAI_TRY(keep_start(r));
     return open_sockets(r);
@@ -136,8 +139,11 @@ void run_close(struct run *r) {
     store_backup_free(r->backup);
     while (r->leases)
         lease_end(r, r->leases);
+    turns_count(r);
+    assets_close(r);
     workers_free(r);
     jobs_free(r);
+    shares_free(&r->shares);
     channel_close(r->workers_channel);
     channel_close(r->control_channel);
     if (r->zmq)
@@ -303,6 +309,10 @@ static void timers(struct run *r) {
         workers_beat(r);
         r->dirty = r->dirty || r->jobs; /* pauses after failures end by time */
         notify(r);
+    }
+    if (now >= r->next_share_ms) {
+        r->next_share_ms = now + SHARE_MS;
+        turns_count(r);
     }
     if (now >= r->next_disk_ms) {
         r->next_disk_ms = now + DISK_CHECK_MS;

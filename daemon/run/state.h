@@ -16,10 +16,12 @@
 #include "proto/channel.h"
 #include "run/gauges.h"
 #include "run/run.h"
+#include "run/share.h"
 #include "stage/stage.h"
 #include "store/store.h"
 
 enum {
+    SAVE_MS = 600000,      /* that training has to end its step when it is to leave */
     HEARTBEAT_MS = 1000,
     LIVENESS = 3,
     HUNG_MS = 2000,        /* from silence to the end of a worker that caid started */
@@ -37,6 +39,7 @@ struct worker {
     uint64_t memory; /* bytes, as it says; 0 = not known */
     int64_t seen_ms;
     struct lease *lease;
+    int64_t kept_for;    /* the job whose gang it is kept for in this schedule; 0 = none */
     struct worker *next; /* ordered by name */
 };
 
@@ -57,6 +60,8 @@ struct lease {
     struct gang *gang; /* NULL for single tasks */
     struct worker *worker;
     bool revoked;
+    bool saving; /* revoked, and may still save its state or end */
+    int64_t uid, counted_ms; /* whose time it takes; up to when it is counted. -1: nobody's */
     char *stage, *phase;
     uint32_t round;
     uint64_t done, total;
@@ -83,7 +88,9 @@ struct started {
 };
 
 struct job_run {
-    int64_t id;
+    int64_t id, uid, priority;
+    bool passed;    /* in this schedule: nothing can be given to it now */
+    uint32_t wants; /* workers together that its next task waits for; 0 = it waits for none */
     char *name, *accepted, *numeric_class, *work_dir;
     /* NULL of a job that waits its turn, until job_need. */
     struct job_spec *spec;
@@ -131,6 +138,9 @@ struct run {
     size_t trash_count;
     bool keep_going;             /* folders are marked, or trash/ may not be empty; keep.c */
     char status[128];
+    struct shares shares;
+    int64_t next_share_ms;
+    struct upload *uploads; /* that are open; see assets.h */
 };
 
 /* ---- workers.c ------------------------------------------------------------------- */
@@ -153,7 +163,8 @@ uint32_t workers_alike(const struct run *r, const struct job_run *j, const char 
 int lease_single(struct run *r, struct job_run *j, int64_t task, struct worker *w);
 int lease_gang(struct run *r, struct job_run *j, int64_t task, uint32_t world);
 struct lease *lease_find(struct run *r, uint64_t id);
-bool lease_active(struct run *r, int64_t task); /* some unrevoked lease of the task */
+/* Some lease of the task works on it, or still saves its state. */
+bool lease_active(struct run *r, int64_t task);
 void lease_end(struct run *r, struct lease *l);
 void lease_revoke(struct run *r, struct lease *l, const char *reason);
 /* A training task first saves its state at the end of its step, within so many ms. */
@@ -194,13 +205,24 @@ int job_absorb(struct run *r, struct job_run *j, int64_t task, Cai__V1__Result *
 void job_trouble(struct run *r, struct job_run *j, int code);
 void job_end(struct run *r, struct job_run *j, enum job_state state, const char *reason);
 void job_suspend(struct run *r, struct job_run *j, const char *reason);
+/* A person stops it: training saves its state at its next step, other tasks end; and lets it go
+ * on. A restart changes neither. */
+int job_pause(struct run *r, struct job_run *j, const char *by);
+int job_unpause(struct run *r, struct job_run *j, const char *event);
 void jobs_disk(struct run *r); /* low space → SUSPENDED; space again → RUNNING */
 void jobs_free(struct run *r);
 __attribute__((format(printf, 4, 5))) void job_event(struct run *r, int64_t job, int level,
                                                      const char *format, ...);
 
-/* ---- schedule.c ------------------------------------------------------------------ */
+/* ---- schedule.c, turns.c --------------------------------------------------------- */
 void schedule(struct run *r);
+int turns_load(struct run *r); /* shares, from the store */
+void turns_count(struct run *r); /* every few seconds: what leases took, written down */
+void turns_lease_ends(struct run *r, const struct lease *l);
+void turns_hold(struct run *r); /* shares' held time anew */
+struct share_turn turn_of(struct run *r, const struct job_run *j);
+/* Training of somebody who has used more saves and leaves, when a person waits for its workers. */
+void turns_give_way(struct run *r);
 struct setback *setback_of(struct job_run *j, int64_t task);
 
 /* ---- progress.c ------------------------------------------------------------------ */

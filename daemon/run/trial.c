@@ -246,7 +246,7 @@ static void grant_trial(struct run *r, struct trial *t, struct worker *w, struct
     struct lease *l = cai_alloc(sizeof *l);
     *l = (struct lease){.id = ++r->next_lease, .worker = w, .stage = cai_strdup("try"),
                         .phase = cai_strdup(s->task.phase), .since_ms = cai_now_ms(),
-                        .next = r->leases};
+                        .uid = -1, .next = r->leases};
     r->leases = l;
     w->lease = l;
     t->lease = l->id;

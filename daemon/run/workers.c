@@ -11,6 +11,7 @@
 #include "run/admit.h"
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 static struct worker *find_peer(struct run *r, const struct channel_peer *p) {
     for (struct worker *w = r->workers; w; w = w->next)
@@ -60,7 +61,11 @@ static void remove_worker(struct run *r, struct worker *w, const char *why) {
     r->dirty = true;
 }
 
-static const char *refusal(const struct run *r, const Cai__V1__Hello *h) {
+/* What a worker says becomes results: over the local socket it is caid's own user, or root. */
+static const char *refusal(const struct run *r, const struct channel_peer *peer,
+                           const Cai__V1__Hello *h) {
+    if (peer->uid > 0 && peer->uid != (int64_t)geteuid())
+        return "it runs as another user than caid: start it as caid's user";
     if (protocol_check(h->protocol, "it") < 0)
         return cai_error_text();
     if (strlen(h->version) > 64)
@@ -136,7 +141,7 @@ static void on_hello(struct run *r, const struct channel_peer *peer, const Cai__
         if (strcmp(w->name, h->name) == 0)
             remove_worker(r, w, "another one of its name came");
     }
-    const char *said = refusal(r, h);
+    const char *said = refusal(r, peer, h);
     CAI_AUTO(mem) char *no = said ? cai_strdup(said) : NULL; /* it may be the thread's message */
     if (no) {
         cai_log_about(CAI_LOG_WARN, CAI_ABOUT(EVENT_WORKER_REFUSED, .worker = h->name),
@@ -242,6 +247,7 @@ uint32_t workers_alike(const struct run *r, const struct job_run *j, const char 
 bool worker_fits(const struct run *r, const struct worker *w, const char *numeric_class,
                  const struct job_run *j) {
     bool large = !j || !j->memory || admit_fits(r, w, j->memory->phases[j->memory->peak].bytes);
-    return large && !w->lease &&
+    bool kept = w->kept_for && !(j && j->id == w->kept_for);
+    return large && !w->lease && !kept &&
            (!*numeric_class || strcmp(w->numeric_class, numeric_class) == 0);
 }

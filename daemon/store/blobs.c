@@ -4,10 +4,16 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "store/sql.h"
+#include <string.h>
 
-char *store_blob_path(struct store *s, const char *hash) {
-    CAI_AUTO(mem) char *dir = cai_path_join(s->dir, "blobs");
-    return cai_path_join(dir, hash);
+char *store_blob_path(const struct store *s, const char *hash) {
+    return cai_format("%s/blobs/%s", s->dir, hash);
+}
+
+bool store_blob_is(const struct store *s, const char *path) {
+    size_t n = strlen(s->dir);
+    return strncmp(path, s->dir, n) == 0 && strncmp(path + n, "/blobs/", 7) == 0 &&
+           strspn(path + n + 7, "0123456789abcdef") == 64 && path[n + 71] == '\0';
 }
 
 int store_blob_put(struct store *s, const void *data, size_t len, char ret_hash[65],

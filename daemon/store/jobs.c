@@ -44,7 +44,7 @@ int store_job_add(struct store *s, const char *name, const char *spec_json, cons
 
 #define JOB_COLUMNS                                                                                \
     "SELECT id, name, spec, constitution, state, reason, gate, accepted, round, stage, planned,"  \
-    " numeric_class, uid, submitted_ms, started_ms, finished_ms FROM jobs "
+    " numeric_class, uid, submitted_ms, started_ms, finished_ms, priority, stopped_by FROM jobs "
 
 static struct store_job job_of_row(sqlite3_stmt *q) {
     return (struct store_job){
@@ -64,6 +64,8 @@ static struct store_job job_of_row(sqlite3_stmt *q) {
         .submitted_ms = sql_int(q, 13),
         .started_ms = sql_int(q, 14),
         .finished_ms = sql_int(q, 15),
+        .priority = sql_int(q, 16),
+        .stopped_by = sql_copy(q, 17),
     };
 }
 
@@ -87,6 +89,7 @@ void store_job_free(struct store_job *j) {
     free(j->accepted);
     free(j->stage);
     free(j->numeric_class);
+    free(j->stopped_by);
     *j = (struct store_job){0};
 }
 
@@ -113,6 +116,16 @@ int store_job_set_stage(struct store *s, int64_t id, uint32_t round, const char 
                         bool planned) {
     int rc = sql_do(s, "UPDATE jobs SET round = ?, stage = ?, planned = ? WHERE id = ?", "isii",
                     (int64_t)round, stage, (int64_t)planned, id);
+    return must_change(s, rc, id);
+}
+
+int store_job_set_priority(struct store *s, int64_t id, int64_t priority) {
+    int rc = sql_do(s, "UPDATE jobs SET priority = ? WHERE id = ?", "ii", priority, id);
+    return must_change(s, rc, id);
+}
+
+int store_job_set_stopped(struct store *s, int64_t id, const char *by) {
+    int rc = sql_do(s, "UPDATE jobs SET stopped_by = ? WHERE id = ?", "si", by, id);
     return must_change(s, rc, id);
 }
 

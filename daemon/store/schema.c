@@ -71,7 +71,23 @@ static const char folders[] =
 /* Which jobs have not ended, or did lately, without a look at their rows. */
 static const char ended[] = "CREATE INDEX jobs_ended ON jobs(finished_ms, id, state);";
 
-static const char *const steps[] = {first, folders, ended};
+/* Several people: who stopped a job, whose turn it is, what they have stored. */
+static const char people[] =
+    "ALTER TABLE jobs ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE jobs ADD COLUMN stopped_by TEXT NOT NULL DEFAULT '';"
+    "CREATE TABLE shares(uid INTEGER PRIMARY KEY, seconds REAL NOT NULL,"
+    " wall_ms INTEGER NOT NULL);"
+    "CREATE TABLE assets(kind TEXT NOT NULL, name TEXT NOT NULL, hash TEXT NOT NULL,"
+    " uid INTEGER NOT NULL, bytes INTEGER NOT NULL, files INTEGER NOT NULL,"
+    " wall_ms INTEGER NOT NULL, PRIMARY KEY(kind, name)) WITHOUT ROWID;"
+    "CREATE TABLE uploads(id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL,"
+    " name TEXT NOT NULL, hash TEXT NOT NULL, uid INTEGER NOT NULL, bytes INTEGER NOT NULL,"
+    " files INTEGER NOT NULL, wall_ms INTEGER NOT NULL, UNIQUE(kind, name));"
+    "CREATE TABLE upload_files(upload INTEGER NOT NULL, file INTEGER NOT NULL,"
+    " path TEXT NOT NULL, bytes INTEGER NOT NULL, hash TEXT NOT NULL,"
+    " have INTEGER NOT NULL DEFAULT 0, state BLOB, PRIMARY KEY(upload, file)) WITHOUT ROWID;";
+
+static const char *const steps[] = {first, folders, ended, people};
 
 int schema_newest(void) { return (int)CAI_COUNT(steps); }
 

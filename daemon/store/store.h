@@ -51,7 +51,9 @@ struct store_job {
     char *stage;    /* present stage; "" before the first */
     bool planned;   /* its plan is committed */
     char *numeric_class; /* pinned at the first lease; "" before */
-    int64_t uid, submitted_ms, started_ms, finished_ms;
+    int64_t uid, submitted_ms, started_ms, finished_ms; /* uid: whose it is; -1 = not known */
+    int64_t priority;  /* among the jobs of its owner */
+    char *stopped_by;  /* who held or suspended it; "" = nobody did */
 };
 int store_job_add(struct store *s, const char *name, const char *spec_json, const char *revision,
                   int64_t uid, const char *request_key, int64_t *ret_id);
@@ -62,6 +64,8 @@ int store_job_set_state(struct store *s, int64_t id, enum job_state state, const
                         const char *gate);
 int store_job_set_stage(struct store *s, int64_t id, uint32_t round, const char *stage,
                         bool planned);
+int store_job_set_priority(struct store *s, int64_t id, int64_t priority);
+int store_job_set_stopped(struct store *s, int64_t id, const char *by); /* "" = nobody */
 int store_job_accept(struct store *s, int64_t id, const char *gate);
 int store_job_pin_class(struct store *s, int64_t id, const char *numeric_class);
 /* Calls back in id order; a non-zero return stops and is returned. */
@@ -235,7 +239,6 @@ int store_models_wanted(struct store *s, int (*f)(void *c, int64_t job, const ch
                                                   const char *path), void *c);
 
 /* Content-addressed files beside the database: DIR/blobs/HASH. Durable on return. */
-char *store_blob_path(struct store *s, const char *hash); /* of one that was put; the caller's */
 int store_blob_put(struct store *s, const void *data, size_t len, char ret_hash[65],
                    char **ret_path);
 /* Hashes and paths of blobs, as jobs (their data) and models that are there (their dataset)
@@ -243,6 +246,11 @@ int store_blob_put(struct store *s, const void *data, size_t len, char ret_hash[
  * nothing names, `ckpt gc` removes: a table that names blobs by a path has its row in blobs.c. */
 int store_blobs_named(struct store *s, int (*f)(void *c, int64_t job, const char *hash_or_path),
                       void *c);
+
+/* Whether the path is that of such a file, there or not. */
+bool store_blob_is(const struct store *s, const char *path);
+/* DIR/blobs/HASH, the caller's. */
+char *store_blob_path(const struct store *s, const char *hash);
 
 /* ---- constitutions --------------------------------------------------------------- */
 int store_constitution_add(struct store *s, const char *name, const char *revision,

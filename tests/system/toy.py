@@ -71,7 +71,8 @@ def test_requests_are_checked():
         refused(3, caid.submit, models={"start": "/nonexistent"})
         bad = write_folder(os.path.join(caid.root, "bad"), {"model.safetensors": b"\x02\0\0\0"})
         assert "model.safetensors" in refused(3, caid.submit, models={"start": bad})
-        refused(6, caid.submit, data={"harmful": "/nonexistent.jsonl"})
+        text = refused(3, caid.submit, data={"harmful": "/nonexistent.jsonl"})
+        assert "'caictl data add nonexistent.jsonl /nonexistent.jsonl'" in text, text
         assert caid.ask("jobs", all=True)["rows"] == [], "a refused job left something"
 
 

@@ -40,7 +40,7 @@ struct command {
 /* Tables of commands, each ended by a NULL name. */
 extern const struct command local_commands[], job_commands[], follow_commands[], data_commands[],
     constitution_commands[], file_commands[],
-    look_commands[], backup_commands[], ckpt_commands[];
+    look_commands[], backup_commands[], ckpt_commands[], people_commands[], stored_commands[];
 
 const char *args_get(const struct args *a, const char *name); /* the last value, or NULL */
 bool args_has(const struct args *a, const char *name);
@@ -53,6 +53,8 @@ bool args_number(const char *what, const char *text, int64_t *ret);
 int client_call(const char *verb, json_t *arguments, bool changes, json_t **ret);
 /* The same without printing: the message is cai_error_text(). */
 int client_try(const char *verb, json_t *arguments, bool changes, json_t **ret);
+/* client_call with bytes beside the arguments, for a verb that may be given again as it is. */
+int client_data(const char *verb, json_t *arguments, const void *data, size_t len, json_t **ret);
 void client_close(void);
 const char *client_endpoint(void);
 

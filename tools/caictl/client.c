@@ -18,6 +18,13 @@
 
 enum { TRY_MS = 5000, SLICE_MS = 200 };
 
+/* What is sent, and sent again when no answer comes. */
+struct message {
+    const char *verb, *json, *key;
+    const void *data;
+    size_t len;
+};
+
 static void *context;
 static struct channel *channel;
 
@@ -72,12 +79,14 @@ static int probe(const char *endpoint) {
                     endpoint, strerror(saved));
 }
 
-static int send_request(const char *verb, const char *json, const char *key) {
+static int send_request(const struct message *m) {
     Cai__V1__Request request = CAI__V1__REQUEST__INIT;
     Cai__V1__Frame frame = CAI__V1__FRAME__INIT;
-    request.verb = (char *)verb;
-    request.json = (char *)json;
-    request.key = (char *)key;
+    request.verb = (char *)m->verb;
+    request.json = (char *)m->json;
+    request.key = (char *)m->key;
+    request.data.data = (uint8_t *)m->data;
+    request.data.len = m->len;
     request.protocol = PROTOCOL;
     frame.body_case = CAI__V1__FRAME__BODY_REQUEST;
     frame.request = &request;
@@ -108,14 +117,14 @@ static int receive_reply(int64_t until_ms, Cai__V1__Frame **ret) {
     }
 }
 
-static int exchange(const char *verb, const char *json, const char *key, Cai__V1__Frame **ret) {
+static int exchange(const struct message *m, Cai__V1__Frame **ret) {
     int64_t end = cai_now_ms() + (int64_t)(globals.timeout_s * 1000);
     if (!context)
         context = zmq_ctx_new();
     CAI_CHECK(context);
     for (;;) {
         CAI_TRY(probe(client_endpoint()));
-        CAI_TRY(send_request(verb, json, key));
+        CAI_TRY(send_request(m));
         int64_t until = cai_now_ms() + TRY_MS;
         int rc = receive_reply(until < end ? until : end, ret);
         if (rc != 0)
@@ -123,7 +132,7 @@ static int exchange(const char *verb, const char *json, const char *key, Cai__V1
         disconnect(); /* a late answer to the old try must not be taken for the new one's */
         if (cai_now_ms() >= end)
             return cai_fail(CAI_ETIMEOUT, "%s did not answer \"%s\" in %.0f s", client_endpoint(),
-                            verb, globals.timeout_s);
+                            m->verb, globals.timeout_s);
     }
 }
 
@@ -146,19 +155,16 @@ static int read_reply(const Cai__V1__Reply *reply, json_t **ret) {
     return EXIT_PROTOCOL;
 }
 
-int client_try(const char *verb, json_t *arguments, bool changes, json_t **ret) {
-    char key[33] = "";
-    unsigned char random[16];
-    *ret = NULL;
-    if (changes && getrandom(random, sizeof random, 0) == (ssize_t)sizeof random)
-        for (size_t i = 0; i < sizeof random; i++)
-            snprintf(key + 2 * i, 3, "%02x", random[i]);
+static int ask(const struct message *without_json, json_t *arguments, json_t **ret) {
+    struct message m = *without_json;
     json_t *o = arguments ? arguments : json_object();
     CAI_AUTO(mem) char *json = json_dumps(o, JSON_COMPACT);
     json_decref(o);
     CAI_CHECK(json);
+    m.json = json;
+    *ret = NULL;
     Cai__V1__Frame *frame = NULL;
-    int rc = exchange(verb, json, key, &frame);
+    int rc = exchange(&m, &frame);
     if (rc < 0) {
         disconnect();
         return rc == CAI_ETIMEOUT ? EXIT_UNREACHABLE : control_exit_of(rc);
@@ -166,6 +172,20 @@ int client_try(const char *verb, json_t *arguments, bool changes, json_t **ret) 
     int code = read_reply(frame->reply, ret);
     cai__v1__frame__free_unpacked(frame, NULL);
     return code;
+}
+
+int client_try(const char *verb, json_t *arguments, bool changes, json_t **ret) {
+    char key[33] = "";
+    unsigned char random[16];
+    if (changes && getrandom(random, sizeof random, 0) == (ssize_t)sizeof random)
+        for (size_t i = 0; i < sizeof random; i++)
+            snprintf(key + 2 * i, 3, "%02x", random[i]);
+    return ask(&(struct message){verb, NULL, key, NULL, 0}, arguments, ret);
+}
+
+int client_data(const char *verb, json_t *arguments, const void *data, size_t len, json_t **ret) {
+    int code = ask(&(struct message){verb, NULL, "", data, len}, arguments, ret);
+    return code ? complain(code, "%s", cai_error_text()) : 0;
 }
 
 int client_call(const char *verb, json_t *arguments, bool changes, json_t **ret) {

@@ -139,6 +139,7 @@ static int collect_job(void *c, const json_t *row) {
 static int run_jobs(const struct args *a) {
     static const struct column columns[] = {
         {"ID", "id", CELL_NUMBER},       {"NAME", "name", CELL_TEXT},
+        {"USER", "user", CELL_TEXT},
         {"STATE", "state", CELL_TEXT},   {"STAGE", "place", CELL_TEXT},
         {"STEP", "step", CELL_TEXT},     {"LEFT", "eta_s", CELL_SECONDS},
         {"TOOK", "elapsed_s", CELL_SECONDS}, {"WORKERS", "workers", CELL_NUMBER},
@@ -146,6 +147,8 @@ static int run_jobs(const struct args *a) {
     json_t *reply, *o = json_pack("{s:b}", "all", args_has(a, "all"));
     if (args_has(a, "state"))
         json_object_set_new(o, "state", json_string(args_get(a, "state")));
+    if (args_has(a, "user"))
+        json_object_set_new(o, "user", json_string(args_get(a, "user")));
     int64_t limit = args_has(a, "all") ? -1 : JOBS_SHOWN;
     if (args_has(a, "limit") && !args_number("--limit", args_get(a, "limit"), &limit)) {
         json_decref(o);
@@ -215,6 +218,8 @@ static void name_rounds(json_t *rows, int64_t rounds) {
 static void print_show(json_t *o) {
     static const struct column head[] = {{"job", "id", CELL_NUMBER},
                                          {"name", "name", CELL_TEXT},
+                                         {"user", "user", CELL_TEXT},
+                                         {"priority", "priority", CELL_NUMBER},
                                          {"state", "state", CELL_TEXT},
                                          {"reason", "reason", CELL_TEXT},
                                          {"waits for", "gate", CELL_TEXT},
@@ -342,16 +347,18 @@ const struct command job_commands[] = {
      "my.yaml\n"
      "  id=$(caictl submit job.yaml --parsable) && caictl wait $id\n",
      "  --set PATH=VALUE    change a setting of the file: --set stages.sft.lr=2e-5\n"
-     "  --hold              keep it from starting until `caictl resume`\n"
+     "  --hold              keep it from starting until `caictl release`\n"
      "  --wait              stay until it ends; the exit code is that of `caictl wait`\n"
      "  --parsable          print the id alone\n"
      "  --dry-run           check everything and send nothing\n"},
-    {"jobs", "[-a | --all] [--state STATE] [--limit N]", "all state limit", 0, 0, run_jobs, "List jobs",
+    {"jobs", "[-a | --all] [--state STATE] [--user NAME] [--limit N]", "all state user limit", 0, 0, run_jobs,
+     "List jobs",
      "  caictl jobs\n  caictl jobs -a -o json\n",
      "  -a, --all      every one, also those that ended more than an hour ago\n"
      "  --limit N      at most so many (100), those that were submitted first\n"
      "  --state STATE  PENDING, HELD, RUNNING, WAITING_REVIEW, SUSPENDED, COMPLETED, FAILED or\n"
-     "                 CANCELLED\n"},
+     "                 CANCELLED\n"
+     "  --user NAME    only this person's\n"},
     {"show", "ID [--spec]", "spec", 1, 1, run_show,
      "All about one job: stages, models, hashes, why it waits",
      "  caictl show 1\n  caictl show 1 --spec\n",

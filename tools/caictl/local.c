@@ -97,6 +97,8 @@ static void check_models(const struct job_spec *j, struct input_report *report) 
 /* Score heads that transformers could not open, and adapters that do not fit. */
 static void check_trained(const struct job_spec *j, struct input_report *report) {
     struct hf_adapter lora;
+    if (job_stored_name(j->models.start)) /* the daemon looks at it */
+        return;
     bool prefers = j->rounds > 0 && j->prefer.enabled, own = j->models.pm && j->models.pm[0] == '/';
     if (j->data.classifier && hf_check_scores(j->models.start, JOB_REMEDY_CLASSIFIER) < 0)
         refuse(j, "data.classifier", report);

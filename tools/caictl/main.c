@@ -15,7 +15,7 @@ struct globals globals = {.timeout_s = 20};
 static const struct command *const tables[] = {local_commands, job_commands, follow_commands,
                                                data_commands, look_commands, file_commands,
                                                constitution_commands, backup_commands,
-                                               ckpt_commands};
+                                               ckpt_commands, people_commands, stored_commands};
 
 const char *args_get(const struct args *a, const char *name) {
     for (size_t i = a->n_options; i-- > 0;)
@@ -98,7 +98,7 @@ static const struct command *find(const char *name) {
 }
 
 static int unknown(const char *name) {
-    const char *names[64];
+    const char *names[96];
     size_t n = 0;
     for (size_t t = 0; t < CAI_COUNT(tables); t++)
         for (const struct command *c = tables[t]; c->name && n < CAI_COUNT(names); c++)
@@ -146,7 +146,7 @@ static const char *const valued[] = {
     "item",    "principle", "limit",   "out",     "judged",       "html",   "from",
     "message", "to",        "prompt",  "prompts", "model",        "metric", "dir",
     "role",    "against",   "held-out", "form",   "overseer",     "samples", "temperature",
-    "max-new-tokens", "system", "threads", "show", "tensorboard", "keep"};
+    "max-new-tokens", "system", "threads", "show", "tensorboard", "keep", "user"};
 
 static bool takes_value(const char *name) {
     for (size_t i = 0; i < CAI_COUNT(valued); i++)

@@ -352,6 +352,29 @@ static void paths_are_absolute(void **state) {
     assert_int_equal(cai_dir_remove(dir), 0);
 }
 
+/* "model:NAME" and "data:NAME" are no paths, and not looked for here; priority has a range. */
+static void stored_names_stay(void **state) {
+    (void)state;
+    static const char text[] = "job: 1\nname: a\nmodels: {start: 'model:m', pm: 'model:p'}\n"
+                               "constitution: house\npriority: -3\ndata: {harmful: 'data:red'}\n";
+    struct input_report report = {0};
+    struct job_spec *j = NULL;
+    assert_int_equal(job_parse("j.yaml", text, strlen(text), "/tmp", &report, &j), 0);
+    assert_string_equal(j->models.start, "model:m");
+    assert_string_equal(j->models.pm, "model:p");
+    assert_string_equal(j->data.harmful, "data:red");
+    assert_int_equal(j->priority, -3);
+    assert_int_equal(job_check_data(j, &report, NULL), 0);
+    assert_string_equal(job_stored_name(j->data.harmful), "red");
+    assert_string_equal(job_stored_name(j->models.start), "m");
+    assert_null(job_stored_name("./data:red"));
+    assert_null(job_stored_name(NULL));
+    assert_true(job_set(j, "priority=101", &report) < 0);
+    assert_true(job_set(j, "data.harmful=model:m", &report) < 0); /* a file of that name */
+    job_free(j);
+    input_report_free(&report);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(defaults),
                                        cmocka_unit_test(template_reads_back),
@@ -365,6 +388,7 @@ int main(void) {
                                        cmocka_unit_test(labels_follow_ppo),
                                        cmocka_unit_test(settings_from_the_command_line),
                                        cmocka_unit_test(constitution_gives_defaults),
-                                       cmocka_unit_test(paths_are_absolute)};
+                                       cmocka_unit_test(paths_are_absolute),
+                                       cmocka_unit_test(stored_names_stay)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,8 +10,13 @@
 #include "base/file.h"
 #include "proto/channel.h"
 #include <poll.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include <zmq.h>
 
 enum { MAX_BYTES = 4096 };
@@ -170,11 +175,113 @@ static void oversize_never_arrives(void **state) {
 
 #define CHANNEL_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* ---- who is at the other end -------------------------------------------------------------- */
+
+enum { ANN = 23451 };
+
+/* A frame by hand, as ZMTP 3 has it (rfc.zeromq.org/spec/23). */
+static size_t put_frame(unsigned char *out, int flags, const void *body, size_t len) {
+    out[0] = (unsigned char)flags;
+    out[1] = (unsigned char)len;
+    memcpy(out + 2, body, len);
+    return len + 2;
+}
+static size_t put_property(unsigned char *out, const char *name, const char *value) {
+    size_t n = strlen(name), v = strlen(value);
+    out[0] = (unsigned char)n;
+    memcpy(out + 1, name, n);
+    memcpy(out + 1 + n, "\0\0\0", 3);
+    out[4 + n] = (unsigned char)v;
+    memcpy(out + 5 + n, value, v);
+    return n + v + 5;
+}
+
+/* The other side does not look at what comes before it has spoken. */
+static bool say(int fd, const unsigned char *out, size_t n, size_t answer) {
+    unsigned char in[256];
+    if (write(fd, out, n) != (ssize_t)n)
+        return false;
+    for (ssize_t got; answer > 0; answer -= (size_t)got)
+        if ((got = read(fd, in, answer < sizeof in ? answer : sizeof in)) <= 0)
+            return false;
+    return true;
+}
+
+/* Speaks for itself, and says that it is root. */
+static int lie(const char *path, const unsigned char *packed, size_t len) {
+    unsigned char out[512] = {0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0x7f, 3, 0, 'N', 'U', 'L', 'L'}, ready[256];
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    memcpy(to.sun_path, path, strlen(path));
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    if (connect(fd, (struct sockaddr *)&to, sizeof to) < 0)
+        return 1;
+    size_t n = 64, r = 6;
+    memcpy(ready, "\5READY", 6);
+    r += put_property(ready + r, "Socket-Type", "DEALER");
+    r += put_property(ready + r, "Peer-Address", "localhost:0:0:1");
+    r += put_property(ready + r, "User-Id", "0");
+    if (!say(fd, out, n, 64))
+        return 2;
+    n = put_frame(out, 4, ready, r);
+    if (!say(fd, out, n, 2))
+        return 3;
+    n = put_frame(out, 1, "CAI1", 4);
+    n += put_frame(out + n, 0, packed, len);
+    if (!say(fd, out, n, 0))
+        return 4;
+    char byte;
+    while (read(fd, &byte, 1) > 0) /* until the other side has had enough */
+        if (getppid() == 1)
+            break;
+    return 0;
+}
+
+static void the_kernel_names_the_peer(void **state) {
+    struct fixture *f = *state;
+    struct channel *c = NULL;
+    struct channel_peer peer = {0};
+    Cai__V1__Frame *got = NULL;
+    assert_int_equal(channel_connect(f->zmq, f->endpoint, MAX_BYTES, &c), 0);
+    assert_int_equal(send_request(c, NULL, "who"), 0);
+    assert_int_equal(receive(f->bound, &peer, &got, 2000), 1);
+    cai__v1__frame__free_unpacked(got, NULL);
+    channel_close(c);
+    assert_true(peer.uid == (int64_t)geteuid() && peer.gid == (int64_t)getegid());
+}
+
+static void a_peer_cannot_say_who_it_is(void **state) {
+    struct fixture *f = *state;
+    struct channel_peer peer = {0};
+    Cai__V1__Frame *got = NULL;
+    Cai__V1__Request request = CAI__V1__REQUEST__INIT;
+    Cai__V1__Frame frame = CAI__V1__FRAME__INIT;
+    unsigned char packed[64];
+    request.verb = (char *)"lie";
+    frame.body_case = CAI__V1__FRAME__BODY_REQUEST;
+    frame.request = &request;
+    size_t len = cai__v1__frame__pack(&frame, packed);
+    bool root = geteuid() == 0;
+    assert_int_equal(chmod(f->dir, 0755), 0);
+    assert_int_equal(chmod(f->endpoint + 6, 0777), 0);
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(root && (setgid(ANN) < 0 || setuid(ANN) < 0) ? 3 : lie(f->endpoint + 6, packed, len));
+    int rc = receive(f->bound, &peer, &got, 5000);
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    assert_int_equal(rc, 1);
+    assert_string_equal(got->request->verb, "lie");
+    cai__v1__frame__free_unpacked(got, NULL);
+    assert_true(peer.uid == (root ? ANN : (int64_t)geteuid()));
+    assert_true(peer.gid == (root ? ANN : (int64_t)getegid()));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         CHANNEL_TEST(there_and_back),          CHANNEL_TEST(gone_peers_are_known),
         CHANNEL_TEST(only_local_endpoints),    CHANNEL_TEST(socket_is_for_the_group),
         CHANNEL_TEST(nonsense_is_dropped),     CHANNEL_TEST(oversize_never_arrives),
+        CHANNEL_TEST(the_kernel_names_the_peer), CHANNEL_TEST(a_peer_cannot_say_who_it_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

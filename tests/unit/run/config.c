@@ -39,13 +39,22 @@ static void reads_and_fills_in(void **state) {
     assert_int_equal(c.log_level, CAI_LOG_DEBUG);
     assert_int_equal(c.drain_s, d.drain_s);
     assert_string_equal(c.interface, "lo");
+    assert_int_equal(load("admins: trainers\nhalf_life_min: 30\nslice_s: 0\nupload_mb: 5\n"
+                          "quota_mb: 6\n", &c), 0);
+    assert_string_equal(c.admins, "trainers");
+    assert_int_equal(c.half_life_min, 30);
+    assert_int_equal(c.slice_s, 0);
+    assert_int_equal(c.upload_mb, 5);
+    assert_int_equal(c.quota_mb, 6);
+    assert_string_equal(d.admins, "");
 }
 
 static void a_bad_file_changes_nothing(void **state) {
     (void)state;
     static const char *const bad[] = {"min_free: 7\n", "min_free_mb: -1\n", "log: loud\n",
                                       "drain_s: 1000\n", "- a\n", "min_free_mb: 1\nmin_free_mb: 2\n",
-                                      "interface: abcdefghijklmnopqrstuvwxyz0123456789\n"};
+                                      "interface: abcdefghijklmnopqrstuvwxyz0123456789\n",
+                                      "half_life_min: 0\n", "slice_s: -1\n", "quota_mb: 0\n"};
     for (size_t i = 0; i < CAI_COUNT(bad); i++) {
         struct run_config c = {.min_free_mb = 42};
         assert_int_equal(load(bad[i], &c), CAI_EINPUT);

@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "store/store.h"
+#include "store/assets.h"
 #include <signal.h>
 #include <sqlite3.h>
 #include <string.h>
@@ -347,6 +347,55 @@ static void full_disk_is_its_own_code(void **state) {
     free(text);
 }
 
+/* A database of before people were told apart: its jobs are there, and nobody's share. */
+static void an_older_schema_is_raised(void **state) {
+    struct fixture *f = *state;
+    sqlite3 *db = NULL;
+    store_close(f->s);
+    f->s = NULL;
+    assert_int_equal(sqlite3_open(f->path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db,
+                                  "ALTER TABLE jobs DROP COLUMN priority;"
+                                  "ALTER TABLE jobs DROP COLUMN stopped_by;"
+                                  "DROP TABLE shares; DROP TABLE assets; DROP TABLE uploads;"
+                                  "DROP TABLE upload_files; PRAGMA user_version = 1;",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    sqlite3_close(db);
+    struct store_job job;
+    assert_int_equal(store_open(f->path, &f->s), 0);
+    assert_int_equal(store_job_get(f->s, f->job, &job), 0);
+    assert_string_equal(job.name, "one");
+    assert_int_equal(job.uid, 1000);
+    assert_int_equal(job.priority, 0);
+    assert_string_equal(job.stopped_by, "");
+    store_job_free(&job);
+    assert_int_equal(store_job_set_priority(f->s, f->job, -7), 0);
+    assert_int_equal(store_job_set_stopped(f->s, f->job, "ann"), 0);
+    reopen(f);
+    assert_int_equal(store_job_get(f->s, f->job, &job), 0);
+    assert_int_equal(job.priority, -7);
+    assert_string_equal(job.stopped_by, "ann");
+    store_job_free(&job);
+}
+
+static int sum_shares(void *c, int64_t uid, double seconds, int64_t wall_ms) {
+    double *sum = c;
+    *sum = *sum * 10 + (double)uid + seconds + (double)wall_ms;
+    return 0;
+}
+
+static void shares_are_kept(void **state) {
+    struct fixture *f = *state;
+    double sum = 0;
+    assert_int_equal(store_share_set(f->s, 2, 0.5, 3), 0);
+    assert_int_equal(store_share_set(f->s, 1, 0.25, 4), 0);
+    assert_int_equal(store_share_set(f->s, 2, 0.125, 6), 0);
+    reopen(f);
+    assert_int_equal(store_shares_each(f->s, sum_shares, &sum), 0);
+    assert_true(sum == 52.5 + 8.125);
+}
+
 #define STORE_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
@@ -364,6 +413,8 @@ int main(void) {
         STORE_TEST(second_opener_is_refused),
         STORE_TEST(newer_schema_is_refused),
         STORE_TEST(full_disk_is_its_own_code),
+        STORE_TEST(an_older_schema_is_raised),
+        STORE_TEST(shares_are_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,174 @@
+/* control_people.c: verbs by which people share one daemon: hold, release, suspend, update,
+ * shares. Whose a job is was checked before they are called (control.c). */
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "run/control.h"
+#include "run/people.h"
+#include <string.h>
+
+/* What a person can do with a job in this state, for those who asked for something else. */
+static const char *instead(enum job_state state) {
+    switch (state) {
+    case JOB_PENDING: return "'caictl hold' keeps it from starting";
+    case JOB_HELD: return "'caictl release' lets it start";
+    case JOB_RUNNING: return "'caictl suspend' stops it at its next durable point";
+    case JOB_SUSPENDED: return "'caictl resume' lets it go on";
+    case JOB_WAITING_REVIEW: return "it waits for a person: 'caictl show' says for what";
+    case JOB_FAILED:
+    case JOB_CANCELLED: return "'caictl requeue' lets it go on where it was";
+    default: return "it has ended";
+    }
+}
+
+static int wrong_state(int64_t id, enum job_state state, const char *can) {
+    return cai_fail(CAI_ESTATE, "job %lld is %s; %s. %s", (long long)id, job_state_name(state), can,
+                    instead(state));
+}
+
+/* The job's state as people see it: one that pauses for want of space is SUSPENDED too. */
+static int state_of(const struct request *q, enum job_state *ret, struct job_run **ret_job) {
+    struct store_job row;
+    int64_t id = request_int(q, "id", 0);
+    CAI_TRY(store_job_get(q->run->store, id, &row));
+    *ret = row.state;
+    *ret_job = job_find(q->run, id);
+    store_job_free(&row);
+    return 0;
+}
+
+static int set_held(const struct request *q, int64_t id, const char *by) {
+    struct store *s = q->run->store;
+    CAI_AUTO(mem) char *reason = cai_format("held by %s: 'caictl release %lld' lets it start", by,
+                                            (long long)id);
+    CAI_TRY(store_job_set_state(s, id, JOB_HELD, reason, ""));
+    return store_job_set_stopped(s, id, by);
+}
+
+int people_hold(const struct request *q, int64_t id) {
+    char by[PERSON_MAX];
+    return set_held(q, id, person_name(q->who->uid, by));
+}
+
+static int commit(struct run *r, int rc, int64_t id, const char *event) {
+    if (rc == 0)
+        rc = store_event_add(r->store, id, CAI_LOG_INFO, event);
+    if (rc == 0)
+        rc = store_commit(r->store);
+    if (rc < 0)
+        store_rollback(r->store);
+    return rc;
+}
+
+static int hold(const struct request *q, json_t **ret) {
+    struct run *r = q->run;
+    int64_t id = request_int(q, "id", 0);
+    enum job_state state;
+    struct job_run *j;
+    char by[PERSON_MAX];
+    CAI_TRY(state_of(q, &state, &j));
+    if (state != JOB_PENDING || !j)
+        return wrong_state(id, state, "only a job that has not begun can be held");
+    CAI_AUTO(mem) char *event = cai_format("held by %s", person_name(q->who->uid, by));
+    CAI_TRY(store_begin(r->store));
+    CAI_TRY(commit(r, set_held(q, id, by), id, event));
+    j->state = JOB_HELD;
+    r->dirty = true;
+    return reply_state(r, id, ret);
+}
+
+static int release(const struct request *q, json_t **ret) {
+    struct run *r = q->run;
+    int64_t id = request_int(q, "id", 0);
+    enum job_state state;
+    struct job_run *j;
+    char by[PERSON_MAX];
+    CAI_TRY(state_of(q, &state, &j));
+    if (state != JOB_HELD || !j)
+        return wrong_state(id, state, "nothing holds it");
+    CAI_AUTO(mem) char *event = cai_format("released by %s", person_name(q->who->uid, by));
+    CAI_TRY(store_begin(r->store));
+    int rc = store_job_set_state(r->store, id, JOB_PENDING, "", "");
+    if (rc == 0)
+        rc = store_job_set_stopped(r->store, id, "");
+    CAI_TRY(commit(r, rc, id, event));
+    j->state = JOB_PENDING;
+    r->dirty = true;
+    return reply_state(r, id, ret);
+}
+
+static int suspend(const struct request *q, json_t **ret) {
+    struct run *r = q->run;
+    int64_t id = request_int(q, "id", 0);
+    enum job_state state;
+    struct job_run *j;
+    char by[PERSON_MAX];
+    CAI_TRY(state_of(q, &state, &j));
+    bool running = j && (j->state == JOB_RUNNING || j->full);
+    if (!running)
+        return wrong_state(id, state, "only a running job can be suspended");
+    CAI_TRY(job_pause(r, j, person_name(q->who->uid, by)));
+    return reply_state(r, id, ret);
+}
+
+static int update(const struct request *q, json_t **ret) {
+    struct run *r = q->run;
+    int64_t id = request_int(q, "id", 0), priority = request_int(q, "priority", 0);
+    enum job_state state;
+    struct job_run *j;
+    char by[PERSON_MAX];
+    CAI_TRY(state_of(q, &state, &j));
+    if (!j)
+        return wrong_state(id, state, "nothing of it can be changed");
+    if (priority < -JOB_PRIORITY_MAX || priority > JOB_PRIORITY_MAX)
+        return cai_fail(CAI_EINPUT, "priority %lld: expected %d to %d", (long long)priority,
+                        -JOB_PRIORITY_MAX, JOB_PRIORITY_MAX);
+    CAI_AUTO(mem) char *event = cai_format("priority %lld, set by %s", (long long)priority,
+                                           person_name(q->who->uid, by));
+    CAI_TRY(store_begin(r->store));
+    CAI_TRY(commit(r, store_job_set_priority(r->store, id, priority), id, event));
+    j->priority = priority;
+    r->dirty = true;
+    CAI_TRY(reply_state(r, id, ret));
+    json_object_set_new(*ret, "priority", json_integer(priority));
+    return 0;
+}
+
+/* ---- shares ---------------------------------------------------------------------- */
+
+static json_t *share_json(struct run *r, const struct share *x, double all) {
+    int64_t jobs = 0, workers = 0;
+    char name[PERSON_MAX];
+    double used = share_used(&r->shares, x, cai_wall_ms());
+    for (const struct job_run *j = r->jobs; j; j = j->next)
+        jobs += j->uid == x->uid;
+    for (const struct lease *l = r->leases; l; l = l->next)
+        workers += l->uid == x->uid;
+    return json_pack("{s:s, s:I, s:f, s:f, s:I, s:I}", "user", person_name(x->uid, name), "uid",
+                     (json_int_t)x->uid, "seconds", used, "share", all > 0 ? used / all : 0.0,
+                     "workers", (json_int_t)workers, "jobs", (json_int_t)jobs);
+}
+
+static int shares(const struct request *q, json_t **ret) {
+    struct run *r = q->run;
+    double all = 0;
+    for (const struct job_run *j = r->jobs; j; j = j->next)
+        share_of(&r->shares, j->uid); /* who waits is listed, too */
+    turns_hold(r);
+    for (size_t i = 0; i < r->shares.n; i++)
+        all += share_used(&r->shares, &r->shares.all[i], cai_wall_ms());
+    json_t *rows = json_array();
+    for (size_t i = 0; i < r->shares.n; i++)
+        json_array_append_new(rows, share_json(r, &r->shares.all[i], all));
+    *ret = json_pack("{s:o}", "rows", rows);
+    return 0;
+}
+
+const struct verb people_verbs[] = {
+    {"hold", true, "id:i!", hold},
+    {"release", true, "id:i!", release},
+    {"suspend", true, "id:i!", suspend},
+    {"update", true, "id:i! priority:n!", update},
+    {"shares", false, "", shares},
+    {0},
+};
