@@ -141,6 +141,7 @@ struct job_spec {
     } guards;
     struct {
         int64_t checkpoints;
+        double fault_every; /* seconds expected between faults; 0 = checkpoint_every counts */
     } keep;
     struct job_place {
         size_t line, column;

@@ -313,6 +313,9 @@ const struct setting settings[] = {
         "least share of the start's distinct word pairs; 0 = none"),
     INT("keep.checkpoints", keep.checkpoints, 1, 1000, "3", "own",
         "resumable states kept per task"),
+    NUM("keep.fault_every", keep.fault_every, 0, 1e9, "0",
+        "own; Young 1974: a state every √(2 × its cost × this)",
+        "seconds expected between faults, in place of checkpoint_every; 0 = that counts"),
 };
 const size_t n_settings = CAI_COUNT(settings);
 _Static_assert(CAI_COUNT(settings) <= JOB_SETTINGS_MAX, "job_spec.given is too small");

@@ -22,6 +22,7 @@
  *   lora              all: an object with rank alpha targets; without it whole weights
  *   train_dtype       all: "bfloat16": matrix products in it; weights and sums stay float32
  *   checkpoint_every  sft, pm, classifier, dpo: steps between resumable states
+ *   fault_every       all: struct saving, in place of checkpoint_every
  *   loss_spike max_skipped  struct train_guard
  *   centre margin average trunk  pm: terms of loss_bradley_terry; the members' weights
  *                     averaged; "shared": they are heads over one trunk
@@ -46,6 +47,7 @@ struct train_optimizer {
     int64_t batch;    /* rows per step, all ranks together */
     bool whole_moments; /* every rank keeps all of AdamW's moments: no ZeRO-1 */
     int64_t bucket;     /* elements summed over ranks at a time, at least; 0 = shard.h's */
+    double fault_every; /* seconds between faults, for saving.h; 0 = checkpoint_every counts */
 };
 
 /* When an update is left out rather than taken. */

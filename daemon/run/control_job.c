@@ -75,7 +75,7 @@ static int check_trained(const struct job_spec *spec) {
     return rc < 0 ? cai_fail_in("models.lora") : 0;
 }
 
-static int check_spec(const struct job_spec *spec) {
+int control_check_job(const struct job_spec *spec) {
     CAI_TRY(check_model("start", spec->models.start));
     CAI_TRY(check_model("generator", spec->models.generator));
     CAI_TRY(check_model("overseer", spec->models.overseer));
@@ -147,9 +147,10 @@ static json_t *warnings_of(const struct job_spec *spec) {
 static int submit_spec(const struct request *q, struct job_spec *spec, json_t **ret) {
     struct run *r = q->run;
     struct memory_plan plan;
-    CAI_TRY(check_spec(spec));
+    CAI_TRY(control_check_job(spec));
     CAI_TRY(memory_plan(spec, &plan));
     CAI_TRY(admit_check(r, spec, &plan));
+    CAI_TRY(admit_disk(r, spec, NULL));
     CAI_TRY(freeze_data(r, spec));
     CAI_TRY(store_begin(r->store));
     int64_t id = 0;
@@ -172,7 +173,13 @@ static int submit_spec(const struct request *q, struct job_spec *spec, json_t **
 static int submit(const struct request *q, json_t **ret) {
     struct job_spec *spec = NULL;
     CAI_TRY(job_from_json(json_object_get(q->args, "spec"), &spec));
-    int rc = submit_spec(q, spec, ret);
+    int64_t smoke = request_int(q, "smoke", 0);
+    CAI_AUTO(mem) char *dir = cai_path_join(q->run->o.state_dir, "estimates/smoke");
+    int rc = smoke ? rehearse_shrink(spec, smoke, dir) : 0;
+    if (rc == 0)
+        rc = submit_spec(q, spec, ret);
+    if (smoke && cai_dir_remove(dir) < 0) /* what the job needs of it, is frozen */
+        cai_warn("%s", cai_error_text());
     job_free(spec);
     return rc;
 }
@@ -489,7 +496,7 @@ static int requeue(const struct request *q, json_t **ret) {
 }
 
 const struct verb job_verbs[] = {
-    {"submit", true, "spec:o! canonical:s source:s hold:b", submit},
+    {"submit", true, "spec:o! canonical:s source:s hold:b smoke:i", submit},
     {"jobs", false, "all:b state:s", jobs},
     {"progress", false, "id:i!", progress},
     {"show", false, "id:i!", show},

@@ -146,6 +146,7 @@ void schedule(struct run *r) {
     if (r->draining)
         return;
     trials_schedule(r);
+    estimates_schedule(r);
     bool running = false;
     for (struct job_run *j = r->jobs, *next; j; j = next) {
         next = j->next;

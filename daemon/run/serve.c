@@ -57,6 +57,8 @@ static int write_nonce(struct run *r) {
 
 static int clear_gangs(struct run *r) {
     CAI_AUTO(mem) char *path = cai_path_join(r->o.state_dir, "gangs");
+    CAI_AUTO(mem) char *rehearsed = cai_path_join(r->o.state_dir, "estimates");
+    CAI_TRY(cai_dir_remove(rehearsed));
     return cai_dir_remove(path);
 }
 
@@ -125,6 +127,7 @@ void run_close(struct run *r) {
     if (!r)
         return;
     trials_free(r);
+    estimates_free(r);
     r->draining = true; /* what ends here, is no outcome */
     store_backup_free(r->backup);
     while (r->leases)

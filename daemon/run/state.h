@@ -128,6 +128,7 @@ struct run {
     struct cai_buf spawner_in;
     struct started *started;
     struct trial *trials; /* `constitution try`; see trial.c */
+    struct estimate *estimates; /* `submit --dry-run`; see estimate.c */
     struct store_backup *backup; /* being copied; see backup.c */
     bool backup_failed;
     char status[128];
@@ -216,5 +217,15 @@ bool trial_outcome(struct run *r, struct worker *w, const Cai__V1__Done *done,
                    const Cai__V1__Failed *failed);
 void trials_lost(struct run *r, struct worker *w);
 void trials_free(struct run *r);
+
+/* ---- estimate.c: `submit --dry-run`: a rehearsal outside any job, measured --------- */
+void estimates_schedule(struct run *r);
+void estimates_beat(struct run *r); /* ends those whose time is over */
+/* True when it was theirs. */
+bool estimate_report(struct run *r, struct worker *w, const Cai__V1__Report *m);
+bool estimate_outcome(struct run *r, struct worker *w, const Cai__V1__Done *done,
+                      const Cai__V1__Failed *failed);
+void estimates_lost(struct run *r, struct worker *w);
+void estimates_free(struct run *r);
 
 #endif

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "learn/saving.h"
 #include "learn/train.h"
 #include <string.h>
 
@@ -41,5 +42,8 @@ int worker_train(const struct task_run *run, Cai__V1__Result *ret)
                            .comm = run->comm, .host = &host,
                            .resume = run->gang ? run->gang->resume : NULL,
                            .resume_hash = run->gang ? run->gang->resume_hash : NULL};
-    return learn_train(&t, &ret->trained);
+    saving_tally_begin();
+    int rc = learn_train(&t, &ret->trained);
+    saving_tally(&ret->saving_seconds, &ret->saves);
+    return rc;
 }
