@@ -100,6 +100,8 @@ static void note_progress(struct job_run *j, struct lease *l, const Cai__V1__Rep
     if (s && (*m->checkpoint || m->done > l->done))
         s->deaths = 0;
     if (m->total) { /* a checkpoint's report says nothing of progress */
+        if (l->gang && m->done > l->done)
+            late_step(l->gang, m->done - l->done);
         l->done = m->done;
         l->total = m->total;
     }

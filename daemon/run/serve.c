@@ -294,6 +294,7 @@ static void notify(struct run *r) {
 
 static void timers(struct run *r) {
     int64_t now = cai_now_ms();
+    workers_watch(r);
     if (now >= r->next_beat_ms) {
         r->next_beat_ms = now + HEARTBEAT_MS;
         workers_beat(r);
@@ -311,7 +312,8 @@ static bool finished(const struct run *r) {
 }
 
 static int sleep_until_event(struct run *r, bool empty) {
-    int64_t wait = r->next_beat_ms - cai_now_ms();
+    int64_t silence = workers_next_silence(r), next = r->next_beat_ms;
+    int64_t wait = (silence && silence < next ? silence : next) - cai_now_ms();
     struct pollfd p[4] = {{r->signal_fd, POLLIN, 0},
                           {channel_fd(r->workers_channel), POLLIN, 0},
                           {channel_fd(r->control_channel), POLLIN, 0},

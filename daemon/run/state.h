@@ -25,7 +25,10 @@ enum {
     FAILURES_MAX = 3,      /* of one task, then the job fails */
     DEATHS_MAX = 8,        /* workers lost in a row on one task without progress */
     DISK_CHECK_MS = 2000,
-    FIGURES_MAX = 8
+    FIGURES_MAX = 8,
+    GANG_STEPS = 64, /* of which a gang's usual step is known */
+    GANG_STEPS_MIN = 8,
+    LATE_MIN_MS = 2000 /* heartbeats say where ranks are, once a second */
 };
 
 struct lease;
@@ -48,6 +51,8 @@ struct gang {
     int failed;           /* code of a rank's trouble with the others; 0 = none */
     char why[512];        /* its words */
     char *stage, *phase, *rendezvous;
+    int64_t step_ms[GANG_STEPS], stepped_ms; /* the last steps' times; when the last one ended */
+    uint32_t n_steps;
 };
 
 struct lease {
@@ -136,7 +141,9 @@ struct run {
 
 /* ---- workers.c ------------------------------------------------------------------- */
 void workers_frame(struct run *r, const struct channel_peer *peer, Cai__V1__Frame *f);
-void workers_beat(struct run *r); /* pings, and finds the silent ones */
+void workers_beat(struct run *r); /* pings */
+void workers_watch(struct run *r); /* finds the silent ones */
+int64_t workers_next_silence(const struct run *r); /* when the next one would be; 0 = never */
 void workers_process_started(struct run *r, const char *name, uint32_t pid);
 void workers_process_ended(struct run *r, uint32_t pid);
 void workers_say_bye(struct run *r, const char *reason);
@@ -171,7 +178,9 @@ void outcome_gang_ended(struct run *r, const struct gang *g); /* its last lease 
 /* ---- late.c: which rank of a gang the others wait for ------------------------------ */
 void late_note(struct worker *w, const Cai__V1__Pong *m);
 void late_watch(struct run *r); /* tells a job's log */
-/* True and a sentence: somebody waits, however short; longer than the configuration's late_s,
+void late_step(struct gang *g, uint64_t steps); /* so many more are done */
+/* True and a sentence: somebody waits, however short; longer than three of the gang's usual steps
+ * (or, before these are known, and at most, than the configuration's late_s),
  * in a job's gang; what that means for one worker. */
 bool late_behind(const struct run *r, const struct gang *g, char *out, size_t size);
 bool late_job(const struct run *r, int64_t job, char *out, size_t size);

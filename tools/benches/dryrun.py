@@ -53,7 +53,7 @@ def real_times(daemon, job):
     titles = {"red team": "red_team", "critique and rewrite": "revise", "supervised training": "sft",
               "AI labels": "label", "preference model": "prefer", "evaluation": "evaluate",
               "reinforcement learning": "ppo"}
-    rows = [json.loads(line) for line in daemon.ask("logs", job, "--tail", "100000", "-o", "json").stdout.splitlines() if line]
+    rows = [json.loads(line) for line in daemon.ask("logs", job, "-o", "json").stdout.splitlines() if line]
     show = json.loads(daemon.ask("show", job, "-o", "json").stdout)
     begun = []
     for row in rows:
