@@ -12,7 +12,7 @@
 /* Relative errors, ours: of a clock on a machine that does other things too; of phases measured on
  * less than a full chunk; of replies cut short in the rehearsal; of what changes as the model
  * does; of sums over ranks; of work that was not measured at all (a factor of three). */
-static const double clock_error = 0.15, few_error = 0.25, cut_error = 0.4, drift_error = 0.15,
+static const double clock_error = 0.2, few_error = 0.25, cut_error = 0.4, drift_error = 0.15,
                     ranks_error = 0.2, guess_error = 2.0;
 static const double rank_overhead = 1.1; /* of a step shared by several */
 static const double held_out_share = 0.1; /* stage/data.c, without data.evaluate */
@@ -343,7 +343,7 @@ static void ppo_row(struct build *b) {
     }
     double replies = (double)(j->ppo.steps * j->ppo.rollouts);
     double prompts = pool(b, b->data->harmful) + pool(b, b->data->helpful);
-    b->error = drift_error; /* replies change their length as the policy learns */
+    b->error = 2 * drift_error; /* replies change their length as the policy learns */
     add_training(b, (struct trained){"ppo", "ppo", prompts, (double)j->ppo.steps,
                                      (double)j->ppo.rollouts, (double)p->ppo.rollouts,
                                      &j->ppo.rollout, &p->ppo.rollout});
