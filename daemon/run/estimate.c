@@ -27,6 +27,7 @@ struct estimate {
     struct job_spec *job;
     struct constitution *constitution;
     struct cost_data data;
+    int64_t need; /* bytes of memory of a worker that can do all of it */
     char *dir;
     enum estimate_step step;
     struct rehearsal at;
@@ -130,6 +131,7 @@ static int fill(const struct request *q, struct estimate *e) {
     CAI_TRY(control_check_job(e->job));
     CAI_TRY(memory_plan(e->job, &plan));
     CAI_TRY(admit_check(q->run, e->job, &plan));
+    e->need = plan.phases[plan.peak].bytes;
     CAI_TRY(load_constitution(q, e));
     CAI_TRY(count_data(e));
     return admit_disk(q->run, e->job, NULL);
@@ -413,7 +415,7 @@ void estimates_schedule(struct run *r) {
     if (!oldest || oldest->lease)
         return;
     struct worker *w = r->workers;
-    while (w && !worker_fits(r, w, "", NULL))
+    while (w && !(worker_fits(r, w, "", NULL) && admit_fits(r, w, oldest->need)))
         w = w->next;
     if (w && work(r, oldest, w) < 0)
         finish(r, oldest, cai_error_text());
