@@ -194,6 +194,7 @@ static const struct column prefer_columns[] = {
     {"pm_human_accuracy", "Accuracy, people's pairs", "interval"},
     {"pm_ece", "Calibration error", "number"},
     {"pm_excess_loss", "Excess loss", "number"},
+    {"pm_trust", "Trusted by PPO", "share"},
     {"rows", "Pairs", "count"},
     {"rows_held_out", "Held out", "count"},
 };

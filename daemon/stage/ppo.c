@@ -75,6 +75,15 @@ static int freeze_pairs(const struct stage_context *c, struct cai_arena *a,
                           "as data.human", a, ret);
 }
 
+/* How far the last preference model's scores were borne out; 1 where nothing was measured. */
+static double trust(const struct stage_context *c) {
+    double seen;
+    for (uint32_t r = c->round; r > 0; r--)
+        if (store_metric_get(c->store, c->job_id, r, "prefer", 0, "pm_trust", &seen) == 0)
+            return seen;
+    return 1;
+}
+
 static int plan(const struct stage_context *c) {
     CAI_AUTO(arena) struct cai_arena a = {0};
     Cai__V1__Dataset frozen;
@@ -89,6 +98,7 @@ static int plan(const struct stage_context *c) {
         CAI_TRY(models_pm(c, c->round, &a, &pm, &n_pm));
     json_t *options = job_stage_json(c->job, "ppo");
     json_object_set_new(options, "kl_budget", json_real(c->job->guards.kl_budget));
+    json_object_set_new(options, "trust", json_real(trust(c)));
     int rc = build_train(c, "ppo", "ppo", &policy, &policy, pm, n_pm, &frozen, options);
     json_decref(options);
     return rc;

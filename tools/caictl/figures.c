@@ -39,6 +39,8 @@ static const struct figure {
     {"prefer", "pm_excess_loss", "nats", "loss of the members' mean above the labels' entropy"},
     {"prefer", "pm_score_mean", "log-odds", "mean score, members' mean"},
     {"prefer", "pm_score_std", "log-odds", "its deviation"},
+    {"prefer", "pm_slope", "", "labels' log-odds to a log-odd of score: 1 is calibrated, 0 learnt nothing"},
+    {"prefer", "pm_trust", "share", "what PPO multiplies scores by: pm_slope's lower bound, at most 1"},
     {"prefer", "pm_bin_count", "pairs", "by bin (the step): pairs"},
     {"prefer", "pm_bin_p", "", "by bin: mean prediction"},
     {"prefer", "pm_bin_target", "", "by bin: mean label"},
