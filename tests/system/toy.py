@@ -247,6 +247,18 @@ def test_a_late_rank_is_named():
             assert caid.ask("progress", id=job)["reason"] == ""
 
 
+def test_a_rank_is_late_by_its_gangs_own_steps():
+    """Steps of 10 ms: who is waited for three of them, and the 3 s that heartbeats need to say
+    so, is named, long before late_s (10 s)."""
+    with Caid(PROGRAMS, env={"TOY_LATE": "1 15 6000", "TOY_MEET_MS": "30000"}) as caid:
+        job = caid.submit(rounds=1)
+        p = caid.until(lambda: (lambda p: p if "is behind" in p["reason"] else None)(
+            caid.ask("progress", id=job)), 20, "the reason is shown")
+        waited = int(re.search(r"has waited (\d+) s", p["reason"]).group(1))
+        assert "entered 15 collectives" in p["reason"] and waited <= 5, p
+        caid.wait_for(job, "COMPLETED")
+
+
 def test_a_rank_that_never_comes_is_named():
     with Caid(PROGRAMS, env={"TOY_LATE": "1 9 7000"}) as caid:
         job = caid.submit()
