@@ -241,8 +241,8 @@ def test_a_late_rank_is_named():
             assert late["rank"] == 1 and "is behind" in late["reason"], late
             assert "for rank 1 (worker worker-1)" in waits["reason"], waits
             caid.wait_for(job, "COMPLETED")
-            texts = [r["text"] for r in caid.ask("logs", id=job)["rows"] if "is behind" in r["text"]]
-            # one for each attempt at a gang's task
+            texts = [r["text"] for r in caid.ask("logs", id=job)["rows"] if "rank 1 (worker worker-1) is behind" in r["text"]]
+            # one for each attempt at a gang's task; on a busy machine rank 0 may be late too
             assert len(texts) == 2 and "train run: rank 1" in texts[0], texts
             assert caid.ask("progress", id=job)["reason"] == ""
 
