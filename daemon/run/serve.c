@@ -294,7 +294,6 @@ static void notify(struct run *r) {
 
 static void timers(struct run *r) {
     int64_t now = cai_now_ms();
-    workers_watch(r);
     if (now >= r->next_beat_ms) {
         r->next_beat_ms = now + HEARTBEAT_MS;
         workers_beat(r);
@@ -339,6 +338,9 @@ int run_serve(struct run *r) {
         if (r->dirty)
             schedule(r);
         rc = drain_sockets(r, &empty);
+        /* Whoever spoke while caid itself was held up, is not silent. */
+        if (rc == 0 && empty)
+            workers_watch(r);
         if (rc == 0)
             rc = sleep_until_event(r, empty && !backup_busy(r));
         backup_turn(r);
