@@ -24,7 +24,8 @@
  * version              {} → {"version", "epoch", "started_ms", "state_dir", "pid", "workers",
  *                       "jobs"}
  * submit !             {"spec": job_to_json's object, "canonical"?: a constitution's canonical
- *                       form as a string, "source"?: name of its file, "hold" (false)}
+ *                       form as a string, "source"?: name of its file, "hold" (false), "smoke"
+ *                       (0): on so many prompts, each stage once, as NAME-smoke}
  *                      → {"id", "name", "state", "revision", "warnings": ["…"], "memory":
  *                       {"bytes": that each worker needs, "peak": the phase it needs them in,
  *                       "phases": [{"phase", "bytes", "text"}], "workers": what the largest
@@ -32,6 +33,15 @@
  *                      Without "canonical", spec.constitution names a stored one. "model:NAME"
  *                      and "data:NAME" in the spec name stored content. The daemon
  *                      validates again: CAI_EINPUT is exit 3.
+ * estimate !           {"spec", "canonical"?, "source"?: as of submit} → {"ticket"}: measures a
+ *                       rehearsal of the job for at most 30 s on a worker; no job comes of it
+ * estimated            {"ticket"} → {"pending", "doing", "stage", "estimate": null or {"rows":
+ *                       [{"stage", "round", "seconds", "low", "high", "generated", "read",
+ *                       "trained": tokens, "memory", "disk": bytes, "guessed"}], "total": the
+ *                       same without stage and round, "assumptions": ["…"], "memory": as of
+ *                       submit, "disk": {"bytes", "models", "states", "free"?, "text"}}}
+ * phases               {"id"} → {"rows": [{"round", "stage", "phase", "tasks", "tokens",
+ *                       "seconds": of workers}]}: what is done of a job
  * jobs                 {"all" (false: those that are not finished, and those finished less
  *                       than an hour ago), "state"?, "user"?: a name or uid, "after": id, "limit"
  *                       (200)} → {"rows": [PROGRESS], "next"}

@@ -152,6 +152,7 @@ struct job_spec {
         struct job_keep {
             int64_t models, checkpoints; /* 0 = as the whole job */
         } sft, prefer, ppo;
+        double fault_every; /* seconds expected between faults; 0 = checkpoint_every counts */
     } keep;
     struct job_place {
         size_t line, column;

@@ -62,6 +62,8 @@ json_t *job_stage_json(const struct job_spec *j, const char *stage) {
     json_object_set_new(o, "zero", json_integer(j->models.zero));
     if (strcmp(stage, "ppo") == 0)
         json_object_set_new(o, "kl_budget", json_real(j->guards.kl_budget));
+    if (j->keep.fault_every > 0)
+        json_object_set_new(o, "fault_every", json_real(j->keep.fault_every));
     json_object_set_new(o, "train_dtype", json_string(j->models.train_dtype));
     json_object_set_new(o, "micro_batch_tokens", json_integer(j->models.micro_batch_tokens));
     json_object_set_new(o, "recompute", json_string(j->models.recompute));

@@ -346,6 +346,9 @@ const struct setting settings[] = {
         "resumable states of prefer; 0 = keep.checkpoints"),
     INT("keep.ppo.checkpoints", keep.ppo.checkpoints, 0, 1000, "0", "own",
         "resumable states of ppo; 0 = keep.checkpoints"),
+    NUM("keep.fault_every", keep.fault_every, 0, 1e9, "0",
+        "own; Young 1974: a state every √(2 × its cost × this)",
+        "seconds expected between faults, in place of checkpoint_every; 0 = that counts"),
 };
 const size_t n_settings = CAI_COUNT(settings);
 _Static_assert(CAI_COUNT(settings) <= JOB_SETTINGS_MAX, "job_spec.given is too small");

@@ -135,6 +135,9 @@ static void optimizer(struct reader *r, bool batch, struct train_optimizer *o) {
     if (find(r, "zero") != NULL)
         whole(r, "zero", 0, 1, &zero);
     o->whole_moments = zero == 0;
+    o->fault_every = 0;
+    if (find(r, "fault_every") != NULL)
+        number(r, "fault_every", 0, 1e9, &o->fault_every);
     optional_whole(r, "bucket", COUNT_MAX, &o->bucket);
     optional_whole(r, "micro_batch_tokens", COUNT_MAX, &o->micro_batch_tokens);
     o->recompute = (enum train_recompute)word(

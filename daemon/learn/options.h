@@ -24,6 +24,7 @@
  *   train_dtype       all: "bfloat16": matrix products in it; weights and sums stay float32
  *   batch_tokens      sft: struct train_optimizer
  *   checkpoint_every  sft, pm, classifier, dpo: steps between resumable states
+ *   fault_every       all: struct saving, in place of checkpoint_every
  *   loss_spike max_skipped  struct train_guard
  *   centre margin average trunk  pm: terms of loss_bradley_terry; the members' weights
  *                     averaged; "shared": they are heads over one trunk
@@ -56,6 +57,7 @@ struct train_optimizer {
     enum train_recompute recompute;
     bool whole_moments; /* every rank keeps all of AdamW's moments: no ZeRO-1 */
     int64_t bucket;     /* elements summed over ranks at a time, at least; 0 = shard.h's */
+    double fault_every; /* seconds between faults, for saving.h; 0 = checkpoint_every counts */
 };
 
 /* When an update is left out rather than taken. */

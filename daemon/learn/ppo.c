@@ -179,8 +179,10 @@ static int save(struct ppo *p) {
     int rc = checkpoint_add_base(p->models.policy, "policy", state);
     if (rc == 0 && p->models.value)
         rc = checkpoint_add_base(p->models.value, "value", state);
+    saving_start(&p->saving);
     if (rc == 0)
         rc = checkpoint_save(&c, (uint64_t)p->done, tensors, n, state);
+    saving_done(&p->saving);
     json_decref(state);
     return rc;
 }
@@ -237,6 +239,7 @@ int ppo_open(const struct learn_task *t, struct ppo **ret) {
         ppo_close(p);
         return rc;
     }
+    saving_begin(&p->saving, p->o.checkpoint_every, p->o.optimizer.fault_every);
     if (t->host != NULL && t->host->stopping != NULL)
         engine_on_stop(p->engine, t->host->stopping, t->host->context);
     *ret = p;
@@ -274,7 +277,7 @@ static int loop(struct ppo *p, const char **ret_stopped) {
         }
         if (p->done == p->o.steps)
             break;
-        if (p->leaving || (p->o.checkpoint_every > 0 && p->done % p->o.checkpoint_every == 0))
+        if (p->leaving || p->due)
             CAI_TRY(save(p));
         if (p->leaving)
             return learn_left(p->task, (uint64_t)p->done);

@@ -24,6 +24,7 @@
 #define CAI_LEARN_PPO_H
 
 #include "learn/policy.h"
+#include "learn/saving.h"
 
 enum { PPO_KL_WINDOW = 4 };
 
@@ -47,6 +48,8 @@ struct ppo {
     double kl_window[PPO_KL_WINDOW]; /* mean sequence KL of step s at s % PPO_KL_WINDOW */
     struct metrics last;             /* figures of the last step */
     bool leaving;                    /* some rank wishes to leave after that step */
+    bool due;                        /* its state is to be saved */
+    struct saving saving;
 };
 
 int ppo_open(const struct learn_task *t, struct ppo **ret);
@@ -67,6 +70,7 @@ struct ppo_update_stats {
     int64_t skipped, left_out;
     bool ended; /* kl.stop was reached */
     double leaving; /* ranks that wish to leave after this step */
+    double due;     /* not 0: rank 0 wishes that the state is saved after it */
 };
 /* One minibatch, its bins per_minibatch: stats is added to, and is this rank's part of sums.
  * *moved: whether weights have changed since the old log-probabilities were taken. */

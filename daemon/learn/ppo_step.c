@@ -219,10 +219,11 @@ int ppo_minibatch(struct ppo *p, struct ppo_batch *b, const uint32_t *bins, bool
 /* Sums and maxima of all ranks. */
 static int gather_stats(const struct ppo *p, struct ppo_update_stats *s) {
     double *part[] = {&s->policy_loss, &s->value_loss, &s->clipped, &s->approx_kl, &s->ratio,
-                      &s->ratios, &s->value_clipped, &s->leaving, &s->ptx_loss};
+                      &s->ratios, &s->value_clipped, &s->leaving, &s->ptx_loss, &s->due};
     double sums[CAI_COUNT(part)];
     int64_t bits; /* of a double that is not negative: ordered as the double is */
     s->leaving = learn_wishes_to_leave(p->task);
+    s->due = learn_rank(p->task) == 0 && saving_due(&p->saving, p->done + 1);
     if (learn_world(p->task) == 1)
         return 0;
     for (size_t i = 0; i < CAI_COUNT(part); i++)
@@ -438,6 +439,7 @@ static int train_on(struct ppo *p, struct ppo_batch *b) {
     CAI_TRY(learn_stopping(p->task));
     CAI_TRY(ppo_update(p, b, &stats));
     p->leaving = stats.leaving > 0;
+    p->due = stats.due > 0;
     double kl = loss_mean(b->kl, NULL, b->rollouts->n);
     figures(p, b, &stats, kl);
     report(p, b);

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "learn/checkpoint.h"
 #include "learn/guard.h"
+#include "learn/saving.h"
 #include "learn/trainer.h"
 
 #include <math.h>
@@ -19,6 +20,8 @@ struct run {
     int64_t epoch, steps, per_epoch;
     double last_loss;
     bool leaving; /* some rank wishes to leave after this step */
+    bool due;     /* rank 0's clock, or its count, says that the state is to be saved */
+    struct saving saving;
     struct loss_guard guard;
 };
 
@@ -85,10 +88,10 @@ struct step_loss {
     const struct example **e;
     size_t n;
     double count;
-    /* Over ranks: of the loss; the extra ones; how many wish to leave. */
-    double sum[1 + SUPERVISE_EXTRA + 1];
+    /* Over ranks: of the loss; the extra ones; who wishes to leave; whether to save. */
+    double sum[1 + SUPERVISE_EXTRA + 2];
 };
-enum { SUM_LEAVE = 1 + SUPERVISE_EXTRA };
+enum { SUM_LEAVE = 1 + SUPERVISE_EXTRA, SUM_DUE };
 
 static int scaled_loss(void *context, const double *out, double *grad, int64_t n) {
     struct step_loss *l = context;
@@ -207,10 +210,12 @@ static int one_step(struct run *r, int64_t step) {
     double lr = train_rate(s->optimizer, step, r->steps);
     struct trainer_report done;
     loss.sum[SUM_LEAVE] = learn_wishes_to_leave(s->task);
+    loss.sum[SUM_DUE] = learn_rank(s->task) == 0 && saving_due(&r->saving, step + 1);
     if (learn_world(s->task) > 1)
         CAI_TRY(comm_all_reduce_f64(s->task->comm, loss.sum, CAI_COUNT(loss.sum)));
     r->last_loss = loss.sum[0] / loss.count;
     r->leaving = loss.sum[SUM_LEAVE] > 0;
+    r->due = loss.sum[SUM_DUE] > 0;
     CAI_TRY(take_step(r, lr, &done));
     report(r, &loss, step, lr, &done);
     return 0;
@@ -235,8 +240,10 @@ static int save(struct run *r, int64_t done) {
     CAI_CHECK(state != NULL);
     size_t n = checkpoint_add_trainer(r->trainer, "policy", tensors, 0, state);
     int rc = checkpoint_add_base(r->trainer, "policy", state);
+    saving_start(&r->saving);
     if (rc == 0)
         rc = checkpoint_save(&c, (uint64_t)(s->member * r->steps + done), tensors, n, state);
+    saving_done(&r->saving);
     json_decref(state);
     return rc;
 }
@@ -289,7 +296,7 @@ static int loop(struct run *r) {
         CAI_TRY(one_step(r, step));
         if (step + 1 == r->steps)
             break;
-        if (r->leaving || (s->checkpoint_every > 0 && (step + 1) % s->checkpoint_every == 0))
+        if (r->leaving || r->due)
             CAI_TRY(save(r, step + 1));
         if (r->leaving)
             return learn_left(s->task, (uint64_t)step + 1);
@@ -309,6 +316,7 @@ int supervise_run(const struct supervise *s, double *ret_loss) {
     struct run r = {.s = s, .epoch = -1, .steps = supervise_steps(s), .per_epoch = per_epoch(s)};
     if (s->n == 0)
         return cai_fail(CAI_EINPUT, "%s: there is nothing to learn from", s->name);
+    saving_begin(&r.saving, s->checkpoint_every, o->fault_every);
     r.order = cai_realloc(NULL, s->n, sizeof *r.order);
     r.starts = cai_realloc(NULL, (size_t)r.per_epoch + 1, sizeof *r.starts);
     int rc = trainer_new(s->m, &to, &r.trainer);

@@ -3,7 +3,9 @@
  * for: how much a job takes (stage/memory.h). */
 #include "run/admit.h"
 #include "base/error.h"
+#include "base/file.h"
 #include "hf/memory.h"
+#include "stage/disk.h"
 #include <string.h>
 
 int64_t admit_share(const struct run *r, const struct worker *w) {
@@ -62,4 +64,25 @@ json_t *admit_json(const struct run *r, const struct memory_plan *plan) {
     return json_pack("{s:I, s:s, s:o, s:o}", "bytes", (json_int_t)plan->phases[plan->peak].bytes,
                      "peak", plan->phases[plan->peak].name, "phases", rows, "workers",
                      x.known ? json_integer(x.most) : json_null());
+}
+
+int admit_disk(const struct run *r, const struct job_spec *job, json_t **ret_json) {
+    struct disk_plan p;
+    char need[16], room[16];
+    CAI_TRY(disk_plan(job, &p));
+    int64_t all = cai_dir_free_bytes(r->o.state_dir), kept = r->o.config.min_free_mb << 20;
+    int64_t left = all < kept ? 0 : all - kept;
+    if (ret_json)
+        *ret_json = json_pack("{s:I, s:I, s:I, s:o, s:s}", "bytes", (json_int_t)p.bytes, "models",
+                              (json_int_t)p.models, "states", (json_int_t)p.states, "free",
+                              all < 0 ? json_null() : json_integer(left), "text", p.text);
+    if (all < 0 || p.bytes <= left)
+        return 0;
+    hf_memory_text(p.bytes, need, sizeof need);
+    hf_memory_text(left, room, sizeof room);
+    return cai_fail(CAI_ELIMIT,
+                    "the job does not fit on the disk: it takes %s (%s); %s has %s free beside the "
+                    "%lld MB that stay free (min_free_mb): %s",
+                    need, p.text, r->o.state_dir, room, (long long)r->o.config.min_free_mb,
+                    p.lower);
 }

@@ -14,5 +14,9 @@ int admit_check(const struct run *r, const struct job_spec *job, const struct me
 /* {"bytes", "peak", "phases": [{"phase", "bytes", "text"}], "workers": bytes of the largest
  * share here, or null}. */
 json_t *admit_json(const struct run *r, const struct memory_plan *plan);
+/* CAI_ELIMIT with the numbers and what to lower, when the state folder's disk has less free than
+ * the job's models and resumable states take. *ret_json (may be NULL) is the caller's, also
+ * then: {"bytes", "models", "states", "free": or null, "text"}. */
+int admit_disk(const struct run *r, const struct job_spec *job, json_t **ret_json);
 
 #endif

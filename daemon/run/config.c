@@ -42,8 +42,8 @@ static const struct {
     {"64", "megabytes; with less free space in the state folder jobs pause, and go on by "
            "themselves when there is space again"},
     {"30", "seconds that stopping waits for workers to save their work"},
-    {"10", "seconds after which a rank that the others of its gang wait for is named in the "
-           "job's log"},
+    {"10", "seconds after which, at the latest, a rank that the others of its gang wait for is "
+           "named in the job's log; once its steps are known, after three of them, 3 s at least"},
     {"lo", "network interface of the gangs' own sockets, which have no authentication"},
     {"info", "the least important messages that are logged"},
     {"\"\"", "group whose members may change everybody's jobs, as root and caid's own user may"},

@@ -50,7 +50,15 @@ bool page_wants(struct page *p);
 bool page_add(struct page *p, json_t *row);
 json_t *page_close(struct page *p);
 
+/* That a job can be run at all: its folders, what it trains (control_job.c). */
+int control_check_job(const struct job_spec *spec);
+
+/* `submit --smoke`: the job on so many prompts, under a name of its own; its data files become
+ * samples of themselves in `dir` (control_rehearse.c). */
+int rehearse_shrink(struct job_spec *j, int64_t prompts, const char *dir);
+
 extern const struct verb job_verbs[], daemon_verbs[], constitution_verbs[], data_verbs[],
-    backup_verbs[], ckpt_verbs[], du_verbs[], people_verbs[], asset_verbs[];
+    backup_verbs[], ckpt_verbs[], du_verbs[], people_verbs[], asset_verbs[], estimate_verbs[],
+    rehearse_verbs[];
 
 #endif

@@ -80,7 +80,7 @@ static int check_trained(const struct job_spec *spec) {
     return rc < 0 ? cai_fail_in("models.lora") : 0;
 }
 
-static int check_spec(const struct job_spec *spec) {
+int control_check_job(const struct job_spec *spec) {
     CAI_TRY(check_model("start", spec->models.start));
     CAI_TRY(check_model("generator", spec->models.generator));
     CAI_TRY(check_model("overseer", spec->models.overseer));
@@ -155,10 +155,11 @@ static int submit_spec(const struct request *q, struct job_spec *spec, const jso
     struct run *r = q->run;
     struct memory_plan plan;
     CAI_TRY(assets_readable(spec));
-    CAI_TRY(check_spec(spec));
+    CAI_TRY(control_check_job(spec));
     CAI_TRY(keep_submit_check(r, spec));
     CAI_TRY(memory_plan(spec, &plan));
     CAI_TRY(admit_check(r, spec, &plan));
+    CAI_TRY(admit_disk(r, spec, NULL));
     CAI_TRY(freeze_data(r, spec));
     CAI_TRY(store_begin(r->store));
     int64_t id = 0;
@@ -181,10 +182,16 @@ static int submit_spec(const struct request *q, struct job_spec *spec, const jso
 static int submit(const struct request *q, json_t **ret) {
     struct job_spec *spec = NULL;
     CAI_TRY(job_from_json(json_object_get(q->args, "spec"), &spec));
+    int64_t smoke = request_int(q, "smoke", 0);
+    CAI_AUTO(mem) char *dir = cai_path_join(q->run->o.state_dir, "estimates/smoke");
     json_t *uses = json_array();
     int rc = assets_resolve(q->run, spec, uses);
+    if (rc == 0 && smoke)
+        rc = rehearse_shrink(spec, smoke, dir);
     if (rc == 0)
         rc = submit_spec(q, spec, uses, ret);
+    if (smoke && cai_dir_remove(dir) < 0) /* what the job needs of it, is frozen */
+        cai_warn("%s", cai_error_text());
     json_decref(uses);
     job_free(spec);
     return rc;
@@ -514,7 +521,7 @@ static int requeue(const struct request *q, json_t **ret) {
 }
 
 const struct verb job_verbs[] = {
-    {"submit", true, "spec:o! canonical:s source:s hold:b", submit},
+    {"submit", true, "spec:o! canonical:s source:s hold:b smoke:i", submit},
     {"jobs", false, "all:b state:s user:s after:i limit:i", jobs},
     {"progress", false, "id:i!", progress},
     {"show", false, "id:i!", show},

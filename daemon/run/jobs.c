@@ -457,7 +457,8 @@ void job_advance(struct run *r, struct job_run *j) {
 static void result_hash(Cai__V1__Result *x, char ret[CAI_SHA256_HEX]) {
     Cai__V1__Result copy = *x;
     copy.job = copy.id = 0;
-    copy.seconds = 0;
+    copy.seconds = copy.saving_seconds = 0;
+    copy.memory = copy.saves = 0;
     copy.trained = NULL;
     size_t len = cai__v1__result__get_packed_size(&copy);
     CAI_AUTO(buf) struct cai_buf b = {0};
@@ -505,6 +506,11 @@ int job_absorb(struct run *r, struct job_run *j, int64_t id, Cai__V1__Result *re
         return cai_fail(CAI_EIO, "the stored task %lld cannot be read", (long long)id);
     task->id = (uint64_t)id;
     int rc = absorb(r, j, id, task, result);
+    if (rc == 0 && result->saves)
+        job_event(r, j->id, CAI_LOG_INFO, "%s %s: %u states saved in %.2f s, %.1f %% of %.1f s",
+                  task->stage, task->phase, result->saves, result->saving_seconds,
+                  result->seconds > 0 ? 100 * result->saving_seconds / result->seconds : 0,
+                  result->seconds);
     j->stale = true;
     r->dirty = true;
     /* Resumable state is of no use once the result is durable. */

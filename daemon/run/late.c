@@ -1,6 +1,8 @@
 /* late.c: which rank of a gang the others wait for. Every pong of a worker says how many
  * collectives its task has entered and whether it is inside one; a rank with fewer than one
- * that waits inside is behind. Not for ending a gang: the collectives have a deadline of
+ * that waits inside is behind. It is late when that lasts longer than three steps of its gang
+ * (the longest of the last ones, which is their 99th percentile), counted from when it began, of
+ * which a heartbeat tells a second later at most. Not for ending a gang: the collectives have a deadline of
  * their own (shim/comm.h), and a silent worker is found by its heartbeat (workers.c). */
 #include "base/clock.h"
 #include "base/log.h"
@@ -59,9 +61,26 @@ bool late_behind(const struct run *r, const struct gang *g, char *out, size_t si
     return w.behind != NULL;
 }
 
+void late_step(struct gang *g, uint64_t steps) {
+    int64_t now = cai_now_ms();
+    if (g->stepped_ms && steps > 0)
+        g->step_ms[g->n_steps++ % GANG_STEPS] = (now - g->stepped_ms) / (int64_t)steps;
+    g->stepped_ms = now;
+}
+
+static double patience(const struct run *r, const struct gang *g) {
+    int64_t most = 1000 * r->o.config.late_s, usual = 0;
+    uint32_t n = g->n_steps < GANG_STEPS ? g->n_steps : GANG_STEPS;
+    for (uint32_t i = 0; i < n; i++)
+        usual = g->step_ms[i] > usual ? g->step_ms[i] : usual;
+    int64_t wait = 3 * usual - HEARTBEAT_MS;
+    wait = wait < LATE_MIN_MS ? LATE_MIN_MS : wait;
+    return (double)(n < GANG_STEPS_MIN || wait > most ? most : wait) / 1000;
+}
+
 static bool is_late(const struct run *r, const struct gang *g, struct wait *ret) {
     *ret = look(r, g);
-    return ret->behind && !g->settled && ret->seconds >= (double)r->o.config.late_s;
+    return ret->behind && !g->settled && ret->seconds >= patience(r, g);
 }
 
 bool late_job(const struct run *r, int64_t job, char *out, size_t size) {

@@ -75,12 +75,16 @@ static void note_progress(struct job_run *j, struct lease *l, const Cai__V1__Rep
     if (s && (*m->checkpoint || m->done > l->done))
         s->deaths = 0;
     if (m->total) { /* a checkpoint's report says nothing of progress */
+        if (l->gang && m->done > l->done)
+            late_step(l->gang, m->done - l->done);
         l->done = m->done;
         l->total = m->total;
     }
 }
 
 void outcome_report(struct run *r, struct worker *w, const Cai__V1__Report *m) {
+    if (estimate_report(r, w, m))
+        return;
     struct lease *l = lease_of(r, w, m->epoch, m->lease);
     struct job_run *j = l ? job_find(r, l->job) : NULL;
     /* A rank 0 that is to save and leave does so by a report. */
@@ -122,7 +126,7 @@ static void settle(struct run *r, struct lease *l, Cai__V1__Result *result) {
 }
 
 void outcome_done(struct run *r, struct worker *w, const Cai__V1__Done *m) {
-    if (trial_outcome(r, w, m, NULL))
+    if (trial_outcome(r, w, m, NULL) || estimate_outcome(r, w, m, NULL))
         return;
     struct lease *l = lease_of(r, w, m->epoch, m->lease);
     if (l) {
@@ -210,7 +214,7 @@ static void on_failure(struct run *r, struct lease *l, int code, const char *tex
 }
 
 void outcome_failed(struct run *r, struct worker *w, const Cai__V1__Failed *m) {
-    if (trial_outcome(r, w, NULL, m))
+    if (trial_outcome(r, w, NULL, m) || estimate_outcome(r, w, NULL, m))
         return;
     struct lease *l = lease_of(r, w, m->epoch, m->lease);
     if (!l)

@@ -58,6 +58,8 @@ static int write_nonce(struct run *r) {
 
 static int clear_gangs(struct run *r) {
     CAI_AUTO(mem) char *path = cai_path_join(r->o.state_dir, "gangs");
+    CAI_AUTO(mem) char *rehearsed = cai_path_join(r->o.state_dir, "estimates");
+    CAI_TRY(cai_dir_remove(rehearsed));
     return cai_dir_remove(path);
 }
 
@@ -135,6 +137,7 @@ void run_close(struct run *r) {
     if (!r)
         return;
     trials_free(r);
+    estimates_free(r);
     r->draining = true; /* what ends here, is no outcome */
     store_backup_free(r->backup);
     while (r->leases)
@@ -325,7 +328,8 @@ static bool finished(const struct run *r) {
 }
 
 static int sleep_until_event(struct run *r, bool empty) {
-    int64_t wait = r->next_beat_ms - cai_now_ms();
+    int64_t silence = workers_next_silence(r), next = r->next_beat_ms;
+    int64_t wait = (silence && silence < next ? silence : next) - cai_now_ms();
     struct pollfd p[4] = {{r->signal_fd, POLLIN, 0},
                           {channel_fd(r->workers_channel), POLLIN, 0},
                           {channel_fd(r->control_channel), POLLIN, 0},
@@ -351,6 +355,9 @@ int run_serve(struct run *r) {
         if (r->dirty)
             schedule(r);
         rc = drain_sockets(r, &empty);
+        /* Whoever spoke while caid itself was held up, is not silent. */
+        if (rc == 0 && empty)
+            workers_watch(r);
         if (rc == 0)
             rc = sleep_until_event(r, empty && !backup_busy(r) && !keep_busy(r));
         backup_turn(r);

@@ -27,7 +27,10 @@ enum {
     HUNG_MS = 2000,        /* from silence to the end of a worker that caid started */
     FAILURES_MAX = 3,      /* of one task, then the job fails */
     DEATHS_MAX = 8,        /* workers lost in a row on one task without progress */
-    DISK_CHECK_MS = 2000
+    DISK_CHECK_MS = 2000,
+    GANG_STEPS = 64, /* of which a gang's usual step is known */
+    GANG_STEPS_MIN = 8,
+    LATE_MIN_MS = 2000 /* heartbeats say where ranks are, once a second */
 };
 
 struct lease;
@@ -51,6 +54,8 @@ struct gang {
     int failed;           /* code of a rank's trouble with the others; 0 = none */
     char why[512];        /* its words */
     char *stage, *phase, *rendezvous;
+    int64_t step_ms[GANG_STEPS], stepped_ms; /* the last steps' times; when the last one ended */
+    uint32_t n_steps;
 };
 
 struct lease {
@@ -132,6 +137,7 @@ struct run {
     struct cai_buf spawner_in;
     struct started *started;
     struct trial *trials; /* `constitution try`; see trial.c */
+    struct estimate *estimates; /* `submit --dry-run`; see estimate.c */
     struct store_backup *backup; /* being copied; see backup.c */
     bool backup_failed;
     int64_t backup_until_ms; /* until then somebody copies blobs away: none is removed */
@@ -145,7 +151,9 @@ struct run {
 
 /* ---- workers.c ------------------------------------------------------------------- */
 void workers_frame(struct run *r, const struct channel_peer *peer, Cai__V1__Frame *f);
-void workers_beat(struct run *r); /* pings, and finds the silent ones */
+void workers_beat(struct run *r); /* pings */
+void workers_watch(struct run *r); /* finds the silent ones */
+int64_t workers_next_silence(const struct run *r); /* when the next one would be; 0 = never */
 void workers_process_started(struct run *r, const char *name, uint32_t pid);
 void workers_process_ended(struct run *r, uint32_t pid);
 void workers_say_bye(struct run *r, const char *reason);
@@ -184,7 +192,9 @@ void outcome_gang_ended(struct run *r, const struct gang *g); /* its last lease 
 /* ---- late.c: which rank of a gang the others wait for ------------------------------ */
 void late_note(struct worker *w, const Cai__V1__Pong *m);
 void late_watch(struct run *r); /* tells a job's log */
-/* True and a sentence: somebody waits, however short; longer than the configuration's late_s,
+void late_step(struct gang *g, uint64_t steps); /* so many more are done */
+/* True and a sentence: somebody waits, however short; longer than three of the gang's usual steps
+ * (or, before these are known, and at most, than the configuration's late_s),
  * in a job's gang; what that means for one worker. */
 bool late_behind(const struct run *r, const struct gang *g, char *out, size_t size);
 bool late_job(const struct run *r, int64_t job, char *out, size_t size);
@@ -242,5 +252,15 @@ bool trial_outcome(struct run *r, struct worker *w, const Cai__V1__Done *done,
                    const Cai__V1__Failed *failed);
 void trials_lost(struct run *r, struct worker *w);
 void trials_free(struct run *r);
+
+/* ---- estimate.c: `submit --dry-run`: a rehearsal outside any job, measured --------- */
+void estimates_schedule(struct run *r);
+void estimates_beat(struct run *r); /* ends those whose time is over */
+/* True when it was theirs. */
+bool estimate_report(struct run *r, struct worker *w, const Cai__V1__Report *m);
+bool estimate_outcome(struct run *r, struct worker *w, const Cai__V1__Done *done,
+                      const Cai__V1__Failed *failed);
+void estimates_lost(struct run *r, struct worker *w);
+void estimates_free(struct run *r);
 
 #endif

@@ -51,6 +51,7 @@ static void remove_worker(struct run *r, struct worker *w, const char *why) {
     cai_log_about(CAI_LOG_INFO, CAI_ABOUT(EVENT_WORKER_GONE, .worker = w->name),
                   "worker %s is gone: %s", w->name, why);
     trials_lost(r, w);
+    estimates_lost(r, w);
     if (w->lease) {
         struct lease *l = w->lease;
         w->lease = NULL;
@@ -184,7 +185,10 @@ void workers_frame(struct run *r, const struct channel_peer *peer, Cai__V1__Fram
     }
     w->seen_ms = cai_now_ms();
     switch (f->body_case) {
-    case CAI__V1__FRAME__BODY_PONG: late_note(w, f->pong); break;
+    case CAI__V1__FRAME__BODY_PONG:
+        late_note(w, f->pong);
+        late_watch(r);
+        break;
     case CAI__V1__FRAME__BODY_REPORT: outcome_report(r, w, f->report); break;
     case CAI__V1__FRAME__BODY_DONE: outcome_done(r, w, f->done); break;
     case CAI__V1__FRAME__BODY_FAILED: outcome_failed(r, w, f->failed); break;
@@ -193,22 +197,39 @@ void workers_frame(struct run *r, const struct channel_peer *peer, Cai__V1__Fram
     }
 }
 
+/* Counted from the last word, not from a beat: who falls silent is noticed within 3 s of it. */
+int64_t workers_next_silence(const struct run *r) {
+    int64_t first = 0;
+    for (const struct worker *w = r->workers; w; w = w->next) {
+        int64_t at = w->seen_ms + HEARTBEAT_MS * LIVENESS;
+        first = first && first < at ? first : at;
+    }
+    return first;
+}
+
+void workers_watch(struct run *r) {
+    int64_t now = cai_now_ms();
+    for (struct worker *w = r->workers, *next; w; w = next) {
+        next = w->next;
+        if (now - w->seen_ms < HEARTBEAT_MS * LIVENESS)
+            continue;
+        say_bye(r, &w->peer, "hello?");
+        mark(r, w->name, w->pid, now + HUNG_MS);
+        remove_worker(r, w, "silent for 3 s");
+    }
+}
+
 void workers_beat(struct run *r) {
     int64_t now = cai_now_ms();
     for (struct worker *w = r->workers, *next; w; w = next) {
         next = w->next;
-        if (now - w->seen_ms > HEARTBEAT_MS * LIVENESS) {
-            say_bye(r, &w->peer, "hello?");
-            mark(r, w->name, w->pid, now + HUNG_MS);
-            remove_worker(r, w, "silent for 3 s");
-            continue;
-        }
         Cai__V1__Ping ping = CAI__V1__PING__INIT;
         ping.time_ms = (uint64_t)now;
         if (workers_send(r, &w->peer, CAI__V1__FRAME__BODY_PING, &ping) < 0)
             remove_worker(r, w, "its connection closed");
     }
     end_silent(r);
+    estimates_beat(r);
     late_watch(r);
 }
 

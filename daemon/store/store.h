@@ -117,6 +117,15 @@ int store_task_counts(struct store *s, int64_t job, uint32_t round, const char *
                       int64_t *ret_done, int64_t *ret_total);
 /* Seconds and tokens of all done tasks. */
 int store_task_costs(struct store *s, int64_t job, double *ret_seconds, int64_t *ret_tokens);
+/* Done tasks by phase, in the order in which the first of each was added. */
+struct store_phase {
+    uint32_t round;
+    const char *stage, *phase;
+    int64_t tasks, tokens;
+    double seconds;
+};
+int store_phases_each(struct store *s, int64_t job, int (*f)(void *c, const struct store_phase *p),
+                      void *c);
 /* The ledger's digest: SHA-256 over (round, stage, phase, chunk, result hash), ordered. */
 int store_ledger_digest(struct store *s, int64_t job, char ret_hex[65]);
 

@@ -167,6 +167,25 @@ int store_task_costs(struct store *s, int64_t job, double *ret_seconds, int64_t 
     return rc < 0 ? rc : 0;
 }
 
+int store_phases_each(struct store *s, int64_t job, int (*f)(void *c, const struct store_phase *p),
+                      void *c) {
+    sqlite3_stmt *q = sql_start(s,
+                                "SELECT round, stage, phase, COUNT(*), TOTAL(tokens),"
+                                " TOTAL(seconds) FROM tasks WHERE job = ? AND done = 1"
+                                " GROUP BY round, stage, phase ORDER BY MIN(id)",
+                                "i", job);
+    int rc;
+    while ((rc = sql_step(s, q)) > 0) {
+        struct store_phase p = {(uint32_t)sql_int(q, 0), sql_text(q, 1), sql_text(q, 2),
+                                sql_int(q, 3), sql_int(q, 4), sql_real(q, 5)};
+        rc = f(c, &p);
+        if (rc != 0)
+            break;
+    }
+    sql_end(s, q);
+    return rc;
+}
+
 /* Each line is NUL-free text with a fixed number of fields, so that no two ledgers can
  * share a preimage. */
 int store_ledger_digest(struct store *s, int64_t job, char ret_hex[65]) {

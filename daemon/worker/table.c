@@ -4,6 +4,8 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "shim/ct.h"
+#include "worker/peak.h"
 #include <string.h>
 
 static const struct kind {
@@ -29,11 +31,14 @@ int worker_run_task(const struct task_run *run, Cai__V1__Result **ret)
         cai__v1__result__init(result);
         result->job = run->task->job;
         result->id = run->task->id;
+        peak_begin();
         int rc = kinds[i].run(run, result);
         if (rc < 0) {
             cai__v1__result__free_unpacked(result, NULL);
             return rc;
         }
+        /* What a device holds is its own; the machine's memory says nothing of it. */
+        result->memory = ct_device_now().cuda ? 0 : peak_end();
         result->seconds = (double)(cai_now_ms() - start) / 1000;
         *ret = result;
         return 0;

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "learn/saving.h"
 #include "learn/train.h"
 #include <malloc.h>
 #include <string.h>
@@ -42,7 +43,9 @@ int worker_train(const struct task_run *run, Cai__V1__Result *ret)
                            .comm = run->comm, .host = &host,
                            .resume = run->gang ? run->gang->resume : NULL,
                            .resume_hash = run->gang ? run->gang->resume_hash : NULL};
+    saving_tally_begin();
     int rc = learn_train(&t, &ret->trained);
+    saving_tally(&ret->saving_seconds, &ret->saves);
     malloc_trim(0); /* what a step took and gave back, learn kept for the next */
     return rc;
 }

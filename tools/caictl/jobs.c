@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "hf/memory.h"
 #include "local.h"
+#include "rehearse.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,16 +72,27 @@ static void print_submitted(const struct args *a, json_t *reply) {
 
 static int submit(const struct args *a, struct local_job *l) {
     json_t *reply;
-    if (args_has(a, "dry-run")) {
-        if (!globals.quiet)
-            local_print_job(l);
-        say("Nothing was sent (--dry-run)\n");
-        return EXIT_OK;
-    }
+    int64_t smoke = 0;
+    if (args_has(a, "smoke") && !args_number("--smoke", args_get(a, "smoke"), &smoke))
+        return EXIT_USAGE;
+    if (args_has(a, "smoke") && (smoke < 1 || args_has(a, "dry-run") || args_has(a, "hold")))
+        return complain(EXIT_USAGE, "--smoke takes a number of prompts, 8 say, and goes neither with "
+                                    "--dry-run nor with --hold");
+    if (args_has(a, "dry-run") && !globals.quiet)
+        local_print_job(l);
     int code = l->constitution ? 0 : fetch_constitution(l);
     if (code)
         return code;
-    code = client_call("submit", submission(l, args_has(a, "hold")), true, &reply);
+    json_t *o = submission(l, args_has(a, "hold"));
+    if (args_has(a, "dry-run")) {
+        json_object_del(o, "hold");
+        return rehearse_dry_run(o);
+    }
+    if (smoke) {
+        json_object_set_new(o, "smoke", json_integer(smoke));
+        return rehearse_smoke(o);
+    }
+    code = client_call("submit", o, true, &reply);
     if (code)
         return code;
     print_submitted(a, reply);
@@ -340,8 +352,8 @@ static int run_resume(const struct args *a) {
 const struct command job_commands[] = {
     {"submit",
      "FILE [--set PATH=VALUE]… [--constitution REF] [--seed N] [--name NAME] [--hold]\n"
-     "       [--wait] [--parsable] [--dry-run]",
-     "set constitution seed name hold wait parsable dry-run", 1, 1, run_submit,
+     "       [--wait] [--parsable] [--dry-run] [--smoke N]",
+     "set constitution seed name hold wait parsable dry-run smoke", 1, 1, run_submit,
      "Check a job with all it names, then start it",
      "  caictl submit job.yaml\n  caictl submit job.yaml --set stages.ppo=off --constitution "
      "my.yaml\n"
@@ -350,7 +362,10 @@ const struct command job_commands[] = {
      "  --hold              keep it from starting until `caictl release`\n"
      "  --wait              stay until it ends; the exit code is that of `caictl wait`\n"
      "  --parsable          print the id alone\n"
-     "  --dry-run           check everything and send nothing\n"},
+     "  --dry-run           say what it would take: time, tokens, memory and disk by stage, from\n"
+     "                      30 s of measuring on a worker; nothing is started\n"
+     "  --smoke N           run every stage once on N prompts, as a job of its own, and say what\n"
+     "                      each did; what a gate or guard says of so few prompts is passed over\n"},
     {"jobs", "[-a | --all] [--state STATE] [--user NAME] [--limit N]", "all state user limit", 0, 0, run_jobs,
      "List jobs",
      "  caictl jobs\n  caictl jobs -a -o json\n",

@@ -146,7 +146,7 @@ static const char *const valued[] = {
     "item",    "principle", "limit",   "out",     "judged",       "html",   "from",
     "message", "to",        "prompt",  "prompts", "model",        "metric", "dir",
     "role",    "against",   "held-out", "form",   "overseer",     "samples", "temperature",
-    "max-new-tokens", "system", "threads", "show", "tensorboard", "keep", "user"};
+    "max-new-tokens", "system", "threads", "show", "tensorboard", "keep", "user", "smoke"};
 
 static bool takes_value(const char *name) {
     for (size_t i = 0; i < CAI_COUNT(valued); i++)

@@ -386,8 +386,8 @@ static void bad_jobs(void **state) {
 static void sets_replace_what_is_wrong(void **state) {
     (void)state;
     static const char *const words[] = {
-        "submit",         "j.yaml",    "--dry-run", "--set", "models.start=m",
-        "--constitution", "good.yaml", "--seed",    "7",     NULL};
+        "job",            "check",     "j.yaml", "--set", "models.start=m",
+        "--constitution", "good.yaml", "--seed", "7",     NULL};
     static const char wrong[] =
         "job: 1\nname: x\nmodels: {start: ./nowhere}\nconstitution: ./gone.yaml\n"
         "data: {harmful: red.jsonl}\n";

@@ -125,6 +125,7 @@ static void generation_fills_every_item(void **state)
     worker_forget_models(); /* nothing but the weights may matter */
     must(generate("base", base_hash, talks, 2, NULL, &b));
     a->seconds = b->seconds = 0;
+    a->memory = b->memory = 0;
     size_t size = cai__v1__result__get_packed_size(a);
     assert_int_equal(size, cai__v1__result__get_packed_size(b));
     CAI_AUTO(mem) uint8_t *x = cai_alloc(size);
@@ -158,6 +159,7 @@ static void a_task_says_what_it_is_computed_in(void **state)
         dtype = types[i];
         must(generate("base", base_hash, &talk, 1, NULL, &r));
         r->seconds = 0;
+        r->memory = 0;
         packed(r, &got[i]);
         cai__v1__result__free_unpacked(r, NULL);
     }
