@@ -91,10 +91,22 @@ static struct widths widths_of(const struct hf_config *c) {
                            f && !f->gated ? 1 : 2};
 }
 
+/* A layer of the plain kind (model/layer_half.c): in bfloat16 it keeps what the activation is made
+ * of, and norms' and activation's results, rounded alone. */
+static bool is_plain(const struct hf_config *c) {
+    const struct hf_family *f = hf_family_find(c->model_type);
+    bool biased = f && (f->attention_bias == HF_BIAS_ALWAYS || f->mlp_bias == HF_BIAS_ALWAYS);
+    return f && f->norm == HF_NORM_RMS && f->qk_norm == HF_QK_NONE && f->gated && !f->parallel &&
+           c->activation == HF_SILU && !biased && !c->attention_bias && !c->mlp_bias;
+}
+
 /* Bytes per token that a layer's graph keeps: its input and that of the second norm; queries,
  * keys, values and what attention gave; what the activation is made of; and the inputs of the
  * products, rounded ones beside what was rounded. */
-static int64_t graph_row(const struct widths *w, bool half) {
+static int64_t graph_row(const struct widths *w, bool half, bool plain) {
+    if (half && plain)
+        return FLOAT * (2 * w->d + 2 * w->q + 2 * w->kv) +
+               HALF * (2 * w->d + w->q + (w->inners + 1) * w->inner);
     int64_t kept = 2 * w->d + 2 * w->q + 2 * w->kv + w->inners * w->inner;
     int64_t inputs = 2 * w->d + w->inner, rounded = 2 * w->d + w->q + w->inner;
     return FLOAT * kept + (half ? HALF * rounded : FLOAT * inputs);
@@ -145,7 +157,7 @@ static int64_t larger(int64_t a, int64_t b) {
 int64_t hf_memory_batch(const struct hf_config *c, const struct hf_training *how) {
     struct widths w = widths_of(c);
     int64_t layers = how->recompute ? 1 : c->num_layers, d = w.d * FLOAT;
-    int64_t graphs = layers * (how->tokens * graph_row(&w, how->half) +
+    int64_t graphs = layers * (how->tokens * graph_row(&w, how->half, is_plain(c)) +
                                (how->half ? HALF * matrices(&w) : 0));
     int64_t inputs = how->tokens * d * (how->recompute ? c->num_layers + 1 : 1);
     int64_t head = head_moment(c, how), layer = layer_moment(&w, how);

@@ -6,10 +6,11 @@
 #include "learn/trainer.h"
 
 #include "peak.h"
+#include "../child.h"
 
 enum { TOKENS = 1536, LENGTH = 96 };
 
-static const char *program;
+static char *program;
 static int wrong; /* ways of which the plan is off by more than 15 % */
 
 static struct hf_config config_of(bool scalar) {
@@ -69,13 +70,11 @@ static void one_way(const struct hf_training *how) {
 }
 
 static double measure(bool half, bool recompute, bool scalar) {
-    char command[4096];
+    char way[3][2] = {{half ? '1' : '0'}, {recompute ? '1' : '0'}, {scalar ? '1' : '0'}};
+    char said[256], *const argv[] = {program, way[0], way[1], way[2], NULL};
     double taken, plan;
-    snprintf(command, sizeof command, "'%s' %d %d %d", program, half, recompute, scalar);
-    FILE *f = popen(command, "r");
-    assert_non_null(f);
-    assert_int_equal(fscanf(f, "%lf %lf", &taken, &plan), 2);
-    assert_int_equal(pclose(f), 0);
+    child_says(argv, NULL, NULL, said, sizeof said);
+    assert_int_equal(sscanf(said, "%lf %lf", &taken, &plan), 2);
     print_message("%s, %s, %s: %.1f MB, planned %.1f MB: %+.0f %%\n",
                   half ? "bfloat16" : "float32", recompute ? "layers again" : "graphs kept",
                   scalar ? "scores" : "tokens", taken, plan, 100 * (plan / taken - 1));

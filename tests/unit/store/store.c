@@ -358,7 +358,7 @@ static void an_older_schema_is_raised(void **state) {
                                   "ALTER TABLE jobs DROP COLUMN priority;"
                                   "ALTER TABLE jobs DROP COLUMN stopped_by;"
                                   "DROP TABLE shares; DROP TABLE assets; DROP TABLE uploads;"
-                                  "DROP TABLE upload_files; PRAGMA user_version = 1;",
+                                  "DROP TABLE upload_files; PRAGMA user_version = 3;",
                                   NULL, NULL, NULL),
                      SQLITE_OK);
     sqlite3_close(db);
