@@ -74,11 +74,16 @@ int cai_file_sync(const char *path) {
     return rc;
 }
 
+/* A name is durable once the folder that holds it is. */
+static int sync_parent(const char *path) {
+    CAI_AUTO(mem) char *dir = parent_of(path);
+    return cai_file_sync(dir);
+}
+
 int cai_file_rename_durable(const char *from, const char *to) {
     if (rename(from, to) < 0)
         return cai_fail_errno("cannot rename %s to %s", from, to);
-    CAI_AUTO(mem) char *dir = parent_of(to);
-    return cai_file_sync(dir);
+    return sync_parent(to);
 }
 
 int cai_file_write_atomic(const char *path, const void *data, size_t len) {
@@ -110,7 +115,9 @@ int cai_dir_make(const char *path) {
             continue;
         char saved = *s;
         *s = '\0';
-        if (mkdir(p, 0750) < 0 && errno != EEXIST)
+        if (mkdir(p, 0750) == 0)
+            CAI_TRY(sync_parent(p));
+        else if (errno != EEXIST)
             return cai_fail_errno("cannot make the folder %s", p);
         *s = saved;
         if (!saved)

@@ -18,7 +18,7 @@ int cai_file_sync(const char *path); /* fsync of a file or directory by name */
 /* rename + fsync of the parent directory; works for folders too. */
 int cai_file_rename_durable(const char *from, const char *to);
 bool cai_file_exists(const char *path);
-int cai_dir_make(const char *path);   /* mkdir -p, 0750 */
+int cai_dir_make(const char *path);   /* mkdir -p, 0750; a new one is durable */
 int cai_dir_remove(const char *path); /* rm -r, does not follow links; 0 if absent */
 int64_t cai_dir_free_bytes(const char *path); /* negative code on failure */
 char *cai_path_join(const char *dir, const char *name); /* the caller's */
