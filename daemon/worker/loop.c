@@ -31,6 +31,7 @@ struct loop {
     int open_code;
     bool opened;
     uint64_t epoch; /* 0: not welcomed */
+    uint64_t session; /* one more each time caid was lost: tells a Hello from a late copy */
     int64_t heard_ms, said_ms, stop_ms, liveness_ms;
     int64_t save_until_ms; /* when a task that was asked to save must stop; 0 = not asked */
     bool leaving;
@@ -111,6 +112,7 @@ static void say_hello(struct loop *l) {
     m.pid = (uint32_t)getpid();
     m.name = (char *)l->o->name;
     m.memory = l->memory;
+    m.session = l->session;
     m.nonce = nonce.data ? nonce.data : (char *)"";
     (void)say(l, CAI__V1__FRAME__BODY_HELLO, &m);
 }
@@ -160,8 +162,10 @@ static void save_task(struct loop *l, int64_t within_ms) {
 }
 
 static void become_strange(struct loop *l, const char *why) {
-    if (l->epoch)
+    if (l->epoch) {
         cai_warn("caid is gone (%s); waiting for it", why);
+        l->session++;
+    }
     l->epoch = 0;
     stop_task(l, true);
 }
@@ -384,7 +388,7 @@ static int run_threads(struct loop *l, int signal_fd) {
 }
 
 int worker_loop(const struct loop_options *o) {
-    struct loop l = {.o = o, .liveness_ms = 3000};
+    struct loop l = {.o = o, .liveness_ms = 3000, .session = 1};
     int signal_fd = block_signals();
     CAI_TRY(signal_fd);
     int rc = desk_open(&l.desk);
