@@ -1,4 +1,5 @@
 /* file.c: whole files, durable writes, digests. Not for streaming. */
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/error.h"
 #include <dirent.h>
@@ -81,9 +82,12 @@ static int sync_parent(const char *path) {
 }
 
 int cai_file_rename_durable(const char *from, const char *to) {
+    CAI_TRY(CAI_FAILPOINT("file.rename.before"));
     if (rename(from, to) < 0)
         return cai_fail_errno("cannot rename %s to %s", from, to);
-    return sync_parent(to);
+    CAI_TRY(CAI_FAILPOINT("file.rename.after"));
+    CAI_TRY(sync_parent(to));
+    return CAI_FAILPOINT("file.durable.after");
 }
 
 int cai_file_write_atomic(const char *path, const void *data, size_t len) {
@@ -91,8 +95,12 @@ int cai_file_write_atomic(const char *path, const void *data, size_t len) {
     int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
     if (fd < 0)
         return cai_fail_errno("cannot write %s", path);
-    int rc = 0;
-    if (write_all(fd, data, len) < 0 || fsync(fd) < 0)
+    int rc = CAI_FAILPOINT("file.write.before");
+    if (rc == 0 && write_all(fd, data, len) < 0)
+        rc = cai_fail_errno("cannot write %s", path);
+    if (rc == 0)
+        rc = CAI_FAILPOINT("file.sync.before");
+    if (rc == 0 && fsync(fd) < 0)
         rc = cai_fail_errno("cannot write %s", path);
     if (close(fd) < 0 && rc == 0)
         rc = cai_fail_errno("cannot write %s", path);
@@ -115,9 +123,11 @@ int cai_dir_make(const char *path) {
             continue;
         char saved = *s;
         *s = '\0';
-        if (mkdir(p, 0750) == 0)
+        if (mkdir(p, 0750) == 0) {
+            CAI_TRY(CAI_FAILPOINT("folder.make.after"));
             CAI_TRY(sync_parent(p));
-        else if (errno != EEXIST)
+            CAI_TRY(CAI_FAILPOINT("folder.durable.after"));
+        } else if (errno != EEXIST)
             return cai_fail_errno("cannot make the folder %s", p);
         *s = saved;
         if (!saved)

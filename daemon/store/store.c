@@ -3,6 +3,7 @@
  * One connection in exclusive mode: no second process can open the database, and the
  * WAL index lives in memory. synchronous=FULL: a commit that returned is on the disk. */
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "store/sql.h"
 #include <string.h>
@@ -74,10 +75,12 @@ static int make_schema(struct store *s) {
         rc = sql_script(s, pragma);
     }
     if (rc == 0)
+        rc = CAI_FAILPOINT("store.schema.before");
+    if (rc == 0)
         rc = store_commit(s);
     if (rc < 0)
         store_rollback(s);
-    return rc;
+    return rc < 0 ? rc : CAI_FAILPOINT("store.schema.after");
 }
 
 static int check_schema(struct store *s, const char *path) {
@@ -141,10 +144,12 @@ void store_rollback(struct store *s) {
 }
 
 int64_t store_epoch_next(struct store *s) {
+    CAI_TRY(CAI_FAILPOINT("store.epoch.before"));
     CAI_TRY(sql_do(s,
                    "INSERT INTO counters VALUES('epoch', 1)"
                    " ON CONFLICT(name) DO UPDATE SET value = value + 1",
                    ""));
+    CAI_TRY(CAI_FAILPOINT("store.epoch.after"));
     int64_t epoch = 0;
     CAI_TRY(pragma_int(s, "SELECT value FROM counters WHERE name = 'epoch'", &epoch));
     return epoch;

@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "proto/channel.h"
@@ -114,6 +115,7 @@ static void say_hello(struct loop *l) {
     m.memory = l->memory;
     m.session = l->session;
     m.nonce = nonce.data ? nonce.data : (char *)"";
+    (void)CAI_FAILPOINT("worker.hello.before");
     (void)say(l, CAI__V1__FRAME__BODY_HELLO, &m);
 }
 
@@ -177,6 +179,7 @@ static void on_grant(struct loop *l, Cai__V1__Frame *f) {
         cai_debug("lease %llu: %s %s", (unsigned long long)g->lease, g->task->stage,
                   g->task->phase);
         l->stop_ms = l->save_until_ms = 0;
+        (void)CAI_FAILPOINT("worker.grant.before");
         desk_give(&l->desk, f);
         return;
     }
@@ -236,6 +239,7 @@ static bool send_letters(struct loop *l) {
     while ((letter = desk_next_letter(&l->desk))) {
         Cai__V1__Report *r = cai__v1__report__unpack(NULL, letter->len, letter->packed);
         CAI_CHECK(r);
+        (void)CAI_FAILPOINT("worker.report.before");
         int rc = say(l, CAI__V1__FRAME__BODY_REPORT, r);
         cai__v1__report__free_unpacked(r, NULL);
         if (rc < 0)
@@ -279,8 +283,10 @@ static bool send_up(struct loop *l) {
         return false;
     if (!finished || !l->epoch)
         return true;
+    (void)CAI_FAILPOINT("worker.outcome.before");
     if (send_outcome(l) < 0)
         return false;
+    (void)CAI_FAILPOINT("worker.outcome.after");
     desk_clear(&l->desk);
     l->stop_ms = l->save_until_ms = 0;
     l->leaving |= l->lost;

@@ -2,6 +2,7 @@
  * world has them, waiting as giving the turn away. Paths and descriptors that are not the
  * simulation's go to the real ones. The linker's --wrap leads here. */
 #include "base/check.h"
+#include "base/error.h"
 #include "sim.h"
 #include <dirent.h>
 #include <errno.h>
@@ -364,6 +365,28 @@ int __wrap_pthread_cond_timedwait(pthread_cond_t *c, pthread_mutex_t *m, const s
     int64_t until = t->tv_sec * (int64_t)1000000 + t->tv_nsec / 1000 - 1000000;
     thread_block(until, c);
     return world.now_us < until ? 0 : ETIMEDOUT;
+}
+
+/* ---- failpoints -------------------------------------------------------------------------------------- */
+
+struct sim_point sim_point;
+
+int __wrap_cai_failpoint(const char *name);
+int __wrap_cai_failpoint(const char *name) {
+    struct proc *p = proc_here();
+    if (!p || !sim_point.name || strcmp(sim_point.name, name) != 0 ||
+        ++sim_point.passes != sim_point.at)
+        return 0;
+    told("failpoint %s, pass %u", name, sim_point.passes);
+    switch (sim_point.action) {
+    case POINT_KILL: proc_kill(p, -9); break;
+    case POINT_DELAY:
+        p->stopped_until_us = world.now_us + 5000 * SIM_MS;
+        thread_block(p->stopped_until_us, &files);
+        break;
+    case POINT_ERROR: return cai_fail(CAI_EIO, "failpoint %s", name);
+    }
+    return 0;
 }
 
 /* ---- the rest ------------------------------------------------------------------------------------------ */

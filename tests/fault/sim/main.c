@@ -3,11 +3,13 @@
  *   sim FOLDER seeds FIRST COUNT        faults drawn from each seed
  *   sim FOLDER matrix SEEDS             each kind of fault in each phase, so many seeds of each
  *   sim FOLDER power EVERY              power cuts at each EVERYth call of an undisturbed job's
+ *   sim FOLDER points                   every failpoint × kill, delay, error × its first passes
  *   sim FOLDER one SEED [FAULT PHASE]   one, told in words
  *
  * FOLDER holds model/ and red.jsonl. The exit code is 1 when a promise was broken. */
 #include "base/check.h"
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "sim.h"
 #include <errno.h>
@@ -30,6 +32,7 @@ struct plan {
     enum fault fault; /* FAULT_COUNT: by the seed */
     enum phase phase;
     bool calm; /* no fault at all */
+    struct sim_point point;
 };
 struct result {
     char trouble[2048], faults[4096];
@@ -37,6 +40,7 @@ struct result {
     uint64_t steps, caids, absorbed, looks, cuts;
     int64_t lasted_us;
     int requeues;
+    unsigned passes; /* of the failpoint */
 };
 static struct outcome expected;
 
@@ -66,7 +70,9 @@ static void begin(const struct plan *p) {
         faults_plan();
     else
         faults_plan_one(p->fault, p->phase);
+    sim_point = p->point;
     person_init();
+    person.expects_errors |= p->point.name && p->point.action == POINT_ERROR;
     world.caid = (struct proc){.is_caid = true, .number = SIM_WORKERS_MAX};
     snprintf(world.caid.name, sizeof world.caid.name, "caid");
     for (uint32_t i = 0; i < world.n_workers; i++) {
@@ -116,6 +122,7 @@ static void run(const struct plan *p, struct result *ret) {
     ret->looks = check_looks;
     ret->lasted_us = world.now_us;
     ret->requeues = person.requeues;
+    ret->passes = sim_point.passes;
 }
 
 /* In a process of its own: killed ones of the simulation free nothing. */
@@ -153,6 +160,8 @@ static bool report(const struct plan *p, const struct result *r) {
            (unsigned long long)p->seed, r->trouble, r->faults, (unsigned long long)p->seed);
     if (p->fault != FAULT_COUNT)
         printf(" %s %s", fault_name(p->fault), phase_name(p->phase));
+    if (p->point.name)
+        printf(" at %s, action %d, pass %u", p->point.name, (int)p->point.action, p->point.at);
     printf("\n");
     fflush(stdout);
     return false;
@@ -164,6 +173,8 @@ static struct {
     int requeues;
 } total;
 
+static unsigned passes;
+
 static bool run_one(const struct plan *p) {
     struct result r;
     run_apart(p, &r);
@@ -174,6 +185,7 @@ static bool run_one(const struct plan *p) {
     total.looks += r.looks;
     total.virtual_us += r.lasted_us;
     total.requeues += r.requeues;
+    passes = r.passes;
     bool good = report(p, &r);
     total.failures += !good;
     return total.failures < FAILURES_SHOWN;
@@ -214,6 +226,32 @@ static void matrix(uint64_t seeds) {
                     return;
 }
 
+/* Each point at its first three passes; a point that no pass reaches is named. */
+static void points(void) {
+#ifdef CAI_FAILPOINTS
+    int reached = 0, named = 0;
+    for (const char *const *name = cai_failpoints; *name; name++, named++) {
+        unsigned seen = 0;
+        for (int action = 0; action <= POINT_ERROR; action++)
+            for (unsigned at = 1; at <= 3; at++) {
+                struct plan p = {.seed = at, .fault = FAULT_COUNT, .calm = true,
+                                 .point = {.name = *name, .action = action, .at = at}};
+                if (!run_one(&p))
+                    return;
+                seen = passes > seen ? passes : seen;
+                if (passes < at)
+                    break;
+            }
+        reached += seen > 0;
+        if (!seen)
+            printf("   not reached: %s\n", *name);
+    }
+    printf("%d of %d failpoints reached\n", reached, named);
+#else
+    printf("built without -Dfailpoints=true\n");
+#endif
+}
+
 static int find_name(const char *name, const char *(*f)(int), int n) {
     for (int i = 0; i < n; i++)
         if (strcmp(f(i), name) == 0)
@@ -243,7 +281,7 @@ int main(int argc, char **argv) {
     }
     cai_log_to(sink);
     cai_log_open("sim", CAI_LOG_INFO);
-    if (argc < 4)
+    if (argc < 3 || (argc < 4 && strcmp(argv[2], "points") != 0))
         return 2;
     person_folder = argv[1];
     double began = now_s();
@@ -255,6 +293,8 @@ int main(int argc, char **argv) {
         for (uint64_t i = 0; i < count; i++)
             if (!run_one(&(struct plan){.seed = first + i, .fault = FAULT_COUNT}))
                 break;
+    } else if (strcmp(argv[2], "points") == 0) {
+        points();
     } else if (strcmp(argv[2], "matrix") == 0) {
         matrix(strtoull(argv[3], NULL, 10));
     } else {

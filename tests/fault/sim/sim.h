@@ -132,6 +132,14 @@ const char *node_entry(const struct node *n, size_t i, struct node **ret);
 /* Every file below a folder, into a digest. */
 void node_digest(const char *path, char ret_hex[65]);
 
+/* ---- calls.c ---------------------------------------------------------------------------------- */
+/* In a build with failpoints: one of them, once, at that pass of any process's. */
+extern struct sim_point {
+    const char *name;
+    enum { POINT_KILL, POINT_DELAY, POINT_ERROR } action;
+    unsigned at, passes;
+} sim_point;
+
 /* ---- vfs.c ------------------------------------------------------------------------------------ */
 void vfs_register(void);
 
