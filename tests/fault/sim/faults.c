@@ -92,12 +92,13 @@ static void calm_after(int64_t us) {
     calm_us = calm_us > world.now_us + us ? calm_us : world.now_us + us;
 }
 
-static void power_cut(void) {
-    static const enum disk_loss kinds[] = {LOSE_ALL, LOSE_NONE, LOSE_SOME, LOSE_TAIL};
+void faults_power_cut(enum disk_loss loss) {
     for (uint32_t i = 0; i < world.n_workers; i++)
-        proc_kill(&world.workers[i], -9);
-    proc_kill(&world.caid, -9);
-    disk_power_cut(kinds[draw_below(4)]);
+        proc_end(&world.workers[i], -9);
+    proc_end(&world.caid, -9);
+    disk_power_cut(loss);
+    if (world.current)
+        thread_leave(); /* whoever runs now is no more */
 }
 
 /* Seconds; long enough, now and then, to be given up. */
@@ -166,7 +167,7 @@ static void happen(enum fault f) {
     case FAULT_DISK_ERROR:
     case FAULT_DISK_FULL:
     case FAULT_SHORT_WRITE: upset_disk(f); break;
-    case FAULT_POWER_CUT: power_cut(); break;
+    case FAULT_POWER_CUT: faults_power_cut((enum disk_loss)draw_below(4)); break;
     case FAULT_BREAK: net_break(w->number); break;
     default: upset_link(f, &links[w->number]);
     }

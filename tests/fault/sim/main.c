@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -32,6 +33,7 @@ struct plan {
     enum fault fault; /* FAULT_COUNT: by the seed */
     enum phase phase;
     bool calm; /* no fault at all */
+    bool cut;  /* the power, again and again */
     struct sim_point point;
 };
 struct result {
@@ -43,6 +45,51 @@ struct result {
     unsigned passes; /* of the failpoint */
 };
 static struct outcome expected;
+
+/* ---- power cuts ------------------------------------------------------------------------------- */
+
+/* Before each EVERYth call of an undisturbed job's disk, a copy of the world loses its power in
+ * each of the ways; what comes back must hold all that was acknowledged, and of each FULLth the
+ * job must go on to the same end. */
+enum { FULL = 40, WAYS = 8 };
+static struct cuts {
+    uint64_t every, calls, states, full, broken;
+    char trouble[2048];
+} *cuts;
+static bool is_cut, to_the_end;
+
+static void before_call(enum disk_op op) {
+    (void)op;
+    if (cuts->calls++ % cuts->every != 0)
+        return;
+    static const enum disk_loss ways[WAYS] = {LOSE_ALL,  LOSE_NONE, LOSE_SOME, LOSE_SOME,
+                                              LOSE_SOME, LOSE_TAIL, LOSE_TAIL, LOSE_TAIL};
+    for (int i = 0; i < WAYS; i++) {
+        enum disk_loss loss = ways[i];
+        bool full = cuts->states++ % FULL == 0;
+        cuts->full += full;
+        pid_t pid = fork();
+        CAI_CHECK(pid >= 0);
+        if (pid > 0) {
+            CAI_CHECK(waitpid(pid, NULL, 0) == pid);
+            continue;
+        }
+        is_cut = true;
+        to_the_end = full;
+        disk.hook = NULL;
+        world.random = cuts->states;
+        snprintf(faults_text, sizeof faults_text, "power cut before call %llu, loss %d",
+                 (unsigned long long)cuts->calls, (int)loss);
+        faults_power_cut(loss);
+    }
+}
+
+/* In a copy, which ends here. */
+static void end_of_cut(const struct result *r) {
+    if (*r->trouble && !cuts->broken++)
+        snprintf(cuts->trouble, sizeof cuts->trouble, "%.1000s (%.400s)", r->trouble, r->faults);
+    _exit(0);
+}
 
 static bool sink(enum cai_log_level level, const struct cai_about *about, const char *program,
                  const char *text) {
@@ -79,6 +126,8 @@ static void begin(const struct plan *p) {
         world.workers[i] = (struct proc){.number = i};
         snprintf(world.workers[i].name, sizeof world.workers[i].name, "worker-%u", i);
     }
+    if (p->cut)
+        disk.hook = before_call;
     proc_start(&world.caid);
     for (uint32_t i = 0; !world.own_workers && i < world.n_workers; i++)
         proc_start(&world.workers[i]);
@@ -102,12 +151,12 @@ static void compare(const struct outcome *got) {
 static void run(const struct plan *p, struct result *ret) {
     begin(p);
     while (!person.ended && !*world.trouble && world.now_us < LIMIT_US &&
-           world.steps < STEPS_MAX)
+           world.steps < STEPS_MAX && !(is_cut && !to_the_end && world.caid.run))
         if (!world_step()) {
             broken("nothing will ever happen again");
             break;
         }
-    if (!person.ended && !*world.trouble)
+    if (!person.ended && !*world.trouble && (!is_cut || to_the_end))
         broken("the job does not end: %s %s (%s) after %.0f s", person.state, person.stage,
                person.reason, (double)world.now_us / 1e6);
     if (person.ended && world.caid.run) {
@@ -135,6 +184,8 @@ static void run_apart(const struct plan *p, struct result *ret) {
     if (pid == 0) {
         struct result r = {0};
         run(p, &r);
+        if (is_cut)
+            end_of_cut(&r);
         if (write(ends[1], &r, sizeof r) != (ssize_t)sizeof r)
             abort();
         _exit(0); /* the real one: main() is no process of the simulation */
@@ -252,6 +303,20 @@ static void points(void) {
 #endif
 }
 
+static int power(uint64_t every) {
+    cuts = mmap(NULL, sizeof *cuts, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    CAI_CHECK(cuts != MAP_FAILED);
+    cuts->every = every ? every : 1;
+    bool good = run_one(&(struct plan){.seed = 1, .fault = FAULT_COUNT, .calm = true, .cut = true});
+    printf("%llu calls of the disk, %llu states after a power cut, %llu of them to the end of the "
+           "job: %llu broken\n", (unsigned long long)cuts->calls,
+           (unsigned long long)cuts->states, (unsigned long long)cuts->full,
+           (unsigned long long)cuts->broken);
+    if (cuts->broken)
+        printf("BROKEN %s\n", cuts->trouble);
+    return good && !cuts->broken ? 0 : 1;
+}
+
 static int find_name(const char *name, const char *(*f)(int), int n) {
     for (int i = 0; i < n; i++)
         if (strcmp(f(i), name) == 0)
@@ -288,6 +353,8 @@ int main(int argc, char **argv) {
     find_expected();
     if (strcmp(argv[2], "one") == 0)
         return one(argc, argv);
+    if (strcmp(argv[2], "power") == 0)
+        return power(strtoull(argv[3], NULL, 10)) | sum_up(began);
     if (strcmp(argv[2], "seeds") == 0 && argc > 4) {
         uint64_t first = strtoull(argv[3], NULL, 10), count = strtoull(argv[4], NULL, 10);
         for (uint64_t i = 0; i < count; i++)

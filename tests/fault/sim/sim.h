@@ -75,6 +75,8 @@ void proc_poke(struct proc *p);
 void proc_start(struct proc *p);
 /* At once, in whatever it does; does not return when it is the current one. */
 void proc_kill(struct proc *p, int status);
+void proc_end(struct proc *p, int status); /* the same, but it always returns */
+void thread_leave(void) __attribute__((noreturn)); /* of a process that has ended */
 void proc_exit(int status) __attribute__((noreturn)); /* the current one */
 struct proc *proc_here(void); /* NULL: the scheduler itself */
 bool world_step(void); /* false: nothing will ever happen again */
@@ -191,6 +193,7 @@ const char *phase_name(enum phase p);
 void faults_plan(void);                              /* by the seed */
 void faults_plan_one(enum fault f, enum phase p);    /* one, when that phase is seen */
 void faults_act(void);
+void faults_power_cut(enum disk_loss loss); /* of everything; does not return to what runs */
 int64_t faults_next_us(void);
 extern char faults_text[4096]; /* what was done, for people */
 

@@ -187,10 +187,18 @@ static void end(struct proc *p, int status) {
     }
 }
 
+void proc_end(struct proc *p, int status) {
+    if (p->alive)
+        end(p, status);
+}
+
+void thread_leave(void) {
+    setcontext(&scheduler);
+    abort();
+}
+
 void proc_kill(struct proc *p, int status) {
-    if (!p->alive)
-        return;
-    end(p, status);
+    proc_end(p, status);
     if (world.current && world.current->finished)
         setcontext(&scheduler);
 }
