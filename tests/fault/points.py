@@ -153,18 +153,23 @@ class Work:
         except ProcessLookupError:
             pass
 
+    def terminate(self):
+        self.alive()
+        self.caid.process.send_signal(signal.SIGTERM)
+        self.caid.process.wait(30)
+        self.starts = min(self.starts, 1)
+
     def run(self):
         rules = self.constitutions()
         self.reload()
         job = self.submit("j1")
         self.until(job, "WAITING_REVIEW")
         self.change("resume", "r1", id=job, accept="look")
+        self.terminate()  # as a restart of the service
         self.backup()
         self.until(job, "COMPLETED")
         result = {"rules": rules, "other": self.other_job(), **outcome(self, job)}
-        self.alive()
-        self.caid.process.send_signal(signal.SIGTERM)
-        self.caid.process.wait(30)
+        self.terminate()
         return result
 
     def fired(self):

@@ -382,7 +382,9 @@ int __wrap_cai_failpoint(const char *name) {
     case POINT_KILL: proc_kill(p, -9); break;
     case POINT_DELAY:
         p->stopped_until_us = world.now_us + 5000 * SIM_MS;
+        sim_point.held = p; /* in the middle of something: nobody looks at its books now */
         thread_block(p->stopped_until_us, &files);
+        sim_point.held = NULL;
         break;
     case POINT_ERROR: return cai_fail(CAI_EIO, "failpoint %s", name);
     }

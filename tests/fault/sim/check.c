@@ -185,7 +185,7 @@ static void check_store(struct run *r) {
 
 void check_after_caid(void) {
     struct run *r = world.caid.alive ? world.caid.run : NULL;
-    if (!r)
+    if (!r || sim_point.held == &world.caid)
         return;
     check_leases(r);
     check_gangs(r);

@@ -4,6 +4,7 @@
  *   sim FOLDER matrix SEEDS             each kind of fault in each phase, so many seeds of each
  *   sim FOLDER power EVERY              power cuts at each EVERYth call of an undisturbed job's
  *   sim FOLDER points                   every failpoint × kill, delay, error × its first passes
+ *   sim FOLDER these SEED …             those
  *   sim FOLDER one SEED [FAULT PHASE]   one, told in words
  *
  * FOLDER holds model/ and red.jsonl. The exit code is 1 when a promise was broken. */
@@ -225,6 +226,7 @@ static struct {
 } total;
 
 static unsigned passes;
+static bool struck; /* a fault did come */
 
 static bool run_one(const struct plan *p) {
     struct result r;
@@ -237,6 +239,7 @@ static bool run_one(const struct plan *p) {
     total.virtual_us += r.lasted_us;
     total.requeues += r.requeues;
     passes = r.passes;
+    struck = *r.faults;
     bool good = report(p, &r);
     total.failures += !good;
     return total.failures < FAILURES_SHOWN;
@@ -271,10 +274,16 @@ static int sum_up(double began) {
 static void matrix(uint64_t seeds) {
     for (int f = 0; f < FAULT_COUNT; f++)
         for (int p = PHASE_ANY + 1; p < PHASE_COUNT; p++)
-            for (uint64_t s = 1; s <= seeds; s++)
-                if (!run_one(&(struct plan){s * 1000 + (uint64_t)(f * PHASE_COUNT + p), (enum fault)f,
-                                            (enum phase)p, false}))
+            for (uint64_t s = 1; s <= seeds; s++) {
+                if (!run_one(&(struct plan){.seed = s * 1000 + (uint64_t)(f * PHASE_COUNT + p),
+                                            .fault = (enum fault)f, .phase = (enum phase)p}))
                     return;
+                if (struck)
+                    continue;
+                printf("%s in %s never came\n", fault_name((enum fault)f), phase_name((enum phase)p));
+                total.failures++;
+            }
+    printf("%d kinds of fault in %d phases\n", FAULT_COUNT, PHASE_COUNT - 1);
 }
 
 /* Each point at its first three passes; a point that no pass reaches is named. */
@@ -362,6 +371,9 @@ int main(int argc, char **argv) {
                 break;
     } else if (strcmp(argv[2], "points") == 0) {
         points();
+    } else if (strcmp(argv[2], "these") == 0) {
+        for (int i = 3; i < argc; i++)
+            run_one(&(struct plan){.seed = strtoull(argv[i], NULL, 10), .fault = FAULT_COUNT});
     } else if (strcmp(argv[2], "matrix") == 0) {
         matrix(strtoull(argv[3], NULL, 10));
     } else {

@@ -140,6 +140,7 @@ extern struct sim_point {
     const char *name;
     enum { POINT_KILL, POINT_DELAY, POINT_ERROR } action;
     unsigned at, passes;
+    struct proc *held; /* by a delay */
 } sim_point;
 
 /* ---- vfs.c ------------------------------------------------------------------------------------ */
