@@ -98,7 +98,9 @@
  * REPORT   {"job": PROGRESS, "headline": ["sentence", …],
  *           "tables": [{"name", "title", "note"?, "columns": [{"key", "title", "kind": "text"|
  *           "number"|"share"|"interval"|"count"}], "rows": [{…}]}],
- *           "series": [{"name", "title", "stage", "x": "step", "points": [[x, y], …]}],
+ *           "series": [{"name", "title", "stage", "x": title of the axis, "points": [[x, y], …],
+ *           and those of reinforcement learning that a person looks at first: "place": 1, 2, …,
+ *           "unit", "says": a sentence, "marks": [{"value", "says"}]}],
  *           "transcripts": [{"set", "item", "messages": [{"role", "content"}], "replies":
  *           [{"checkpoint": "start"|"SFT round 1"|…|"after PPO", "text", "grade"?}]}],
  *           "warnings": ["…"]}

@@ -176,6 +176,16 @@ int ct_linears(ct_scope *s, ct_tensor *x, ct_tensor *const *w, ct_tensor *const 
 void ct_scope_products(ct_scope *s, enum ct_dtype dtype);
 /* Whether this device has instructions for it; without them CT_BF16 is many times slower. */
 bool ct_half_pays(void);
+/* Parts of a layer where products are in CT_BF16, each in one pass with what stands around the
+ * product; bits as from the plain operations one by one. For fp32 on the CPU, where
+ * ct_half_fuses(); x of the last three may also be what the first two give: rounded, CT_BF16. */
+bool ct_half_fuses(const ct_scope *s, const ct_tensor *x);
+ct_tensor *ct_half_norm(ct_scope *s, ct_tensor *x, ct_tensor *w, double eps); /* RMSNorm [T, D], rounded */
+ct_tensor *ct_half_gate(ct_scope *s, ct_tensor *x, ct_tensor *gate, ct_tensor *up); /* SwiGLU of x [T, I] → [T, F], rounded */
+ct_tensor *ct_half_residual(ct_scope *s, ct_tensor *residual, ct_tensor *x, ct_tensor *w); /* residual + x wᵀ */
+/* w: of queries, keys, values; d: a head's width; cos, sin [T, R]: → ret [T, n, d], two turned. */
+int ct_half_heads(ct_scope *s, ct_tensor *x, ct_tensor *const w[3], ct_tensor *cos, ct_tensor *sin,
+                  int64_t d, ct_tensor *ret[3]);
 /* A copy of w [O, I] in bfloat16 for ct_linear alone, in the order in which this processor
  * reads it best: [O, I], or tiles [O / 16, I / 32, 16, 32]. The order changes no bit. */
 ct_tensor *ct_linear_half(ct_scope *s, ct_tensor *w);

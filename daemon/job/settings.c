@@ -189,7 +189,8 @@ const struct setting settings[] = {
     NUM("stages.prefer.human", prefer.human, 0, 1, "0.2", "own",
         "share of people's pairs in the mix, if there are any"),
     NUM("stages.prefer.gate_confidence", prefer.gate_confidence, 0, 0.999999, "0.99", "own",
-        "one-sided, that it beats chance on held-out pairs; else the job waits; 0 = no gate"),
+        "one-sided, that it beats chance on held-out pairs, else the job waits, and of how far "
+        "PPO follows its scores; 0 = no gate, followed in full"),
     NUM("stages.prefer.centre", prefer.centre, 0, 100, "0.01", "TRL", "keeps scores near 0"),
     NUM("stages.prefer.margin", prefer.margin, 0, 100, "0", "TRL; Llama 2: up to 3",
         "by which the better reply must win"),

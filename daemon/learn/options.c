@@ -249,6 +249,9 @@ static void rewards(struct reader *r, struct ppo_options *ret) {
     number(r, "no_end_reward", -1e9, 1e9, &ret->no_end_reward);
     ret->no_end = (enum ppo_no_end)word(
         r, "no_end", (const char *const[]){"replace", "add", "keep", NULL});
+    ret->trust = 1;
+    if (r->rc == 0 && find(r, "trust") != NULL)
+        number(r, "trust", 0, 1, &ret->trust);
     ret->normalise = (enum ppo_normalise)word(
         r, "normalise", (const char *const[]){"pairs", "reference", "running", "none", NULL});
     ret->pm_worst = word(r, "pm_combine", (const char *const[]){"mean", "worst", NULL}) == 1;

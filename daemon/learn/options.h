@@ -27,7 +27,8 @@
  *                     averaged; "shared": they are heads over one trunk
  *   algorithm group scale aggregate pm_combine pm_variance normalise no_end value_from
  *   value_warmup clip_high dual_clip advantage_clip max_ratio eps_place and of the object
- *   "kl" estimator, clamp, stop; samples sample_every: struct ppo_options */
+ *   "kl" estimator, clamp, stop; samples sample_every: struct ppo_options
+ *   trust             ppo: 1 without it */
 #ifndef CAI_LEARN_OPTIONS_H
 #define CAI_LEARN_OPTIONS_H
 
@@ -108,6 +109,7 @@ struct ppo_options {
     bool scale_std;          /* grpo: advantages divided by the group's deviation */
     enum ppo_aggregate aggregate;
     enum ppo_normalise normalise;
+    double trust; /* what scores are multiplied by: how far they are borne out, 0 to 1 */
     enum ppo_no_end no_end;
     bool pm_worst;           /* the lowest member's score counts, not their mean */
     bool eps_tensorflow;

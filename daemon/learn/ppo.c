@@ -49,11 +49,18 @@ static int load_members(struct ppo *p) {
     return 0;
 }
 
-/* The preference model again (Huang et al. 2024), or the policy with a fresh head. */
+/* The preference model again (Huang et al. 2024); one without a say starts with none: its head
+ * at zero, or the advantages of the first steps would be its scores' after all. */
+static int value_from_pm(struct ppo *p) {
+    CAI_TRY(model_clone(p->models.pm[0].m, &p->value));
+    return p->o.trust > 0 ? 0 : ct_fill_(p->value->score, 0);
+}
+
+/* That, or the policy with a fresh head. */
 static int load_value(struct ppo *p) {
     const struct learn_task *t = p->task;
     if (!p->o.value_from_policy)
-        return model_clone(p->models.pm[0].m, &p->value);
+        return value_from_pm(p);
     struct cai_key key = cai_key_make(t->seed, t->round, "ppo/value", 0, 0);
     return p->policy->base ? model_adapt_scalar(p->policy, key, &p->value)
                            : model_load_scalar(t->train->init->path, key, &p->value);
@@ -83,7 +90,7 @@ static int load_models(struct ppo *p) {
         return cai_fail(CAI_EINPUT, "reference %s is not of the policy's kind", reference);
     CAI_TRY(load_members(p));
     p->models.reference = p->reference;
-    ppo_reward_begin(&p->models, p->o.normalise);
+    ppo_reward_begin(&p->models, &p->o);
     if (p->algorithm->values)
         CAI_TRY(load_value(p));
     choose_products(p);

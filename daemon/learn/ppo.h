@@ -12,7 +12,8 @@
  * same host arithmetic.
  *
  * Figures per step: score_mean score_std score_harmful score_helpful raw_score reward kl
- * kl3 entropy policy_loss value_loss clip_fraction ratio_max approx_kl explained_variance
+ * kl2 kl3 entropy policy_loss value_loss value_clip_fraction clip_fraction ratio_mean
+ * ratio_max approx_kl explained_variance score/PRINCIPLE (replies to prompts that broke it)
  * length end_rate sampler_gap sampler_gap_max lr kl_coef grad_norm value_grad_norm
  * skipped_updates (the gradient was not finite) left_out_updates (max_ratio, kl.stop)
  * used_replies (share the policy learned from). Those of a value model are missing where
@@ -57,6 +58,7 @@ struct ppo_update_stats {
     double policy_loss, share;     /* sum over replies and updates, and of their normaliser */
     double value_loss, rows;       /* sum over rows and updates, and their number */
     double clipped, approx_kl, ratio, ratios; /* sums over ratios, and their number */
+    double value_clipped;          /* rows whose value moved beyond the clip */
     double ratio_max, grad_norm, value_grad_norm; /* largest */
     int64_t skipped, left_out;
     bool ended; /* kl.stop was reached */

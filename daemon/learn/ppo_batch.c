@@ -218,7 +218,7 @@ int ppo_batch_evaluate(struct ppo_batch *b, const struct ppo_models *m,
 
 int ppo_batch_advantages(struct ppo_batch *b, struct ppo_models *m, const struct ppo_options *o,
                          int64_t step, double kl_coef) {
-    CAI_TRY(ppo_reward_fit(m, o->normalise, b, step));
+    CAI_TRY(ppo_reward_fit(m, o, b, step));
     for (size_t i = 0; i < b->rollouts->n; i++) {
         const struct rollout *r = &b->rollouts->r[i];
         b->score[i] = ppo_reward_of(b, m, o, i);

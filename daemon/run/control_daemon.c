@@ -145,17 +145,17 @@ static int count_state(void *c, const struct store_job *j) {
     return 0;
 }
 
+/* Jobs that have not ended only: what they have to say is of their present stage. */
 static void write_figures(const struct run *r, struct cai_buf *b) {
-    cai_buf_puts(b, "# HELP cai_job_figure The last figure a stage reported.\n"
-                    "# TYPE cai_job_figure gauge\n");
-    for (const struct job_run *j = r->jobs; j; j = j->next)
-        for (size_t i = 0; i < j->n_figures; i++)
-            cai_buf_printf(b, "cai_job_figure{job=\"%lld\",stage=\"%s\",name=\"%s\"} %.9g\n",
-                           (long long)j->id, j->stage ? j->stage->name : "", j->figures[i].name,
-                           j->figures[i].value);
+    for (size_t k = 0; k < gauges_families; k++) {
+        bool named = false;
+        for (const struct job_run *j = r->jobs; j; j = j->next)
+            gauges_write(&j->gauges, k, (long long)j->id, j->stage ? j->stage->name : "", &named,
+                          b);
+    }
 }
 
-/* Prometheus text format 0.0.4; labels are bounded and never carry text of users. */
+/* Prometheus text format 0.0.4; labels are bounded and carry no text of users but principles' ids. */
 static int prometheus(struct run *r, json_t **ret) {
     CAI_AUTO(buf) struct cai_buf b = {0};
     cai_buf_puts(&b, "# HELP cai_build_info The running version.\n# TYPE cai_build_info gauge\n"

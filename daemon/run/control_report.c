@@ -194,6 +194,7 @@ static const struct column prefer_columns[] = {
     {"pm_human_accuracy", "Accuracy, people's pairs", "interval"},
     {"pm_ece", "Calibration error", "number"},
     {"pm_excess_loss", "Excess loss", "number"},
+    {"pm_trust", "Trusted by PPO", "share"},
     {"rows", "Pairs", "count"},
     {"rows_held_out", "Held out", "count"},
 };
@@ -452,15 +453,23 @@ static int build_report(struct run *r, const struct store_job *row, const struct
                         const struct graders *g, json_t **ret) {
     json_t *progress = progress_json(r, row);
     uint32_t rounds = (uint32_t)json_integer_value(json_object_get(progress, "rounds"));
-    json_t *tables = json_array(), *transcripts = NULL;
+    json_t *tables = json_array(), *transcripts = NULL, *series = series_json(f, rounds);
+    json_t *given = json_loads(row->spec, 0, NULL);
+    struct job_spec *spec = NULL;
+    int read = job_from_json(given, &spec);
+    json_decref(given);
+    if (read == 0)
+        report_curves(spec, series);
+    job_free(spec);
     add_tables(tables, f, g, rounds);
+    report_scores(series, tables);
     int rc = add_principles(r, row->id, tables);
     if (rc == 0)
         rc = add_models(r, row->id, tables);
     if (rc == 0)
         rc = report_transcripts(r, row->id, rounds, &transcripts);
     *ret = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "job", progress, "headline",
-                     headline_json(f, rounds), "tables", tables, "series", series_json(f, rounds),
+                     headline_json(f, rounds), "tables", tables, "series", series,
                      "transcripts", transcripts ? transcripts : json_array(), "warnings",
                      warnings_json(row));
     return rc;

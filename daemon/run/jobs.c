@@ -44,6 +44,7 @@ static void free_job(struct job_run *j) {
     constitution_free(j->constitution);
     free(j->queue);
     free(j->setbacks);
+    gauges_clear(&j->gauges);
     free(j);
 }
 

@@ -14,6 +14,7 @@
 #include "constitution/constitution.h"
 #include "job/job.h"
 #include "proto/channel.h"
+#include "run/gauges.h"
 #include "run/run.h"
 #include "stage/stage.h"
 #include "store/store.h"
@@ -24,8 +25,7 @@ enum {
     HUNG_MS = 2000,        /* from silence to the end of a worker that caid started */
     FAILURES_MAX = 3,      /* of one task, then the job fails */
     DEATHS_MAX = 8,        /* workers lost in a row on one task without progress */
-    DISK_CHECK_MS = 2000,
-    FIGURES_MAX = 8
+    DISK_CHECK_MS = 2000
 };
 
 struct lease;
@@ -82,10 +82,6 @@ struct started {
     int64_t kill_ms; /* when; 0: it is not silent, or its end is under way */
     struct started *next;
 };
-struct figure {
-    char name[32];
-    double value;
-};
 
 struct job_run {
     int64_t id;
@@ -108,8 +104,7 @@ struct job_run {
     size_t n_setbacks;
     int64_t stage_since_ms;
     double stage_base; /* units done when this caid began to watch the stage */
-    struct figure figures[FIGURES_MAX];
-    size_t n_figures;
+    struct gauges gauges;
     struct job_run *next; /* ordered by id */
 };
 

@@ -10,8 +10,9 @@
  *   pm_human_accuracy (_low _high _n; people's held-out pairs), pm_accuracy/PRINCIPLE (_low
  *   _high _n; the overseer's labels under it, of held-out pairs), pm_ece, pm_excess_loss (mean
  *   cross-entropy less the targets' own entropy), pm_bin_count, pm_bin_p, pm_bin_target
- *   (step = bin, ten of them), held_out_asked, pm_score_mean, pm_score_std; and what the
- *   trainer names. */
+ *   (step = bin, ten of them), held_out_asked, pm_score_mean, pm_score_std, pm_slope (the
+ *   calibration slope of the members' mean), pm_trust (how far PPO follows the scores); and
+ *   what the trainer names. */
 #include "stage/build.h"
 #include "stage/data.h"
 #include "stage/dataset.h"
@@ -123,7 +124,7 @@ static double xlogx(double x) { return x > 0 ? x * log(x) : 0; }
 static double log_sigmoid(double x) { return x < 0 ? x - log1p(exp(x)) : -log1p(exp(-x)); }
 
 struct sums {
-    double *p, *target;
+    double *p, *target, *gap;
     size_t n, right, clear, human_right, human;
     double excess, score, score2, margin;
 };
@@ -137,6 +138,7 @@ static void add_pair(struct sums *s, const struct pair *pair, const struct store
     double x = example_number(e, "a", 0), y = example_number(e, "b", 0), d = x - y;
     double t = pair->p;
     s->p[s->n] = example_number(e, "p", 0.5);
+    s->gap[s->n] = d;
     s->target[s->n++] = t;
     s->excess += -(t * log_sigmoid(d) + (1 - t) * log_sigmoid(-d)) + xlogx(t) + xlogx(1 - t);
     s->score += x + y;
@@ -165,9 +167,23 @@ static void gate(const struct stage_context *c, const struct sums *s, struct sta
              "preference model at chance: accuracy %.3f on %zu held-out pairs, interval %.3f to "
              "%.3f; PPO would follow noise. Look at the labels (caictl samples %lld --stage "
              "label), give it more of them (stages.label.pairs) or another learning rate "
-             "(stages.prefer.lr), or accept it with 'caictl resume %lld --accept prefer'",
+             "(stages.prefer.lr), or accept it with 'caictl resume %lld --accept prefer': its scores "
+             "then count only as far as held-out labels bear them out (pm_trust)",
              (double)s->right / (double)s->clear, s->clear, low, high, (long long)c->job_id,
              (long long)c->job_id);
+}
+
+/* How far the scores hold on held-out labels, at the least: the lower bound of the calibration
+ * slope, within 0 and 1. Scores that learnt noise would else be stretched to a deviation of 1
+ * and climbed like any other. Few pairs say nothing either way, as in the gate. */
+static int write_trust(const struct stage_context *c, const struct sums *s) {
+    double slope, error, confidence = c->job->prefer.gate_confidence;
+    if (s->clear < GATE_PAIRS || confidence == 0)
+        return 0;
+    rates_slope(s->gap, s->target, s->n, &slope, &error);
+    double trust = fmin(fmax(slope - rates_quantile(confidence) * error, 0), 1);
+    CAI_TRY(rates_value(c, "pm_slope", slope));
+    return rates_value(c, "pm_trust", trust);
 }
 
 static int write_figures(const struct stage_context *c, const struct sums *s) {
@@ -257,6 +273,7 @@ static int judge(const struct stage_context *c, struct stage_verdict *ret) {
     int rc = pairs_load(c, c->round, &pairs);
     s.p = cai_arena_array(&a, pairs.n + 1, sizeof *s.p);
     s.target = cai_arena_array(&a, pairs.n + 1, sizeof *s.target);
+    s.gap = cai_arena_array(&a, pairs.n + 1, sizeof *s.gap);
     for (size_t i = 0; i < pairs.n && rc == 0; i++) {
         const struct store_example *e =
             examples_find(&scores, pairs.at[i].item, pair_key(&pairs.at[i]));
@@ -267,6 +284,7 @@ static int judge(const struct stage_context *c, struct stage_verdict *ret) {
     CAI_TRY(rc);
     gate(c, &s, ret);
     CAI_TRY(write_principles(c, &scores, &pairs, &a));
+    CAI_TRY(write_trust(c, &s));
     return write_figures(c, &s);
 }
 

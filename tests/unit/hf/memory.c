@@ -6,19 +6,10 @@
 
 #include <cmocka.h>
 
+#include "../temporary.h"
 #include "base/error.h"
-#include "base/file.h"
 #include "hf/memory.h"
 #include <string.h>
-
-static char dir[] = "/tmp/cai-memory-XXXXXX";
-
-static void write_text(const char *folder, const char *name, const char *text) {
-    CAI_AUTO(mem) char *at = cai_path_join(dir, folder);
-    CAI_AUTO(mem) char *path = cai_path_join(at, name);
-    assert_int_equal(cai_dir_make(at), 0);
-    assert_int_equal(cai_file_write_atomic(path, text, strlen(text)), 0);
-}
 
 #define SMALL                                                                                      \
     "{\"model_type\":\"llama\",\"vocab_size\":96,\"hidden_size\":32,\"intermediate_size\":64,"     \
@@ -26,16 +17,15 @@ static void write_text(const char *folder, const char *name, const char *text) {
     "\"max_position_embeddings\":8192,\"tie_word_embeddings\":%s}"
 
 static int setup(void **state) {
-    (void)state;
     char text[512];
-    assert_non_null(mkdtemp(dir));
+    assert_int_equal(make_dir(state), 0);
     snprintf(text, sizeof text, SMALL, "false");
-    write_text("apart", "config.json", text);
+    put_text("apart", "config.json", text);
     snprintf(text, sizeof text, SMALL, "true");
-    write_text("tied", "config.json", text);
-    write_text("adapter", "adapter_config.json",
-               "{\"peft_type\":\"LORA\",\"task_type\":\"CAUSAL_LM\",\"r\":4,\"lora_alpha\":8,"
-               "\"target_modules\":[\"q_proj\"],\"base_model_name_or_path\":\"../apart\"}");
+    put_text("tied", "config.json", text);
+    put_text("adapter", "adapter_config.json",
+             "{\"peft_type\":\"LORA\",\"task_type\":\"CAUSAL_LM\",\"r\":4,\"lora_alpha\":8,"
+             "\"target_modules\":[\"q_proj\"],\"base_model_name_or_path\":\"../apart\"}");
     return 0;
 }
 
@@ -139,5 +129,5 @@ int main(void) {
         cmocka_unit_test(large_graphs_are_made_again),
         cmocka_unit_test(sizes_are_said),
     };
-    return cmocka_run_group_tests(tests, setup, NULL);
+    return cmocka_run_group_tests(tests, setup, remove_dir);
 }

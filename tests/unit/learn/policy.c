@@ -65,6 +65,32 @@ static void still_weights_give_ratio_one(void **state) {
     }
 }
 
+/* Scores that count for nothing move nothing, whatever whitening makes of what is left; those
+ * that count for a little move weights, and the value model learns in their scale. */
+static void scores_count_as_far_as_trusted(void **state) {
+    (void)state;
+    CAI_AUTO(mem) char *base = at_root("base");
+    char hash[65];
+    must(hf_model_hash(base, hash));
+    const char *const none[] = {
+        RUN("\"lr\":0.01,\"no_end\":\"keep\",\"trust\":0," KL),
+        RUN("\"lr\":0.01,\"no_end\":\"keep\",\"trust\":0,\"normalise\":\"running\"," KL),
+        RUN("\"lr\":0.01,\"no_end\":\"keep\",\"trust\":0,\"group\":4," KL ",\"algorithm\":\"grpo\"")};
+    for (size_t i = 0; i < CAI_COUNT(none); i++) {
+        Cai__V1__Trained *t = run_policy(none[i], "untrusted");
+        assert_string_equal(t->outputs[0]->hash, hash);
+        assert_true(figure(t, "score_mean") == 0);
+        free_trained(t);
+    }
+    Cai__V1__Trained *full = run_policy(RUN("\"lr\":0,\"no_end\":\"keep\"," KL), "trusted");
+    Cai__V1__Trained *half =
+        run_policy(RUN("\"lr\":0,\"no_end\":\"keep\",\"trust\":0.5," KL), "half-trusted");
+    assert_true(fabs(figure(half, "score_mean") / figure(full, "score_mean") - 0.5) < 1e-6);
+    assert_true(figure(half, "value_loss") > 0);
+    free_trained(full);
+    free_trained(half);
+}
+
 /* Every reply scores -1, and policy and reference are one: nothing to compare. */
 static void groups_of_equals_teach_nothing(void **state) {
     (void)state;
@@ -277,6 +303,7 @@ static void spikes_in_a_row_end_the_run(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_row_trains),
+        cmocka_unit_test(scores_count_as_far_as_trusted),
         cmocka_unit_test(groups_of_equals_teach_nothing),
         cmocka_unit_test(still_weights_give_ratio_one),
         cmocka_unit_test(a_group_has_one_prompt),
