@@ -28,16 +28,6 @@ enum {
 
 static const char version[4] = {'C', 'A', 'I', '1'};
 
-int protocol_check(uint32_t number, const char *who) {
-    uint32_t n = number ? number : 1;
-    if (n >= PROTOCOL_OLDEST && n <= PROTOCOL)
-        return 0;
-    return cai_fail(CAI_EPROTO, "%s speaks protocol %u, this program %d to %d: %s", who, n,
-                    PROTOCOL_OLDEST, PROTOCOL,
-                    n > PROTOCOL ? "upgrade this side, or install the older program there"
-                                 : "upgrade it there");
-}
-
 struct channel {
     void *socket;
     bool router;

@@ -1,4 +1,5 @@
 /* file.c: whole files, durable writes, digests. Not for streaming. */
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/error.h"
 #include <dirent.h>
@@ -75,11 +76,19 @@ int cai_file_sync(const char *path) {
     return rc;
 }
 
+/* A name is durable once the folder that holds it is. */
+static int sync_parent(const char *path) {
+    CAI_AUTO(mem) char *dir = parent_of(path);
+    return cai_file_sync(dir);
+}
+
 int cai_file_rename_durable(const char *from, const char *to) {
+    CAI_TRY(CAI_FAILPOINT("file.rename.before"));
     if (rename(from, to) < 0)
         return cai_fail_errno("cannot rename %s to %s", from, to);
-    CAI_AUTO(mem) char *dir = parent_of(to);
-    return cai_file_sync(dir);
+    CAI_TRY(CAI_FAILPOINT("file.rename.after"));
+    CAI_TRY(sync_parent(to));
+    return CAI_FAILPOINT("file.durable.after");
 }
 
 int cai_file_write_atomic(const char *path, const void *data, size_t len) {
@@ -87,8 +96,12 @@ int cai_file_write_atomic(const char *path, const void *data, size_t len) {
     int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
     if (fd < 0)
         return cai_fail_errno("cannot write %s", path);
-    int rc = 0;
-    if (write_all(fd, data, len) < 0 || fsync(fd) < 0)
+    int rc = CAI_FAILPOINT("file.write.before");
+    if (rc == 0 && write_all(fd, data, len) < 0)
+        rc = cai_fail_errno("cannot write %s", path);
+    if (rc == 0)
+        rc = CAI_FAILPOINT("file.sync.before");
+    if (rc == 0 && fsync(fd) < 0)
         rc = cai_fail_errno("cannot write %s", path);
     if (close(fd) < 0 && rc == 0)
         rc = cai_fail_errno("cannot write %s", path);
@@ -111,7 +124,11 @@ int cai_dir_make(const char *path) {
             continue;
         char saved = *s;
         *s = '\0';
-        if (mkdir(p, 0750) < 0 && errno != EEXIST)
+        if (mkdir(p, 0750) == 0) {
+            CAI_TRY(CAI_FAILPOINT("folder.make.after"));
+            CAI_TRY(sync_parent(p));
+            CAI_TRY(CAI_FAILPOINT("folder.durable.after"));
+        } else if (errno != EEXIST)
             return cai_fail_errno("cannot make the folder %s", p);
         *s = saved;
         if (!saved)

@@ -18,7 +18,7 @@ int cai_file_sync(const char *path); /* fsync of a file or directory by name */
 /* rename + fsync of the parent directory; works for folders too. */
 int cai_file_rename_durable(const char *from, const char *to);
 bool cai_file_exists(const char *path);
-int cai_dir_make(const char *path);   /* mkdir -p, 0750 */
+int cai_dir_make(const char *path);   /* mkdir -p, 0750; a new one is durable */
 int cai_dir_remove(const char *path); /* rm -r, does not follow links; 0 if absent */
 /* Bytes and number of the files below a folder, or of one file; links are not followed. */
 int cai_dir_size(const char *path, int64_t *ret_bytes, int64_t *ret_files);

@@ -4,6 +4,7 @@
 #include "hf/hf.h"
 #include "hf/safetensors.h"
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "base/file.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -110,7 +111,10 @@ static int write_file(int fd, const char *path, const struct cai_buf *header,
     CAI_TRY(write_all(fd, path, header->data, header->len));
     for (size_t i = 0; i < n; i++)
         CAI_TRY(write_tensor(fd, path, order[i], from));
-    return fsync(fd) < 0 ? cai_fail_errno("cannot make %s durable", path) : 0;
+    CAI_TRY(CAI_FAILPOINT("weights.sync.before"));
+    if (fsync(fd) < 0)
+        return cai_fail_errno("cannot make %s durable", path);
+    return CAI_FAILPOINT("weights.sync.after");
 }
 
 int hf_weights_save(const char *path, const struct hf_tensor *tensors, size_t n,

@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "hf/hf.h"
 
@@ -343,6 +344,7 @@ static int prune(const char *folder, uint64_t step, uint32_t keep) {
 static int begin(const struct checkpoint *c, const char *temporary) {
     if (rank_of(c) != 0)
         return 0;
+    CAI_TRY(CAI_FAILPOINT("checkpoint.begin.before"));
     CAI_TRY(cai_dir_make(c->folder));
     CAI_TRY(cai_dir_remove(temporary));
     return cai_dir_make(temporary);
@@ -355,16 +357,24 @@ static int finish(const struct checkpoint *c, uint64_t step, const char *tempora
         return 0;
     json_t *copy = json_copy((json_t *)(uintptr_t)state);
     json_object_set_new(copy, "world", json_integer(world_of(c)));
-    int rc = write_json(temporary, "state.json", copy, NULL);
+    int rc = CAI_FAILPOINT("checkpoint.state.before");
+    if (rc == 0)
+        rc = write_json(temporary, "state.json", copy, NULL);
     json_decref(copy);
     CAI_TRY(rc);
+    CAI_TRY(CAI_FAILPOINT("checkpoint.manifest.before"));
     CAI_TRY(write_manifest(temporary, hash));
+    CAI_TRY(CAI_FAILPOINT("checkpoint.manifest.after"));
     CAI_TRY(cai_file_sync(temporary));
     CAI_TRY(cai_dir_remove(final));
+    CAI_TRY(CAI_FAILPOINT("checkpoint.rename.before"));
     CAI_TRY(cai_file_rename_durable(temporary, final));
+    CAI_TRY(CAI_FAILPOINT("checkpoint.rename.after"));
     if (c->host != NULL && c->host->commit != NULL)
         CAI_TRY(c->host->commit(c->host->context, final, hash, step));
-    return prune(c->folder, step, c->keep);
+    CAI_TRY(CAI_FAILPOINT("checkpoint.prune.before"));
+    CAI_TRY(prune(c->folder, step, c->keep));
+    return CAI_FAILPOINT("checkpoint.prune.after");
 }
 
 int checkpoint_save(const struct checkpoint *c, uint64_t step,

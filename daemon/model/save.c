@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "base/file.h"
 #include <string.h>
 #include <sys/stat.h>
@@ -152,7 +153,9 @@ static int save_weights(const struct model *m, const struct hf_config *config, c
 static int save_into(const struct model *m, const struct hf_config *config, const char *dir,
                      size_t shard_bytes)
 {
+    CAI_TRY(CAI_FAILPOINT("model.weights.before"));
     CAI_TRY(save_weights(m, config, dir, shard_bytes));
+    CAI_TRY(CAI_FAILPOINT("model.weights.after"));
     CAI_TRY(m->base ? hf_adapter_save(dir, &m->adapter, config) : hf_config_save(dir, config));
     if (m->dir && strcmp(m->dir, dir))
         CAI_TRY(hf_copy_tokenizer(m->dir, dir));
@@ -181,6 +184,10 @@ int model_save_sharded(const struct model *m, const char *dir, size_t shard_byte
     CAI_TRY(cai_dir_make(partial));
     int rc = save_into(m, &config, partial, shard_bytes);
     if (rc == 0)
+        rc = CAI_FAILPOINT("model.rename.before");
+    if (rc == 0)
         rc = cai_file_rename_durable(partial, dir);
+    if (rc == 0)
+        rc = CAI_FAILPOINT("model.rename.after");
     return rc < 0 ? cai_fail_in("saving %s", dir) : 0;
 }

@@ -1,6 +1,7 @@
 /* control.c: requests of caictl: looks the verb up, checks the arguments, answers once per
  * idempotency key. The verbs are in control_*.c. */
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "proto/control.h"
 #include "run/control.h"
@@ -140,6 +141,8 @@ static int allowed(const struct verb *v, const struct request *q) {
 static void run_verb(const struct verb *v, const struct request *q, struct answer *a) {
     struct run *r = q->run;
     json_t *out = NULL;
+    if (v->changes)
+        (void)CAI_FAILPOINT("request.change.before");
     int rc = v->f(q, &out);
     if (rc < 0) {
         fail_answer(a, control_exit_of(rc));
@@ -155,6 +158,8 @@ static void run_verb(const struct verb *v, const struct request *q, struct answe
         return;
     }
     a->error = cai_strdup("");
+    if (v->changes)
+        (void)CAI_FAILPOINT("request.key.before");
     if (v->changes && *q->key &&
         store_request_add(r->store, q->key, v->name, a->exit, a->error, a->json) < 0)
         cai_warn("a request's key was not kept: %s", cai_error_text());
@@ -210,6 +215,7 @@ void control_frame(struct run *r, const struct channel_peer *peer, const Cai__V1
     struct answer a = {0};
     answer_request(r, peer, f->request, &a);
     Cai__V1__Reply reply = CAI__V1__REPLY__INIT;
+    (void)CAI_FAILPOINT("request.reply.before");
     reply.exit = a.exit;
     reply.error = a.error;
     reply.json = a.json;
@@ -219,6 +225,7 @@ void control_frame(struct run *r, const struct channel_peer *peer, const Cai__V1
     out.reply = &reply;
     if (channel_send(r->control_channel, peer, &out) < 0)
         cai_debug("an answer found nobody");
+    (void)CAI_FAILPOINT("request.reply.after");
     free(a.error);
     free(a.json);
 }

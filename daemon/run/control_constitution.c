@@ -1,6 +1,7 @@
 /* control_constitution.c: verbs about constitutions: list, show, apply, rollback, stats,
  * try. A job pins a revision at submission; nothing here touches a job. */
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "run/report.h"
 #include "run/trial.h"
 #include <string.h>
@@ -135,6 +136,8 @@ static int store_applied(struct run *r, const struct constitution *c, const char
     if (rc == 0)
         rc = store_constitution_set_current(r->store, c->name, c->revision);
     if (rc == 0)
+        rc = CAI_FAILPOINT("constitution.apply.before");
+    if (rc == 0)
         rc = store_commit(r->store);
     if (rc < 0)
         store_rollback(r->store);
@@ -150,6 +153,7 @@ static int apply(const struct request *q, json_t **ret) {
     int rc = store_constitutions_each(r->store, find_previous, &a);
     if (rc == 0)
         rc = store_applied(r, c, message ? message : "");
+    (void)CAI_FAILPOINT("constitution.apply.after");
     if (rc == 0)
         *ret = applied_json(r, &a, c->revision);
     free_applied(&a);
@@ -166,7 +170,9 @@ static int rollback_to(struct run *r, struct applied *a, const char *to, json_t 
     CAI_AUTO(mem) char *revision = NULL;
     CAI_AUTO(mem) char *canonical = NULL;
     CAI_TRY(store_constitution_get(r->store, to ? to : a->before, &revision, &canonical));
+    CAI_TRY(CAI_FAILPOINT("constitution.rollback.before"));
     CAI_TRY(store_constitution_set_current(r->store, a->name, revision));
+    CAI_TRY(CAI_FAILPOINT("constitution.rollback.after"));
     *ret = applied_json(r, a, revision);
     return 0;
 }

@@ -2,6 +2,7 @@
  * rollback, requeue. */
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "hf/adapter.h"
@@ -160,17 +161,22 @@ static int submit_spec(const struct request *q, struct job_spec *spec, const jso
     CAI_TRY(memory_plan(spec, &plan));
     CAI_TRY(admit_check(r, spec, &plan));
     CAI_TRY(admit_disk(r, spec, NULL));
+    CAI_TRY(CAI_FAILPOINT("submit.freeze.before"));
     CAI_TRY(freeze_data(r, spec));
+    CAI_TRY(CAI_FAILPOINT("submit.freeze.after"));
     CAI_TRY(store_begin(r->store));
     int64_t id = 0;
     CAI_AUTO(mem) char *revision = NULL;
     int rc = add_job(q, spec, uses, &id, &revision);
+    if (rc == 0)
+        rc = CAI_FAILPOINT("submit.commit.before");
     if (rc == 0)
         rc = store_commit(r->store);
     if (rc < 0) {
         store_rollback(r->store);
         return rc;
     }
+    (void)CAI_FAILPOINT("submit.commit.after");
     if (!job_find(r, id))
         CAI_TRY(job_take(r, id));
     *ret = json_pack("{s:I, s:s, s:s, s:s, s:o, s:o}", "id", (json_int_t)id, "name", spec->name,
@@ -429,11 +435,14 @@ static int set_running(struct run *r, struct job_run *j, const char *accept, int
     if (rc == 0)
         rc = store_event_add(r->store, j->id, CAI_LOG_INFO, event);
     if (rc == 0)
+        rc = CAI_FAILPOINT("resume.commit.before");
+    if (rc == 0)
         rc = store_commit(r->store);
     if (rc < 0) {
         store_rollback(r->store);
         return rc;
     }
+    (void)CAI_FAILPOINT("resume.commit.after");
     /* Read again as after a restart: what is accepted and where it stands. */
     int64_t id = j->id;
     leases_revoke_job(r, id, "the job is taken up again");
@@ -511,11 +520,14 @@ static int requeue(const struct request *q, json_t **ret) {
     if (rc == 0)
         rc = store_event_add(r->store, id, CAI_LOG_INFO, "requeued");
     if (rc == 0)
+        rc = CAI_FAILPOINT("requeue.commit.before");
+    if (rc == 0)
         rc = store_commit(r->store);
     if (rc < 0) {
         store_rollback(r->store);
         return rc;
     }
+    (void)CAI_FAILPOINT("requeue.commit.after");
     CAI_TRY(job_take(r, id));
     return reply_state(r, id, ret);
 }

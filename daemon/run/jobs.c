@@ -2,6 +2,7 @@
  * so a kill at any instant leaves a step done or not begun. Not for who works (schedule.c). */
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "run/keep.h"
@@ -176,6 +177,7 @@ static bool is_over(enum job_state s) {
 
 static int load_one(void *c, const struct store_job *row) {
     struct run *r = c;
+    (void)CAI_FAILPOINT("job.load.before");
     if (is_over(row->state))
         return 0;
     int rc = take_row(r, row);
@@ -185,7 +187,10 @@ static int load_one(void *c, const struct store_job *row) {
     return 0;
 }
 
-int jobs_load(struct run *r) { return store_jobs_active(r->store, load_one, r); }
+int jobs_load(struct run *r) {
+    CAI_TRY(store_jobs_active(r->store, load_one, r));
+    return CAI_FAILPOINT("job.load.after");
+}
 
 /* ---- ends and pauses ------------------------------------------------------------- */
 
@@ -196,9 +201,13 @@ static int commit_state(struct run *r, struct job_run *j, enum job_state state, 
     if (rc == 0 && event)
         rc = store_event_add(r->store, j->id, level, event);
     if (rc == 0)
+        rc = CAI_FAILPOINT("job.state.before");
+    if (rc == 0)
         rc = store_commit(r->store);
     if (rc < 0)
         store_rollback(r->store);
+    else
+        (void)CAI_FAILPOINT("job.state.after");
     return rc;
 }
 
@@ -365,7 +374,9 @@ static int plan(struct run *r, struct job_run *j) {
     }
     struct stage_context c;
     job_context(r, j, &c);
+    CAI_TRY(CAI_FAILPOINT("job.plan.before"));
     CAI_TRY(j->stage->plan(&c));
+    CAI_TRY(CAI_FAILPOINT("job.plan.after"));
     CAI_TRY(store_job_set_stage(r->store, j->id, j->round, j->stage->name, true));
     char text[128];
     if (j->round > j->spec->rounds)
@@ -395,6 +406,7 @@ static int conclude(struct run *r, struct job_run *j, struct stage_verdict *v) {
     if (!next)
         return TURN_END;
     CAI_TRY(enter(r, j, round, next));
+    CAI_TRY(CAI_FAILPOINT("job.stage.entered"));
     return TURN_AGAIN;
 }
 
@@ -406,6 +418,8 @@ static int turn(struct run *r, struct job_run *j) {
     int rc = j->planned ? conclude(r, j, &v) : plan(r, j);
     int result = rc;
     if (rc >= 0)
+        rc = CAI_FAILPOINT("job.turn.before");
+    if (rc >= 0)
         rc = store_commit(r->store);
     if (rc < 0) {
         store_rollback(r->store);
@@ -414,6 +428,7 @@ static int turn(struct run *r, struct job_run *j) {
         j->planned = before.planned;
         return rc;
     }
+    (void)CAI_FAILPOINT("job.turn.after");
     if (!before.planned)
         j->planned = true;
     if (before.stage != j->stage || before.round != j->round) {
@@ -485,15 +500,23 @@ static int absorb(struct run *r, struct job_run *j, int64_t id, const Cai__V1__T
     CAI_TRY(store_begin(r->store));
     char hash[CAI_SHA256_HEX];
     result_hash(result, hash);
-    int rc = store_task_done(r->store, id, hash, result->seconds, result->tokens);
+    int rc = CAI_FAILPOINT("job.absorb.begin");
+    if (rc == 0)
+        rc = store_task_done(r->store, id, hash, result->seconds, result->tokens);
+    if (rc == 0)
+        rc = CAI_FAILPOINT("job.ledger.after");
     if (rc == 0)
         rc = stage->absorb(&c, task, result);
     if (rc == 0 && task->work_case == CAI__V1__TASK__WORK_TRAIN)
         rc = store_models_prune(r->store, j->id, task->round, task->stage, "checkpoint");
     if (rc == 0)
+        rc = CAI_FAILPOINT("job.absorb.before");
+    if (rc == 0)
         rc = store_commit(r->store);
     if (rc < 0)
         store_rollback(r->store);
+    else
+        (void)CAI_FAILPOINT("job.absorb.after");
     return rc;
 }
 
@@ -514,8 +537,11 @@ int job_absorb(struct run *r, struct job_run *j, int64_t id, Cai__V1__Result *re
     j->stale = true;
     r->dirty = true;
     /* Resumable state is of no use once the result is durable. */
-    if (rc == 0 && task->work_case == CAI__V1__TASK__WORK_TRAIN && *task->train->checkpoints)
+    if (rc == 0 && task->work_case == CAI__V1__TASK__WORK_TRAIN && *task->train->checkpoints) {
+        (void)CAI_FAILPOINT("job.resumable.before");
         keep_clear_states(r, task->train->checkpoints);
+        (void)CAI_FAILPOINT("job.resumable.after");
+    }
     cai__v1__task__free_unpacked(task, NULL);
     return rc;
 }

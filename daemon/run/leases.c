@@ -2,6 +2,7 @@
  * Not for what comes of them (outcomes.c). */
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "run/state.h"
@@ -32,9 +33,11 @@ static void gang_unref(struct run *r, struct gang *g) {
     if (--g->open)
         return;
     outcome_gang_ended(r, g);
+    (void)CAI_FAILPOINT("gang.removed.before");
     /* The folder holds addresses of processes that have ended. */
     if (cai_dir_remove(g->rendezvous) < 0)
         cai_warn("%s", cai_error_text());
+    (void)CAI_FAILPOINT("gang.removed.after");
     free(g->rendezvous);
     free(g->stage);
     free(g->phase);
@@ -65,6 +68,7 @@ void lease_revoke_saved(struct run *r, struct lease *l, const char *reason, int6
     bool gives_up = l->saving && within_ms <= 0; /* it was saving, and is to stop at once */
     if (l->revoked && !gives_up)
         return;
+    (void)CAI_FAILPOINT("lease.revoke.before");
     l->revoked = true;
     l->saving = within_ms > 0;
     Cai__V1__Revoke m = CAI__V1__REVOKE__INIT;
@@ -148,7 +152,9 @@ int lease_single(struct run *r, struct job_run *j, int64_t task, struct worker *
     struct lease *l = new_lease(r, j, t, w, NULL, 0);
     Cai__V1__Gang gang = CAI__V1__GANG__INIT;
     gang.world = 1;
+    (void)CAI_FAILPOINT("lease.grant.before");
     int rc = send_grant(r, l, t, &gang);
+    (void)CAI_FAILPOINT("lease.grant.after");
     cai__v1__task__free_unpacked(t, NULL);
     /* A worker that cannot be reached is found by its heartbeat; the task stays open. */
     if (rc < 0)
@@ -225,6 +231,7 @@ static void grant_ranks(struct run *r, struct job_run *j, Cai__V1__Task *t, stru
         m.interface = r->o.config.interface;
         m.resume = from->path ? from->path : (char *)"";
         m.resume_hash = from->hash ? from->hash : (char *)"";
+        (void)CAI_FAILPOINT("gang.rank.before");
         if (send_grant(r, l, t, &m) < 0) {
             lease_end(r, l);
             gang_break(r, g, "a rank could not be reached");
@@ -241,11 +248,16 @@ int lease_gang(struct run *r, struct job_run *j, int64_t task, uint32_t world) {
     struct gang *g = new_gang(r, j, t, world);
     int rc = store_models_each(r->store, j->id, consider, &from);
     if (rc == 0)
+        rc = CAI_FAILPOINT("gang.folder.before");
+    if (rc == 0)
         rc = cai_dir_make(g->rendezvous);
+    if (rc == 0)
+        rc = CAI_FAILPOINT("gang.folder.after");
     if (rc == 0) {
         job_event(r, j->id, CAI_LOG_INFO, "%s %s: %u rank%s%s%s", t->stage, t->phase, world,
                   world == 1 ? "" : "s", from.path ? ", on from " : "", from.path ? from.path : "");
         grant_ranks(r, j, t, g, &from);
+        (void)CAI_FAILPOINT("gang.granted.after");
     }
     gang_unref(r, g);
     free(from.path);

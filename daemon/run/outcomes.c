@@ -3,6 +3,7 @@
  * open in the store and is done again, with the same bits. */
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "run/state.h"
@@ -64,9 +65,13 @@ static int keep_report(struct run *r, struct job_run *j, const struct lease *l,
     if (rc == 0 && *m->checkpoint)
         rc = keep_checkpoint(r, l, m);
     if (rc == 0)
+        rc = CAI_FAILPOINT("report.keep.before");
+    if (rc == 0)
         rc = store_commit(r->store);
     if (rc < 0)
         store_rollback(r->store);
+    else
+        (void)CAI_FAILPOINT("report.keep.after");
     return rc;
 }
 
@@ -101,6 +106,7 @@ void outcome_report(struct run *r, struct worker *w, const Cai__V1__Report *m) {
     ack.lease = m->lease;
     ack.seq = m->seq;
     (void)workers_send(r, &w->peer, CAI__V1__FRAME__BODY_REPORT_ACK, &ack);
+    (void)CAI_FAILPOINT("report.acknowledged.after");
 }
 
 /* ---- results --------------------------------------------------------------------- */
@@ -120,7 +126,9 @@ static void settle(struct run *r, struct lease *l, Cai__V1__Result *result) {
         job_trouble(r, j, CAI_EPROTO);
         return;
     }
+    (void)CAI_FAILPOINT("result.absorbed.before");
     int rc = job_absorb(r, j, l->task, result);
+    (void)CAI_FAILPOINT("result.absorbed.after");
     if (rc < 0)
         job_trouble(r, j, rc);
 }
@@ -136,6 +144,7 @@ void outcome_done(struct run *r, struct worker *w, const Cai__V1__Done *m) {
     Cai__V1__DoneAck ack = CAI__V1__DONE_ACK__INIT;
     ack.lease = m->lease;
     (void)workers_send(r, &w->peer, CAI__V1__FRAME__BODY_DONE_ACK, &ack);
+    (void)CAI_FAILPOINT("result.acknowledged.after");
 }
 
 /* ---- failures -------------------------------------------------------------------- */
@@ -151,7 +160,9 @@ struct attempt {
 static void retry_later(struct run *r, struct job_run *j, struct attempt a, int code,
                         const char *text) {
     uint32_t failures = 0;
+    (void)CAI_FAILPOINT("failure.count.before");
     int rc = store_task_failed(r->store, a.task, &failures);
+    (void)CAI_FAILPOINT("failure.count.after");
     if (rc < 0) {
         job_trouble(r, j, rc);
         return;

@@ -4,6 +4,7 @@
  * decided here reaches a result: who computes a task and when is not part of it. */
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "run/admit.h"
 #include <string.h>
@@ -72,7 +73,9 @@ static int pin(struct run *r, struct job_run *j) {
     for (struct worker *w = r->workers; w; w = w->next) {
         if (!worker_fits(r, w, "", j))
             continue;
+        CAI_TRY(CAI_FAILPOINT("class.pin.before"));
         CAI_TRY(store_job_pin_class(r->store, j->id, w->numeric_class));
+        CAI_TRY(CAI_FAILPOINT("class.pin.after"));
         free(j->numeric_class);
         j->numeric_class = cai_strdup(w->numeric_class);
         job_event(r, j->id, CAI_LOG_INFO, "numeric class %s", w->numeric_class);

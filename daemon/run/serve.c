@@ -9,6 +9,7 @@
  * either way. */
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "run/assets.h"
@@ -111,14 +112,19 @@ static int open_all(struct run *r) {
     CAI_TRY(cai_dir_make(r->o.runtime_dir));
     CAI_TRY(take_lock(r));
     CAI_TRY(open_signals(r)); /* before ZeroMQ's threads, which inherit the mask */
+    CAI_TRY(CAI_FAILPOINT("open.store.before"));
     CAI_TRY(open_store(r));
+    CAI_TRY(CAI_FAILPOINT("open.store.after"));
     CAI_TRY(clear_gangs(r));
+    CAI_TRY(CAI_FAILPOINT("open.gangs.after"));
     CAI_TRY(write_nonce(r));
+    CAI_TRY(CAI_FAILPOINT("open.nonce.after"));
     CAI_TRY(turns_load(r));
     CAI_TRY(assets_open(r));
     CAI_TRY(jobs_load(r));
     CAI_TRY(keep_start(r));
-    return open_sockets(r);
+    CAI_TRY(open_sockets(r));
+    return CAI_FAILPOINT("open.sockets.after");
 }
 
 int run_open(const struct run_options *o, struct run **ret) {
@@ -169,6 +175,7 @@ static void begin_drain(struct run *r) {
                (long long)(r->o.config.drain_s + 10) * 1000000);
     cai_info("stopping: telling workers to save and stop");
     /* What is not at the end of a step by then, is stopped, and has time to say so. */
+    (void)CAI_FAILPOINT("stop.drain.before");
     int64_t save_ms = r->o.config.drain_s * 1000 * 4 / 5;
     for (struct lease *l = r->leases; l; l = l->next)
         lease_revoke_saved(r, l, "caid is stopping", save_ms);
@@ -176,6 +183,7 @@ static void begin_drain(struct run *r) {
 
 static void reload(struct run *r) {
     sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%lld", (long long)cai_now_ms() * 1000);
+    (void)CAI_FAILPOINT("config.reload.before");
     if (!r->o.config_path)
         cai_info("no configuration file to read again");
     else if (run_config_load(r->o.config_path, &r->o.config) < 0)
@@ -185,6 +193,7 @@ static void reload(struct run *r) {
         cai_log_about(CAI_LOG_INFO, CAI_ABOUT(EVENT_CONFIG_READ),
                       "configuration read again from %s", r->o.config_path);
     cai_log_open("caid", (enum cai_log_level)r->o.config.log_level);
+    (void)CAI_FAILPOINT("config.reload.after");
     sd_notify(0, "READY=1");
 }
 
@@ -363,6 +372,7 @@ int run_serve(struct run *r) {
         backup_turn(r);
         keep_turn(r);
     }
+    (void)CAI_FAILPOINT("stop.bye.before");
     workers_say_bye(r, "caid is stopping");
     if (rc == 0)
         cai_log_about(CAI_LOG_INFO, CAI_ABOUT(EVENT_STOPPED), "stopped");

@@ -40,6 +40,7 @@ struct worker {
     char *name, *host, *numeric_class, *version;
     uint32_t pid;
     uint64_t memory; /* bytes, as it says; 0 = not known */
+    uint64_t session; /* which of its Hellos it is here by */
     int64_t seen_ms;
     struct lease *lease;
     int64_t kept_for;    /* the job whose gang it is kept for in this schedule; 0 = none */

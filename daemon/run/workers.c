@@ -132,9 +132,30 @@ static void insert_by_name(struct run *r, struct worker *w) {
     *at = w;
 }
 
+static void say_welcome(struct run *r, const struct channel_peer *peer) {
+    Cai__V1__Welcome welcome = CAI__V1__WELCOME__INIT;
+    welcome.epoch = r->epoch;
+    welcome.heartbeat_ms = HEARTBEAT_MS;
+    welcome.liveness = LIVENESS;
+    welcome.protocol = PROTOCOL;
+    (void)workers_send(r, peer, CAI__V1__FRAME__BODY_WELCOME, &welcome);
+}
+
+/* A worker that waits for caid says Hello every second, and a caid that stood still finds them
+ * all at once: only the first of a session is news. Taken for more, each of them would end the
+ * lease that the one before has brought. */
+static bool is_copy(const struct worker *w, const Cai__V1__Hello *h) {
+    return w && w->pid == h->pid && h->session && h->session <= w->session;
+}
+
 static void on_hello(struct run *r, const struct channel_peer *peer, const Cai__V1__Hello *h) {
     struct worker *old = find_peer(r, peer);
     mark(r, h->name, h->pid, 0);
+    if (is_copy(old, h)) {
+        old->seen_ms = cai_now_ms();
+        say_welcome(r, peer);
+        return;
+    }
     if (old)
         remove_worker(r, old, "it said hello again");
     for (struct worker *w = r->workers, *next; w; w = next) {
@@ -158,16 +179,12 @@ static void on_hello(struct run *r, const struct channel_peer *peer, const Cai__
                          .version = cai_strdup(h->version),
                          .pid = h->pid,
                          .memory = h->memory,
+                         .session = h->session,
                          .seen_ms = cai_now_ms()};
     insert_by_name(r, w);
     cai_log_about(CAI_LOG_INFO, CAI_ABOUT(EVENT_WORKER_HERE, .worker = w->name),
                   "worker %s (pid %u) is here: %s", w->name, w->pid, w->numeric_class);
-    Cai__V1__Welcome welcome = CAI__V1__WELCOME__INIT;
-    welcome.epoch = r->epoch;
-    welcome.heartbeat_ms = HEARTBEAT_MS;
-    welcome.liveness = LIVENESS;
-    welcome.protocol = PROTOCOL;
-    (void)workers_send(r, peer, CAI__V1__FRAME__BODY_WELCOME, &welcome);
+    say_welcome(r, peer);
     r->dirty = true;
 }
 

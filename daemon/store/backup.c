@@ -4,6 +4,7 @@
  *
  * Begun → stepped until done → finished (the file is durable), or given up (it is gone). */
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "store/sql.h"
 #include <unistd.h>
@@ -32,11 +33,16 @@ void store_backup_free(struct store_backup *b) {
 int store_backup_begin(struct store *s, const char *path, struct store_backup **ret) {
     struct store_backup *b = cai_alloc(sizeof *b);
     *b = (struct store_backup){.store = s, .path = cai_strdup(path)};
+    if (CAI_FAILPOINT("backup.begin.before") < 0) {
+        store_backup_free(b);
+        return cai_error_code();
+    }
     unlink(path);
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
     if (sqlite3_open_v2(path, &b->to, flags, NULL) == SQLITE_OK)
         b->copy = sqlite3_backup_init(b->to, "main", s->db, "main");
     if (b->copy) {
+        (void)CAI_FAILPOINT("backup.begin.after");
         *ret = b;
         return 0;
     }
@@ -47,6 +53,7 @@ int store_backup_begin(struct store *s, const char *path, struct store_backup **
 }
 
 static int finish(struct store_backup *b) {
+    CAI_TRY(CAI_FAILPOINT("backup.finish.before"));
     int rc = sqlite3_backup_finish(b->copy);
     b->copy = NULL;
     /* One file, without a log beside it. */
@@ -56,7 +63,9 @@ static int finish(struct store_backup *b) {
         return cai_fail(CAI_EIO, "the backup %s failed: %s", b->path, sqlite3_errstr(rc));
     sqlite3_close(b->to);
     b->to = NULL;
-    return cai_file_sync(b->path);
+    CAI_TRY(CAI_FAILPOINT("backup.sync.before"));
+    CAI_TRY(cai_file_sync(b->path));
+    return CAI_FAILPOINT("backup.sync.after");
 }
 
 int store_backup_step(struct store_backup *b, int pages) {
@@ -65,6 +74,7 @@ int store_backup_step(struct store_backup *b, int pages) {
         CAI_TRY(finish(b));
         return 1;
     }
+    CAI_TRY(CAI_FAILPOINT("backup.step.after"));
     if (rc == SQLITE_OK || rc == SQLITE_BUSY || rc == SQLITE_LOCKED)
         return 0;
     return cai_fail((rc & 0xff) == SQLITE_FULL ? CAI_ENOSPC : CAI_EIO, "the backup %s failed: %s",

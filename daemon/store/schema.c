@@ -4,6 +4,7 @@
  * Older → copied whole to DATABASE.schema-N, durable → the missing steps in one transaction →
  * present. Newer → refused, and left as it is. Not for what is in the tables. */
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "store/sql.h"
 #include <string.h>
@@ -112,10 +113,12 @@ static int run_steps(struct store *s, int from, int to) {
     if (rc == 0)
         rc = sql_script(s, pragma);
     if (rc == 0)
+        rc = CAI_FAILPOINT("store.schema.before");
+    if (rc == 0)
         rc = store_commit(s);
     if (rc < 0)
         store_rollback(s);
-    return rc;
+    return rc < 0 ? rc : CAI_FAILPOINT("store.schema.after");
 }
 
 static int copy_first(struct store *s, const char *path, int version, char **ret_copy) {

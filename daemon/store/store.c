@@ -3,6 +3,7 @@
  * One connection in exclusive mode: no second process can open the database, and the
  * WAL index lives in memory. synchronous=FULL: a commit that returned is on the disk. */
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "store/sql.h"
 #include <string.h>
@@ -58,10 +59,12 @@ int store_upgraded(const struct store *s, const char **ret_copy) {
 }
 
 int64_t store_epoch_next(struct store *s) {
+    CAI_TRY(CAI_FAILPOINT("store.epoch.before"));
     CAI_TRY(sql_do(s,
                    "INSERT INTO counters VALUES('epoch', 1)"
                    " ON CONFLICT(name) DO UPDATE SET value = value + 1",
                    ""));
+    CAI_TRY(CAI_FAILPOINT("store.epoch.after"));
     int64_t epoch = 0;
     sqlite3_stmt *q = sql_start(s, "SELECT value FROM counters WHERE name = 'epoch'", "");
     int rc = sql_step(s, q);

@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/failpoint.h"
 #include <string.h>
 #include <sys/eventfd.h>
 #include <time.h>
@@ -212,6 +213,7 @@ static int host_commit(void *context, const char *folder, const char *hash, uint
     r.checkpoint = (char *)folder;
     r.checkpoint_hash = (char *)hash;
     r.step = r.done = step;
+    CAI_TRY(CAI_FAILPOINT("worker.commit.before"));
     uint64_t seq = post(d, &r);
     int64_t begin = cai_now_ms();
     int rc = 0;
@@ -231,7 +233,7 @@ static int host_commit(void *context, const char *folder, const char *hash, uint
                           COMMIT_MS / 1000);
     }
     pthread_mutex_unlock(&d->lock);
-    return rc;
+    return rc < 0 ? rc : CAI_FAILPOINT("worker.commit.after");
 }
 
 void desk_host(struct desk *d, struct loop_host *ret) {

@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "proto/channel.h"
@@ -31,6 +32,7 @@ struct loop {
     int open_code;
     bool opened;
     uint64_t epoch; /* 0: not welcomed */
+    uint64_t session; /* one more each time caid was lost: tells a Hello from a late copy */
     int64_t heard_ms, said_ms, stop_ms, liveness_ms;
     int64_t save_until_ms; /* when a task that was asked to save must stop; 0 = not asked */
     bool leaving;
@@ -112,7 +114,9 @@ static void say_hello(struct loop *l) {
     m.name = (char *)l->o->name;
     m.memory = l->memory;
     m.protocol = l->o->protocol ? *l->o->protocol : PROTOCOL;
+    m.session = l->session;
     m.nonce = nonce.data ? nonce.data : (char *)"";
+    (void)CAI_FAILPOINT("worker.hello.before");
     (void)say(l, CAI__V1__FRAME__BODY_HELLO, &m);
 }
 
@@ -161,8 +165,10 @@ static void save_task(struct loop *l, int64_t within_ms) {
 }
 
 static void become_strange(struct loop *l, const char *why) {
-    if (l->epoch)
+    if (l->epoch) {
         cai_warn("caid is gone (%s); waiting for it", why);
+        l->session++;
+    }
     l->epoch = 0;
     stop_task(l, true);
 }
@@ -174,6 +180,7 @@ static void on_grant(struct loop *l, Cai__V1__Frame *f) {
         cai_debug("lease %llu: %s %s", (unsigned long long)g->lease, g->task->stage,
                   g->task->phase);
         l->stop_ms = l->save_until_ms = 0;
+        (void)CAI_FAILPOINT("worker.grant.before");
         desk_give(&l->desk, f);
         return;
     }
@@ -239,6 +246,7 @@ static bool send_letters(struct loop *l) {
     while ((letter = desk_next_letter(&l->desk))) {
         Cai__V1__Report *r = cai__v1__report__unpack(NULL, letter->len, letter->packed);
         CAI_CHECK(r);
+        (void)CAI_FAILPOINT("worker.report.before");
         int rc = say(l, CAI__V1__FRAME__BODY_REPORT, r);
         cai__v1__report__free_unpacked(r, NULL);
         if (rc < 0)
@@ -282,8 +290,10 @@ static bool send_up(struct loop *l) {
         return false;
     if (!finished || !l->epoch)
         return true;
+    (void)CAI_FAILPOINT("worker.outcome.before");
     if (send_outcome(l) < 0)
         return false;
+    (void)CAI_FAILPOINT("worker.outcome.after");
     desk_clear(&l->desk);
     l->stop_ms = l->save_until_ms = 0;
     l->leaving |= l->lost;
@@ -391,7 +401,7 @@ static int run_threads(struct loop *l, int signal_fd) {
 }
 
 int worker_loop(const struct loop_options *o) {
-    struct loop l = {.o = o, .liveness_ms = 3000};
+    struct loop l = {.o = o, .liveness_ms = 3000, .session = 1};
     int signal_fd = block_signals();
     CAI_TRY(signal_fd);
     int rc = desk_open(&l.desk);

@@ -1,6 +1,7 @@
 /* folder.c: a trained model as a folder of its own: its files, checked against the hash that the
  * job knows, a card that says where it comes from, and its training's figures. */
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "base/file.h"
 #include "base/text.h"
 #include "constitution/constitution.h"
@@ -216,7 +217,8 @@ int folder_write(const json_t *show, const json_t *model, bool merge, const char
     if (put_provenance(show, model, part) < 0)
         return complain(EXIT_DAEMON, "%s", cai_error_text());
     rmdir(to);
-    if (cai_file_rename_durable(part, to) < 0)
+    if (CAI_FAILPOINT("export.rename.before") < 0 || cai_file_rename_durable(part, to) < 0 ||
+        CAI_FAILPOINT("export.rename.after") < 0)
         return complain(EXIT_DAEMON, "%s", cai_error_text());
     if (files)
         say("%s: %zu files of the model (hash %.12s, checked), and README.md\n", to, files,

@@ -1,0 +1,244 @@
+"""points.py: every failpoint, reached by real processes, that ends, aborts or holds its process
+there once: the work goes on by itself and ends with the ledger, texts, figures and models of an
+undisturbed run.
+
+  points.py PROGRAMS [--actions kill,abort,delay] [--only NAME,…] [--sample N] [--seed S]
+
+PROGRAMS is build-fail/tests/toy of a build with -Dfailpoints=true. The work: a constitution is
+applied twice and rolled back, the configuration read again, a job that a person must look at
+submitted, resumed and watched to its end, another one held, cancelled, taken up again and
+cancelled, the database copied. A caid that dies is started again, as systemd does; a request
+without an answer is asked again with its key, as caictl does. Points of the real trainer are not
+in these programs; the list of what was not reached is printed. --sample: so many, drawn."""
+import argparse
+import collections
+import os
+import random
+import resource
+import signal
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "system"))
+from harness import CONSTITUTION, Caid, Refused, files_of, main  # noqa: E402
+
+parser = argparse.ArgumentParser()
+parser.add_argument("programs")
+parser.add_argument("--actions", default="kill,abort,delay")
+parser.add_argument("--only")
+parser.add_argument("--sample", type=int)
+parser.add_argument("--seed", type=int, default=1)
+parser.add_argument("--limit", type=float, default=120, help="seconds a run may take")
+options = parser.parse_args()
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+UNREACHED, FAILED = 4, 1
+ACTIONS = {"kill": "kill", "abort": "abort", "delay": "delay:700"}
+
+
+class Work:
+    """One run from an empty folder."""
+
+    def __init__(self, point=None, trace=False):
+        self.root = tempfile.mkdtemp(prefix="caid-test-")
+        self.file, self.trace = os.path.join(self.root, "point"), os.path.join(self.root, "trace")
+        self.config = os.path.join(self.root, "caid.conf")
+        with open(self.config, "w") as f:
+            f.write("drain_s: 5\n")
+        if point:
+            with open(self.file, "w") as f:
+                f.write(" ".join(map(str, point)))
+        env = {"CAI_FAILPOINT_FILE": self.file}
+        if trace:
+            env["CAI_FAILPOINT_TRACE"] = self.trace
+        self.caid = Caid(options.programs, root=self.root, env=env,
+                         arguments=["--config", self.config])
+        self.caid.own_root = True
+        self.end = time.monotonic() + options.limit
+        self.starts = 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.caid.close()
+
+    def alive(self):
+        if not self.caid.process or self.caid.process.poll() is not None:
+            self.starts += 1
+            assert self.starts < 6, f"caid dies again and again\n{self.caid.tail()}"
+            self.caid.start(wait=False)
+
+    def ask(self, verb, key="", **arguments):
+        """Until there is an answer; a refusal is one."""
+        while True:
+            self.alive()
+            try:
+                return self.caid.ask(verb, key, **arguments)
+            except Refused as e:
+                if e.code != UNREACHED:
+                    raise
+            assert time.monotonic() < self.end, f"no answer to {verb}\n{self.caid.tail()}"
+            time.sleep(0.05)
+
+    def change(self, verb, key, **arguments):
+        """A caid that died between a change and the note of its key refuses the second time what
+        has happened: that is told by the state, not by the answer."""
+        try:
+            return self.ask(verb, key, **arguments)
+        except Refused:
+            if not self.starts:
+                raise
+            return None
+
+    def state(self, job):
+        return self.ask("progress", id=job)["state"]
+
+    def until(self, job, *states):
+        while True:
+            p = self.ask("progress", id=job)
+            if p["state"] in states:
+                return p
+            assert p["state"] not in ("FAILED", "CANCELLED"), f"{p['reason']}\n{self.caid.tail()}"
+            assert time.monotonic() < self.end, f"the job is {p['state']}\n{self.caid.tail()}"
+            time.sleep(0.05)
+
+    def submit(self, key, **changes):
+        data = os.path.join(self.root, "red.jsonl")
+        with open(data, "w") as f:
+            f.write('{"prompt": "hello"}\n')
+        hold = changes.pop("hold", False)
+        spec = {"job": 1, "name": "gated", "seed": 1, "models": {"start": self.caid.model()},
+                "constitution": "house", "data": {"harmful": data}, "workers": 2, "rounds": 2}
+        spec.update(changes)
+        return self.ask("submit", key, spec=spec, canonical=CONSTITUTION, hold=hold)["id"]
+
+    def constitutions(self):
+        other = CONSTITUTION.replace("kindly", "more kindly")
+        first = self.change("constitution.apply", "a1", canonical=CONSTITUTION)
+        self.change("constitution.apply", "a2", canonical=other)
+        rows = self.ask("constitution.list", name="house")["rows"]
+        old = [r["revision"] for r in rows if not r["current"]]
+        self.change("constitution.rollback", "a3", name="house", to=old[0])
+        assert first is None or first["revision"] == old[0]
+        return [(r["revision"], r["current"]) for r in self.ask("constitution.list",
+                                                               name="house")["rows"]]
+
+    def other_job(self):
+        job = self.submit("j2", name="other", hold=True)
+        self.change("cancel", "c1", id=job)
+        assert self.state(job) == "CANCELLED"
+        self.change("requeue", "q1", id=job)
+        assert self.state(job) in ("PENDING", "RUNNING")
+        self.change("cancel", "c2", id=job)
+        return self.state(job)
+
+    def backup(self):
+        while True:
+            self.ask("backup")
+            try:
+                while self.ask("backup.state")["pending"]:
+                    time.sleep(0.02)
+            except Refused:
+                continue  # it was told that the copy failed: it asks for another
+            path = os.path.join(self.caid.state, "backup.db")
+            if os.path.exists(path) and not os.path.exists(path + "-journal"):
+                return
+            assert time.monotonic() < self.end, "no backup"
+
+    def reload(self):
+        self.ask("ping")
+        try:
+            self.caid.process.send_signal(signal.SIGHUP)
+        except ProcessLookupError:
+            pass
+
+    def terminate(self):
+        self.alive()
+        self.caid.process.send_signal(signal.SIGTERM)
+        self.caid.process.wait(30)
+        self.starts = min(self.starts, 1)
+
+    def run(self):
+        rules = self.constitutions()
+        self.reload()
+        job = self.submit("j1")
+        self.until(job, "WAITING_REVIEW")
+        self.change("resume", "r1", id=job, accept="look")
+        self.terminate()  # as a restart of the service
+        self.backup()
+        self.until(job, "COMPLETED")
+        result = {"rules": rules, "other": self.other_job(), **outcome(self, job)}
+        self.terminate()
+        return result
+
+    def fired(self):
+        return not os.path.exists(self.file)
+
+
+def outcome(work, job):
+    show = work.ask("show", id=job)
+    models = [(m["round"], m["stage"], m["kind"], m["k"], m["step"], m["hash"])
+              for m in show["models"]]
+    texts, after = [], 0
+    while after is not None:
+        page = work.ask("export", id=job, what="examples", after=after)
+        texts += [(r["round"], r["stage"], r["item"], r["k"], r["kind"], r["text"])
+                  for r in page["rows"]]
+        after = page["next"]
+    metrics = [(r["round"], r["stage"], r["step"], r["name"], r["value"])
+               for r in work.ask("metrics", id=job)["rows"]]
+    return {"ledger": show["ledger"], "models": models, "texts": texts, "metrics": metrics,
+            "weights": [files_of(m["path"]) for m in show["models"]]}
+
+
+def undisturbed():
+    with Work(trace=True) as work:
+        began = time.monotonic()
+        result = work.run()
+        with open(work.trace) as f:
+            return result, collections.Counter(f.read().split()), time.monotonic() - began
+
+
+def all_points():
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "daemon", "base",
+                        "failpoint.c")
+    with open(path) as f:
+        table = f.read().split("cai_failpoints[] = {")[1].split("NULL}")[0]
+    return [part for part in table.split('"')[1::2]]
+
+
+def test_points():
+    expected, passes, lasts = undisturbed()
+    assert len(expected["texts"]) >= 96 and len(expected["weights"]) >= 3
+    names = all_points()
+    reached = [n for n in names if passes[n]]
+    print(f"     {len(names)} failpoints, {len(reached)} reached in {lasts:.1f} s; not: "
+          + ", ".join(n for n in names if not passes[n]), flush=True)
+    assert len(reached) >= 60, reached
+    rng = random.Random(options.seed)
+    cases = [(n, a, rng.randint(1, min(passes[n], 9))) for n in reached
+             for a in options.actions.split(",")]
+    if options.only:
+        cases = [c for c in cases if c[0] in options.only.split(",")]
+    if options.sample:
+        cases = rng.sample(cases, min(options.sample, len(cases)))
+    fired, wrong, began = 0, [], time.monotonic()
+    for name, action, at in cases:
+        with Work((name, ACTIONS[action], at)) as work:
+            try:
+                got = work.run()
+                for key, value in expected.items():
+                    assert got[key] == value, f"{key} differ\n{work.caid.tail()}"
+                if not work.fired() and at > 1:  # a pass that this run did not come to
+                    continue
+                fired += work.fired()
+            except AssertionError as e:
+                wrong.append(f"{name} {action} at pass {at}: {e}")
+                print("     WRONG " + wrong[-1], flush=True)
+    print(f"     {len(cases)} runs, {fired} points did it, in {time.monotonic() - began:.0f} s",
+          flush=True)
+    assert not wrong, "\n".join(w.split("\n")[0] for w in wrong)
+
+
+main([test_points])
