@@ -119,7 +119,9 @@ static int send_grant(struct run *r, struct lease *l, Cai__V1__Task *task, Cai__
     m.lease = l->id;
     m.task = task;
     m.gang = gang;
-    return workers_send(r, &l->worker->peer, CAI__V1__FRAME__BODY_GRANT, &m);
+    int rc = workers_send(r, &l->worker->peer, CAI__V1__FRAME__BODY_GRANT, &m);
+    l->worker->deaf = rc < 0;
+    return rc;
 }
 
 static struct lease *new_lease(struct run *r, struct job_run *j, const Cai__V1__Task *t,

@@ -42,6 +42,7 @@ struct worker {
     uint64_t memory; /* bytes, as it says; 0 = not known */
     uint64_t session; /* which of its Hellos it is here by */
     int64_t seen_ms;
+    bool deaf; /* a grant could not be sent: none is until it is heard again */
     struct lease *lease;
     int64_t kept_for;    /* the job whose gang it is kept for in this schedule; 0 = none */
     struct worker *next; /* ordered by name */

@@ -201,6 +201,8 @@ void workers_frame(struct run *r, const struct channel_peer *peer, Cai__V1__Fram
         return;
     }
     w->seen_ms = cai_now_ms();
+    r->dirty = r->dirty || w->deaf;
+    w->deaf = false;
     switch (f->body_case) {
     case CAI__V1__FRAME__BODY_PONG:
         late_note(w, f->pong);
@@ -286,6 +288,6 @@ bool worker_fits(const struct run *r, const struct worker *w, const char *numeri
                  const struct job_run *j) {
     bool large = !j || !j->memory || admit_fits(r, w, j->memory->phases[j->memory->peak].bytes);
     bool kept = w->kept_for && !(j && j->id == w->kept_for);
-    return large && !w->lease && !kept &&
+    return large && !w->lease && !w->deaf && !kept &&
            (!*numeric_class || strcmp(w->numeric_class, numeric_class) == 0);
 }
