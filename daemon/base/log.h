@@ -27,6 +27,7 @@ enum cai_event {
     EVENT_JOB_WAITS,
     EVENT_JOB_PAUSED,
     EVENT_BACKUP,
+    EVENT_REFUSED,
     EVENT_COUNT
 };
 struct cai_event_kind {

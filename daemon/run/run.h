@@ -14,6 +14,7 @@ struct run_config {
     int64_t drain_s;      /* how long SIGTERM waits for workers */
     int64_t late_s;       /* a gang's rank that the others await so long is named */
     char interface[32];   /* for the gangs' own sockets */
+    char listen[256];     /* tcp://… for other machines; "" = none */
     int log_level;
 };
 void run_config_default(struct run_config *c);
@@ -25,6 +26,7 @@ void run_config_manual(struct cai_buf *ret);   /* its settings for caid.conf(5),
 
 struct run_options {
     const char *state_dir, *runtime_dir;
+    const char *keys_dir;    /* NULL = "keys" in the state folder */
     const char *config_path; /* NULL = none; read again at SIGHUP */
     struct run_config config;
     int spawn;            /* workers to start; 0 = they come by themselves */

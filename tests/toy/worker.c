@@ -231,8 +231,15 @@ int main(int argc, char **argv) {
                                              NULL};
     cai_log_open(argv[6], CAI_LOG_INFO);
     const char *memory = getenv("TOY_MEMORY"); /* bytes that it says it has */
+    const char *key = getenv("TOY_KEY"); /* its key file, for a caid of another machine */
+    struct key_file own;
+    if (key && key_file_load(key, &own) < 0) {
+        cai_error("%s", cai_error_text());
+        return 2;
+    }
     struct loop_options o = {argv[2], argv[4], argv[6], CAI_VERSION, atoi(argv[8]), &engine,
-                             memory ? strtoull(memory, NULL, 10) : 0, argv[10]};
+                             memory ? strtoull(memory, NULL, 10) : 0, argv[10], 0, key ? &own : NULL,
+                             NULL};
     if (worker_loop(&o) == 0)
         return 0;
     cai_error("%s", cai_error_text());
