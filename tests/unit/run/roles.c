@@ -23,10 +23,8 @@ static void each_role(void **state) {
     for (size_t i = 0; i < CAI_COUNT(roles); i++) {
         char may[128] = "";
         for (int act = 0; act < ACT_COUNT; act++)
-            if (role_may(roles[i].role, (enum act)act)) {
-                strcat(may, act_name((enum act)act));
-                strcat(may, " ");
-            }
+            if (role_may(roles[i].role, (enum act)act))
+                snprintf(may + strlen(may), sizeof may - strlen(may), "%s ", act_name((enum act)act));
         assert_string_equal(may, roles[i].may);
     }
     assert_false(role_may(ROLE_COUNT, ACT_GREET));
