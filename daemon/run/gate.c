@@ -131,6 +131,9 @@ int gate_open(struct run *r) {
     if (!*r->o.config.listen)
         return 0;
     allow_many_files();
+    if (!r->o.keys_dir)
+        cai_warn("caid's own key is in the state folder, which workers of other machines mount: give "
+                 "--keys a folder that they do not see");
     /* Before the socket: where no handler is, ZeroMQ would let every key in. */
     CAI_TRY(zap_open(r->zmq, verdict, g, &g->zap));
     return listen_tcp(r);

@@ -2,6 +2,7 @@
 comes over TCP with its key, one started by Slurm's script, one by Kubernetes' manifest. A gang of
 two ranks trains over the interface between them, to the bytes of two local ranks; nothing listens
 on every interface. Also reads every file of tools/service/remote. `two_machines.py TOOLS`."""
+import json
 import os
 import re
 import shutil
@@ -9,7 +10,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -36,6 +36,7 @@ def enter():
 
 
 enter()
+import wire  # noqa: E402
 from checkpoint import short_job  # noqa: E402
 from harness import main  # noqa: E402
 from through_caictl import Real  # noqa: E402
@@ -163,11 +164,10 @@ def by_kubernetes(caid, key, interface):
     variables = {"CAID_ENDPOINT": caid.tcp, "POD_NAME": "cai-worker-0"}
     assert {e["name"] for e in box["env"]} == set(variables)
     line = [re.sub(r"\$\((\w+)\)", lambda m: variables[m[1]], a) for a in box["args"]]
-    mounts = {"/run/secrets/caid/worker.key": key, "/var/lib/caid": caid.state, "eth0": interface, "=8": "=1"}
-    for there, here in mounts.items():
-        assert any(a.endswith(there) for a in line), there
-        line = [a[:-len(there)] + here.removeprefix("=").join(["=" if there[0] == "=" else "", ""])
-                if a.endswith(there) else a for a in line]
+    for there, here in (("/run/secrets/caid/worker.key", key), ("/var/lib/caid", caid.state), ("=eth0", "=" + interface),
+                        ("threads=8", "threads=1")):
+        assert sum(a.endswith(there) for a in line) == 1, there
+        line = [a.removesuffix(there) + here if a.endswith(there) else a for a in line]
     caid.start_worker([os.path.join(TOOLS, os.path.basename(box["command"][0])), *line, "--device=cpu"],
                       {}, "kubernetes")
 
@@ -181,10 +181,8 @@ def job_of(caid, job):
 
 def submit(caid, folder):
     job, canonical = short_job(folder, stages__ppo__steps=2, stages__label__gate_pairs=0)
-    from wire import Peer  # the local socket takes the same frames
-    import json
-    with Peer(caid.server) as peer:
-        peer.send(__import__("wire").request("submit", json.dumps({"spec": job, "canonical": canonical}), "k"))
+    with wire.Peer(caid.server) as peer:  # the local socket takes the same frames
+        peer.send(wire.request("submit", json.dumps({"spec": job, "canonical": canonical}), "k"))
         kind, reply = peer.receive(20)
         assert reply.get(1, 0) == 0, reply
         return json.loads(reply[3])["id"]
@@ -241,7 +239,8 @@ def test_a_worker_that_sees_another_folder_is_refused():
             caid.until(lambda: "mount the same folder at the same path" in caid.said("lost"), 60, "it is told")
             assert "worker lost." in caid.tail() and "is refused: it does not see" in caid.tail()
             assert not caid.json("workers")["rows"]
-            assert not os.listdir(os.path.join(caid.state, "proof")) or True
+            caid.until(lambda: not [n for n in os.listdir(os.path.join(caid.state, "proof")) if ".back" in n], 10,
+                       "no answer stays in the folder")
             out = run(os.path.join(TOOLS, "cai-worker"), "--connect", caid.tcp, "--state", other)
             assert out.returncode == 2 and "--key" in out.stderr, out
             out = run(os.path.join(TOOLS, "cai-worker"), "--connect", caid.tcp, "--state", other, "--key", key,
