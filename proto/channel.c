@@ -26,6 +26,16 @@ enum {
 
 static const char version[4] = {'C', 'A', 'I', '1'};
 
+int protocol_check(uint32_t number, const char *who) {
+    uint32_t n = number ? number : 1;
+    if (n >= PROTOCOL_OLDEST && n <= PROTOCOL)
+        return 0;
+    return cai_fail(CAI_EPROTO, "%s speaks protocol %u, this program %d to %d: %s", who, n,
+                    PROTOCOL_OLDEST, PROTOCOL,
+                    n > PROTOCOL ? "upgrade this side, or install the older program there"
+                                 : "upgrade it there");
+}
+
 static int fail_zmq(const char *what, const char *endpoint) {
     return cai_fail(CAI_EIO, "cannot %s %s: %s", what, endpoint, zmq_strerror(zmq_errno()));
 }

@@ -8,6 +8,15 @@
 #include "proto/keys.h"
 #include <stddef.h>
 
+/* What Hello, Welcome, Request and Reply mean, and which of them there are. caid serves the
+ * number before its own too, so that machines are upgraded one after the other:
+ *   1  before peers said a number
+ *   2  peers say their number */
+enum { PROTOCOL = 2, PROTOCOL_OLDEST = PROTOCOL - 1 };
+/* CAI_EPROTO with what to do when a peer's number is not served; 0 is 1. who: "worker w", of
+ * version `version`. */
+int protocol_check(uint32_t number, const char *who);
+
 struct channel;
 enum { CHANNEL_PEER_MAX = 32, CHANNEL_CONTROL_MAX = 1 << 20, CHANNEL_TASK_MAX = 16 << 20 };
 

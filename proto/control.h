@@ -29,7 +29,8 @@
  *                      Without "canonical", spec.constitution names a stored one. The daemon
  *                      validates again: CAI_EINPUT is exit 3.
  * jobs                 {"all" (false: those that are not finished, and those finished less
- *                       than an hour ago), "state"?} → {"rows": [PROGRESS]}
+ *                       than an hour ago), "state"?, "after": id, "limit" (200)} → {"rows":
+ *                       [PROGRESS], "next"}
  * progress             {"id"} → PROGRESS
  * show                 {"id"} → PROGRESS and {"spec": {…}, "revision", "numeric_class",
  *                       "submitted_ms", "started_ms"?, "finished_ms"?, "uid", "work_dir",
@@ -68,6 +69,17 @@
  *                       {"text": "…"}, the Prometheus page
  * backup               {} → {"path": of the copy of the database that is being made, "state_dir"};
  *                       whole once backup.state {} → {"pending"} is false
+ * backup.end           {} → {}: who asked for the backup has copied what it names
+ * ckpt.list            {"id"?: job, "kind"?, "all" (false), "after", "limit" (100)} → {"rows":
+ *                       [FOLDER], "next"}: models and resumable states by number
+ * ckpt.show            {"number"} → FOLDER
+ * ckpt.pin !           {"number", "pinned", "note" ("")} → FOLDER: gc and rm leave it alone
+ * ckpt.rm !            {"number", "ended" (false)} → {"number", "path", "bytes"}; exit 7 with who
+ *                       refers to it. "ended": also what only jobs that are over refer to
+ * ckpt.gc !            {"dry_run" (false), "keep"?: rounds, "after"} → {"rows": [{"number"?, "job",
+ *                       "round"?, "stage"?, "kind", "path", "bytes"}], "bytes", "next"}
+ * du                   {"after"} → {"rows": [{"job": 0 = none, "stage", "kind", "files", "bytes",
+ *                       "free": what gc would free of them}], "next", "disk_free"}
  * doctor               {} → {"rows": [CHECK]}: state directory writable, free space, fsync time,
  *                       workers alive and of one version, clock, web page
  * key.list             {"after", "limit" (500)} → {"rows": [{"name", "role", "state": "accepted"|
@@ -103,11 +115,17 @@
  *           "done"|"running"|"waiting"|"next"|"off"}]}
  * EXAMPLE  {"round", "stage", "item", "k", "kind", "text", "principle", "revision", "model",
  *           "detail": {…}}
+ * FOLDER   {"number", "job": the first that named it, "round", "stage", "kind": "policy"|"pm"|…|
+ *           "state", "k", "step", "path", "hash", "provenance", "state": "there"|"going"|"gone"|
+ *           "missing", "pinned", "note", "why": it was removed, "owned": it is caid's, "bytes",
+ *           "files", "refers": ["who"]}
  * CHECK    {"name", "ok", "text", "help"?}
  * REPORT   {"job": PROGRESS, "headline": ["sentence", …],
  *           "tables": [{"name", "title", "note"?, "columns": [{"key", "title", "kind": "text"|
  *           "number"|"share"|"interval"|"count"}], "rows": [{…}]}],
- *           "series": [{"name", "title", "stage", "x": "step", "points": [[x, y], …]}],
+ *           "series": [{"name", "title", "stage", "x": title of the axis, "points": [[x, y], …],
+ *           and those of reinforcement learning that a person looks at first: "place": 1, 2, …,
+ *           "unit", "says": a sentence, "marks": [{"value", "says"}]}],
  *           "transcripts": [{"set", "item", "messages": [{"role", "content"}], "replies":
  *           [{"checkpoint": "start"|"SFT round 1"|…|"after PPO", "text", "grade"?}]}],
  *           "warnings": ["…"]}

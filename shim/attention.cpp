@@ -67,7 +67,7 @@ kernel_attention part(const Shape &s, const at::Tensor &q, const at::Tensor &k,
 /* f(sequence, head) for every non-empty sequence; threads divide the tasks. */
 template <class F> void each(const std::vector<int64_t> &starts, int64_t heads, F &&f) {
     int64_t n = static_cast<int64_t>(starts.size()) - 1;
-    at::parallel_for(0, n * heads, 1, [&](int64_t from, int64_t to) {
+    crew_parallel(n * heads, 1, [&](int64_t from, int64_t to) {
         for (int64_t task = from; task < to; task++) {
             size_t i = static_cast<size_t>(task / heads);
             if (starts[i + 1] > starts[i])
@@ -242,7 +242,7 @@ at::Tensor cached_kernel(const at::Tensor &q_in, const at::Tensor &k, const at::
     if (q.size(0) == c.n) /* decoding */
         team_parallel(c.n * kv_heads, 1 + 8192 / (longest(c) * d), some);
     else
-        at::parallel_for(0, c.n * kv_heads, 1, some);
+        crew_parallel(c.n * kv_heads, 1, some);
     return out;
 }
 

@@ -3,6 +3,7 @@
 #include "fast.hpp"
 #include "guard.hpp"
 #include "shim/device_plugin.h"
+#include "shim/isa.h"
 #include "team.hpp"
 
 #include <ATen/Context.h>
@@ -144,7 +145,12 @@ const char *ct_numeric_class(void) {
     text += at::get_cpu_capability();
     for (char &c : text)
         c = static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c == ' ' ? '-' : c);
-    text += gpu ? "" : std::string("/bf16=") + shim::kernels().bf16;
+    if (!gpu) {
+        char variables[ISA_VARIABLES_MAX];
+        isa_variables(variables, sizeof variables);
+        text += std::string("/bf16=") + shim::kernels().bf16 + "/onednn=" + isa_name(isa_here()) +
+                variables;
+    }
     text += "/threads=" + std::to_string(at::get_num_threads()) +
            "/torch=" + TORCH_VERSION;
     return text.c_str();

@@ -37,9 +37,9 @@ enum ct_dtype { CT_F32, CT_BF16, CT_F16, CT_F64, CT_I64, CT_I32, CT_U8, CT_BOOL 
  * algorithms on, uninitialised-memory fill off. */
 int ct_init(int threads);
 const char *ct_version(void);    /* "2.11.0" */
-/* What bits depend on besides the build: "cpu/avx512/bf16=amx/threads=2/torch=2.11.0" (bf16:
- * amx, avx512 or widened, the instructions that multiply bfloat16);
- * on a GPU it begins with "cuda/" and its model (tokens are drawn on the processor). */
+/* What bits depend on besides the build: what libtorch, we and oneDNN (isa.h) multiply with here,
+ * threads: "cpu/avx512/bf16=amx/onednn=avx512_core_amx/threads=2/torch=2.11.0"; on a GPU
+ * it begins with "cuda/" and its model (tokens are drawn on the processor). */
 const char *ct_numeric_class(void);
 
 /* ---- devices ------------------------------------------------------------------- */
@@ -176,6 +176,16 @@ int ct_linears(ct_scope *s, ct_tensor *x, ct_tensor *const *w, ct_tensor *const 
 void ct_scope_products(ct_scope *s, enum ct_dtype dtype);
 /* Whether this device has instructions for it; without them CT_BF16 is many times slower. */
 bool ct_half_pays(void);
+/* Parts of a layer where products are in CT_BF16, each in one pass with what stands around the
+ * product; bits as from the plain operations one by one. For fp32 on the CPU, where
+ * ct_half_fuses(); x of the last three may also be what the first two give: rounded, CT_BF16. */
+bool ct_half_fuses(const ct_scope *s, const ct_tensor *x);
+ct_tensor *ct_half_norm(ct_scope *s, ct_tensor *x, ct_tensor *w, double eps); /* RMSNorm [T, D], rounded */
+ct_tensor *ct_half_gate(ct_scope *s, ct_tensor *x, ct_tensor *gate, ct_tensor *up); /* SwiGLU of x [T, I] → [T, F], rounded */
+ct_tensor *ct_half_residual(ct_scope *s, ct_tensor *residual, ct_tensor *x, ct_tensor *w); /* residual + x wᵀ */
+/* w: of queries, keys, values; d: a head's width; cos, sin [T, R]: → ret [T, n, d], two turned. */
+int ct_half_heads(ct_scope *s, ct_tensor *x, ct_tensor *const w[3], ct_tensor *cos, ct_tensor *sin,
+                  int64_t d, ct_tensor *ret[3]);
 /* A copy of w [O, I] in bfloat16 for ct_linear alone, in the order in which this processor
  * reads it best: [O, I], or tiles [O / 16, I / 32, 16, 32]. The order changes no bit. */
 ct_tensor *ct_linear_half(ct_scope *s, ct_tensor *w);

@@ -110,7 +110,7 @@ void gemm(int64_t m, int64_t n, int64_t k, kernel_matrix a, kernel_matrix b, flo
     /* A thread is worth starting for about 2^21 multiply-adds. */
     int64_t per_unit = std::max<int64_t>(1, unit * (by_rows ? n : m) * k);
     int64_t grain = std::max<int64_t>(1, (int64_t{1} << 21) / per_unit);
-    at::parallel_for(0, units, grain, [&](int64_t from, int64_t to) {
+    crew_parallel(units, grain, [&](int64_t from, int64_t to) {
         float *pack = scratch(int64_t{KERNEL_KC} * KERNEL_NC);
         int64_t at = from * unit, end = std::min(to * unit, by_rows ? m : n);
         if (by_rows)

@@ -5,8 +5,8 @@
 #define CAI_SHIM_FAST_HPP
 
 #include "shim/kernels.h"
+#include "team.hpp"
 
-#include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 
 #include <vector>
@@ -53,9 +53,9 @@ std::vector<at::Tensor> linears_half(ct_scope *s, const at::Tensor &x,
                                      const std::vector<at::Tensor> &w,
                                      const std::vector<at::Tensor> &b);
 
-/* f(begin, end) over [0, n), at least about 32 K elements of `width` each per thread. */
+/* f(begin, end) over [0, n) in pieces of at least about 32 K elements of `width` each. */
 template <class F> void rows_parallel(int64_t n, int64_t width, F &&f) {
-    at::parallel_for(0, n, std::max<int64_t>(1, 32768 / std::max<int64_t>(1, width)), f);
+    crew_parallel(n, std::max<int64_t>(1, 32768 / std::max<int64_t>(1, width)), f);
 }
 
 } // namespace shim

@@ -77,6 +77,8 @@ struct shim_kernels {
                         float *y, int64_t ldy);
     int64_t few16_rows; /* of w, that are best taken together */
     void (*pairs)(int64_t pairs, const float *x, uint32_t *to);
+    void (*halve)(int64_t n, const float *x, uint16_t *to); /* to bfloat16, ties to even */
+    void (*widen)(int64_t n, const uint16_t *x, float *to); /* and back */
     int64_t (*attention_scratch)(int64_t positions, int64_t d, bool backward);
     void (*attention)(const struct kernel_attention *a);
     void (*attention_grad)(const struct kernel_attention_grad *g);

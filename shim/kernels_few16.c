@@ -103,3 +103,15 @@ void KERNEL(kernel_pairs)(int64_t pairs, const float *x, uint32_t *to) {
     for (int64_t p = 0; p < pairs; p++)
         to[p] = rounded(x[2 * p]) >> 16 | rounded(x[2 * p + 1]);
 }
+
+void KERNEL(kernel_halve)(int64_t n, const float *restrict x, uint16_t *restrict to) {
+    for (int64_t i = 0; i < n; i++)
+        to[i] = (uint16_t)(rounded(x[i]) >> 16);
+}
+
+void KERNEL(kernel_widen)(int64_t n, const uint16_t *restrict x, float *restrict to) {
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t u = (uint32_t)x[i] << 16;
+        memcpy(&to[i], &u, sizeof u);
+    }
+}

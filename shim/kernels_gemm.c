@@ -152,6 +152,8 @@ const struct shim_kernels KERNEL(shim_kernels) = {
     NULL, /* few16_tiled */
     12,
     KERNEL(kernel_pairs),
+    KERNEL(kernel_halve),
+    KERNEL(kernel_widen),
     KERNEL(kernel_attention_scratch),
     KERNEL(kernel_attention),
     KERNEL(kernel_attention_grad),

@@ -29,6 +29,8 @@ void relax() {
 #endif
 }
 
+thread_local bool inside = false; /* a piece: what it calls runs on its thread */
+
 struct Team {
     std::mutex busy; /* held for a round */
     int helpers = 0;
@@ -65,6 +67,7 @@ struct Team {
     }
 
     void help() {
+        inside = true;
         for (;;) {
             uint32_t seen = rounds.load(std::memory_order_acquire);
             work();
@@ -107,8 +110,6 @@ Team &team() {
     return *t;
 }
 
-thread_local bool inside = false;
-
 } // namespace
 
 void team_run(int threads, uint32_t n, void (*task)(void *context, uint32_t i), void *context) {
@@ -128,6 +129,52 @@ void team_run(int threads, uint32_t n, void (*task)(void *context, uint32_t i), 
     inside = false;
     if (t.failure)
         std::rethrow_exception(t.failure);
+}
+
+/* ---- crew --------------------------------------------------------------------------------- */
+
+/* libgomp's own entry, as gcc calls it: at::parallel_for is a template that runs on one thread
+ * where it is compiled without OpenMP, and clang's OpenMP would be a second set of threads. */
+extern "C" void GOMP_parallel(void (*task)(void *), void *context, unsigned threads,
+                              unsigned flags);
+
+namespace {
+
+struct Crew {
+    uint32_t n;
+    void (*task)(void *context, uint32_t i);
+    void *context;
+    std::atomic<uint32_t> next{0};
+    std::exception_ptr failure;
+    std::mutex failing;
+};
+
+void claim(void *context) {
+    Crew *c = static_cast<Crew *>(context);
+    for (uint32_t i; (i = c->next.fetch_add(1, std::memory_order_relaxed)) < c->n;) {
+        try {
+            c->task(c->context, i);
+        } catch (...) {
+            std::lock_guard<std::mutex> hold(c->failing);
+            if (!c->failure)
+                c->failure = std::current_exception();
+        }
+    }
+}
+
+} // namespace
+
+void crew_run(int threads, uint32_t n, void (*task)(void *context, uint32_t i), void *context) {
+    Crew c;
+    c.n = n;
+    c.task = task;
+    c.context = context;
+    if (inside || threads < 2 || n < 2 || at::in_parallel_region())
+        claim(&c);
+    else
+        GOMP_parallel(claim, &c, static_cast<unsigned>(threads), 0);
+    if (c.failure)
+        std::rethrow_exception(c.failure);
 }
 
 } // namespace shim

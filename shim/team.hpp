@@ -1,5 +1,6 @@
-/* team.hpp: threads for the short pieces of work that generation is made of. Which thread
- * does which piece is open, what a piece computes is not. Private to the shim. */
+/* team.hpp: threads for our own kernels: the short pieces of work that generation is made of
+ * (team), and the long ones of training (crew). Which thread does which piece is open, what a
+ * piece computes is not. Private to the shim. */
 #ifndef CAI_SHIM_TEAM_HPP
 #define CAI_SHIM_TEAM_HPP
 
@@ -15,8 +16,16 @@ namespace shim {
  * and while another thread is at it, everything runs on the caller. */
 void team_run(int threads, uint32_t n, void (*task)(void *context, uint32_t i), void *context);
 
-/* f(begin, end) over [0, n) in pieces of at least `grain`. */
-template <class F> void team_parallel(int64_t n, int64_t grain, F &&f) {
+/* The same on the threads that libtorch's own operations run on (OpenMP's), which between two of
+ * these spin: a helper of the team would find no processor free beside them. */
+void crew_run(int threads, uint32_t n, void (*task)(void *context, uint32_t i), void *context);
+
+using run_pieces = void (*)(int threads, uint32_t n, void (*task)(void *context, uint32_t i),
+                            void *context);
+
+/* f(begin, end) over [0, n) in pieces of at least `grain`, four to a thread at most: so a thread
+ * that the system takes away for a while holds up little. */
+template <class F> void in_pieces(run_pieces run, int64_t n, int64_t grain, F &&f) {
     int threads = at::get_num_threads();
     int64_t most = (n + grain - 1) / std::max<int64_t>(1, grain);
     int64_t pieces = std::min<int64_t>(most, int64_t{4} * threads);
@@ -29,13 +38,21 @@ template <class F> void team_parallel(int64_t n, int64_t grain, F &&f) {
         F &f;
         int64_t n, pieces;
     } work = {f, n, pieces};
-    team_run(
+    run(
         threads, static_cast<uint32_t>(pieces),
         [](void *context, uint32_t i) {
             Work *w = static_cast<Work *>(context);
             w->f(w->n * i / w->pieces, w->n * (i + 1) / w->pieces);
         },
         &work);
+}
+
+template <class F> void team_parallel(int64_t n, int64_t grain, F &&f) {
+    in_pieces(team_run, n, grain, f);
+}
+
+template <class F> void crew_parallel(int64_t n, int64_t grain, F &&f) {
+    in_pieces(crew_run, n, grain, f);
 }
 
 } // namespace shim

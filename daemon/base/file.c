@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <fts.h>
 #include <sodium.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -142,6 +143,26 @@ static int remove_at(int parent, const char *name) {
 
 int cai_dir_remove(const char *path) {
     return remove_at(AT_FDCWD, path) < 0 ? cai_fail_errno("cannot remove %s", path) : 0;
+}
+
+int cai_dir_size(const char *path, int64_t *ret_bytes, int64_t *ret_files) {
+    char *const paths[] = {(char *)(uintptr_t)path, NULL};
+    *ret_bytes = *ret_files = 0;
+    FTS *tree = fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
+    if (!tree)
+        return cai_fail_errno("%s", path);
+    int rc = 0;
+    for (FTSENT *e; (e = fts_read(tree));) {
+        if (e->fts_info == FTS_F || e->fts_info == FTS_SL) {
+            *ret_bytes += e->fts_statp->st_size;
+            ++*ret_files;
+        } else if ((e->fts_info == FTS_NS || e->fts_info == FTS_DNR) && e->fts_errno != ENOENT) {
+            errno = e->fts_errno;
+            rc = cai_fail_errno("%s", e->fts_path);
+        }
+    }
+    fts_close(tree);
+    return rc;
 }
 
 int64_t cai_dir_free_bytes(const char *path) {

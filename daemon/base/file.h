@@ -20,6 +20,8 @@ int cai_file_rename_durable(const char *from, const char *to);
 bool cai_file_exists(const char *path);
 int cai_dir_make(const char *path);   /* mkdir -p, 0750 */
 int cai_dir_remove(const char *path); /* rm -r, does not follow links; 0 if absent */
+/* Bytes and number of the files below a folder, or of one file; links are not followed. */
+int cai_dir_size(const char *path, int64_t *ret_bytes, int64_t *ret_files);
 int64_t cai_dir_free_bytes(const char *path); /* negative code on failure */
 char *cai_path_join(const char *dir, const char *name); /* the caller's */
 

@@ -188,6 +188,14 @@ int hf_copy_tokenizer(const char *from_dir, const char *to_dir);
  * provenance. Of an adapter, its base's is part of it, and where that lies is not; a base
  * that is not the one it was trained over is refused. */
 int hf_model_hash(const char *dir, char ret_hex[65]);
+/* MANIFEST.json: {"format": 1, "files": [{"name", "bytes", "sha256"}]}, sorted by name, of every
+ * file in the folder. */
+int hf_manifest_write(const char *dir);
+/* Hashes every file again and calls back with each that differs, is missing or came later; what
+ * f returns below 0 ends it. manifest_hash: of MANIFEST.json itself, "" = not known. CAI_ENOTFOUND
+ * without a manifest. */
+int hf_manifest_check(const char *dir, const char *manifest_hash,
+                      int (*f)(void *c, const char *name, const char *what), void *c);
 /* A digest of which files hold the folder's weights, and of when they were last changed: equal
  * as long as nothing touched them. Reads none of them. Not of an adapter's folder. */
 int hf_weights_stamp(const char *dir, char ret_hex[65]);

@@ -3,7 +3,14 @@
 
 #include "base/check.h"
 #include "hf/adapter.h"
+#include "hf/family.h"
 #include <stdio.h>
+#include <string.h>
+
+/* The head's logits are made in chunks of so many elements, or so many rows (shim/train.cpp). */
+enum { FLOAT = 4, HALF = 2, CHUNK_ELEMENTS = 2 << 20, CHUNK_ROWS = 48 };
+/* Of the gradient's norm (learn/shard.c), and glibc's DEFAULT_MMAP_THRESHOLD_MAX. */
+enum { NORM_STRETCH = 16 << 20, HEAP_MAX = 32 << 20 };
 
 static const int64_t kv_max = (int64_t)2 << 30;
 const int64_t hf_graphs_max = (int64_t)1 << 30;
@@ -58,22 +65,100 @@ int64_t hf_memory_slots(const struct hf_config *c, int64_t wanted, int64_t posit
     return slots;
 }
 
-/* What one layer's graph holds per token: about eight rows of the model's width, the heads
- * three times, the feed-forward four times. */
-int64_t hf_memory_graph(const struct hf_config *c, int64_t tokens) {
+/* About eight rows of the model's width, the heads three times, the feed-forward four times: more
+ * than is held. What is decided by it must not change, since that would change bits. */
+int64_t hf_memory_graphs(const struct hf_config *c, int64_t tokens) {
     int64_t floats = 8 * c->hidden_size + 3 * (c->num_heads + c->num_kv_heads) * c->head_dim +
                      4 * c->intermediate_size;
-    return tokens * floats * (int64_t)sizeof(float);
+    return tokens * floats * FLOAT * c->num_layers;
 }
 
-int64_t hf_memory_graphs(const struct hf_config *c, int64_t tokens) {
-    return hf_memory_graph(c, tokens) * c->num_layers;
+bool hf_memory_recomputes(const struct hf_config *c, int64_t tokens, const char *how) {
+    if (strcmp(how, "auto") != 0)
+        return strcmp(how, "always") == 0;
+    return hf_memory_graphs(c, tokens) > hf_graphs_max;
 }
 
-int64_t hf_memory_batch(const struct hf_config *c, int64_t tokens) {
-    int64_t all = hf_memory_graphs(c, tokens);
-    int64_t inputs = tokens * c->hidden_size * (c->num_layers + 1) * (int64_t)sizeof(float);
-    return all > hf_graphs_max ? inputs + hf_memory_graph(c, tokens) : all;
+/* Rows of a layer, in elements: what is attended with, and the feed-forward's inner ones. */
+struct widths {
+    int64_t d, q, kv, inner, inners; /* inners: how many inner rows an activation is made of */
+};
+
+static struct widths widths_of(const struct hf_config *c) {
+    const struct hf_family *f = hf_family_find(c->model_type);
+    return (struct widths){c->hidden_size, c->num_heads * c->head_dim,
+                           c->num_kv_heads * c->head_dim, c->intermediate_size,
+                           f && !f->gated ? 1 : 2};
+}
+
+/* Bytes per token that a layer's graph keeps: its input and that of the second norm; queries,
+ * keys, values and what attention gave; what the activation is made of; and the inputs of the
+ * products, rounded ones beside what was rounded. */
+static int64_t graph_row(const struct widths *w, bool half) {
+    int64_t kept = 2 * w->d + 2 * w->q + 2 * w->kv + w->inners * w->inner;
+    int64_t inputs = 2 * w->d + w->inner, rounded = 2 * w->d + w->q + w->inner;
+    return FLOAT * kept + (half ? HALF * rounded : FLOAT * inputs);
+}
+
+/* What a layer's scope holds besides while it is computed again: its three sums, heads before they
+ * are turned, and in bfloat16 what the products' inputs were rounded from. */
+static int64_t scope_row(const struct widths *w, bool half) {
+    return FLOAT * (3 * w->d + w->q + w->kv + (half ? 2 * w->d + w->inner : 0));
+}
+
+/* A layer's matrices, in elements. */
+static int64_t matrices(const struct widths *w) {
+    return w->d * (2 * w->q + 2 * w->kv) + (w->inners + 1) * w->inner * w->d;
+}
+
+/* The feed-forward's backward: gradients of its output, its activation and what that is made of,
+ * and those of its matrices before they are added: one, or both of a rounded product. */
+static int64_t layer_moment(const struct widths *w, const struct hf_training *how) {
+    int64_t rows = FLOAT * (w->d + (1 + w->inners) * w->inner);
+    int64_t matrix = w->inner * w->d * FLOAT;
+    if (how->half) {
+        rows += HALF * w->inners * w->inner;
+        matrix = w->inners * w->inner * w->d * (FLOAT + HALF);
+    }
+    return rows * how->tokens + matrix;
+}
+
+/* The head's backward: its input twice and that's gradient, a chunk of logits, the gradient of
+ * its matrix; rounded matrix, chunk and product beside them. A score head has next to nothing,
+ * but then the embedding's gradient comes last, when the graphs are gone. */
+static int64_t head_moment(const struct hf_config *c, const struct hf_training *how) {
+    int64_t rows = how->tokens * c->hidden_size * FLOAT, matrix = c->vocab_size * c->hidden_size;
+    int64_t chunk = CHUNK_ELEMENTS > CHUNK_ROWS * c->vocab_size ? CHUNK_ELEMENTS
+                                                                : CHUNK_ROWS * c->vocab_size;
+    if (how->tokens * c->vocab_size < chunk)
+        chunk = how->tokens * c->vocab_size;
+    if (how->scalar)
+        return 2 * rows;
+    return 3 * rows + chunk * FLOAT + matrix * FLOAT +
+           (how->half ? HALF * (2 * chunk + 2 * matrix + how->tokens * c->hidden_size) : 0);
+}
+
+static int64_t larger(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
+
+int64_t hf_memory_batch(const struct hf_config *c, const struct hf_training *how) {
+    struct widths w = widths_of(c);
+    int64_t layers = how->recompute ? 1 : c->num_layers, d = w.d * FLOAT;
+    int64_t graphs = layers * (how->tokens * graph_row(&w, how->half) +
+                               (how->half ? HALF * matrices(&w) : 0));
+    int64_t inputs = how->tokens * d * (how->recompute ? c->num_layers + 1 : 1);
+    int64_t head = head_moment(c, how), layer = layer_moment(&w, how);
+    int64_t embedding = c->vocab_size * d, all;
+    if (how->recompute) /* no graph is there while the head is at work */
+        all = inputs + larger(larger(head, embedding),
+                              graphs + layer + how->tokens * scope_row(&w, how->half));
+    else
+        all = larger(inputs + graphs + larger(head, layer), embedding);
+    /* The norm's copy is in fp64, and taken after backward; but what lies in the C library's
+     * heap, blocks up to 32 MiB, stays there and is seldom used again as a whole. */
+    int64_t copy = 2 * FLOAT * (how->normed < NORM_STRETCH ? how->normed : NORM_STRETCH);
+    return copy <= HEAP_MAX ? all + copy : larger(all, copy);
 }
 
 void hf_memory_text(int64_t bytes, char *text, size_t size) {

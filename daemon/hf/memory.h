@@ -29,14 +29,26 @@ int64_t hf_memory_kv(const struct hf_config *c, int64_t slots, int64_t positions
 /* At most `wanted` slots, and as few as keep those bytes within 2 GiB; one at least. */
 int64_t hf_memory_slots(const struct hf_config *c, int64_t wanted, int64_t positions);
 
-/* Bytes that the graphs of a training micro-batch of so many tokens hold when all are kept:
- * per layer, and of all. More than hf_graphs_max in all: each layer's is made again in
- * backward, and only its input is kept. */
+/* By which it is decided whether the graphs of a training micro-batch of so many tokens are kept:
+ * a bound in bytes for all layers' graphs. More than hf_graphs_max: each layer's is made again
+ * in backward, and only its input is kept. */
 extern const int64_t hf_graphs_max;
-int64_t hf_memory_graph(const struct hf_config *c, int64_t tokens);
 int64_t hf_memory_graphs(const struct hf_config *c, int64_t tokens);
-/* What a micro-batch really takes, one way or the other. */
-int64_t hf_memory_batch(const struct hf_config *c, int64_t tokens);
+
+/* How a micro-batch is computed. */
+struct hf_training {
+    int64_t tokens;
+    bool recompute; /* each layer once more in backward */
+    bool half;      /* matrix products in bfloat16 */
+    bool scalar;    /* a score head: no token of the vocabulary is predicted */
+    int64_t normed; /* elements of the gradient that this process takes the norm of at a time */
+};
+/* "auto", "always" or "never" (models.recompute) for a micro-batch of so many tokens. */
+bool hf_memory_recomputes(const struct hf_config *c, int64_t tokens, const char *how);
+/* What a micro-batch takes at most beside weights, gradients and moments, when all rows' tokens
+ * are learned: graphs or layers' inputs, matrices rounded for products, what the heaviest
+ * moment of backward needs, and the copy that a norm is taken of. */
+int64_t hf_memory_batch(const struct hf_config *c, const struct hf_training *how);
 
 /* "1.2 GB", "35 MB", "12 kB"; at most 16 bytes with the end. */
 void hf_memory_text(int64_t bytes, char *text, size_t size);

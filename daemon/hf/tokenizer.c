@@ -375,10 +375,6 @@ int64_t hf_tokenizer_size(const struct hf_tokenizer *t) {
     return a > b ? a : b;
 }
 
-int32_t hf_tokenizer_first(const struct hf_tokenizer *t) {
-    return t->post.before.n ? t->post.before.data[0] : -1;
-}
-
 bool hf_tokenizer_is_special(const struct hf_tokenizer *t, int32_t id) {
     return hf_added_is_special(t->added, id);
 }

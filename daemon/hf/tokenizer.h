@@ -19,8 +19,6 @@ bool hf_tokenizer_meets_special(const struct hf_tokenizer *t, const char *text, 
 const struct hf_decoder *hf_tokenizer_decoder(const struct hf_tokenizer *t);
 /* The token's text as tokenizer.json spells it; .s NULL when the id has none. */
 struct hf_string hf_tokenizer_token(const struct hf_tokenizer *t, int32_t id);
-/* What the post-processor puts before a text, -1 if nothing. */
-int32_t hf_tokenizer_first(const struct hf_tokenizer *t);
 /* From bytes, for tests and fuzzing; `path` is for messages. */
 int hf_tokenizer_parse(const char *path, const char *json, size_t len, struct hf_tokenizer **ret);
 

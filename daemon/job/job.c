@@ -179,7 +179,42 @@ bool job_ppo_from_labels(const struct job_spec *j) {
     return strcmp(j->ppo.algorithm, "dpo") == 0;
 }
 
+bool job_label_reasons(const struct job_spec *j) { return strcmp(j->label.mode, "cot") == 0; }
+
+double job_label_clear(const struct job_spec *j) {
+    return job_label_reasons(j) ? 0.1 * (1 - 2 * j->label.clamp) : 0.1;
+}
+
+static bool is_given(const struct job_spec *j, const char *path) {
+    const struct setting *s = setting_find(path, strlen(path));
+    CAI_CHECK(s);
+    return j->given[s - settings];
+}
+
+static void refuse_at(const struct job_spec *j, struct input_report *report, const char *path,
+                      const char *help, const char *text) {
+    struct job_place at = job_place_of(j, path);
+    input_report_add(report, at.line, at.column, "C042", help, "%s", text);
+}
+
+/* What belongs to one mode of labelling, or to learning from rollouts, alone. */
+static void check_modes(const struct job_spec *j, struct input_report *report) {
+    bool reasons = job_label_reasons(j);
+    if (reasons && j->label.clamp >= 0.5)
+        refuse_at(j, report, "stages.label.clamp", "Bai et al. 2022 have 0.4",
+                  "stages.label.clamp: 0.5 makes every label a toss-up");
+    if (!j->ppo.enabled || j->ppo.ptx_coef <= 0)
+        return;
+    if (job_ppo_from_labels(j))
+        refuse_at(j, report, "stages.ppo.ptx.coef", "use another algorithm, or 0",
+                  "algorithm dpo mixes no rows of sft in");
+    else if (!(j->rounds > 0 && j->sft.enabled) && !j->data.helpful)
+        refuse_at(j, report, "stages.ppo.ptx.coef", "switch sft on, or give data.helpful",
+                  "there are no rows for stages.ppo.ptx: sft is off, no data.helpful");
+}
+
 static void check_stages(const struct job_spec *j, struct input_report *report) {
+    check_modes(j, report);
     bool rounds = j->rounds > 0;
     bool any = (rounds && (j->red_team.enabled || j->revise.enabled || j->sft.enabled ||
                            j->label.enabled || j->prefer.enabled || j->evaluate.enabled)) ||
@@ -313,6 +348,12 @@ static void apply_sets(struct reading *r) {
     }
 }
 
+/* A setting whose default is another's value. */
+static void follow(struct job_spec *j) {
+    if (!is_given(j, "stages.label.helpful"))
+        j->label.helpful = j->ppo.helpful;
+}
+
 static void read_job(struct reading *r, const struct yaml_node *root, const char *dir) {
     char found[64];
     if (root->kind != YAML_MAP) {
@@ -336,6 +377,7 @@ static void read_job(struct reading *r, const struct yaml_node *root, const char
                 resolve(r->j, &settings[i], r->nodes[i], r->set[i] ? "." : dir, r->report);
     if (r->report->errors > errors)
         return;
+    follow(r->j);
     check_stages(r->j, r->report);
     check_advice(r->j, r->report);
 }
@@ -406,6 +448,7 @@ int job_set(struct job_spec *j, const char *assignment, struct input_report *rep
     const struct setting *s = assign(j, assignment, &node, report);
     if (s) {
         resolve(j, s, &node, ".", report);
+        follow(j);
         check_stages(j, report);
     }
     return report->errors > errors ? input_report_status(report) : 0;

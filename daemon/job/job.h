@@ -47,6 +47,7 @@ struct job_sft {
     double helpful;                   /* helpful replies per revision in the mix */
     int64_t epochs, checkpoint_every; /* steps; 0 = only at the end */
     struct job_optimizer optimizer;
+    int64_t batch_tokens; /* learned tokens per step in place of rows; 0 = optimizer.batch rows */
 };
 struct job_label {
     bool enabled;
@@ -55,6 +56,7 @@ struct job_label {
     bool swap;          /* both orders, averaged */
     const char *mode;   /* soft | hard | cot | shuffled (a control) */
     double clamp, max_dropped; /* of cot */
+    double helpful;     /* share of helpful prompts; ppo.helpful where not given */
     struct job_sampling reply, reasons;
     double min_option_mass, max_flipped;
     int64_t gate_pairs; /* known-answer pairs before labelling; the overseer must beat chance */
@@ -89,9 +91,11 @@ struct job_ppo {
     const char *value_from;
     double kl_coef, kl_target, kl_horizon; /* kl_target 0 = fixed coefficient */
     double kl_clamp, kl_stop;
-    const char *kl_estimator, *no_end, *normalise, *eps_place, *pm_combine;
+    const char *kl_estimator, *no_end, *normalise, *eps_place, *pm_combine, *whiten_over;
     double dpo_beta;
     int64_t dpo_batch, dpo_epochs;
+    double ptx_coef;   /* weight of the loss of fine-tuning's rows; 0 = none */
+    int64_t ptx_batch; /* such rows per update */
     bool whiten_advantages, whiten_rewards;
     double reward_clip, no_end_reward; /* score of a reply that did not end */
     double value_lr;
@@ -114,6 +118,8 @@ struct job_spec {
         const char *start, *generator, *overseer, *pm; /* folders; or latest/start */
         const char *dtype; /* float32 | bfloat16: of generation and scoring */
         const char *train_dtype; /* of matrix products in training */
+        int64_t micro_batch_tokens; /* computed together in training */
+        const char *recompute; /* auto | always | never: layers once more in backward */
         struct {
             int64_t rank; /* 0: whole weights are trained */
             double alpha;
@@ -140,7 +146,10 @@ struct job_spec {
         int64_t max_skipped;
     } guards;
     struct {
-        int64_t checkpoints;
+        int64_t checkpoints, models;
+        struct job_keep {
+            int64_t models, checkpoints; /* 0 = as the whole job */
+        } sft, prefer, ppo;
     } keep;
     struct job_place {
         size_t line, column;
@@ -178,6 +187,10 @@ json_t *job_stage_json(const struct job_spec *j, const char *stage);
 #define JOB_REMEDY_VALUE "set stages.ppo.value_from: pm, or stages.ppo.enabled: false"
 /* Whether PPO's value model is the policy with a score head. */
 bool job_value_from_policy(const struct job_spec *j);
+/* Whether the overseer writes reasons before it chooses (stages.label.mode). */
+bool job_label_reasons(const struct job_spec *j);
+/* |p − ½| above which a label decides something: 0.1, less where probabilities are clamped. */
+double job_label_clear(const struct job_spec *j);
 /* Whether the stage ppo learns from labels instead of a preference model's scores. */
 bool job_ppo_from_labels(const struct job_spec *j);
 /* What the constitution's `sampling` says, where the job file does not say it itself. */

@@ -63,6 +63,8 @@ json_t *job_stage_json(const struct job_spec *j, const char *stage) {
     if (strcmp(stage, "ppo") == 0)
         json_object_set_new(o, "kl_budget", json_real(j->guards.kl_budget));
     json_object_set_new(o, "train_dtype", json_string(j->models.train_dtype));
+    json_object_set_new(o, "micro_batch_tokens", json_integer(j->models.micro_batch_tokens));
+    json_object_set_new(o, "recompute", json_string(j->models.recompute));
     json_object_set_new(o, "loss_spike", json_real(j->guards.loss_spike));
     json_object_set_new(o, "max_skipped", json_integer(j->guards.max_skipped));
     return o;
@@ -151,6 +153,9 @@ int job_from_json(const json_t *o, struct job_spec **ret) {
     for (size_t i = 0; i < n_settings; i++)
         j->given[i] = true;
     int rc = walk(j, "", o);
+    const json_t *label = json_object_get(json_object_get(o, "stages"), "label");
+    if (!json_object_get(label, "helpful")) /* a job from before there was such a setting */
+        j->label.helpful = j->ppo.helpful;
     if (rc == 0)
         rc = required(j);
     if (rc < 0) {

@@ -11,6 +11,7 @@ static const char *const froms[] = {"start", "latest", NULL};
 static const char *const takes[] = {"all", "last", NULL};
 static const char *const modes[] = {"soft", "hard", "cot", "shuffled", NULL};
 static const char *const dtypes[] = {"float32", "bfloat16", NULL};
+static const char *const recomputes[] = {"auto", "always", "never", NULL};
 static const char *const algorithms[] = {"ppo", "rloo", "grpo", "best_of_n", "dpo", NULL};
 static const char *const scales[] = {"std", "none", NULL};
 static const char *const aggregates[] = {"tokens", "replies", "fixed", NULL};
@@ -21,7 +22,8 @@ static const char *const normalisers[] = {"pairs", "reference", "running", "none
 static const char *const no_ends[] = {"replace", "add", "keep", NULL};
 static const char *const value_froms[] = {"pm", "policy", NULL};
 static const char *const eps_places[] = {"pytorch", "tensorflow", NULL};
-static const char *const schedules[] = {"constant", "linear", "cosine", NULL};
+static const char *const schedules[] = {"constant", "linear", "cosine", "inverse_sqrt", NULL};
+static const char *const whitened[] = {"rollouts", "minibatch", NULL};
 
 #define AT(member) offsetof(struct job_spec, member)
 #define INT(path, member, min, max, fallback, source, help)                                        \
@@ -75,6 +77,10 @@ const struct setting settings[] = {
          "of generating and scoring"),
     WORD("models.train_dtype", models.train_dtype, dtypes, "float32", "own; TRL: bfloat16",
          "of matrix products in training; weights, sums and moments stay in float32"),
+    INT("models.micro_batch_tokens", models.micro_batch_tokens, 64, 1 << 20, "4096", "own",
+        "tokens computed at a time in training, as even as they can be; fewer take less memory"),
+    WORD("models.recompute", models.recompute, recomputes, "auto", "Chen et al. 2016",
+         "layers once more in backward, for memory; auto: where graphs would pass 1 GiB"),
     INT("models.lora.rank", models.lora.rank, 0, 1 << 14, "0", "own; PEFT 8",
         "of the adapters that are trained; 0 = whole weights"),
     NUM("models.lora.alpha", models.lora.alpha, 1e-6, 1e6, "8", "PEFT",
@@ -148,6 +154,8 @@ const struct setting settings[] = {
         "passes over the data"),
     INT("stages.sft.batch", sft.optimizer.batch, 1, 1 << 20, "64", "own; Bai et al. 1,024",
         "rows per step, all ranks together"),
+    INT("stages.sft.batch_tokens", sft.batch_tokens, 0, 1 << 30, "0", "TRL: by rows",
+        "learned tokens per step instead, about so many; 0 = rows"),
     OPTIMIZER("stages.sft", sft.optimizer, "1e-5", "own; alignment-handbook 2e-5", "0.999", "TRL",
               "1e-8", "PyTorch", "0.03", "constant", "Bai et al. 2022"),
     INT("stages.sft.checkpoint_every", sft.checkpoint_every, 0, 1e9, "100", "own",
@@ -168,6 +176,9 @@ const struct setting settings[] = {
     SAMPLING("stages.label.reasons", label.reasons, "1.0", "1.0", "256", "own", "own"),
     NUM("stages.label.max_dropped", label.max_dropped, 0, 1, "0.2", "own",
         "of cot: share of reasons that could not be read; above, the job waits"),
+    NUM("stages.label.helpful", label.helpful, 0, 1, "0.49",
+        "stages.ppo.helpful; Bai et al. 2022 §4.1: 0, people's pairs are the helpful ones",
+        "share of helpful prompts"),
     SAMPLING("stages.label.reply", label.reply, "1.0", "1.0", "256", "Bai et al. 2022",
              "Bai et al. 2022"),
     NUM("stages.label.min_option_mass", label.min_option_mass, 0, 1, "0.1", "own",
@@ -186,10 +197,12 @@ const struct setting settings[] = {
         "passes over the pairs"),
     NUM("stages.prefer.held_out", prefer.held_out, 0, 0.9, "0.1", "own",
         "share of pairs for accuracy and reliability"),
-    NUM("stages.prefer.human", prefer.human, 0, 1, "0.2", "own",
-        "share of people's pairs in the mix, if there are any"),
+    NUM("stages.prefer.human", prefer.human, 0, 1, "0.2",
+        "own; Bai et al. 2022 §4.1: 135,296 of 318,127, 0.43",
+        "share of people's pairs in the mix, as far as there are; their accuracy is told apart"),
     NUM("stages.prefer.gate_confidence", prefer.gate_confidence, 0, 0.999999, "0.99", "own",
-        "one-sided, that it beats chance on held-out pairs; else the job waits; 0 = no gate"),
+        "one-sided, that it beats chance on held-out pairs, else the job waits, and of how far "
+        "PPO follows its scores; 0 = no gate, followed in full"),
     NUM("stages.prefer.centre", prefer.centre, 0, 100, "0.01", "TRL", "keeps scores near 0"),
     NUM("stages.prefer.margin", prefer.margin, 0, 100, "0", "TRL; Llama 2: up to 3",
         "by which the better reply must win"),
@@ -261,6 +274,8 @@ const struct setting settings[] = {
         "episodes, for an adaptive coefficient"),
     FLAG("stages.ppo.whiten_advantages", ppo.whiten_advantages, "true", "all peers",
          "with moments over all ranks"),
+    WORD("stages.ppo.whiten_over", ppo.whiten_over, whitened, "rollouts",
+         "TRL; lm-human-preferences: minibatch", "whose moments these are"),
     FLAG("stages.ppo.whiten_rewards", ppo.whiten_rewards, "false", "summarize_from_feedback",
          "divide by the deviation"),
     NUM("stages.ppo.reward_clip", ppo.reward_clip, 0, 1e9, "10", "OpenRLHF", "0 = not clipped"),
@@ -281,11 +296,15 @@ const struct setting settings[] = {
         "pairs per step, all ranks together"),
     INT("stages.ppo.dpo.epochs", ppo.dpo_epochs, 1, 1000, "1",
         "Rafailov et al. 2023; alignment-handbook 3", "passes over the pairs"),
+    NUM("stages.ppo.ptx.coef", ppo.ptx_coef, 0, 1e6, "0", "TRL; InstructGPT: PPO-ptx, 27.8",
+        "weight of the loss of sft's rows, a mean over tokens, in each update; 0 = none"),
+    INT("stages.ppo.ptx.batch", ppo.ptx_batch, 1, 1 << 20, "64", "own; InstructGPT: 8 per reply",
+        "such rows per update, all ranks together"),
     WORD("stages.ppo.eps_place", ppo.eps_place, eps_places, "pytorch",
          "Huang et al. 2024; lm-human-preferences: tensorflow", "where AdamW adds eps"),
     OPTIMIZER("stages.ppo", ppo.optimizer, "3e-6", "TRL, summarize_from_feedback", "0.95",
               "InstructGPT", "1e-5", "lm-human-preferences", "0.02", "linear",
-              "lm-human-preferences"),
+              "lm-human-preferences; MOSS: inverse_sqrt"),
     INT("stages.ppo.checkpoint_every", ppo.checkpoint_every, 0, 1e9, "10", "own",
         "steps; 0 = only at the end"),
     INT("stages.ppo.samples", ppo.samples, 0, 1024, "2", "own",
@@ -312,7 +331,19 @@ const struct setting settings[] = {
     NUM("guards.diversity", guards.diversity, 0, 1, "0.2", "own",
         "least share of the start's distinct word pairs; 0 = none"),
     INT("keep.checkpoints", keep.checkpoints, 1, 1000, "3", "own",
-        "resumable states kept per task"),
+        "resumable states kept per task, unless its stage says another number"),
+    INT("keep.models", keep.models, 0, 1000, "0", "own",
+        "newest rounds whose models stay, of each stage; 0 = all. The last ones stay anyway, and "
+        "of a job that is not over all that it may need"),
+    INT("keep.sft.models", keep.sft.models, 0, 1000, "0", "own", "the same of sft; 0 = keep.models"),
+    INT("keep.sft.checkpoints", keep.sft.checkpoints, 0, 1000, "0", "own",
+        "resumable states of sft; 0 = keep.checkpoints"),
+    INT("keep.prefer.models", keep.prefer.models, 0, 1000, "0", "own",
+        "newest rounds of preference models; 0 = keep.models"),
+    INT("keep.prefer.checkpoints", keep.prefer.checkpoints, 0, 1000, "0", "own",
+        "resumable states of prefer; 0 = keep.checkpoints"),
+    INT("keep.ppo.checkpoints", keep.ppo.checkpoints, 0, 1000, "0", "own",
+        "resumable states of ppo; 0 = keep.checkpoints"),
 };
 const size_t n_settings = CAI_COUNT(settings);
 _Static_assert(CAI_COUNT(settings) <= JOB_SETTINGS_MAX, "job_spec.given is too small");

@@ -313,8 +313,14 @@ static unsigned long long oldest_kept(struct dirent *const *list, int n, uint64_
     return found == 0 ? 0 : steps[last < found ? last : found - 1];
 }
 
+/* caid leaves this file in a state that a person pinned. */
+static bool is_pinned(const char *state) {
+    CAI_AUTO(mem) char *marker = cai_path_join(state, "PINNED");
+    return cai_file_exists(marker);
+}
+
 /* Removes all but the newest `keep` folders up to `step`; later ones are of a future that
- * was rolled back, and go too. */
+ * was rolled back, and go too. What is pinned stays. */
 static int prune(const char *folder, uint64_t step, uint32_t keep) {
     struct dirent **list = NULL;
     int n = scandir(folder, &list, NULL, by_name), rc = 0;
@@ -324,7 +330,7 @@ static int prune(const char *folder, uint64_t step, uint32_t keep) {
     for (int i = 0; i < n; i++) {
         if (rc == 0 && step_of(list[i]->d_name, &x) && (x < oldest || x > step)) {
             CAI_AUTO(mem) char *path = cai_path_join(folder, list[i]->d_name);
-            rc = cai_dir_remove(path);
+            rc = is_pinned(path) ? 0 : cai_dir_remove(path);
         }
         free(list[i]);
     }

@@ -8,6 +8,7 @@
 #include "learn/loss.h"
 #include "learn/start.h"
 #include "learn/supervise.h"
+#include "learn/trainer.h"
 
 #include <stdlib.h>
 
@@ -47,13 +48,14 @@ static struct split split_of(const struct learn_task *t, const struct dataset *d
     return s;
 }
 
-static int measure(const struct learn_task *t, const struct model *m, const struct split *s,
-                   struct metrics *f) {
+static int measure(const struct learn_task *t, const struct classifier_options *o,
+                   const struct model *m, const struct split *s, struct metrics *f) {
     if (s->n_held_out == 0)
         return 0;
     CAI_AUTO(mem) double *scores = NULL;
     CAI_AUTO(mem) size_t *starts = NULL;
-    CAI_TRY(supervise_outputs(t, m, s->held_out, s->n_held_out, &scores, &starts));
+    CAI_TRY(supervise_outputs(t, m, trainer_tokens(&o->optimizer), s->held_out, s->n_held_out,
+                              &scores, &starts));
     CAI_AUTO(mem) double *target = cai_realloc(NULL, s->n_held_out, sizeof *target);
     for (size_t i = 0; i < s->n_held_out; i++)
         target[i] = s->held_out[i].target;
@@ -75,7 +77,7 @@ static int run(const struct learn_task *t, const struct classifier_options *o, s
     CAI_TRY(supervise_run(&s, &loss));
     CAI_TRY(train_save(t, m, t->train->output));
     metrics_add(&f, loss, "loss");
-    CAI_TRY(measure(t, m, x, &f));
+    CAI_TRY(measure(t, o, m, x, &f));
     metrics_add(&f, (double)d->n, "rows");
     metrics_add(&f, (double)d->skipped, "skipped");
     *ret = trained_new((uint64_t)supervise_steps(&s), &f, "");

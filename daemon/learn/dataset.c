@@ -117,6 +117,14 @@ static int read_kind(const struct reading *r, const json_t *o, struct dataset_ro
     row->helpful = s != NULL && strcmp(s, "helpful") == 0;
     if (s == NULL || (!row->helpful && strcmp(s, "harmful") != 0))
         return bad(r, "\"kind\" must be \"harmful\" or \"helpful\"");
+    const json_t *broke = json_object_get(o, "broke");
+    row->broke = cai_alloc((json_array_size(broke) + 1) * sizeof *row->broke);
+    for (size_t i = 0; i < json_array_size(broke); i++) {
+        const char *id = json_string_value(json_array_get(broke, i));
+        if (id == NULL)
+            return bad(r, "\"broke\" must be a list of strings");
+        row->broke[row->n_broke++] = cai_strdup(id);
+    }
     row->messages = json_dumps(json_object_get(o, "messages"), JSON_COMPACT);
     CAI_CHECK(row->messages != NULL);
     return 0;
@@ -173,6 +181,9 @@ static void row_free(struct dataset_row *row) {
     free(row->seq[0].ids);
     free(row->seq[1].ids);
     free(row->messages);
+    for (size_t i = 0; i < row->n_broke; i++)
+        free(row->broke[i]);
+    free(row->broke);
 }
 
 /* ---- the file ------------------------------------------------------------------------ */

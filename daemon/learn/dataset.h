@@ -11,7 +11,8 @@
  *               split: "train" or "held_out"
  *   classifier  {"item", "messages": […], "label": 0…1, "split"?}
  *               the last message is judged in the light of those before it
- *   ppo         {"item", "messages": [… , user], "kind": "harmful" | "helpful"}
+ *   ppo         {"item", "messages": [… , user], "kind": "harmful" | "helpful",
+ *               "broke"?: [principle ids]}: for figures only
  *
  * A judged or learned sequence ends with the end of its last message (the marker that
  * ends an assistant's turn included); what a template writes after it is left out, so
@@ -39,6 +40,8 @@ struct dataset_row {
     bool held_out;
     bool has_split;
     bool helpful;              /* ppo */
+    char **broke;              /* ppo: principles that critiques found broken at this prompt */
+    size_t n_broke;
     char *messages;            /* ppo: the JSON of "messages", for samples shown to people */
 };
 

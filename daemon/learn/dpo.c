@@ -9,12 +9,10 @@
 #include "learn/loss.h"
 #include "learn/start.h"
 #include "learn/supervise.h"
+#include "learn/trainer.h"
 
 #include <math.h>
 #include <stdlib.h>
-
-/* A target within this of 1/2 decides nothing. */
-static const double DELTA = 0.1;
 
 enum { EXTRA_ACCURACY, EXTRA_DECIDED, EXTRA_MARGIN, EXTRA_CHOSEN };
 
@@ -34,11 +32,12 @@ static double logit_of(double beta, const struct example *e, double a, double b)
     return beta * ((a - e->reference[0]) - (b - e->reference[1]));
 }
 
-static void count_pair(const struct example *e, double logit, double a, double b, double *extra) {
+static void count_pair(const struct dpo_options *o, const struct example *e, double logit,
+                       double a, double b, double *extra) {
     bool first = e->target > 0.5;
     extra[EXTRA_MARGIN] += first ? logit : -logit;
     extra[EXTRA_CHOSEN] += first ? a : b;
-    if (fabs(e->target - 0.5) <= DELTA)
+    if (fabs(e->target - 0.5) <= o->clear)
         return;
     extra[EXTRA_DECIDED]++;
     extra[EXTRA_ACCURACY] += logit == 0 ? 0.5 : (logit > 0) == first;
@@ -55,7 +54,7 @@ static double pair_loss(const void *context, const struct example *const *e, siz
                          &db);
         for (int64_t j = 0; j < na + nb; j++)
             grad[j] = j < na ? da : db;
-        count_pair(e[i], logit_of(o->beta, e[i], a, b), a, b, extra);
+        count_pair(o, e[i], logit_of(o->beta, e[i], a, b), a, b, extra);
         out += na + nb;
         grad += na + nb;
     }
@@ -84,11 +83,11 @@ static struct pairs pairs_of(const struct dataset *d) {
 }
 
 /* Each reply's summed log-probability under m: sums[2n]. */
-static int sequence_sums(const struct learn_task *t, const struct model *m,
-                         const struct example *e, size_t n, double *sums) {
+static int sequence_sums(const struct learn_task *t, const struct dpo_options *o,
+                         const struct model *m, const struct example *e, size_t n, double *sums) {
     CAI_AUTO(mem) double *out = NULL;
     CAI_AUTO(mem) size_t *starts = NULL;
-    CAI_TRY(supervise_outputs(t, m, e, n, &out, &starts));
+    CAI_TRY(supervise_outputs(t, m, trainer_tokens(&o->optimizer), e, n, &out, &starts));
     for (size_t i = 0; i < n; i++) {
         int64_t na = rows_of(&e[i].seq[0]);
         sums[2 * i] = sum_of(out + starts[i], na);
@@ -98,14 +97,15 @@ static int sequence_sums(const struct learn_task *t, const struct model *m,
 }
 
 /* The reference is needed once, before anything is trained. */
-static int take_reference(const struct learn_task *t, bool half, struct pairs *p) {
+static int take_reference(const struct learn_task *t, const struct dpo_options *o,
+                          struct pairs *p) {
     const Cai__V1__Train *train = t->train;
     struct model *m = NULL;
     CAI_AUTO(mem) double *sums = cai_realloc(NULL, 2 * p->n + 1, sizeof *sums);
     CAI_TRY(model_load(train->reference != NULL ? train->reference->path : train->init->path, &m));
-    m->half_products = half;
+    m->half_products = o->half;
     int rc = m->head == MODEL_HEAD_LM
-                 ? sequence_sums(t, m, p->e, p->n, sums)
+                 ? sequence_sums(t, o, m, p->e, p->n, sums)
                  : cai_fail(CAI_EINPUT, "the reference is not a language model");
     for (size_t i = 0; i < 2 * p->n && rc == 0; i++) {
         if (!isfinite(sums[i]))
@@ -127,12 +127,12 @@ static int measure(const struct learn_task *t, const struct dpo_options *o, cons
         return 0;
     CAI_AUTO(mem) double *sums = cai_realloc(NULL, 4 * n, sizeof *sums);
     double *logit = sums + 2 * n, *target = sums + 3 * n;
-    CAI_TRY(sequence_sums(t, m, e, n, sums));
+    CAI_TRY(sequence_sums(t, o, m, e, n, sums));
     for (size_t i = 0; i < n; i++) {
         logit[i] = logit_of(o->beta, &e[i], sums[2 * i], sums[2 * i + 1]);
         target[i] = e[i].target;
     }
-    calibration_measure(logit, target, n, DELTA, &c);
+    calibration_measure(logit, target, n, o->clear, &c);
     calibration_report(&c, "", f);
     return 0;
 }
@@ -175,7 +175,7 @@ int learn_dpo(const struct learn_task *t, Cai__V1__Trained **ret) {
     if (rc == 0 && p.n_train == 0)
         rc = cai_fail(CAI_EINPUT, "%s: no pair with split \"train\"", t->train->dataset->path);
     if (rc == 0)
-        rc = take_reference(t, o.half, &p);
+        rc = take_reference(t, &o, &p);
     if (rc == 0)
         rc = run(t, &o, m, &d, &p, ret);
     free(p.e);

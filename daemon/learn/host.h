@@ -50,7 +50,7 @@ int learn_left(const struct learn_task *t, uint64_t step);
 
 /* Figures of one step. A value that is not finite is left out: it has no meaning to
  * show, and the step that made it has been reported by its own name. */
-enum { METRICS_MAX = 96, METRIC_NAME = 48 };
+enum { METRICS_MAX = 128, METRIC_NAME = 80 };
 struct metrics {
     int n;
     struct {

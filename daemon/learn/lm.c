@@ -87,7 +87,7 @@ static int lm_batch(struct lm_run *r, const uint32_t *index, size_t n, struct lm
     }
     float *weight = cai_realloc(NULL, (size_t)tokens, sizeof *weight);
     loss->scale = sum > 0 ? 1 / sum : 0;
-    int rc = packing_make(lengths, n, PACK_TOKENS, (size_t)r->world, &p);
+    int rc = packing_make(lengths, n, trainer_tokens(&r->o->optimizer), (size_t)r->world, &p);
     for (size_t b = (size_t)r->rank; b < p.n_bins && rc == 0; b += (size_t)r->world)
         rc = lm_micro(r, index, &p, b, spans, weight, loss);
     packing_free(&p);
@@ -152,7 +152,7 @@ int train_language_model(struct model *m, const struct lm_row *rows, size_t n_ro
                                  .weight_decay = o->optimizer.weight_decay,
                                  .clip_norm = o->optimizer.clip_norm,
                                  .temperature = 1,
-                                 .recompute = trainer_should_recompute(m, PACK_TOKENS)};
+                                 .recompute = trainer_should_recompute(m, &o->optimizer)};
     int rc = trainer_new(m, &to, &r.trainer);
     if (rc == 0)
         rc = lm_loop(&r, progress, context);

@@ -226,6 +226,16 @@ double loss_kl_penalty(const double *logprob, const double *ref, size_t n, doubl
     return coef * sum;
 }
 
+/* ½ · the error's square where the change from `old` is bounded, if that is the larger. */
+static bool value_bounded(double value, double old, double returns, double clip, double *io_loss) {
+    double v = fmin(fmax(value, old - clip), old + clip);
+    double bounded = 0.5 * (v - returns) * (v - returns);
+    if (clip <= 0 || bounded <= *io_loss)
+        return false;
+    *io_loss = bounded;
+    return true;
+}
+
 double loss_value(const double *value, const double *old, const double *returns,
                   const uint8_t *mask, size_t n, double clip, double *grad) {
     double sum = 0;
@@ -234,21 +244,23 @@ double loss_value(const double *value, const double *old, const double *returns,
         if (used(mask, i)) {
             double error = value[i] - returns[i];
             double loss = 0.5 * error * error;
-            g = error;
-            if (clip > 0) {
-                double v = fmin(fmax(value[i], old[i] - clip), old[i] + clip);
-                double bounded = 0.5 * (v - returns[i]) * (v - returns[i]);
-                if (bounded > loss) {
-                    loss = bounded;
-                    g = v == value[i] ? error : 0;
-                }
-            }
+            g = value_bounded(value[i], old[i], returns[i], clip, &loss) ? 0 : error;
             sum += loss;
         }
         if (grad != NULL)
             grad[i] = g;
     }
     return sum;
+}
+
+double loss_value_clipped(const double *value, const double *old, const double *returns,
+                          const uint8_t *mask, size_t n, double clip) {
+    double count = 0;
+    for (size_t i = 0; i < n; i++) {
+        double error = value[i] - returns[i], loss = 0.5 * error * error;
+        count += used(mask, i) && value_bounded(value[i], old[i], returns[i], clip, &loss);
+    }
+    return count;
 }
 
 double loss_sigmoid(double x) {

@@ -87,6 +87,9 @@ double loss_kl_penalty(const double *logprob, const double *ref, size_t n, doubl
  * 2024); clip 0 = plain ½ Σ (V − R)². */
 double loss_value(const double *value, const double *old, const double *returns,
                   const uint8_t *mask, size_t n, double clip, double *grad);
+/* Positions of the same where the clipped square is the larger, so that it counts. */
+double loss_value_clipped(const double *value, const double *old, const double *returns,
+                          const uint8_t *mask, size_t n, double clip);
 
 /* ---- preferences and classes --------------------------------------------------------- */
 /* −[p·log σ(a − b − margin) + (1−p)·log σ(b − a − margin)] + centre·(a + b)²: Bradley-Terry

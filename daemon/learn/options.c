@@ -87,19 +87,19 @@ static void optional_flag(struct reader *r, const char *name, bool *ret) {
 }
 
 static void schedule(struct reader *r, enum train_schedule *ret) {
-    static const char *const names[] = {"constant", "linear", "cosine"};
+    static const char *const names[] = {"constant", "linear", "cosine", "inverse_sqrt"};
     *ret = TRAIN_CONSTANT;
     if (r->rc < 0)
         return;
     const char *s = json_string_value(find(r, "schedule"));
-    for (int i = 0; s != NULL && i < 3; i++)
+    for (int i = 0; s != NULL && i < 4; i++)
         if (strcmp(s, names[i]) == 0) {
             *ret = (enum train_schedule)i;
             return;
         }
     r->rc = cai_fail(CAI_EINPUT,
-                     "%s options: \"schedule\" is %s; it must be constant, linear or cosine",
-                     r->what, s != NULL ? s : "missing");
+                     "%s options: \"schedule\" is %s; it must be constant, linear, cosine or "
+                     "inverse_sqrt", r->what, s != NULL ? s : "missing");
 }
 
 /* The index of the member's word in `words` (NULL ends them); 0 when it is absent. */
@@ -136,6 +136,16 @@ static void optimizer(struct reader *r, bool batch, struct train_optimizer *o) {
         whole(r, "zero", 0, 1, &zero);
     o->whole_moments = zero == 0;
     optional_whole(r, "bucket", COUNT_MAX, &o->bucket);
+    optional_whole(r, "micro_batch_tokens", COUNT_MAX, &o->micro_batch_tokens);
+    o->recompute = (enum train_recompute)word(
+        r, "recompute", (const char *const[]){"auto", "always", "never", NULL});
+    o->batch_tokens = 0; /* where a kind knows them, it reads them */
+}
+
+static void clear(struct reader *r, double *ret) {
+    optional(r, "clear", 0, 0.5, ret);
+    if (r->rc == 0 && find(r, "clear") == NULL)
+        *ret = 0.1;
 }
 
 /* rank 0 when there is no "lora". */
@@ -189,6 +199,7 @@ int options_sft(const char *json, struct sft_options *ret) {
     if (open_json(&r, "sft", json) < 0)
         return cai_error_code();
     optimizer(&r, true, &ret->optimizer);
+    optional_whole(&r, "batch_tokens", COUNT_MAX, &ret->optimizer.batch_tokens);
     lora(&r, &ret->lora);
     ret->half = half(&r);
     guard(&r, &ret->guard);
@@ -211,6 +222,7 @@ int options_pm(const char *json, struct pm_options *ret) {
     optional(&r, "centre", 0, 1e6, &ret->centre);
     optional(&r, "margin", 0, 1e6, &ret->margin);
     optional_flag(&r, "average", &ret->average);
+    clear(&r, &ret->clear);
     ret->shared = word(&r, "trunk", (const char *const[]){"own", "shared", NULL}) == 1;
     if (r.rc == 0 && ret->shared && (ret->average || ret->lora.rank > 0))
         r.rc = cai_fail(CAI_EINPUT, "pm options: members with a shared trunk can be neither "
@@ -249,6 +261,9 @@ static void rewards(struct reader *r, struct ppo_options *ret) {
     number(r, "no_end_reward", -1e9, 1e9, &ret->no_end_reward);
     ret->no_end = (enum ppo_no_end)word(
         r, "no_end", (const char *const[]){"replace", "add", "keep", NULL});
+    ret->trust = 1;
+    if (r->rc == 0 && find(r, "trust") != NULL)
+        number(r, "trust", 0, 1, &ret->trust);
     ret->normalise = (enum ppo_normalise)word(
         r, "normalise", (const char *const[]){"pairs", "reference", "running", "none", NULL});
     ret->pm_worst = word(r, "pm_combine", (const char *const[]){"mean", "worst", NULL}) == 1;
@@ -272,6 +287,8 @@ static void objective(struct reader *r, struct ppo_options *ret) {
     optional(r, "advantage_clip", 0, 1e6, &ret->advantage_clip);
     optional(r, "max_ratio", 0, 1e9, &ret->max_ratio);
     flag(r, "whiten_advantages", &ret->whiten_advantages);
+    ret->whiten_minibatch =
+        word(r, "whiten_over", (const char *const[]){"rollouts", "minibatch", NULL}) == 1;
     ret->scale_std = word(r, "scale", (const char *const[]){"std", "none", NULL}) == 0;
     ret->aggregate = (enum ppo_aggregate)word(
         r, "aggregate", (const char *const[]){"tokens", "replies", "fixed", NULL});
@@ -289,6 +306,13 @@ static void values(struct reader *r, struct ppo_options *ret) {
     optional_whole(r, "value_warmup", COUNT_MAX, &ret->value_warmup);
     ret->value_from_policy =
         word(r, "value_from", (const char *const[]){"pm", "policy", NULL}) == 1;
+}
+
+static void mixed(struct reader *r, struct ppo_options *ret) {
+    optional(r, "ptx.coef", 0, 1e6, &ret->ptx_coef);
+    ret->ptx_batch = 0;
+    if (ret->ptx_coef > 0)
+        whole(r, "ptx.batch", 1, 1 << 20, &ret->ptx_batch);
 }
 
 int options_algorithm(const char *json, enum train_algorithm *ret) {
@@ -340,6 +364,7 @@ int options_ppo(const char *json, struct ppo_options *ret) {
     number(&r, "rollout.temperature", 1e-3, 100, &ret->temperature);
     number(&r, "rollout.top_p", 1e-6, 1, &ret->top_p);
     whole(&r, "rollout.max_tokens", 1, 1 << 20, &ret->max_tokens);
+    mixed(&r, ret);
     CAI_TRY(close_json(&r));
     return check_groups(ret);
 }
@@ -356,6 +381,7 @@ int options_dpo(const char *json, struct dpo_options *ret) {
     whole(&r, "dpo.batch", 1, COUNT_MAX, &ret->optimizer.batch);
     whole(&r, "dpo.epochs", 1, COUNT_MAX, &ret->epochs);
     number(&r, "dpo.beta", 1e-9, 1e6, &ret->beta);
+    clear(&r, &ret->clear);
     optional_whole(&r, "checkpoint_every", COUNT_MAX, &ret->checkpoint_every);
     return close_json(&r);
 }
@@ -368,6 +394,7 @@ double train_rate(const struct train_optimizer *o, int64_t step, int64_t steps) 
     switch (o->schedule) {
     case TRAIN_LINEAR: return o->lr * (1 - done);
     case TRAIN_COSINE: return o->lr * 0.5 * (1 + cos(M_PI * done));
+    case TRAIN_INVERSE_SQRT: return o->lr * sqrt((warm + 1) / (double)(step + 1));
     case TRAIN_CONSTANT: break;
     }
     return o->lr;

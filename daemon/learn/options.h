@@ -4,7 +4,7 @@
  *
  * Common, flat in the stage's object ("optimizer": numbers of struct job_optimizer):
  *   lr weight_decay beta1 beta2 eps clip_norm warmup batch   numbers
- *   schedule                                                 "constant" "linear" "cosine"
+ *   schedule                                 "constant" "linear" "cosine" "inverse_sqrt"
  * sft:        epochs
  * pm:         epochs members
  * classifier: epochs held_out (share held out when no row of the dataset names its split)
@@ -18,16 +18,21 @@
  *             beta batch epochs.
  *   zero              1 (and without it): ranks share AdamW's moments; 0: each keeps all
  *   bucket            struct train_optimizer; no job sets it
+ *   micro_batch_tokens recompute   struct train_optimizer
  * Optional, because their absence means "off", or the first of the words:
  *   lora              all: an object with rank alpha targets; without it whole weights
  *   train_dtype       all: "bfloat16": matrix products in it; weights and sums stay float32
+ *   batch_tokens      sft: struct train_optimizer
  *   checkpoint_every  sft, pm, classifier, dpo: steps between resumable states
  *   loss_spike max_skipped  struct train_guard
  *   centre margin average trunk  pm: terms of loss_bradley_terry; the members' weights
  *                     averaged; "shared": they are heads over one trunk
  *   algorithm group scale aggregate pm_combine pm_variance normalise no_end value_from
- *   value_warmup clip_high dual_clip advantage_clip max_ratio eps_place and of the object
- *   "kl" estimator, clamp, stop; samples sample_every: struct ppo_options */
+ *   value_warmup clip_high dual_clip advantage_clip max_ratio eps_place whiten_over and of the
+ *   object "kl" estimator, clamp, stop, and "ptx" coef, batch; samples sample_every: struct
+ *                     ppo_options
+ *   clear             pm, dpo: |p − 1/2| up to which a label decides nothing; 0.1 without it
+ *   trust             ppo: 1 without it */
 #ifndef CAI_LEARN_OPTIONS_H
 #define CAI_LEARN_OPTIONS_H
 
@@ -36,7 +41,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum train_schedule { TRAIN_CONSTANT, TRAIN_LINEAR, TRAIN_COSINE };
+enum train_schedule { TRAIN_CONSTANT, TRAIN_LINEAR, TRAIN_COSINE, TRAIN_INVERSE_SQRT };
+/* Whether layers are computed once more in backward; auto: trainer_should_recompute(). */
+enum train_recompute { RECOMPUTE_AUTO, RECOMPUTE_ALWAYS, RECOMPUTE_NEVER };
 
 struct train_optimizer {
     double lr, weight_decay, beta1, beta2, eps;
@@ -44,6 +51,9 @@ struct train_optimizer {
     double warmup;    /* share of the steps, linear from 0 */
     enum train_schedule schedule;
     int64_t batch;    /* rows per step, all ranks together */
+    int64_t batch_tokens; /* > 0: about so many learned tokens per step instead (supervise.h) */
+    int64_t micro_batch_tokens; /* aimed at; 0 = packing.h's */
+    enum train_recompute recompute;
     bool whole_moments; /* every rank keeps all of AdamW's moments: no ZeRO-1 */
     int64_t bucket;     /* elements summed over ranks at a time, at least; 0 = shard.h's */
 };
@@ -69,6 +79,7 @@ struct pm_options {
     struct train_guard guard;
     int64_t epochs, members, checkpoint_every;
     double centre, margin;
+    double clear; /* targets within this of 1/2 decide nothing */
     bool average; /* one model of the members' mean weights (Ramé et al. 2024, WARM) */
     bool shared;  /* the members are heads over one trunk */
 };
@@ -105,12 +116,16 @@ struct ppo_options {
     double kl_coef, kl_target, kl_horizon, kl_budget, kl_clamp, kl_stop;
     int kl_estimator;        /* enum loss_kl */
     bool whiten_advantages, whiten_rewards;
+    bool whiten_minibatch;   /* advantages, by the moments of each minibatch */
     bool scale_std;          /* grpo: advantages divided by the group's deviation */
     enum ppo_aggregate aggregate;
     enum ppo_normalise normalise;
+    double trust; /* what scores are multiplied by: how far they are borne out, 0 to 1 */
     enum ppo_no_end no_end;
     bool pm_worst;           /* the lowest member's score counts, not their mean */
     bool eps_tensorflow;
+    double ptx_coef;   /* weight of the loss of rows mixed in; 0: none */
+    int64_t ptx_batch; /* such rows per update, all ranks together */
     double reward_clip, no_end_reward, helpful, temperature, top_p, pm_variance;
 };
 
@@ -121,6 +136,7 @@ struct dpo_options {
     struct train_guard guard;
     int64_t epochs, checkpoint_every;
     double beta;
+    double clear; /* as of pm_options */
     bool eps_tensorflow;
 };
 
@@ -133,7 +149,8 @@ int options_ppo(const char *json, struct ppo_options *ret);
 int options_dpo(const char *json, struct dpo_options *ret);
 
 /* The learning rate of step `step` (from 0) of `steps`: linear warm-up over warmup·steps,
- * then constant, or down to 0 by a line or a half cosine. */
+ * then constant, or down to 0 by a line or a half cosine, or with 1 / √step (Vaswani et al.
+ * 2017, §5.3). */
 double train_rate(const struct train_optimizer *o, int64_t step, int64_t steps);
 
 #endif

@@ -6,7 +6,7 @@
 
 #include "model/model.h"
 
-enum { PACK_TOKENS = 4096 }; /* aimed at, per micro-batch */
+enum { PACK_TOKENS = 4096 }; /* aimed at, per micro-batch, where no setting says it */
 
 /* Splits units of the given lengths into bins: as many as hold `budget` tokens each,
  * rounded up to a multiple of `multiple`; longest first into the lightest bin (ties:

@@ -19,10 +19,28 @@ static void token_kl(const struct ppo_batch *b, const struct ppo_options *o, dou
         kl[i] = loss_kl((enum loss_kl)o->kl_estimator, b->old[i], b->reference[i], o->kl_clamp);
 }
 
+static void clip_to(double *x, size_t n, double limit) {
+    for (size_t i = 0; i < n && limit > 0; i++)
+        x[i] = fmin(fmax(x[i], -limit), limit);
+}
+
 static void clip_advantages(struct ppo_batch *b, const struct ppo_options *o) {
-    double limit = o->advantage_clip;
-    for (size_t i = 0; i < b->n_rows && limit > 0; i++)
-        b->advantage[i] = fmin(fmax(b->advantage[i], -limit), limit);
+    clip_to(b->advantage, b->n_rows, o->advantage_clip);
+}
+
+void policy_whiten(struct ppo_batch *b, const struct ppo_options *o, const uint32_t *bins,
+                   size_t n) {
+    CAI_AUTO(mem) double *x = cai_realloc(NULL, b->n_rows + 1, sizeof *x);
+    size_t rows = 0;
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = b->bin_rows[bins[i]]; j < b->bin_rows[bins[i] + 1]; j++)
+            x[rows++] = b->advantage[j];
+    loss_whiten(x, NULL, rows, true);
+    clip_to(x, rows, o->advantage_clip);
+    rows = 0;
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = b->bin_rows[bins[i]]; j < b->bin_rows[bins[i] + 1]; j++)
+            b->white[j] = x[rows++];
 }
 
 static void advantages_gae(struct ppo_batch *b, const struct ppo_options *o, double kl_coef) {
@@ -39,6 +57,10 @@ static void advantages_gae(struct ppo_batch *b, const struct ppo_options *o, dou
         size_t at = b->row_of[i];
         loss_gae(b->reward + at, b->value + at, NULL, length_of(b, i), o->gamma, o->lambda,
                  b->advantage + at, b->returns + at);
+    }
+    if (o->whiten_advantages && o->whiten_minibatch) {
+        b->white = cai_alloc((b->n_rows + 1) * sizeof *b->white);
+        return; /* policy_whiten does it, minibatch by minibatch */
     }
     if (o->whiten_advantages)
         loss_whiten(b->advantage, NULL, b->n_rows, true);

@@ -39,6 +39,10 @@ struct policy_algorithm {
 };
 const struct policy_algorithm *policy_algorithm(enum train_algorithm a);
 
+/* Whitens, then clips, the advantages of the n bins of a minibatch into b->white (Ziegler et
+ * al. 2019's code; whitening all of a step's is the algorithm's own). Equal on every rank. */
+void policy_whiten(struct ppo_batch *b, const struct ppo_options *o, const uint32_t *bins,
+                   size_t n);
 /* A reply's weight in the loss and its share of the normaliser (ppo_options.aggregate):
  * tokens: 1 and n; replies: 1 / n and 1; fixed: 1 / max_tokens and 1. */
 double policy_weight(const struct policy_algorithm *a, const struct ppo_options *o, size_t n);

@@ -49,11 +49,18 @@ static int load_members(struct ppo *p) {
     return 0;
 }
 
-/* The preference model again (Huang et al. 2024), or the policy with a fresh head. */
+/* The preference model again (Huang et al. 2024); one without a say starts with none: its head
+ * at zero, or the advantages of the first steps would be its scores' after all. */
+static int value_from_pm(struct ppo *p) {
+    CAI_TRY(model_clone(p->models.pm[0].m, &p->value));
+    return p->o.trust > 0 ? 0 : ct_fill_(p->value->score, 0);
+}
+
+/* That, or the policy with a fresh head. */
 static int load_value(struct ppo *p) {
     const struct learn_task *t = p->task;
     if (!p->o.value_from_policy)
-        return model_clone(p->models.pm[0].m, &p->value);
+        return value_from_pm(p);
     struct cai_key key = cai_key_make(t->seed, t->round, "ppo/value", 0, 0);
     return p->policy->base ? model_adapt_scalar(p->policy, key, &p->value)
                            : model_load_scalar(t->train->init->path, key, &p->value);
@@ -83,7 +90,7 @@ static int load_models(struct ppo *p) {
         return cai_fail(CAI_EINPUT, "reference %s is not of the policy's kind", reference);
     CAI_TRY(load_members(p));
     p->models.reference = p->reference;
-    ppo_reward_begin(&p->models, p->o.normalise);
+    ppo_reward_begin(&p->models, &p->o);
     if (p->algorithm->values)
         CAI_TRY(load_value(p));
     choose_products(p);
@@ -95,7 +102,7 @@ static int make_trainers(struct ppo *p) {
     struct trainer_options to = {.comm = p->task->comm, .beta1 = o->beta1, .beta2 = o->beta2,
                                  .eps = o->eps, .weight_decay = o->weight_decay,
                                  .clip_norm = o->clip_norm, .temperature = p->o.temperature,
-                                 .recompute = trainer_should_recompute(p->policy, PACK_TOKENS),
+                                 .recompute = trainer_should_recompute(p->policy, o),
                                  .eps_tensorflow = p->o.eps_tensorflow,
                                  .whole_moments = o->whole_moments, .bucket = o->bucket,
                                  .max_skipped = p->o.guard.max_skipped};
@@ -103,8 +110,19 @@ static int make_trainers(struct ppo *p) {
     if (p->value == NULL)
         return 0;
     to.temperature = 1;
-    to.recompute = trainer_should_recompute(p->value, PACK_TOKENS);
+    to.recompute = trainer_should_recompute(p->value, o);
     return trainer_new(p->value, &to, &p->models.value);
+}
+
+static int load_mix(struct ppo *p) {
+    const Cai__V1__Dataset *d = p->task->train->mix;
+    if (p->o.ptx_coef <= 0)
+        return 0;
+    if (d == NULL)
+        return cai_fail(CAI_EINPUT, "ptx.coef is %g, but the task names no rows for it",
+                        p->o.ptx_coef);
+    return dataset_load(d->path, d->hash, DATASET_SFT, p->chat, p->policy->config.max_positions,
+                        &p->mix);
 }
 
 static int load_prompts(struct ppo *p) {
@@ -211,6 +229,8 @@ int ppo_open(const struct learn_task *t, struct ppo **ret) {
         rc = make_trainers(p);
     if (rc == 0)
         rc = load_prompts(p);
+    if (rc == 0)
+        rc = load_mix(p);
     if (rc == 0 && t->resume != NULL && t->resume[0] != '\0')
         rc = restore(p);
     if (rc < 0) {
@@ -237,6 +257,7 @@ void ppo_close(struct ppo *p) {
     model_free(p->reference);
     prompts_free(&p->prompts);
     dataset_free(&p->data);
+    dataset_free(&p->mix);
     hf_chat_free(p->chat);
     hf_tokenizer_free(p->tokenizer);
     free(p);

@@ -12,12 +12,14 @@
  * same host arithmetic.
  *
  * Figures per step: score_mean score_std score_harmful score_helpful raw_score reward kl
- * kl3 entropy policy_loss value_loss clip_fraction ratio_max approx_kl explained_variance
+ * kl2 kl3 entropy policy_loss value_loss value_clip_fraction clip_fraction ratio_mean
+ * ratio_max approx_kl explained_variance score/PRINCIPLE (replies to prompts that broke it)
  * length end_rate sampler_gap sampler_gap_max lr kl_coef grad_norm value_grad_norm
  * skipped_updates (the gradient was not finite) left_out_updates (max_ratio, kl.stop)
- * used_replies (share the policy learned from). Those of a value model are missing where
- * there is none. Ends early with "kl budget" when the mean sequence KL of the last
- * PPO_KL_WINDOW steps is above kl_budget. */
+ * used_replies (share the policy learned from) ptx_loss (mean per token of the rows mixed
+ * in; ppo_mix.c). Those of a value model or a mix are missing where there is none. Ends early
+ * with "kl budget" when the mean sequence KL of the last PPO_KL_WINDOW steps is above
+ * kl_budget. */
 #ifndef CAI_LEARN_PPO_H
 #define CAI_LEARN_PPO_H
 
@@ -37,6 +39,8 @@ struct ppo {
     struct engine *engine;
     struct dataset data;
     struct prompts prompts;
+    struct dataset mix; /* rows learned beside the replies; none without ptx.coef */
+    int64_t updates;    /* begun in this step */
     /* What moves from step to step, besides weights and moments. */
     int64_t done;   /* steps */
     double kl_coef;
@@ -56,7 +60,9 @@ bool ppo_spent(const struct ppo *p);
 struct ppo_update_stats {
     double policy_loss, share;     /* sum over replies and updates, and of their normaliser */
     double value_loss, rows;       /* sum over rows and updates, and their number */
+    double value_clipped;          /* of them, where the clipped loss counts */
     double clipped, approx_kl, ratio, ratios; /* sums over ratios, and their number */
+    double ptx_loss, mixed; /* sum over updates of the mix's mean loss, and their number */
     double ratio_max, grad_norm, value_grad_norm; /* largest */
     int64_t skipped, left_out;
     bool ended; /* kl.stop was reached */
@@ -67,5 +73,10 @@ struct ppo_update_stats {
 int ppo_minibatch(struct ppo *p, struct ppo_batch *b, const uint32_t *bins, bool *moved,
                   struct ppo_update_stats *stats);
 int ppo_update(struct ppo *p, struct ppo_batch *b, struct ppo_update_stats *ret);
+/* PPO-ptx: adds to the policy's gradient that of ptx.coef · mean over tokens of −log π at
+ * temperature 1, over the ptx.batch rows of the mix that the number of the update names. Each
+ * rank takes its part, before the update's last backward. *loss is added this rank's part of
+ * the mean. */
+int ppo_mix(struct ppo *p, int64_t update, double *loss);
 
 #endif

@@ -41,7 +41,7 @@ int ppo_batch_new(const struct rollouts *r, const struct ppo_options *o, int wor
     for (size_t i = 0; i < r->n; i++)
         lengths[i] = r->r[i].n;
     size_t ranks = (size_t)world, per = (4 + ranks - 1) / ranks * ranks;
-    int rc = packing_make(lengths, r->n, PACK_TOKENS, minibatches * per, &ret->p);
+    int rc = packing_make(lengths, r->n, trainer_tokens(&o->optimizer), minibatches * per, &ret->p);
     free(lengths);
     CAI_TRY(rc);
     ret->per_minibatch = ret->p.n_bins / minibatches;
@@ -72,7 +72,7 @@ void ppo_batch_free(struct ppo_batch *b) {
             micro_free(b->value_micro[i]);
     }
     void *owned[] = {b->policy_micro, b->value_micro, b->bin_rows, b->row_of, b->sampled, b->old,
-                     b->entropy, b->reference, b->value, b->reward, b->advantage, b->returns,
+                     b->entropy, b->reference, b->value, b->reward, b->advantage, b->white, b->returns,
                      b->raw, b->score, b->kl, b->group, b->used};
     for (size_t i = 0; i < CAI_COUNT(owned); i++)
         free(owned[i]);
@@ -218,7 +218,7 @@ int ppo_batch_evaluate(struct ppo_batch *b, const struct ppo_models *m,
 
 int ppo_batch_advantages(struct ppo_batch *b, struct ppo_models *m, const struct ppo_options *o,
                          int64_t step, double kl_coef) {
-    CAI_TRY(ppo_reward_fit(m, o->normalise, b, step));
+    CAI_TRY(ppo_reward_fit(m, o, b, step));
     for (size_t i = 0; i < b->rollouts->n; i++) {
         const struct rollout *r = &b->rollouts->r[i];
         b->score[i] = ppo_reward_of(b, m, o, i);

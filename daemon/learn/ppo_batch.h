@@ -37,6 +37,7 @@ struct ppo_batch {
     size_t *row_of;        /* [rollouts] first row of each */
     /* [n_rows] each */
     double *sampled, *old, *entropy, *reference, *value, *reward, *advantage, *returns;
+    double *white; /* [n_rows] policy_whiten's; NULL unless whiten_over is "minibatch" */
     /* [rollouts] each */
     double *raw;           /* [rollouts × n_pm] scores as the members give them */
     double *score;         /* normalised, clipped, end rule applied */

@@ -7,9 +7,15 @@
 
 #include <math.h>
 
-void ppo_reward_begin(struct ppo_models *m, enum ppo_normalise how) {
-    m->value_mean = m->pm[0].norm.mean;
-    m->value_std = m->pm[0].norm.std;
+/* The value model predicts what replies earn: scores as far as they are trusted. */
+static void value_scale(struct ppo_models *m, double mean, double std, double trust) {
+    m->value_mean = trust > 0 ? mean : 0;
+    m->value_std = trust > 0 ? std / trust : 1;
+}
+
+void ppo_reward_begin(struct ppo_models *m, const struct ppo_options *o) {
+    enum ppo_normalise how = o->normalise;
+    value_scale(m, m->pm[0].norm.mean, m->pm[0].norm.std, o->trust);
     for (size_t k = 0; k < m->n_pm; k++) {
         m->running[k] = (struct ppo_running){0};
         if (how == NORMALISE_RUNNING || how == NORMALISE_NONE)
@@ -17,10 +23,8 @@ void ppo_reward_begin(struct ppo_models *m, enum ppo_normalise how) {
         if (how == NORMALISE_NONE)
             m->pm[k].norm.std = 1;
     }
-    if (how == NORMALISE_NONE) {
-        m->value_mean = 0;
-        m->value_std = 1;
-    }
+    if (how == NORMALISE_NONE)
+        value_scale(m, 0, 1, o->trust);
 }
 
 /* Welford's update with each score in turn. */
@@ -44,17 +48,15 @@ static int fit_member(struct ppo_models *m, const struct ppo_batch *b, size_t k,
     return 0;
 }
 
-int ppo_reward_fit(struct ppo_models *m, enum ppo_normalise how, const struct ppo_batch *b,
+int ppo_reward_fit(struct ppo_models *m, const struct ppo_options *o, const struct ppo_batch *b,
                    int64_t step) {
-    bool reference = how == NORMALISE_REFERENCE;
-    if (how != NORMALISE_RUNNING && !(reference && step == 0))
+    bool reference = o->normalise == NORMALISE_REFERENCE;
+    if (o->normalise != NORMALISE_RUNNING && !(reference && step == 0))
         return 0;
     for (size_t k = 0; k < m->n_pm; k++)
         CAI_TRY(fit_member(m, b, k, reference));
-    if (reference) {
-        m->value_mean = m->pm[0].norm.mean;
-        m->value_std = m->pm[0].norm.std;
-    }
+    if (reference)
+        value_scale(m, m->pm[0].norm.mean, m->pm[0].norm.std, o->trust);
     return 0;
 }
 
@@ -64,7 +66,7 @@ double ppo_reward_of(const struct ppo_batch *b, const struct ppo_models *m,
     bool ended = b->rollouts->r[i].ended;
     for (size_t k = 0; k < m->n_pm; k++)
         x[k] = (b->raw[i * m->n_pm + k] - m->pm[k].norm.mean) / m->pm[k].norm.std;
-    double score = loss_ensemble(x, m->n_pm, o->pm_worst, o->pm_variance);
+    double score = o->trust * loss_ensemble(x, m->n_pm, o->pm_worst, o->pm_variance);
     if (o->reward_clip > 0)
         score = fmin(fmax(score, -o->reward_clip), o->reward_clip);
     if (ended || o->no_end == NO_END_KEEP)

@@ -8,6 +8,8 @@
  *   running    divided by the deviation of all scores so far, not shifted (Zheng et al.
  *              2023, PPO-max)
  *   none       as they are
+ * What comes of it counts as far as held-out labels bore the scores out (ppo_options.trust):
+ * a preference model that learnt nothing has no say, and whitening cannot give it one.
  * What was fitted is part of the resumable state. */
 #ifndef CAI_LEARN_PPO_REWARD_H
 #define CAI_LEARN_PPO_REWARD_H
@@ -17,10 +19,10 @@
 #include <jansson.h>
 
 /* Sets every member's normalisation and the value model's scale for the start of a run. */
-void ppo_reward_begin(struct ppo_models *m, enum ppo_normalise how);
+void ppo_reward_begin(struct ppo_models *m, const struct ppo_options *o);
 /* After the raw scores of step `step` are known, before they are used: fits what is fitted.
  * CAI_ENUMERIC when a member gives every reply the same score. */
-int ppo_reward_fit(struct ppo_models *m, enum ppo_normalise how, const struct ppo_batch *b,
+int ppo_reward_fit(struct ppo_models *m, const struct ppo_options *o, const struct ppo_batch *b,
                    int64_t step);
 /* The reward of reply i. */
 double ppo_reward_of(const struct ppo_batch *b, const struct ppo_models *m,

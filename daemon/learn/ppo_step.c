@@ -49,7 +49,7 @@ static void reply_loss(struct bin_loss *l, size_t i, const double *logprob, doub
         return;
     }
     struct policy_reply r = {&p->o, p->kl_coef, n, b->old + at, b->reference + at,
-                             b->advantage + at};
+                             (b->white ? b->white : b->advantage) + at};
     double weight = policy_weight(p->algorithm, &p->o, n);
     l->stats->policy_loss += weight * p->algorithm->loss(&r, logprob, grad, s);
     l->stats->ratios += p->algorithm->sequence ? 1 : (double)n;
@@ -82,6 +82,8 @@ static int value_loss(void *context, const double *out, double *grad, int64_t n)
         v[i] = ppo_value_of(&l->p->models, out[i]);
     l->stats->value_loss += loss_value(v, l->b->value + at, l->b->returns + at, NULL, (size_t)n,
                                        l->p->o.value_clip, grad);
+    l->stats->value_clipped += loss_value_clipped(v, l->b->value + at, l->b->returns + at, NULL,
+                                                  (size_t)n, l->p->o.value_clip);
     double scale = l->p->o.value_coef / (l->count * l->p->models.value_std);
     for (int64_t i = 0; i < n; i++)
         grad[i] *= scale;
@@ -162,11 +164,14 @@ static int went_too_far(const struct ppo *p, const struct ppo_update_stats *now,
 static void add_stats(struct ppo_update_stats *to, const struct ppo_update_stats *from) {
     to->policy_loss += from->policy_loss;
     to->value_loss += from->value_loss;
+    to->value_clipped += from->value_clipped;
     to->clipped += from->clipped;
     to->approx_kl += from->approx_kl;
     to->ratio += from->ratio;
     to->ratios += from->ratios;
     to->ratio_max = fmax(to->ratio_max, from->ratio_max);
+    to->ptx_loss += from->ptx_loss;
+    to->mixed += from->mixed;
 }
 
 static int leave_out(struct ppo *p, struct ppo_update_stats *stats) {
@@ -179,6 +184,7 @@ int ppo_minibatch(struct ppo *p, struct ppo_batch *b, const uint32_t *bins, bool
                   struct ppo_update_stats *stats) {
     size_t rank = (size_t)learn_rank(p->task), world = (size_t)learn_world(p->task);
     struct ppo_update_stats now = {0};
+    int64_t update = p->updates++;
     struct bin_loss l = {.p = p, .b = b, .moved = *moved, .stats = &now};
     bool far;
     for (size_t i = 0; i < b->per_minibatch; i++) {
@@ -189,6 +195,12 @@ int ppo_minibatch(struct ppo *p, struct ppo_batch *b, const uint32_t *bins, bool
     }
     if (l.count == 0 || (p->models.value == NULL && l.share == 0))
         return 0;
+    if (b->white)
+        policy_whiten(b, &p->o, bins, b->per_minibatch);
+    if (p->mix.n > 0 && policy_learns(p, &l)) {
+        CAI_TRY(ppo_mix(p, p->done * p->o.epochs * p->o.minibatches + update, &now.ptx_loss));
+        now.mixed++;
+    }
     for (size_t i = rank; i < b->per_minibatch; i += world) {
         l.bin = bins[i];
         CAI_TRY(update_bin(p, b, &l, i + world >= b->per_minibatch));
@@ -207,7 +219,7 @@ int ppo_minibatch(struct ppo *p, struct ppo_batch *b, const uint32_t *bins, bool
 /* Sums and maxima of all ranks. */
 static int gather_stats(const struct ppo *p, struct ppo_update_stats *s) {
     double *part[] = {&s->policy_loss, &s->value_loss, &s->clipped, &s->approx_kl, &s->ratio,
-                      &s->ratios, &s->leaving};
+                      &s->ratios, &s->value_clipped, &s->leaving, &s->ptx_loss};
     double sums[CAI_COUNT(part)];
     int64_t bits; /* of a double that is not negative: ordered as the double is */
     s->leaving = learn_wishes_to_leave(p->task);
@@ -227,6 +239,7 @@ static int gather_stats(const struct ppo *p, struct ppo_update_stats *s) {
 int ppo_update(struct ppo *p, struct ppo_batch *b, struct ppo_update_stats *ret) {
     bool moved = false;
     *ret = (struct ppo_update_stats){0};
+    p->updates = 0;
     CAI_AUTO(mem) uint32_t *order = cai_realloc(NULL, b->p.n_bins, sizeof *order);
     for (int64_t epoch = 0; epoch < p->o.epochs; epoch++) {
         struct cai_key key = cai_key_make(p->task->seed, p->task->round, "ppo/epoch",
@@ -242,7 +255,7 @@ int ppo_update(struct ppo *p, struct ppo_batch *b, struct ppo_update_stats *ret)
 
 static void score_figures(const struct ppo_batch *b, struct metrics *m) {
     const struct rollouts *r = b->rollouts;
-    double sum[2] = {0}, count[2] = {0}, ended = 0, length = 0, kl3 = 0, used = 0;
+    double sum[2] = {0}, count[2] = {0}, ended = 0, length = 0, kl2 = 0, kl3 = 0, used = 0;
     for (size_t i = 0; i < r->n; i++) {
         sum[r->r[i].row->helpful] += b->score[i];
         count[r->r[i].row->helpful]++;
@@ -250,16 +263,59 @@ static void score_figures(const struct ppo_batch *b, struct metrics *m) {
         used += b->used[i];
         length += (double)(r->r[i].n - r->r[i].n_prompt);
     }
-    for (size_t i = 0; i < b->n_rows; i++)
+    for (size_t i = 0; i < b->n_rows; i++) {
+        kl2 += loss_kl(LOSS_KL2, b->old[i], b->reference[i], 0);
         kl3 += loss_kl(LOSS_KL3, b->old[i], b->reference[i], 0);
+    }
     metrics_add(m, loss_mean(b->score, NULL, r->n), "score_mean");
     metrics_add(m, sqrt(loss_variance(b->score, NULL, r->n)), "score_std");
     metrics_add(m, sum[0] / count[0], "score_harmful"); /* left out when there are none */
     metrics_add(m, sum[1] / count[1], "score_helpful");
+    metrics_add(m, kl2 / (double)r->n, "kl2");
     metrics_add(m, kl3 / (double)r->n, "kl3");
     metrics_add(m, length / (double)r->n, "length");
     metrics_add(m, ended / (double)r->n, "end_rate");
     metrics_add(m, used / (double)r->n, "used_replies");
+}
+
+enum { PRINCIPLES_MAX = 64 };
+
+struct by_principle {
+    const char *id;
+    double sum, n;
+};
+
+/* In the order of their names; NULL when there are too many. */
+static struct by_principle *principle_of(struct by_principle *at, size_t *n, const char *id) {
+    size_t i = 0;
+    while (i < *n && strcmp(at[i].id, id) < 0)
+        i++;
+    if (i < *n && strcmp(at[i].id, id) == 0)
+        return &at[i];
+    if (*n == PRINCIPLES_MAX)
+        return NULL;
+    memmove(&at[i + 1], &at[i], (*n - i) * sizeof *at);
+    at[i] = (struct by_principle){.id = id};
+    ++*n;
+    return &at[i];
+}
+
+/* Scores by the principles that were broken at the prompts before. */
+static void principle_figures(const struct ppo_batch *b, struct metrics *m) {
+    struct by_principle at[PRINCIPLES_MAX];
+    size_t n = 0;
+    for (size_t i = 0; i < b->rollouts->n; i++) {
+        const struct dataset_row *row = b->rollouts->r[i].row;
+        for (size_t k = 0; k < row->n_broke; k++) {
+            struct by_principle *p = principle_of(at, &n, row->broke[k]);
+            if (p != NULL) {
+                p->sum += b->score[i];
+                p->n++;
+            }
+        }
+    }
+    for (size_t i = 0; i < n; i++)
+        metrics_add(m, at[i].sum / at[i].n, "score/%s", at[i].id);
 }
 
 static void value_figure(const struct ppo_batch *b, struct metrics *m) {
@@ -293,11 +349,14 @@ static void figures(struct ppo *p, const struct ppo_batch *b, const struct ppo_u
     struct metrics *m = &p->last;
     *m = (struct metrics){0};
     score_figures(b, m);
+    principle_figures(b, m);
     raw_figure(p, b, m);
     row_figures(b, m);
     metrics_add(m, kl, "kl");
     metrics_add(m, s->policy_loss / s->share, "policy_loss");
+    metrics_add(m, s->ptx_loss / s->mixed, "ptx_loss"); /* left out when there is none */
     metrics_add(m, s->clipped / s->ratios, "clip_fraction");
+    metrics_add(m, s->ratio / s->ratios, "ratio_mean");
     metrics_add(m, s->ratio_max, "ratio_max");
     metrics_add(m, s->approx_kl / s->ratios, "approx_kl");
     metrics_add(m, train_rate(&p->o.optimizer, p->done, p->o.steps), "lr");
@@ -308,6 +367,7 @@ static void figures(struct ppo *p, const struct ppo_batch *b, const struct ppo_u
     if (p->models.value == NULL)
         return;
     metrics_add(m, s->value_loss / s->rows, "value_loss");
+    metrics_add(m, s->value_clipped / s->rows, "value_clip_fraction");
     metrics_add(m, s->value_grad_norm, "value_grad_norm");
     value_figure(b, m);
 }

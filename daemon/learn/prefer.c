@@ -10,13 +10,11 @@
 #include "learn/reward.h"
 #include "learn/start.h"
 #include "learn/supervise.h"
+#include "learn/trainer.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* A target within this of 1/2 decides nothing. */
-static const double DELTA = 0.1;
 
 enum { EXTRA_ACCURACY, EXTRA_DECIDED, EXTRA_MARGIN };
 static const struct supervise_extra extras[] = {
@@ -41,7 +39,7 @@ static double head_loss(const struct pm_heads *h, double target, const double *o
     grad[a] *= share;
     grad[b] *= share;
     extra[EXTRA_MARGIN] += first ? share * over : -share * over;
-    if (fabs(target - 0.5) > DELTA) {
+    if (fabs(target - 0.5) > h->o->clear) {
         extra[EXTRA_DECIDED] += share;
         extra[EXTRA_ACCURACY] += over == 0 ? 0.5 * share : (over > 0) == first ? share : 0;
     }
@@ -87,14 +85,14 @@ static void normalise(const double *scores, size_t n, struct reward_norm *ret) {
     ret->replies = (int64_t)n;
 }
 
-static int measure(const struct learn_task *t, const struct model *m, const struct pairs *p,
-                   struct calibration *c, struct reward_norm *norm) {
+static int measure(const struct learn_task *t, const struct pm_options *o, const struct model *m,
+                   const struct pairs *p, struct calibration *c, struct reward_norm *norm) {
     bool apart = p->n_held_out > 0;
     const struct example *e = apart ? p->held_out : p->train;
     size_t n = apart ? p->n_held_out : p->n_train;
     CAI_AUTO(mem) double *scores = NULL;
     CAI_AUTO(mem) size_t *starts = NULL;
-    CAI_TRY(supervise_outputs(t, m, e, n, &scores, &starts));
+    CAI_TRY(supervise_outputs(t, m, trainer_tokens(&o->optimizer), e, n, &scores, &starts));
     normalise(scores, 2 * n, norm);
     n = apart ? n : 0;
     CAI_AUTO(mem) double *delta = cai_realloc(NULL, n + 1, sizeof *delta);
@@ -103,7 +101,7 @@ static int measure(const struct learn_task *t, const struct model *m, const stru
         delta[i] = scores[2 * i] - scores[2 * i + 1];
         target[i] = e[i].target;
     }
-    calibration_measure(delta, target, n, DELTA, c);
+    calibration_measure(delta, target, n, o->clear, c);
     norm->accuracy = c->accuracy;
     norm->pairs = (int64_t)c->decided;
     return 0;
@@ -165,7 +163,7 @@ static int finish_member(const struct learn_task *t, const struct pm_options *o,
                          struct reward_norm *norm, struct metrics *figures, Cai__V1__Trained *out) {
     CAI_AUTO(mem) char *dir = member_folder(t, o, k);
     struct calibration c;
-    CAI_TRY(measure(t, m, p, &c, norm));
+    CAI_TRY(measure(t, o, m, p, &c, norm));
     if (learn_rank(t) == 0)
         CAI_TRY(reward_norm_save(dir, m, norm));
     if (!o->average)
@@ -305,7 +303,7 @@ static int average_members(const struct learn_task *t, const struct pm_options *
     if (rc == 0)
         rc = set_weights(m, sum);
     if (rc == 0)
-        rc = measure(t, m, p, &c, &norm);
+        rc = measure(t, o, m, p, &c, &norm);
     if (rc == 0)
         rc = train_save(t, m, dir);
     if (rc == 0 && learn_rank(t) == 0)

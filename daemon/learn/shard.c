@@ -188,9 +188,31 @@ static int norm_of_parts(const struct shard *s, ct_scope *scope, double *ret) {
     return 0;
 }
 
+/* libtorch makes a copy in fp64 of what it takes the norm of: a stretch at a time, then. */
+enum { NORM_STRETCH = 16 << 20 };
+
+static int norm_of_whole(ct_tensor *t, double *ret) {
+    int64_t n = ct_numel(t);
+    double square = 0, part;
+    if (n <= NORM_STRETCH)
+        return ct_norm(t, ret);
+    ct_scope *scope = ct_scope_open();
+    int rc = 0;
+    for (int64_t at = 0; at < n && rc == 0; at += NORM_STRETCH) {
+        ct_tensor *x = ct_narrow(scope, t, 0, at, n - at < NORM_STRETCH ? n - at : NORM_STRETCH);
+        rc = ct_scope_status(scope);
+        if (rc == 0)
+            rc = ct_norm(x, &part);
+        square += rc == 0 ? part * part : 0;
+    }
+    ct_scope_close(scope);
+    *ret = sqrt(square);
+    return rc;
+}
+
 int shard_finish(struct shard *s, double *ret_norm) {
     if (s->world == 1)
-        return ct_norm(s->whole, ret_norm);
+        return norm_of_whole(s->whole, ret_norm);
     CAI_TRY(shard_begin(s, -1));
     CAI_TRY(comm_finish(s->comm));
     s->begun = 0;

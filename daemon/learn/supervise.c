@@ -15,6 +15,7 @@ struct run {
     const struct supervise *s;
     struct trainer *trainer;
     uint32_t *order; /* of the present epoch */
+    size_t *starts;  /* [per_epoch + 1]: where its steps begin in it */
     int64_t epoch, steps, per_epoch;
     double last_loss;
     bool leaving; /* some rank wishes to leave after this step */
@@ -30,6 +31,20 @@ static int64_t tokens_of(const struct example *e) {
     return n;
 }
 
+static int64_t learned_of(const struct example *e) {
+    int64_t n = 0;
+    for (int i = 0; i < e->n; i++)
+        n += e->seq[i].to - e->seq[i].from;
+    return n;
+}
+
+static int64_t learned_of_all(const struct supervise *s) {
+    int64_t n = 0;
+    for (size_t i = 0; i < s->n; i++)
+        n += learned_of(&s->examples[i]);
+    return n;
+}
+
 /* Examples of one step, and which of them are computed together. */
 struct batch {
     const struct example **e;
@@ -37,11 +52,11 @@ struct batch {
     struct packing p;
 };
 
-static int batch_pack(struct batch *b, int world) {
+static int batch_pack(struct batch *b, int64_t tokens, int world) {
     int64_t *lengths = cai_realloc(NULL, b->n + 1, sizeof *lengths);
     for (size_t i = 0; i < b->n; i++)
         lengths[i] = tokens_of(b->e[i]);
-    int rc = packing_make(lengths, b->n, PACK_TOKENS, (size_t)world, &b->p);
+    int rc = packing_make(lengths, b->n, tokens, (size_t)world, &b->p);
     free(lengths);
     return rc;
 }
@@ -97,6 +112,28 @@ static int run_micros(struct run *r, struct batch *b, struct step_loss *loss) {
     return rc == 0 ? trainer_reduce(r->trainer) : rc;
 }
 
+/* What a step is made of: so many rows, or about so many learned tokens: a row goes to the step
+ * in whose share of the pass's tokens its middle lies, and each step has a row at least. */
+static void choose_starts(struct run *r) {
+    const struct supervise *s = r->s;
+    int64_t all = learned_of_all(s), seen = 0;
+    size_t at = 0, steps = (size_t)r->per_epoch, batch = (size_t)s->optimizer->batch;
+    for (size_t k = 0; k < steps; k++) {
+        r->starts[k] = at;
+        if (s->optimizer->batch_tokens == 0) {
+            at = s->n - at < batch ? s->n : at + batch;
+            continue;
+        }
+        for (; s->n - at > steps - k - 1; at++) {
+            int64_t own = learned_of(&s->examples[r->order[at]]);
+            if (at > r->starts[k] && (2 * seen + own) * r->per_epoch > 2 * all * ((int64_t)k + 1))
+                break;
+            seen += own;
+        }
+    }
+    r->starts[steps] = s->n;
+}
+
 static void choose_order(struct run *r, int64_t epoch) {
     const struct supervise *s = r->s;
     if (epoch == r->epoch)
@@ -105,6 +142,7 @@ static void choose_order(struct run *r, int64_t epoch) {
     struct cai_key key = cai_key_make(s->task->seed, s->task->round, stage, s->member,
                                       (uint32_t)epoch);
     cai_rng_permutation(key, s->n, r->order);
+    choose_starts(r);
     r->epoch = epoch;
 }
 
@@ -152,8 +190,8 @@ static int take_step(struct run *r, double lr, struct trainer_report *ret) {
 static int one_step(struct run *r, int64_t step) {
     const struct supervise *s = r->s;
     choose_order(r, step / r->per_epoch);
-    size_t batch = (size_t)s->optimizer->batch, from = (size_t)(step % r->per_epoch) * batch;
-    struct batch b = {.n = s->n - from < batch ? s->n - from : batch};
+    size_t at = (size_t)(step % r->per_epoch), from = r->starts[at];
+    struct batch b = {.n = r->starts[at + 1] - from};
     CAI_AUTO(mem) const struct example **list = cai_realloc(NULL, 2 * b.n, sizeof *list);
     struct step_loss loss = {.s = s, .e = list + b.n};
     b.e = list;
@@ -161,7 +199,7 @@ static int one_step(struct run *r, int64_t step) {
         b.e[i] = &s->examples[r->order[from + i]];
         loss.count += b.e[i]->count;
     }
-    int rc = batch_pack(&b, learn_world(s->task));
+    int rc = batch_pack(&b, trainer_tokens(s->optimizer), learn_world(s->task));
     if (rc == 0)
         rc = run_micros(r, &b, &loss);
     packing_free(&b.p);
@@ -230,7 +268,11 @@ static int restore(struct run *r, int64_t *ret_done) {
 /* ---- the run -------------------------------------------------------------------------------- */
 
 static int64_t per_epoch(const struct supervise *s) {
-    return ((int64_t)s->n + s->optimizer->batch - 1) / s->optimizer->batch;
+    int64_t rows = (int64_t)s->n, tokens = s->optimizer->batch_tokens, steps;
+    if (tokens == 0)
+        return (rows + s->optimizer->batch - 1) / s->optimizer->batch;
+    steps = (learned_of_all(s) + tokens - 1) / tokens;
+    return steps < 1 ? 1 : steps < rows ? steps : rows;
 }
 
 int64_t supervise_steps(const struct supervise *s) {
@@ -263,28 +305,23 @@ int supervise_run(const struct supervise *s, double *ret_loss) {
                                  .eps_tensorflow = s->eps_tensorflow,
                                  .whole_moments = o->whole_moments, .bucket = o->bucket,
                                  .max_skipped = s->guard->max_skipped,
-                                 .recompute = trainer_should_recompute(s->m, PACK_TOKENS)};
+                                 .recompute = trainer_should_recompute(s->m, o)};
     struct run r = {.s = s, .epoch = -1, .steps = supervise_steps(s), .per_epoch = per_epoch(s)};
     if (s->n == 0)
         return cai_fail(CAI_EINPUT, "%s: there is nothing to learn from", s->name);
     r.order = cai_realloc(NULL, s->n, sizeof *r.order);
+    r.starts = cai_realloc(NULL, (size_t)r.per_epoch + 1, sizeof *r.starts);
     int rc = trainer_new(s->m, &to, &r.trainer);
     if (rc == 0)
         rc = loop(&r);
     *ret_loss = r.last_loss;
     trainer_free(r.trainer);
     free(r.order);
+    free(r.starts);
     return rc;
 }
 
 /* ---- outputs -------------------------------------------------------------------------------- */
-
-static size_t rows_of(const struct example *e) {
-    size_t n = 0;
-    for (int i = 0; i < e->n; i++)
-        n += (size_t)(e->seq[i].to - e->seq[i].from);
-    return n;
-}
 
 /* This rank's bins, their outputs one after another. */
 static int own_outputs(const struct learn_task *t, const struct model *m, const struct batch *b,
@@ -337,19 +374,19 @@ static int gather_outputs(const struct learn_task *t, const struct batch *b, con
     return 0;
 }
 
-int supervise_outputs(const struct learn_task *t, const struct model *m, const struct example *e,
-                      size_t n, double **ret_out, size_t **ret_starts) {
+int supervise_outputs(const struct learn_task *t, const struct model *m, int64_t tokens,
+                      const struct example *e, size_t n, double **ret_out, size_t **ret_starts) {
     CAI_AUTO(mem) const struct example **list = cai_realloc(NULL, 2 * n + 1, sizeof *list);
     struct batch b = {.e = list, .n = n};
     size_t *starts = cai_realloc(NULL, n + 1, sizeof *starts), own_n = 0;
     starts[0] = 0;
     for (size_t i = 0; i < n; i++) {
         b.e[i] = &e[i];
-        starts[i + 1] = starts[i] + rows_of(&e[i]);
+        starts[i + 1] = starts[i] + (size_t)learned_of(&e[i]);
     }
     CAI_AUTO(mem) double *own = cai_realloc(NULL, starts[n] + 1, sizeof *own);
     double *out = cai_realloc(NULL, starts[n] + 1, sizeof *out);
-    int rc = batch_pack(&b, learn_world(t));
+    int rc = batch_pack(&b, tokens, learn_world(t));
     if (rc == 0)
         rc = own_outputs(t, m, &b, list + n, own, &own_n);
     if (rc == 0)

@@ -51,14 +51,16 @@ struct supervise {
     bool resume;           /* continue from task->resume */
 };
 
-/* Steps of one run: epochs × ⌈n / batch⌉. */
+/* Steps of one run: epochs × ⌈n / batch⌉; with batch_tokens epochs × ⌈learned tokens /
+ * batch_tokens⌉, n a pass at most: every pass has as many, whatever its order. */
 int64_t supervise_steps(const struct supervise *s);
 /* Trains s->m in place. Collective. *ret_loss: the last step's mean loss. */
 int supervise_run(const struct supervise *s, double *ret_loss);
 
 /* Outputs of all examples' rows without gradients, in their order, computed by all ranks
- * together; starts[i] is where example i's begin (n + 1 entries). Both are the caller's. */
-int supervise_outputs(const struct learn_task *t, const struct model *m, const struct example *e,
-                      size_t n, double **ret_out, size_t **ret_starts);
+ * together, about `tokens` at a time (trainer_tokens()); starts[i] is where example i's begin
+ * (n + 1 entries). Both are the caller's. */
+int supervise_outputs(const struct learn_task *t, const struct model *m, int64_t tokens,
+                      const struct example *e, size_t n, double **ret_out, size_t **ret_starts);
 
 #endif

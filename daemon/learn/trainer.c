@@ -164,9 +164,15 @@ void trainer_free(struct trainer *t) {
     free(t);
 }
 
-bool trainer_should_recompute(const struct model *m, int64_t tokens) {
+int64_t trainer_tokens(const struct train_optimizer *o) {
+    return o->micro_batch_tokens > 0 ? o->micro_batch_tokens : PACK_TOKENS;
+}
+
+bool trainer_should_recompute(const struct model *m, const struct train_optimizer *o) {
+    if (o->recompute != RECOMPUTE_AUTO)
+        return o->recompute == RECOMPUTE_ALWAYS;
     int64_t most = ct_device_now().cuda ? 16 * hf_graphs_max : hf_graphs_max;
-    return hf_memory_graphs(&m->config, tokens) > most;
+    return hf_memory_graphs(&m->config, trainer_tokens(o)) > most;
 }
 
 /* ---- one micro-batch ---------------------------------------------------------------- */
@@ -307,6 +313,11 @@ static int layers_backward(struct trainer *t, const struct micro *b, struct flow
 }
 
 int trainer_backward(struct trainer *t, const struct micro *b, trainer_loss loss, void *context) {
+    return trainer_backward_at(t, b, t->o.temperature, loss, context);
+}
+
+int trainer_backward_at(struct trainer *t, const struct micro *b, double temperature,
+                        trainer_loss loss, void *context) {
     if (b->n_rows == 0)
         return 0;
     struct flow f;
@@ -315,7 +326,7 @@ int trainer_backward(struct trainer *t, const struct micro *b, trainer_loss loss
     if (rc == 0) {
         ct_scope *s = ct_scope_open_grad();
         ct_tensor *x = t->o.recompute ? ct_leaf(s, f.x[f.n - 1]) : f.x[f.n - 1];
-        ct_tensor *out = head_outputs(s, t->m, b, x, t->o.temperature, NULL);
+        ct_tensor *out = head_outputs(s, t->m, b, x, temperature, NULL);
         rc = loss_backward(s, out, loss, context);
         if (rc == 0)
             rc = ct_keep(ct_grad(s, x), &grad);

@@ -29,9 +29,11 @@ struct trainer_options {
     int64_t bucket;      /* as of shard_new */
 };
 
-/* Whether the graphs of one micro-batch of so many tokens are too large to keep (1 GiB; on
- * a GPU 16). */
-bool trainer_should_recompute(const struct model *m, int64_t tokens);
+/* The tokens of a micro-batch that the settings aim at. */
+int64_t trainer_tokens(const struct train_optimizer *o);
+/* Whether the graphs of one such micro-batch are too large to keep (1 GiB; on a GPU 16), unless
+ * the settings say what to do. */
+bool trainer_should_recompute(const struct model *m, const struct train_optimizer *o);
 
 /* Borrows the model, makes its parameters record gradients. */
 int trainer_new(struct model *m, const struct trainer_options *o, struct trainer **ret);
@@ -45,6 +47,9 @@ typedef int (*trainer_loss)(void *context, const double *out, double *grad, int6
 
 /* Forward, loss, backward; gradients are added to the flat buffer. b with R = 0: nothing. */
 int trainer_backward(struct trainer *t, const struct micro *b, trainer_loss loss, void *context);
+/* The same with an LM head's log-probabilities at another temperature than the trainer's. */
+int trainer_backward_at(struct trainer *t, const struct micro *b, double temperature,
+                        trainer_loss loss, void *context);
 /* The same forward in the same gradient mode, without a backward: out[R] has the very bits
  * that trainer_backward's loss would see now. entropy[R] (nats) may be NULL. */
 int trainer_evaluate(struct trainer *t, const struct micro *b, double *out, double *entropy);

@@ -76,5 +76,10 @@ ct_tensor *layer_run(ct_scope *s, const struct model *m, int layer, ct_tensor *x
                      const struct pass *p); /* [T, D] → [T, D] */
 ct_tensor *layer_norm(ct_scope *s, const struct model *m, ct_tensor *x, ct_tensor *w,
                       ct_tensor *b);
+/* The same layer where ct_half_fuses() and it is of the plain kind (layer_half.c). */
+bool layer_is_plain(const struct model *m, int layer);
+ct_tensor *layer_run_half(ct_scope *s, const struct model *m, int layer, ct_tensor *x,
+                          const struct rope_rows *rope, const struct pass *p,
+                          struct ct_attend how);
 
 #endif

@@ -209,6 +209,9 @@ static ct_tensor *feed(ct_scope *s, const struct model *m, int layer, ct_tensor 
 ct_tensor *layer_run(ct_scope *s, const struct model *m, int layer, ct_tensor *x,
                      const struct pass *p)
 {
+    const struct rope_rows *rope = rope_of(m, layer, p);
+    if (rope && ct_half_fuses(s, x) && layer_is_plain(m, layer))
+        return layer_run_half(s, m, layer, x, rope, p, how_of(m, layer));
     ct_tensor *a = attention(s, m, layer, x, p);
     if (m->family->parallel && !m->config.sequential_residual)
         return ct_add(s, ct_add(s, feed(s, m, layer, x, p->fused), a), x);

@@ -2,12 +2,16 @@
  * other work. Who asked copies it away, with the files it names (caictl).
  *
  * None → copying (a second request joins it) → whole, until the next is asked for. */
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "run/report.h"
 
-enum { PAGES_PER_TURN = 64 };
+enum {
+    PAGES_PER_TURN = 64,
+    COPIED_MS = 3600 * 1000 /* for copying blobs away, should whoever does it not say it is done */
+};
 
 static char *snapshot_path(const struct run *r) {
     return cai_path_join(r->o.state_dir, "backup.db");
@@ -37,6 +41,7 @@ static int backup(const struct request *q, json_t **ret) {
         r->backup_failed = false;
         CAI_TRY(store_backup_begin(r->store, path, &r->backup));
     }
+    r->backup_until_ms = cai_now_ms() + COPIED_MS;
     *ret = json_pack("{s:s, s:s}", "path", path, "state_dir", r->o.state_dir);
     return 0;
 }
@@ -48,7 +53,14 @@ static int backup_state(const struct request *q, json_t **ret) {
     return 0;
 }
 
+static int backup_end(const struct request *q, json_t **ret) {
+    q->run->backup_until_ms = 0;
+    *ret = json_object();
+    return 0;
+}
+
 const struct verb backup_verbs[] = {
+    {"backup.end", false, "", backup_end},
     {"backup", false, "", backup},
     {"backup.state", false, "", backup_state},
     {0},

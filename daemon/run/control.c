@@ -9,7 +9,8 @@
 enum { PAGE_BYTES = 700 << 10, ARGUMENTS_MAX = 16, REPLY_MAX = 1000 << 10 };
 
 static const struct verb *const tables[] = {job_verbs, daemon_verbs, constitution_verbs,
-                                            data_verbs, backup_verbs, key_verbs};
+                                            data_verbs, backup_verbs,
+                                            ckpt_verbs, du_verbs, key_verbs};
 
 static const struct verb *find_verb(const char *name) {
     for (size_t t = 0; t < CAI_COUNT(tables); t++)
@@ -155,6 +156,10 @@ static bool seen_before(struct run *r, const struct verb *v, const char *key, st
 }
 
 static void answer_request(struct run *r, const Cai__V1__Request *m, struct answer *a) {
+    if (protocol_check(m->protocol, "who asks") < 0) {
+        fail_answer(a, EXIT_PROTOCOL);
+        return;
+    }
     const struct verb *v = find_verb(m->verb);
     if (!v) {
         cai_fail(CAI_EPROTO, "caid %s does not know '%.40s'", CAI_VERSION, m->verb);
@@ -184,6 +189,7 @@ static void send_answer(struct run *r, const struct channel_peer *peer, const st
     reply.exit = a->exit;
     reply.error = a->error;
     reply.json = a->json;
+    reply.protocol = PROTOCOL;
     Cai__V1__Frame out = CAI__V1__FRAME__INIT;
     out.body_case = CAI__V1__FRAME__BODY_REPLY;
     out.reply = &reply;

@@ -40,6 +40,6 @@ bool page_add(struct page *p, json_t *row);
 json_t *page_close(struct page *p);
 
 extern const struct verb job_verbs[], daemon_verbs[], constitution_verbs[], data_verbs[],
-    backup_verbs[], key_verbs[];
+    backup_verbs[], ckpt_verbs[], du_verbs[], key_verbs[];
 
 #endif

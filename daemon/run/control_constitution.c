@@ -114,7 +114,7 @@ static void free_applied(struct applied *a) {
 static json_t *affected(struct run *r, const char *name, bool pending) {
     json_t *ids = json_array();
     for (struct job_run *j = r->jobs; j; j = j->next)
-        if (strcmp(j->constitution->name, name) == 0 && (j->state == JOB_PENDING) == pending)
+        if (store_constitution_has(r->store, name, j->revision) > 0 && (j->state == JOB_PENDING) == pending)
             json_array_append_new(ids, json_integer(j->id));
     return ids;
 }

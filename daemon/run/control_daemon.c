@@ -140,28 +140,23 @@ static int list_metric(void *c, const struct store_metric *m) {
     return !page_add(&p->page, o);
 }
 
-static int count_state(void *c, const struct store_job *j) {
-    ((int64_t *)c)[j->state]++;
-    return 0;
-}
-
+/* Jobs that have not ended only: what they have to say is of their present stage. */
 static void write_figures(const struct run *r, struct cai_buf *b) {
-    cai_buf_puts(b, "# HELP cai_job_figure The last figure a stage reported.\n"
-                    "# TYPE cai_job_figure gauge\n");
-    for (const struct job_run *j = r->jobs; j; j = j->next)
-        for (size_t i = 0; i < j->n_figures; i++)
-            cai_buf_printf(b, "cai_job_figure{job=\"%lld\",stage=\"%s\",name=\"%s\"} %.9g\n",
-                           (long long)j->id, j->stage ? j->stage->name : "", j->figures[i].name,
-                           j->figures[i].value);
+    for (size_t k = 0; k < gauges_families; k++) {
+        bool named = false;
+        for (const struct job_run *j = r->jobs; j; j = j->next)
+            gauges_write(&j->gauges, k, (long long)j->id, j->stage ? j->stage->name : "", &named,
+                          b);
+    }
 }
 
-/* Prometheus text format 0.0.4; labels are bounded and never carry text of users. */
+/* Prometheus text format 0.0.4; labels are bounded and carry no text of users but principles' ids. */
 static int prometheus(struct run *r, json_t **ret) {
     CAI_AUTO(buf) struct cai_buf b = {0};
     cai_buf_puts(&b, "# HELP cai_build_info The running version.\n# TYPE cai_build_info gauge\n"
                      "cai_build_info{version=\"" CAI_VERSION "\"} 1\n");
-    int64_t states[JOB_CANCELLED + 1] = {0};
-    CAI_TRY(store_jobs_each(r->store, count_state, states));
+    int64_t states[JOB_CANCELLED + 1];
+    CAI_TRY(store_jobs_count(r->store, states));
     cai_buf_puts(&b, "# HELP cai_jobs Jobs by state.\n# TYPE cai_jobs gauge\n");
     for (int s = 0; s <= JOB_CANCELLED; s++)
         cai_buf_printf(&b, "cai_jobs{state=\"%s\"} %lld\n", job_state_name((enum job_state)s),

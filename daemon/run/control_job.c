@@ -7,10 +7,11 @@
 #include "hf/adapter.h"
 #include "hf/hf.h"
 #include "run/admit.h"
+#include "run/keep.h"
 #include "run/report.h"
 #include <string.h>
 
-enum { RECENT_MS = 3600 * 1000, DATA_MAX = 512 << 20 };
+enum { RECENT_MS = 3600 * 1000, JOBS_ROWS = 200, DATA_MAX = 512 << 20 };
 
 /* ---- submit ---------------------------------------------------------------------- */
 
@@ -148,6 +149,7 @@ static int submit_spec(const struct request *q, struct job_spec *spec, json_t **
     struct run *r = q->run;
     struct memory_plan plan;
     CAI_TRY(check_spec(spec));
+    CAI_TRY(keep_submit_check(r, spec));
     CAI_TRY(memory_plan(spec, &plan));
     CAI_TRY(admit_check(r, spec, &plan));
     CAI_TRY(freeze_data(r, spec));
@@ -181,30 +183,32 @@ static int submit(const struct request *q, json_t **ret) {
 
 struct listing {
     struct run *run;
-    json_t *rows;
-    bool all;
+    struct page page;
     const char *state;
+    int64_t last;
 };
 
+/* A page's "after" is here the last one's id, which costs nothing to find again. */
 static int list_one(void *c, const struct store_job *row) {
     struct listing *l = c;
-    bool old = row->finished_ms && cai_wall_ms() - row->finished_ms > RECENT_MS;
-    if (old && !l->all)
-        return 0;
-    json_t *o = progress_json(l->run, row);
-    const char *state = json_string_value(json_object_get(o, "state"));
-    if (l->state && strcasecmp(l->state, state) != 0)
-        json_decref(o);
-    else
-        json_array_append_new(l->rows, o);
+    const struct job_run *j = job_find(l->run, row->id);
+    const char *state = job_state_name(j && j->full ? JOB_SUSPENDED : row->state);
+    l->page.seen = l->last + 1;
+    if (!l->state || strcasecmp(l->state, state) == 0)
+        if (!page_add(&l->page, progress_json(l->run, row)))
+            return 1;
+    l->last = row->id;
     return 0;
 }
 
 static int jobs(const struct request *q, json_t **ret) {
-    struct listing l = {q->run, json_array(), request_flag(q, "all"), request_text(q, "state")};
-    int rc = store_jobs_each(q->run->store, list_one, &l);
-    *ret = json_pack("{s:o}", "rows", l.rows);
-    return rc;
+    struct listing l = {q->run, {0}, request_text(q, "state"), request_int(q, "after", 0)};
+    bool all = request_flag(q, "all");
+    page_open(&l.page, q, JOBS_ROWS);
+    int rc = store_jobs_page(q->run->store, l.last, all ? 0 : cai_wall_ms() - RECENT_MS, list_one,
+                             &l);
+    *ret = page_close(&l.page);
+    return rc < 0 ? rc : 0;
 }
 
 static int progress(const struct request *q, json_t **ret) {
@@ -472,6 +476,7 @@ static int requeue(const struct request *q, json_t **ret) {
     if (state != JOB_FAILED && state != JOB_CANCELLED)
         return cai_fail(CAI_ESTATE, "job %lld is %s; only FAILED and CANCELLED jobs are requeued",
                         (long long)id, job_state_name(state));
+    CAI_TRY(keep_requeue_check(r, id));
     CAI_TRY(store_begin(r->store));
     int rc = store_tasks_reset_failures(r->store, id);
     if (rc == 0)
@@ -490,7 +495,7 @@ static int requeue(const struct request *q, json_t **ret) {
 
 const struct verb job_verbs[] = {
     {"submit", true, "spec:o! canonical:s source:s hold:b", submit},
-    {"jobs", false, "all:b state:s", jobs},
+    {"jobs", false, "all:b state:s after:i limit:i", jobs},
     {"progress", false, "id:i!", progress},
     {"show", false, "id:i!", show},
     {"logs", false, "id:i! after:i limit:i", logs},

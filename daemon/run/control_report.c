@@ -187,15 +187,20 @@ static const struct column label_columns[] = {
     {"flipped", "Flipped by order", "share"},
     {"bias", "Position bias", "number"},
     {"mean_margin", "Margin", "number"},
+    {"entropy", "Entropy", "number"},
+    {"reasons_dropped", "Reasons dropped", "share"},
 };
 static const struct column prefer_columns[] = {
     {"pm_accuracy", "Accuracy, held out", "interval"},
     {"pm_accuracy_n", "Clear labels", "count"},
+    {"pm_ai_accuracy", "Accuracy, overseer's pairs", "interval"},
     {"pm_human_accuracy", "Accuracy, people's pairs", "interval"},
     {"pm_ece", "Calibration error", "number"},
     {"pm_excess_loss", "Excess loss", "number"},
+    {"pm_trust", "Trusted by PPO", "share"},
     {"rows", "Pairs", "count"},
     {"rows_held_out", "Held out", "count"},
+    {"rows_human", "By people", "count"},
 };
 
 /* Figures of one bin, which is the step. */
@@ -233,6 +238,63 @@ static void add_reliability(json_t *tables, const struct figures *f, uint32_t ro
                           "Held-out pairs by the predicted probability that the first reply is "
                           "better; the labels' mean beside it.",
                           "columns", columns, "rows", rows));
+}
+
+/* A trainer's last word on a figure: its step is the run's. */
+static const double *find_last(const struct figures *f, uint32_t round, const char *stage,
+                               const char *name) {
+    const struct figure_row *last = NULL;
+    for (size_t i = 0; i < f->n; i++) {
+        const struct figure_row *r = &f->at[i];
+        if (r->round == round && (!last || r->step >= last->step) &&
+            strcmp(r->stage, stage) == 0 && strcmp(r->name, name) == 0)
+            last = r;
+    }
+    return last ? &last->value : NULL;
+}
+
+/* The figures of one member, whose names begin with `prefix`; false when there are none. */
+static bool member_row(const struct figures *f, uint32_t round, const struct column *c, size_t n,
+                       const char *prefix, const char *title, json_t *rows) {
+    json_t *row = json_pack("{s:s}", "checkpoint", title);
+    bool any = false;
+    for (size_t i = 0; i < n; i++) {
+        CAI_AUTO(mem) char *name = cai_format("%s%s", prefix, c[i].key);
+        const double *v = find_last(f, round, "prefer", name);
+        any = any || v;
+        json_object_set_new(row, c[i].key, number(v));
+    }
+    if (any)
+        json_array_append(rows, row);
+    json_decref(row);
+    return any;
+}
+
+/* What each model of an ensemble is worth alone, and their mean weights (WARM) beside them. */
+static void add_members(json_t *tables, const struct figures *f, uint32_t rounds) {
+    static const struct column c[] = {
+        {"accuracy", "Accuracy", "share"},       {"excess_loss", "Excess loss", "number"},
+        {"ece", "Calibration error", "number"},  {"score_mean", "Mean score", "number"},
+        {"score_std", "Deviation", "number"},
+    };
+    json_t *rows = json_array();
+    bool more = member_row(f, rounds, c, CAI_COUNT(c), "", "0", rows);
+    for (int k = 1; more; k++) {
+        CAI_AUTO(mem) char *prefix = cai_format("member%d.", k);
+        CAI_AUTO(mem) char *title = cai_format("%d", k);
+        more = member_row(f, rounds, c, CAI_COUNT(c), prefix, title, rows);
+    }
+    member_row(f, rounds, c, CAI_COUNT(c), "average.", "mean weights", rows);
+    json_t *columns = columns_json(c, CAI_COUNT(c), "Member", NULL, "", rows);
+    if (json_array_size(rows) > 1)
+        json_array_append_new(
+            tables, json_pack("{s:s, s:s, s:s, s:O, s:O}", "name", "members", "title",
+                              "Members of the last preference model", "note",
+                              "Each alone, on held-out pairs. Mean weights: the one model that "
+                              "stages.prefer.average makes of them, and that PPO is given.",
+                              "columns", columns, "rows", rows));
+    json_decref(columns);
+    json_decref(rows);
 }
 
 /* "0.28 (0.24 to 0.33)": a ratio, not a share. */
@@ -293,13 +355,16 @@ static void add_tables(json_t *tables, const struct figures *f, const struct gra
               CAI_COUNT(evaluate_columns), rounds);
     add_table(tables, f, g, "prefer", "The preference model",
               "Accuracy is over clear labels: those whose probability is more than 0.1 from one "
-              "half (less where labels are clamped). Excess loss: above what the labels' own doubt costs.",
+              "half (less where labels are clamped). Excess loss: above what the labels' own doubt "
+              "costs.",
               prefer_columns, CAI_COUNT(prefer_columns), rounds);
+    add_members(tables, f, rounds);
     add_reliability(tables, f, rounds);
     add_guard(tables, f, rounds);
     add_table(tables, f, g, "label", "Labels",
               "Option mass: the probability of the two options together. Flipped by order: choices "
-              "that turned when the replies changed places. Margin: 0 is a toss-up, 1 is certain.",
+              "that turned when the replies changed places. Margin: 0 is a toss-up, 1 is certain. "
+              "Entropy: the doubt that labels leave, in bits; 1 is a toss-up.",
               label_columns, CAI_COUNT(label_columns), rounds);
     add_table(tables, f, g, "revise", "Critique and rewrite",
               "No flaw: critiques that found nothing to mend. Unchanged, truncated, dropped: shares "
@@ -311,22 +376,38 @@ static void add_tables(json_t *tables, const struct figures *f, const struct gra
               red_team_columns, CAI_COUNT(red_team_columns), rounds);
 }
 
-static int add_principles(struct run *r, int64_t job, json_t *tables) {
+/* How often the last preference model agrees with the held-out labels of each principle. */
+static void add_agreement(json_t *rows, const struct figures *f, uint32_t rounds) {
+    size_t i;
+    json_t *row;
+    json_array_foreach(rows, i, row) {
+        CAI_AUTO(mem) char *name = cai_format(
+            "pm_accuracy/%s", json_string_value(json_object_get(row, "principle")));
+        json_object_set_new(row, "pm_accuracy", interval(f, rounds, "prefer", name));
+    }
+}
+
+static int add_principles(struct run *r, int64_t job, const struct figures *f, uint32_t rounds,
+                          json_t *tables) {
     static const struct column c[] = {
         {"title", "Title", "text"},      {"drawn", "Drawn", "count"},
         {"no_flaw", "No flaw", "count"}, {"unchanged", "Unchanged", "count"},
         {"dropped", "Dropped", "count"}, {"edit", "Edited", "share"},
         {"labels", "Labels", "count"},   {"margin", "Margin", "number"},
-        {"flipped", "Flipped", "share"},
+        {"flipped", "Flipped", "share"}, {"entropy", "Entropy", "number"},
+        {"pm_accuracy", "PM agrees", "interval"},
     };
     json_t *rows = NULL;
     CAI_TRY(principle_rows(r, job, &rows));
+    add_agreement(rows, f, rounds);
     json_t *columns = columns_json(c, CAI_COUNT(c), "Principle", NULL, "", rows);
     json_object_set_new(json_array_get(columns, 0), "key", json_string("principle"));
     json_array_append_new(
         tables, json_pack("{s:s, s:s, s:s, s:o, s:o}", "name", "principles", "title", "Principles",
                           "note", "Drawn: critiques asked under it. Edited: how much of a text a "
-                          "revision changed.", "columns", columns, "rows", rows));
+                          "revision changed. Entropy: the doubt that its labels leave, in bits. "
+                          "PM agrees: with its clear held-out labels, the last preference model.",
+                          "columns", columns, "rows", rows));
     return 0;
 }
 
@@ -452,15 +533,23 @@ static int build_report(struct run *r, const struct store_job *row, const struct
                         const struct graders *g, json_t **ret) {
     json_t *progress = progress_json(r, row);
     uint32_t rounds = (uint32_t)json_integer_value(json_object_get(progress, "rounds"));
-    json_t *tables = json_array(), *transcripts = NULL;
+    json_t *tables = json_array(), *transcripts = NULL, *series = series_json(f, rounds);
+    json_t *given = json_loads(row->spec, 0, NULL);
+    struct job_spec *spec = NULL;
+    int read = job_from_json(given, &spec);
+    json_decref(given);
+    if (read == 0)
+        report_curves(spec, series);
+    job_free(spec);
     add_tables(tables, f, g, rounds);
-    int rc = add_principles(r, row->id, tables);
+    report_scores(series, tables);
+    int rc = add_principles(r, row->id, f, rounds, tables);
     if (rc == 0)
         rc = add_models(r, row->id, tables);
     if (rc == 0)
         rc = report_transcripts(r, row->id, rounds, &transcripts);
     *ret = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "job", progress, "headline",
-                     headline_json(f, rounds), "tables", tables, "series", series_json(f, rounds),
+                     headline_json(f, rounds), "tables", tables, "series", series,
                      "transcripts", transcripts ? transcripts : json_array(), "warnings",
                      warnings_json(row));
     return rc;

@@ -4,7 +4,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "run/state.h"
+#include "run/keep.h"
 #include "stage/memory.h"
 #include <string.h>
 
@@ -37,20 +37,26 @@ static void free_job(struct job_run *j) {
     free(j->name);
     free(j->accepted);
     free(j->numeric_class);
+    free(j->revision);
     free(j->work_dir);
     job_free(j->spec);
     free(j->memory);
     constitution_free(j->constitution);
     free(j->queue);
     free(j->setbacks);
+    gauges_clear(&j->gauges);
     free(j);
 }
 
 void job_drop(struct run *r, struct job_run *j) {
-    struct job_run **at = &r->jobs;
-    while (*at != j)
+    struct job_run **at = &r->jobs, *before = NULL;
+    while (*at != j) {
+        before = *at;
         at = &(*at)->next;
+    }
     *at = j->next;
+    if (r->last_job == j)
+        r->last_job = before;
     free_job(j);
 }
 
@@ -74,12 +80,15 @@ void job_context(struct run *r, const struct job_run *j, struct stage_context *r
 
 static int load_pinned(struct run *r, const struct store_job *row, struct job_run *j) {
     json_error_t error;
+    job_free(j->spec); /* of a try that failed half-way */
+    j->spec = NULL;
     json_t *spec = json_loads(row->spec, 0, &error);
     if (!spec)
         return cai_fail(CAI_EIO, "job %lld: its stored file cannot be read", (long long)row->id);
     int rc = job_from_json(spec, &j->spec);
     json_decref(spec);
     CAI_TRY(rc);
+    CAI_TRY(cai_dir_make(j->work_dir));
     j->memory = cai_alloc(sizeof *j->memory);
     if (memory_plan(j->spec, j->memory) < 0) { /* whoever needs the folder says what is wrong */
         free(j->memory);
@@ -101,6 +110,7 @@ static struct job_run *job_of_row(struct run *r, const struct store_job *row) {
                           .name = cai_strdup(row->name),
                           .accepted = cai_strdup(row->accepted),
                           .numeric_class = cai_strdup(row->numeric_class),
+                          .revision = cai_strdup(row->constitution),
                           .work_dir = cai_format("%s/jobs/%lld", r->o.state_dir,
                                                  (long long)row->id),
                           .state = row->state == JOB_SUSPENDED ? JOB_RUNNING : row->state,
@@ -112,22 +122,35 @@ static struct job_run *job_of_row(struct run *r, const struct store_job *row) {
     return j;
 }
 
+int job_need(struct run *r, struct job_run *j) {
+    struct store_job row;
+    if (j->spec && j->constitution)
+        return 0;
+    CAI_TRY(store_job_get(r->store, j->id, &row));
+    int rc = load_pinned(r, &row, j);
+    store_job_free(&row);
+    return rc;
+}
+
 static void insert_by_id(struct run *r, struct job_run *j) {
-    struct job_run **at = &r->jobs;
+    /* New jobs come last, and thousands may wait. */
+    struct job_run **at = r->last_job && r->last_job->id < j->id ? &r->last_job->next : &r->jobs;
     while (*at && (*at)->id < j->id)
         at = &(*at)->next;
     j->next = *at;
     *at = j;
+    if (!j->next)
+        r->last_job = j;
     r->dirty = true;
 }
 
 static int take_row(struct run *r, const struct store_job *row) {
     struct job_run *j = job_of_row(r, row);
-    int rc = load_pinned(r, row, j);
+    /* Of jobs that wait their turn there may be thousands: job_need loads them. */
+    bool waits = row->state == JOB_PENDING || row->state == JOB_HELD;
+    int rc = waits ? 0 : load_pinned(r, row, j);
     if (rc == 0 && *row->stage && !j->stage)
         rc = cai_fail(CAI_EINPUT, "stage '%s' is unknown to this caid", row->stage);
-    if (rc == 0)
-        rc = cai_dir_make(j->work_dir);
     if (rc < 0) {
         free_job(j);
         return rc;
@@ -159,7 +182,7 @@ static int load_one(void *c, const struct store_job *row) {
     return 0;
 }
 
-int jobs_load(struct run *r) { return store_jobs_each(r->store, load_one, r); }
+int jobs_load(struct run *r) { return store_jobs_active(r->store, load_one, r); }
 
 /* ---- ends and pauses ------------------------------------------------------------- */
 
@@ -207,7 +230,10 @@ void job_end(struct run *r, struct job_run *j, enum job_state state, const char 
     cai_log_about((enum cai_log_level)level, ABOUT_JOB(EVENT_JOB_ENDED, j), "job %lld: %s",
                   (long long)j->id, event);
     leases_revoke_job(r, j->id, "the job ended");
+    int64_t id = j->id;
     job_drop(r, j);
+    if (state == JOB_COMPLETED)
+        keep_after_stage(r, id);
     r->dirty = true;
 }
 
@@ -349,8 +375,10 @@ static int turn(struct run *r, struct job_run *j) {
     }
     if (!before.planned)
         j->planned = true;
-    if (before.stage != j->stage || before.round != j->round)
+    if (before.stage != j->stage || before.round != j->round) {
         progress_restart(r, j);
+        keep_after_stage(r, j->id);
+    }
     j->stale = true;
     if (result == TURN_WAIT) {
         j->state = JOB_WAITING_REVIEW;
@@ -440,8 +468,7 @@ int job_absorb(struct run *r, struct job_run *j, int64_t id, Cai__V1__Result *re
     r->dirty = true;
     /* Resumable state is of no use once the result is durable. */
     if (rc == 0 && task->work_case == CAI__V1__TASK__WORK_TRAIN && *task->train->checkpoints)
-        if (cai_dir_remove(task->train->checkpoints) < 0)
-            cai_warn("%s", cai_error_text());
+        keep_clear_states(r, task->train->checkpoints);
     cai__v1__task__free_unpacked(task, NULL);
     return rc;
 }

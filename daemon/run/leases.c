@@ -193,11 +193,22 @@ static struct gang *new_gang(struct run *r, struct job_run *j, const Cai__V1__Ta
     return g;
 }
 
+/* Workers of two versions need not compute the same: the ranks of a gang are of one. Rank 0's
+ * decides, which is the first that enough others share. */
+static const char *version_of_gang(const struct run *r, const struct job_run *j, uint32_t world) {
+    for (const struct worker *w = r->workers; w; w = w->next)
+        if (worker_fits(r, w, j->numeric_class, j) && workers_alike(r, j, w->version) >= world)
+            return w->version;
+    return NULL;
+}
+
 static void grant_ranks(struct run *r, struct job_run *j, Cai__V1__Task *t, struct gang *g,
                         const struct resume *from) {
     uint32_t rank = 0;
+    const char *version = version_of_gang(r, j, g->world);
     for (struct worker *w = r->workers; w && rank < g->world; w = w->next) {
-        if (!worker_fits(r, w, j->numeric_class, j))
+        if (!version || !worker_fits(r, w, j->numeric_class, j) ||
+            strcmp(w->version, version) != 0)
             continue;
         struct lease *l = new_lease(r, j, t, w, g, rank);
         Cai__V1__Gang m = CAI__V1__GANG__INIT;

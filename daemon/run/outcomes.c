@@ -16,31 +16,6 @@ static struct lease *lease_of(struct run *r, struct worker *w, uint64_t epoch, u
 
 /* ---- reports --------------------------------------------------------------------- */
 
-/* The few that `watch` and the Prometheus page show, in this order; the rest is in the store. */
-static const char *const shown[FIGURES_MAX] = {"reward",   "kl",         "entropy", "length",
-                                               "accuracy", "loss",       "lr",      "grad_norm"};
-
-static size_t rank_of(const char *name) {
-    size_t i = 0;
-    while (i < FIGURES_MAX && strcmp(shown[i], name) != 0)
-        i++;
-    return i;
-}
-
-static void note_figure(struct job_run *j, const char *name, double value) {
-    size_t rank = rank_of(name), at = 0;
-    if (rank == FIGURES_MAX)
-        return;
-    while (at < j->n_figures && rank_of(j->figures[at].name) < rank)
-        at++;
-    if (at == j->n_figures || strcmp(j->figures[at].name, name) != 0) {
-        memmove(j->figures + at + 1, j->figures + at, (j->n_figures - at) * sizeof *j->figures);
-        snprintf(j->figures[at].name, sizeof j->figures[at].name, "%s", name);
-        j->n_figures++;
-    }
-    j->figures[at].value = value;
-}
-
 /* Rollouts shown to people. After a restart from a checkpoint the same ones come again. */
 static int keep_sample(struct run *r, const struct lease *l, const Cai__V1__Sample *s, uint32_t k) {
     const Cai__V1__Conversation *c = s->conversation;
@@ -82,7 +57,7 @@ static int keep_report(struct run *r, struct job_run *j, const struct lease *l,
         if (!isfinite(x->value))
             continue; /* the worker refuses NaN itself; a figure is only for people */
         rc = store_metric_add(r->store, l->job, l->round, l->stage, x->step, x->name, x->value);
-        note_figure(j, x->name, x->value);
+        gauges_note(&j->gauges, x->name, x->value);
     }
     for (size_t i = 0; i < m->n_samples && rc == 0; i++)
         rc = keep_sample(r, l, m->samples[i], (uint32_t)i);

@@ -29,7 +29,7 @@ static struct units count_units(struct run *r, int64_t job, uint32_t round, cons
 
 void progress_restart(struct run *r, struct job_run *j) {
     j->stage_since_ms = cai_now_ms();
-    j->n_figures = 0;
+    gauges_clear(&j->gauges);
     j->stage_base = -1;
     (void)r;
 }
@@ -49,13 +49,6 @@ static void put_rate(json_t *o, struct job_run *j, const struct units *u) {
     json_object_set_new(o, "rate", rate > 0 ? json_real(rate) : json_null());
     json_object_set_new(o, "eta_s", rate > 0 ? json_real((u->total - u->done) / rate)
                                              : json_null());
-}
-
-static json_t *figures_json(const struct job_run *j) {
-    json_t *o = json_object();
-    for (size_t i = 0; j && i < j->n_figures; i++)
-        json_object_set_new(o, j->figures[i].name, json_real(j->figures[i].value));
-    return o;
 }
 
 static const char *stage_state(const struct store_job *row, uint32_t round, const char *stage,
@@ -104,8 +97,8 @@ static struct job_spec *spec_of(const struct store_job *row) {
 
 json_t *progress_json(struct run *r, const struct store_job *row) {
     struct job_run *j = job_find(r, row->id);
-    struct job_spec *own = j ? NULL : spec_of(row);
-    const struct job_spec *spec = j ? j->spec : own;
+    struct job_spec *own = j && j->spec ? NULL : spec_of(row);
+    const struct job_spec *spec = own ? own : j ? j->spec : NULL;
     const struct stage *stage = *row->stage ? stage_find(row->stage) : NULL;
     struct units u = count_units(r, row->id, row->round, row->stage);
     bool full = j && j->full;
@@ -123,7 +116,7 @@ json_t *progress_json(struct run *r, const struct store_job *row) {
                           "workers", (json_int_t)leases_of_job(r, row->id));
     if (j && row->state == JOB_RUNNING && !full)
         put_rate(o, j, &u);
-    json_object_set_new(o, "figures", figures_json(j));
+    json_object_set_new(o, "figures", j ? gauges_json(&j->gauges) : json_object());
     json_object_set_new(o, "stages", spec ? stages_json(row, spec) : json_array());
     job_free(own);
     return o;

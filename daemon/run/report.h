@@ -17,6 +17,11 @@ int principle_rows(struct run *r, int64_t job, json_t **ret);
 int prompt_messages(struct run *r, int64_t job, uint64_t item, json_t **ret, json_t **ret_row);
 /* Replies to held-out prompts before and after. */
 int report_transcripts(struct run *r, int64_t job, uint32_t rounds, json_t **ret);
+/* To the series of the stage ppo that a person looks at: "unit", "says", "marks", "place"; adds
+ * reward over distance. */
+void report_curves(const struct job_spec *job, json_t *series);
+/* A table of the series "score/PRINCIPLE": where each began and ended. */
+void report_scores(const json_t *series, json_t *tables);
 /* "start", "SFT round 1" or "after PPO" for a round of evaluation. */
 void report_checkpoint(uint32_t round, uint32_t rounds, char *out, size_t size);
 

@@ -16,7 +16,7 @@ struct tally {
     char *id;
     char *title;
     int64_t drawn, unchanged, dropped, no_flaw, labels, decided, flipped, edits;
-    double edit, margin;
+    double edit, margin, entropy;
 };
 struct tallies {
     struct run *run;
@@ -92,6 +92,7 @@ static int take_label(void *c, const struct store_label *l) {
         return 0;
     p->labels++;
     p->margin += fabs(2 * l->p - 1);
+    p->entropy += label_entropy(l->p);
     struct choice o = {.p_ab = l->p_ab, .p_ba = l->p_ba};
     choice_weigh(&o);
     p->decided += o.decided;
@@ -123,13 +124,14 @@ static int take_job(void *c, const struct store_job *j) {
 }
 
 static json_t *tally_json(const struct tally *p) {
-    return json_pack("{s:s, s:s?, s:I, s:I, s:I, s:I, s:f, s:I, s:f, s:f}", "principle", p->id,
-                     "title", p->title, "drawn", (json_int_t)p->drawn, "unchanged",
+    return json_pack("{s:s, s:s?, s:I, s:I, s:I, s:I, s:f, s:I, s:f, s:f, s:f}", "principle",
+                     p->id, "title", p->title, "drawn", (json_int_t)p->drawn, "unchanged",
                      (json_int_t)p->unchanged, "dropped", (json_int_t)p->dropped, "no_flaw",
                      (json_int_t)p->no_flaw, "edit", p->edits ? p->edit / (double)p->edits : 0.0,
                      "labels", (json_int_t)p->labels, "margin",
                      p->labels ? p->margin / (double)p->labels : 0.0, "flipped",
-                     p->decided ? (double)p->flipped / (double)p->decided : 0.0);
+                     p->decided ? (double)p->flipped / (double)p->decided : 0.0, "entropy",
+                     p->labels ? p->entropy / (double)p->labels : 0.0);
 }
 
 static int by_id(const void *a, const void *b) {

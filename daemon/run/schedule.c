@@ -31,6 +31,14 @@ static uint32_t count_idle(const struct run *r, const struct job_run *j, bool pi
     return n;
 }
 
+/* Ranks are of one version: whether enough idle workers are. */
+static bool gang_alike(const struct run *r, const struct job_run *j, uint32_t world) {
+    for (const struct worker *w = r->workers; w; w = w->next)
+        if (workers_alike(r, j, w->version) >= world)
+            return true;
+    return false;
+}
+
 /* Workers of the job's class, busy or not; and those of them that are large enough. */
 static uint32_t count_class(const struct run *r, const struct job_run *j, uint32_t *ret_large) {
     uint32_t n = 0;
@@ -78,7 +86,7 @@ static int grant(struct run *r, struct job_run *j, const struct queued *q) {
     if (lease_active(r, q->id) || must_wait(j, q->id))
         return 1;
     uint32_t world = q->gang ? (uint32_t)j->spec->workers : 1;
-    if (count_idle(r, j, true) < world)
+    if (count_idle(r, j, true) < world || (q->gang && !gang_alike(r, j, world)))
         return 0;
     int rc = q->gang ? lease_gang(r, j, q->id, world)
                      : lease_single(r, j, q->id, first_idle(r, j));
@@ -105,6 +113,9 @@ static void explain(struct run *r, struct job_run *j) {
                  (double)j->memory->phases[j->memory->peak].bytes / 1e9, large, here);
     else if (here < world)
         snprintf(j->waits, sizeof j->waits, "needs %u workers together; %u connected", world, here);
+    else if (j->queue[0].gang && count_idle(r, j, true) >= world && !gang_alike(r, j, world))
+        snprintf(j->waits, sizeof j->waits,
+                 "needs %u workers of one version together; upgrade those of another", world);
     else
         snprintf(j->waits, sizeof j->waits, "waits for workers that are busy or to try again");
     size_t len = strlen(j->waits);
@@ -150,7 +161,9 @@ void schedule(struct run *r) {
     for (struct job_run *j = r->jobs, *next; j; j = next) {
         next = j->next;
         if (j->state == JOB_PENDING && (!running || count_idle(r, NULL, false) > 0)) {
-            int rc = admit(r, j);
+            int rc = job_need(r, j);
+            if (rc == 0)
+                rc = admit(r, j);
             if (rc == 0)
                 rc = job_start(r, j);
             if (rc < 0) {

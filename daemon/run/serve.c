@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "run/keep.h"
 #include "run/gate.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -62,7 +63,13 @@ static int clear_gangs(struct run *r) {
 
 static int open_store(struct run *r) {
     CAI_AUTO(mem) char *path = cai_path_join(r->o.state_dir, "caid.db");
+    const char *copy = NULL;
     CAI_TRY(store_open(path, &r->store));
+    int former = store_upgraded(r->store, &copy);
+    if (former)
+        cai_log_about(CAI_LOG_INFO, CAI_ABOUT(EVENT_UPGRADED),
+                      "the database had schema %d and is upgraded; as it was, it is in %s", former,
+                      copy);
     int64_t epoch = store_epoch_next(r->store);
     CAI_TRY(epoch < 0 ? (int)epoch : 0);
     r->epoch = (uint64_t)epoch;
@@ -106,6 +113,7 @@ static int open_all(struct run *r) {
     CAI_TRY(clear_gangs(r));
     CAI_TRY(write_nonce(r));
     CAI_TRY(jobs_load(r));
+    CAI_TRY(keep_start(r));
     return open_sockets(r);
 }
 
@@ -336,8 +344,9 @@ int run_serve(struct run *r) {
             schedule(r);
         rc = drain_sockets(r, &empty);
         if (rc == 0)
-            rc = sleep_until_event(r, empty && !backup_busy(r));
+            rc = sleep_until_event(r, empty && !backup_busy(r) && !keep_busy(r));
         backup_turn(r);
+        keep_turn(r);
     }
     workers_say_bye(r, "caid is stopping");
     if (rc == 0)

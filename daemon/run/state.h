@@ -14,6 +14,7 @@
 #include "constitution/constitution.h"
 #include "job/job.h"
 #include "proto/channel.h"
+#include "run/gauges.h"
 #include "run/run.h"
 #include "stage/stage.h"
 #include "store/store.h"
@@ -24,8 +25,7 @@ enum {
     HUNG_MS = 2000,        /* from silence to the end of a worker that caid started */
     FAILURES_MAX = 3,      /* of one task, then the job fails */
     DEATHS_MAX = 8,        /* workers lost in a row on one task without progress */
-    DISK_CHECK_MS = 2000,
-    FIGURES_MAX = 8
+    DISK_CHECK_MS = 2000
 };
 
 struct lease;
@@ -81,17 +81,15 @@ struct started {
     int64_t kill_ms; /* when; 0: it is not silent, or its end is under way */
     struct started *next;
 };
-struct figure {
-    char name[32];
-    double value;
-};
 
 struct job_run {
     int64_t id;
     char *name, *accepted, *numeric_class, *work_dir;
+    /* NULL of a job that waits its turn, until job_need. */
     struct job_spec *spec;
-    struct memory_plan *memory; /* NULL when its models cannot be looked at */
+    struct memory_plan *memory; /* also NULL when its models cannot be looked at */
     struct constitution *constitution;
+    char *revision; /* the constitution's */
     enum job_state state;
     uint32_t round;
     const struct stage *stage; /* NULL before the first */
@@ -107,8 +105,7 @@ struct job_run {
     size_t n_setbacks;
     int64_t stage_since_ms;
     double stage_base; /* units done when this caid began to watch the stage */
-    struct figure figures[FIGURES_MAX];
-    size_t n_figures;
+    struct gauges gauges;
     struct job_run *next; /* ordered by id */
 };
 
@@ -126,7 +123,7 @@ struct run {
     char nonce[33];
     struct worker *workers;
     struct lease *leases;
-    struct job_run *jobs;
+    struct job_run *jobs, *last_job;
     struct cai_buf spawner_in;
     struct started *started;
     struct gate *gate;
@@ -134,6 +131,9 @@ struct run {
     struct trial *trials; /* `constitution try`; see trial.c */
     struct store_backup *backup; /* being copied; see backup.c */
     bool backup_failed;
+    int64_t backup_until_ms; /* until then somebody copies blobs away: none is removed */
+    size_t trash_count;
+    bool keep_going;             /* folders are marked, or trash/ may not be empty; keep.c */
     char status[128];
 };
 
@@ -151,6 +151,9 @@ int workers_send(struct run *r, const struct channel_peer *peer, Cai__V1__Frame_
 /* Idle, of that class ("" = any), and large enough for the job (NULL = any). */
 bool worker_fits(const struct run *r, const struct worker *w, const char *numeric_class,
                  const struct job_run *j);
+
+/* Those that fit the job now and are of that version. */
+uint32_t workers_alike(const struct run *r, const struct job_run *j, const char *version);
 
 /* ---- leases.c -------------------------------------------------------------------- */
 int lease_single(struct run *r, struct job_run *j, int64_t task, struct worker *w);
@@ -185,6 +188,7 @@ bool late_worker(const struct run *r, const struct lease *l, char *out, size_t s
 /* ---- jobs.c: the course of a job ------------------------------------------------- */
 int jobs_load(struct run *r); /* from the store, at start */
 int job_take(struct run *r, int64_t id); /* a job of the store into memory */
+int job_need(struct run *r, struct job_run *j); /* spec, memory and constitution of one that waited */
 struct job_run *job_find(struct run *r, int64_t id);
 void job_drop(struct run *r, struct job_run *j); /* out of memory; it is in the store */
 void job_context(struct run *r, const struct job_run *j, struct stage_context *ret);

@@ -38,6 +38,13 @@ struct trial {
     struct trial *next;
 };
 
+bool trials_name(const struct run *r, const char *path) {
+    for (const struct trial *t = r->trials; t; t = t->next)
+        if (t->lease && strcmp(t->model_path, path) == 0)
+            return true;
+    return false;
+}
+
 static void free_trial(struct trial *t) {
     for (size_t i = 0; i < t->n_prompts; i++) {
         free(t->prompts[i]);

@@ -7,5 +7,6 @@
 
 int trial_start(const struct request *q, json_t **ret);
 int trial_show(const struct request *q, json_t **ret);
+bool trials_name(const struct run *r, const char *path); /* one that is not over asks this model */
 
 #endif

@@ -62,10 +62,12 @@ static void remove_worker(struct run *r, struct worker *w, const char *why) {
     r->dirty = true;
 }
 
-static const char *refusal(struct run *r, const struct channel_peer *peer,
+static const char *refusal(const struct run *r, const struct channel_peer *peer,
                            const Cai__V1__Hello *h) {
-    if (strcmp(h->version, CAI_VERSION) != 0)
-        return "its version is not caid's (" CAI_VERSION "): install the same one on both sides";
+    if (protocol_check(h->protocol, "it") < 0)
+        return cai_error_text();
+    if (strlen(h->version) > 64)
+        return "its version is too long";
     if (!*peer->public_key && strcmp(h->nonce, r->nonce) != 0)
         return "it does not see caid's state folder: give it the same folder with --state";
     if (!*h->name || strlen(h->name) > 64 || !*h->numeric_class || strlen(h->numeric_class) > 200)
@@ -210,6 +212,7 @@ static void on_hello(struct run *r, const struct channel_peer *peer, const Cai__
     welcome.epoch = r->epoch;
     welcome.heartbeat_ms = HEARTBEAT_MS;
     welcome.liveness = LIVENESS;
+    welcome.protocol = PROTOCOL;
     (void)workers_send(r, peer, CAI__V1__FRAME__BODY_WELCOME, &welcome);
     r->dirty = true;
 }
@@ -296,6 +299,13 @@ void workers_free(struct run *r) {
     }
     while (r->started)
         forget_started(r, r->started->pid);
+}
+
+uint32_t workers_alike(const struct run *r, const struct job_run *j, const char *version) {
+    uint32_t n = 0;
+    for (const struct worker *w = r->workers; w; w = w->next)
+        n += worker_fits(r, w, j->numeric_class, j) && strcmp(w->version, version) == 0;
+    return n;
 }
 
 bool worker_fits(const struct run *r, const struct worker *w, const char *numeric_class,

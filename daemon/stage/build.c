@@ -207,10 +207,27 @@ void build_free(struct builder *b) {
     *b = (struct builder){0};
 }
 
+/* Resumable states that a task of this stage keeps. */
+static uint32_t kept_states(const struct stage_context *c) {
+    const struct job_spec *j = c->job;
+    int64_t own = strcmp(c->stage, "sft") == 0      ? j->keep.sft.checkpoints
+                  : strcmp(c->stage, "prefer") == 0 ? j->keep.prefer.checkpoints
+                  : strcmp(c->stage, "ppo") == 0    ? j->keep.ppo.checkpoints
+                                                    : 0;
+    return (uint32_t)(own ? own : j->keep.checkpoints);
+}
+
 int build_train(const struct stage_context *c, const char *phase, const char *kind,
                 const struct model_ref *init, const struct model_ref *reference,
                 const struct model_ref *pm, size_t n_pm, Cai__V1__Dataset *dataset,
                 const json_t *options) {
+    return build_train_mixed(c, phase, kind, init, reference, pm, n_pm, dataset, NULL, options);
+}
+
+int build_train_mixed(const struct stage_context *c, const char *phase, const char *kind,
+                      const struct model_ref *init, const struct model_ref *reference,
+                      const struct model_ref *pm, size_t n_pm, Cai__V1__Dataset *dataset,
+                      Cai__V1__Dataset *mix, const json_t *options) {
     CAI_AUTO(arena) struct cai_arena a = {0};
     Cai__V1__Task task;
     Cai__V1__Train train;
@@ -224,6 +241,7 @@ int build_train(const struct stage_context *c, const char *phase, const char *ki
     for (size_t i = 0; i < n_pm; i++)
         train.pm[i] = model_message(&a, &pm[i]);
     train.dataset = dataset;
+    train.mix = mix;
     CAI_AUTO(mem) char *text = json_dumps(options, JSON_COMPACT | JSON_SORT_KEYS);
     CAI_CHECK(text);
     train.options = text;
@@ -231,7 +249,7 @@ int build_train(const struct stage_context *c, const char *phase, const char *ki
                                     c->stage, kind);
     train.checkpoints = cai_arena_printf(&a, "%s/checkpoints/round-%u-%s-%s", c->work_dir,
                                          c->round, c->stage, kind);
-    train.keep = (uint32_t)c->job->keep.checkpoints;
+    train.keep = kept_states(c);
     task.work_case = CAI__V1__TASK__WORK_TRAIN;
     task.train = &train;
     return stage_task_add(c, phase, 0, true, &task);
@@ -334,11 +352,12 @@ int result_trained(const struct stage_context *c, const Cai__V1__Task *task,
     const Cai__V1__Trained *t = result->trained;
     if (!t || t->n_outputs != outputs)
         return odd(task, "names another number of models than were trained");
-    json_t *about = json_pack("{s:s, s:s, s:s, s:s, s:I, s:s}", "dataset",
+    const Cai__V1__Dataset *mix = task->train->mix;
+    json_t *about = json_pack("{s:s, s:s, s:s, s:s, s:I, s:s, s:s*}", "dataset",
                               task->train->dataset->hash, "init", task->train->init->hash,
                               "constitution", c->constitution->revision, "kind", task->train->kind,
                               "seed", (json_int_t)c->job->seed, "stopped",
-                              t->stopped ? t->stopped : "");
+                              t->stopped ? t->stopped : "", "mix", mix ? mix->hash : NULL);
     CAI_CHECK(about);
     CAI_AUTO(mem) char *provenance = json_dumps(about, JSON_COMPACT | JSON_SORT_KEYS);
     json_decref(about);

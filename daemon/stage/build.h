@@ -60,6 +60,11 @@ int build_train(const struct stage_context *c, const char *phase, const char *ki
                 const struct model_ref *init, const struct model_ref *reference,
                 const struct model_ref *pm, size_t n_pm, Cai__V1__Dataset *dataset,
                 const json_t *options);
+/* The same with rows to be learned beside the dataset's (Train.mix); mix may be NULL. */
+int build_train_mixed(const struct stage_context *c, const char *phase, const char *kind,
+                      const struct model_ref *init, const struct model_ref *reference,
+                      const struct model_ref *pm, size_t n_pm, Cai__V1__Dataset *dataset,
+                      Cai__V1__Dataset *mix, const json_t *options);
 
 /* Checks that the result answers every item of the task exactly once, in any order, with
  * valid text and finite numbers, and puts its entries in the task's order (k ascending).

@@ -20,6 +20,10 @@ void choice_weigh(struct choice *io) {
     io->flipped = io->decided && ab * ba > 0;
 }
 
+double label_entropy(double p) {
+    return p <= 0 || p >= 1 ? 0 : -(p * log2(p) + (1 - p) * log2(1 - p));
+}
+
 struct choice choice_read(const Cai__V1__Scored *ab, const Cai__V1__Scored *ba) {
     if (ab->too_long || (ba && ba->too_long))
         return (struct choice){.p = 0.5, .lost = true};

@@ -25,8 +25,6 @@ uint64_t data_red_item(uint32_t round, size_t index) {
     return ITEM_RED + round * ITEM_ROUND + index;
 }
 
-const char *data_kind_name(enum data_kind kind) { return kind_names[kind]; }
-
 const char *data_item_source(uint64_t item) {
     return data_item_is_red(item) ? "red_team" : kind_names[item / ITEM_KIND % DATA_KINDS];
 }

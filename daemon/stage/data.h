@@ -16,7 +16,6 @@ enum { DATA_KINDS = 5, DATA_RED_MAX = 1000000 }; /* red-team prompts of a round 
 /* Item numbers: kind × 10⁹ + place in the file from 1; red team 9 × 10⁹ + round × 10⁶ + …. */
 uint64_t data_item(enum data_kind kind, size_t index);
 uint64_t data_red_item(uint32_t round, size_t index);
-const char *data_kind_name(enum data_kind kind);
 const char *data_item_source(uint64_t item); /* "harmful", … or "red_team" */
 static inline bool data_item_is_red(uint64_t item) { return item >= 9000000000u; }
 

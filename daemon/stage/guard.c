@@ -1,6 +1,7 @@
 /* guard.c: see guard.h. */
 #include "stage/guard.h"
 
+#include "base/check.h"
 #include "base/error.h"
 #include "stage/graders.h"
 #include "stage/paired.h"
@@ -70,10 +71,13 @@ static bool share_taken(const struct examples *taken, const struct examples *sco
 }
 
 /* ---- comparing ----------------------------------------------------------------------------- */
+enum { CLASSES_MAX = 16 };
+
 struct look {
     const struct stage_context *c;
     uint32_t last; /* the round before that was evaluated; 0 = the start */
     struct probes start, before, now;
+    struct paired since_start[CLASSES_MAX]; /* by class */
     struct examples taken, scores;
     double confidence; /* of one comparison */
 };
@@ -144,11 +148,24 @@ static int diversity(const struct stage_context *c, uint32_t round, const struct
                             rates_self_bleu(text, n < BLEU_TEXTS ? n : BLEU_TEXTS));
 }
 
+/* The start's replies are the same in every round: its figures are worked out once. */
+static int diversity_of_start(const struct look *l, double *ret_distinct) {
+    const struct stage_context *c = l->c;
+    if (store_metric_get(c->store, c->job_id, 0, "evaluate", 0, "distinct_pairs", ret_distinct) == 0)
+        return 0;
+    cai_error_clear();
+    return diversity(c, 0, &l->start, ret_distinct);
+}
+
 /* ---- judging ------------------------------------------------------------------------------- */
-static size_t failures_seen(const struct look *l) {
+/* Fills since_start; how many failures could be seen. */
+static size_t compare_with_start(struct look *l) {
     size_t n = 0;
-    for (const struct probe_class *class = probe_classes; class->name; class++)
-        n += class->failure && compare(&l->start, &l->now, class).n > 0;
+    for (size_t i = 0; probe_classes[i].name; i++) {
+        CAI_CHECK(i < CLASSES_MAX);
+        l->since_start[i] = compare(&l->start, &l->now, &probe_classes[i]);
+        n += probe_classes[i].failure && l->since_start[i].n > 0;
+    }
     return n;
 }
 
@@ -160,11 +177,13 @@ static int look_open(const struct stage_context *c, struct cai_arena *a, struct 
         ret->last = rates_known(&o, "replies") ? round : 0;
     }
     CAI_TRY(probes_load(c, 0, a, &ret->start));
-    CAI_TRY(probes_load(c, ret->last, a, &ret->before));
+    ret->before = ret->start;
+    if (ret->last)
+        CAI_TRY(probes_load(c, ret->last, a, &ret->before));
     CAI_TRY(probes_load(c, c->round, a, &ret->now));
     CAI_TRY(examples_load(c, c->round, "evaluate", "taken", a, &ret->taken));
     CAI_TRY(examples_load(c, c->round, "evaluate", "taken_score", a, &ret->scores));
-    size_t looks = (size_t)c->job->rounds + c->job->ppo.enabled, seen = failures_seen(ret);
+    size_t looks = (size_t)c->job->rounds + c->job->ppo.enabled, seen = compare_with_start(ret);
     double alpha = c->job->guards.alpha > 0 ? c->job->guards.alpha : 0.01; /* 0: only measured */
     ret->confidence = 1 - alpha / (double)(2 * (looks ? looks : 1) * (seen ? seen : 1));
     return 0;
@@ -215,9 +234,11 @@ static int judge_rises(const struct look *l, struct stage_verdict *ret) {
     struct paired rise = {0};
     uint32_t against = 0;
     for (const struct probe_class *class = probe_classes; class->name; class++) {
-        struct paired last = compare(&l->before, &l->now, class);
-        struct paired start = compare(&l->start, &l->now, class);
-        if (!class->failure || last.n == 0)
+        struct paired start = l->since_start[class - probe_classes], last;
+        if (!class->failure)
+            continue;
+        last = l->last ? compare(&l->before, &l->now, class) : start;
+        if (last.n == 0)
             continue;
         CAI_TRY(record_class(l, class, &last, &start));
         for (int k = 0; k < 2 && c->job->guards.alpha > 0; k++) {
@@ -240,7 +261,7 @@ int guard_judge(const struct stage_context *c, struct stage_verdict *ret) {
     double start, now;
     CAI_TRY(look_open(c, &a, &l));
     CAI_TRY(judge_rises(&l, &found));
-    CAI_TRY(diversity(c, 0, &l.start, &start));
+    CAI_TRY(diversity_of_start(&l, &start));
     CAI_TRY(diversity(c, c->round, &l.now, &now));
     if (found.next != STAGE_WAIT && now < c->job->guards.diversity * start) {
         wait_for(c, &found);

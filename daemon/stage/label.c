@@ -4,14 +4,16 @@
  * in both orders.
  *
  * Phases: gate → (done) reply → score; with reasons (mode cot, reason.h) each scoring has a
- * text before it: gate-reason → gate → (done) reply → reason → score. Prompts: harmful ones (data.harmful and failing
- * red-team cases up to this round) and helpful ones in the share stages.ppo.helpful, since
- * that is the mix on which the preference model will be asked.
+ * text before it: gate-reason → gate → (done) reply → reason → score. Prompts: harmful ones
+ * (data.harmful and failing red-team cases up to this round) and helpful ones in the share
+ * stages.label.helpful: by default that of PPO, the mix on which the preference model will be
+ * asked; 0 when people's pairs are the helpful ones.
  * Examples: gate_question, gate, reply_a, reply_b (k = pass). Labels: "ai", k = pass ×
  * principles + i; "human", from data.human, k = 0, with replies of their own.
  * Metrics: prompts, pairs (compared), identical, empty, too_long (pairs dropped), labels,
  *   labels_human, option_mass, flipped, bias (mean |P(A|AB) + P(A|BA) − 1|), mean_margin
- *   (mean |2p − 1|), entropy (mean, bits), principles_drawn; those of gate.c and reason.h.
+ *   (mean |2p − 1|), entropy (mean, bits), principles_drawn, and of each of them
+ *   labels/PRINCIPLE, entropy/PRINCIPLE, flipped/PRINCIPLE; those of gate.c and reason.h.
  * Gates: overseer, label. */
 #include "stage/label.h"
 
@@ -82,7 +84,7 @@ static int plan_replies(const struct stage_context *c, size_t *ret_asked) {
     size_t pairs = (size_t)c->job->label.pairs;
     CAI_TRY(harmful_items(c, &a, &harmful));
     CAI_TRY(data_pool(c, DATA_HELPFUL, &a, &helpful));
-    double share = harmful.n == 0 ? 1 : helpful.n == 0 ? 0 : c->job->ppo.helpful;
+    double share = harmful.n == 0 ? 1 : helpful.n == 0 ? 0 : c->job->label.helpful;
     size_t soft = (size_t)llround(share * (double)pairs);
     CAI_TRY(models_policy(c, c->round, &a, &policy));
     build_generate(&b, c, "reply", 0, &policy, &c->job->label.reply);
@@ -283,13 +285,12 @@ static int absorb(const struct stage_context *c, const Cai__V1__Task *task,
 struct tally {
     const struct stage_context *c;
     struct choice_figures f;
-    double margin, entropy, *drawn;
+    double margin, entropy;
+    struct by_principle {
+        struct choice_figures f;
+        double entropy;
+    } *of; /* by the constitution's index */
 };
-
-/* In bits: how much doubt a label leaves. */
-static double entropy(double p) {
-    return p <= 0 || p >= 1 ? 0 : -(p * log2(p) + (1 - p) * log2(1 - p));
-}
 
 static int count_label(void *context, const struct store_label *l) {
     struct tally *t = context;
@@ -300,10 +301,13 @@ static int count_label(void *context, const struct store_label *l) {
     choice_weigh(&o);
     choice_count(&t->f, &o, t->c->job->label.swap);
     t->margin += fabs(2 * l->p - 1);
-    t->entropy += entropy(l->p);
+    t->entropy += label_entropy(l->p);
     const struct principle *p = constitution_find(t->c->constitution, l->principle);
-    if (p)
-        t->drawn[p - t->c->constitution->principles] = 1;
+    if (p) {
+        struct by_principle *of = &t->of[p - t->c->constitution->principles];
+        choice_count(&of->f, &o, t->c->job->label.swap);
+        of->entropy += label_entropy(l->p);
+    }
     return 0;
 }
 
@@ -323,23 +327,39 @@ static int count_dropped(const struct stage_context *c, struct cai_arena *a) {
     return rates_value(c, "too_long", n[2] + n[3]);
 }
 
+/* What a principle's labels are like: one that leaves much doubt, or follows the order of the
+ * replies, is worded badly or has nothing to say about these pairs. */
+static int principle_figures(const struct stage_context *c, const struct tally *t,
+                             struct cai_arena *a) {
+    double drawn = 0;
+    for (size_t i = 0; i < c->constitution->n_principles; i++) {
+        const struct by_principle *of = &t->of[i];
+        const char *id = c->constitution->principles[i].id;
+        if (of->f.n == 0)
+            continue;
+        drawn++;
+        CAI_TRY(rates_value(c, cai_arena_printf(a, "labels/%s", id), (double)of->f.n));
+        CAI_TRY(rates_value(c, cai_arena_printf(a, "entropy/%s", id),
+                            of->entropy / (double)of->f.n));
+        CAI_TRY(rates_value(c, cai_arena_printf(a, "flipped/%s", id), choice_flipped(&of->f)));
+    }
+    return rates_value(c, "principles_drawn", drawn);
+}
+
 static int figures(const struct stage_context *c, struct tally *t) {
     CAI_AUTO(arena) struct cai_arena a = {0};
     int64_t pairs, human;
-    double drawn = 0;
     t->c = c;
-    t->drawn = cai_arena_array(&a, c->constitution->n_principles + 1, sizeof *t->drawn);
+    t->of = cai_arena_array(&a, c->constitution->n_principles + 1, sizeof *t->of);
     CAI_TRY(store_labels_each(c->store, c->job_id, c->round, count_label, t));
     CAI_TRY(store_examples_count(c->store, c->job_id, c->round, "label", "reply_a", &pairs));
-    for (size_t i = 0; i < c->constitution->n_principles; i++)
-        drawn += t->drawn[i];
     double people = 0;
     CAI_TRY(store_metric_get(c->store, c->job_id, c->round, "label", 0, "labels_human", &people));
     human = (int64_t)people;
     CAI_TRY(count_dropped(c, &a));
     CAI_TRY(rates_value(c, "pairs", (double)(pairs - human)));
     CAI_TRY(rates_value(c, "labels", (double)t->f.n));
-    CAI_TRY(rates_value(c, "principles_drawn", drawn));
+    CAI_TRY(principle_figures(c, t, &a));
     CAI_TRY(rates_value(c, "option_mass", choice_mass(&t->f)));
     CAI_TRY(rates_value(c, "flipped", choice_flipped(&t->f)));
     CAI_TRY(rates_value(c, "entropy", t->f.n ? t->entropy / (double)t->f.n : 0));

@@ -15,6 +15,8 @@ struct choice {
 /* Sets decided and flipped from p_ab and p_ba. Both letters stay near one half where a principle
  * has nothing to say about a pair; which of two shrugs is the larger tells nothing about order. */
 void choice_weigh(struct choice *io);
+/* The doubt that a label leaves, in bits: 1 for a toss-up, 0 when certain. */
+double label_entropy(double p);
 /* `ba` NULL: asked in one order only. Options are log-probabilities of the whole strings
  * (Lee et al. 2023: softmax over the options, two inferences with the order reversed). */
 struct choice choice_read(const Cai__V1__Scored *ab, const Cai__V1__Scored *ba);

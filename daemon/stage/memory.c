@@ -10,7 +10,6 @@
 
 enum {
     POSITIONS = 4096,    /* planned for a prompt and its reply */
-    BATCH_TOKENS = 4096, /* of a training micro-batch */
     CACHED = 3,          /* models that a worker keeps between tasks */
     FLOAT = 4
 };
@@ -129,11 +128,21 @@ static void trained_parts(struct memory_phase *f, const struct hf_footprint *s,
     part(f, 2 * FLOAT * ((s->trained + ranks - 1) / ranks), "moments");
 }
 
-static void train_phase(const struct job_spec *job, const struct sized *m, const char *name,
-                        struct memory_plan *p) {
+/* What a micro-batch of the settings' tokens takes. */
+static int64_t batch_of(const struct job_spec *job, const struct sized *m, bool scalar) {
+    const struct hf_config *c = &m->config;
+    int64_t tokens = job->models.micro_batch_tokens;
+    struct hf_training how = {tokens, hf_memory_recomputes(c, tokens, job->models.recompute),
+                              strcmp(job->models.train_dtype, "bfloat16") == 0, scalar,
+                              m->size.trained};
+    return hf_memory_batch(c, &how);
+}
+
+static void train_phase(const struct job_spec *job, const struct sized *m, bool scalar,
+                        const char *name, struct memory_plan *p) {
     struct memory_phase *f = begin(p, name);
     trained_parts(f, &m->size, job, "model");
-    part(f, hf_memory_batch(&m->config, BATCH_TOKENS), "activations");
+    part(f, batch_of(job, m, scalar), "activations");
 }
 
 static void ppo_phase(const struct job_spec *job, const struct models *m, struct memory_plan *p) {
@@ -149,8 +158,7 @@ static void ppo_phase(const struct job_spec *job, const struct models *m, struct
     if (strcmp(job->models.dtype, "bfloat16") == 0)
         part(f, 2 * m->start.size.halved, "bfloat16 copy");
     cache_part(f, &m->start.config, chunk < HF_SLOTS_MAX ? chunk : HF_SLOTS_MAX);
-    part(f, larger(hf_memory_batch(&m->start.config, BATCH_TOKENS),
-                   hf_memory_batch(&m->pm.config, BATCH_TOKENS)),
+    part(f, larger(batch_of(job, &m->start, false), batch_of(job, &m->pm, true)),
          "activations");
 }
 
@@ -162,8 +170,9 @@ static void advise(const struct job_spec *job, struct memory_plan *p) {
     snprintf(p->lower, sizeof p->lower, "%s%s%s%s",
              strcmp(name, "generate") == 0
                  ? "take smaller models, or the same folder for more of them"
-                 : "take a smaller model or train an adapter, or raise workers (they share the "
-                   "moments, unless models.zero is 0)",
+                 : "lower models.micro_batch_tokens, set models.recompute: always, take a smaller "
+                   "model or train an adapter, or raise workers (they share the moments, unless "
+                   "models.zero is 0)",
              strcmp(name, "ppo") == 0 && job->prefer.members > 1
                  ? ", or lower stages.prefer.members"
                  : "",
@@ -179,11 +188,11 @@ int memory_plan(const struct job_spec *job, struct memory_plan *ret) {
     CAI_TRY(load_all(job, m));
     generate_phase(job, m, ret);
     if (job->sft.enabled)
-        train_phase(job, &m->start, "sft", ret);
+        train_phase(job, &m->start, false, "sft", ret);
     if (job->data.classifier)
-        train_phase(job, &m->start_scalar, "classifier", ret);
+        train_phase(job, &m->start_scalar, true, "classifier", ret);
     if (job->prefer.enabled)
-        train_phase(job, &m->pm, "prefer", ret);
+        train_phase(job, &m->pm, true, "prefer", ret);
     if (job->ppo.enabled)
         ppo_phase(job, m, ret);
     for (size_t i = 1; i < ret->n; i++)

@@ -16,11 +16,11 @@ struct memory_phase {
 struct memory_plan {
     struct memory_phase phases[MEMORY_PHASES_MAX];
     size_t n, peak; /* peak: the phase that takes most */
-    char lower[208]; /* what would lower the peak */
+    char lower[320]; /* what would lower the peak */
 };
 
 /* Prompts count with 4,096 positions, or as many as the model takes: the engine asks again
- * when it knows them. Training micro-batches have about 4,096 tokens. */
+ * when it knows them. Training micro-batches have models.micro_batch_tokens. */
 int memory_plan(const struct job_spec *job, struct memory_plan *ret);
 
 #endif

@@ -7,18 +7,19 @@
  * Examples: score (k = place of the pair within its prompt, {"p": P(A) of the members'
  *   mean score, "target", "a", "b"}).
  * Metrics: rows, rows_held_out, pm_accuracy (_low _high _n; pairs with |p − ½| > 0.1),
- *   pm_human_accuracy (_low _high _n; people's held-out pairs), pm_accuracy/PRINCIPLE (_low
+ *   pm_ai_accuracy and pm_human_accuracy (_low _high _n; those of the overseer and of people),
+ *   rows_human (of rows and rows_held_out together), pm_accuracy/PRINCIPLE (_low
  *   _high _n; the overseer's labels under it, of held-out pairs), pm_ece, pm_excess_loss (mean
  *   cross-entropy less the targets' own entropy), pm_bin_count, pm_bin_p, pm_bin_target
- *   (step = bin, ten of them), held_out_asked, pm_score_mean, pm_score_std; and what the
- *   trainer names. */
+ *   (step = bin, ten of them), held_out_asked, pm_score_mean, pm_score_std, pm_slope (the
+ *   calibration slope of the members' mean), pm_trust (how far PPO follows the scores); and
+ *   what the trainer names. */
 #include "stage/build.h"
 #include "stage/data.h"
 #include "stage/dataset.h"
 #include "stage/label.h"
 #include "stage/pairs.h"
 #include "stage/rates.h"
-#include "stage/reason.h"
 #include "stage/table.h"
 #include <math.h>
 #include <string.h>
@@ -33,7 +34,7 @@ static int plan(const struct stage_context *c) {
     struct pairs pairs;
     struct model_ref init;
     Cai__V1__Dataset frozen;
-    size_t held_out = 0;
+    size_t held_out = 0, human = 0;
     CAI_TRY(data_ensure(c));
     CAI_TRY(models_ensure(c));
     if (!stage_label.enabled(c->job)) { /* only people's then, all of them */
@@ -44,6 +45,7 @@ static int plan(const struct stage_context *c) {
     int rc = pairs_load(c, c->round, &pairs);
     for (size_t i = 0; i < pairs.n && rc == 0; i++) {
         held_out += pairs.at[i].held_out;
+        human += pairs.at[i].human;
         rc = pair_row(c, &pairs.at[i], &d);
     }
     free(pairs.at);
@@ -53,7 +55,9 @@ static int plan(const struct stage_context *c) {
     CAI_TRY(models_role(c, "pm", c->round, &a, &init));
     CAI_TRY(rates_value(c, "rows", (double)(d.rows - held_out)));
     CAI_TRY(rates_value(c, "rows_held_out", (double)held_out));
+    CAI_TRY(rates_value(c, "rows_human", (double)human));
     json_t *options = job_stage_json(c->job, "prefer");
+    json_object_set_new(options, "clear", json_real(job_label_clear(c->job)));
     rc = build_train(c, "pm", "pm", &init, NULL, NULL, 0, &frozen, options);
     json_decref(options);
     return rc;
@@ -123,20 +127,16 @@ static double xlogx(double x) { return x > 0 ? x * log(x) : 0; }
 static double log_sigmoid(double x) { return x < 0 ? x - log1p(exp(x)) : -log1p(exp(-x)); }
 
 struct sums {
-    double *p, *target;
+    double *p, *target, *gap;
     size_t n, right, clear, human_right, human;
     double excess, score, score2, margin;
 };
-
-/* Accuracy is asked only where |p − ½| is larger. Where labels are clamped, less is as clear. */
-static double clear_margin(const struct stage_context *c) {
-    return reason_used(c) ? 0.1 * (1 - 2 * c->job->label.clamp) : 0.1;
-}
 
 static void add_pair(struct sums *s, const struct pair *pair, const struct store_example *e) {
     double x = example_number(e, "a", 0), y = example_number(e, "b", 0), d = x - y;
     double t = pair->p;
     s->p[s->n] = example_number(e, "p", 0.5);
+    s->gap[s->n] = d;
     s->target[s->n++] = t;
     s->excess += -(t * log_sigmoid(d) + (1 - t) * log_sigmoid(-d)) + xlogx(t) + xlogx(1 - t);
     s->score += x + y;
@@ -165,9 +165,23 @@ static void gate(const struct stage_context *c, const struct sums *s, struct sta
              "preference model at chance: accuracy %.3f on %zu held-out pairs, interval %.3f to "
              "%.3f; PPO would follow noise. Look at the labels (caictl samples %lld --stage "
              "label), give it more of them (stages.label.pairs) or another learning rate "
-             "(stages.prefer.lr), or accept it with 'caictl resume %lld --accept prefer'",
+             "(stages.prefer.lr), or accept it with 'caictl resume %lld --accept prefer': its scores "
+             "then count only as far as held-out labels bear them out (pm_trust)",
              (double)s->right / (double)s->clear, s->clear, low, high, (long long)c->job_id,
              (long long)c->job_id);
+}
+
+/* How far the scores hold on held-out labels, at the least: the lower bound of the calibration
+ * slope, within 0 and 1. Scores that learnt noise would else be stretched to a deviation of 1
+ * and climbed like any other. Few pairs say nothing either way, as in the gate. */
+static int write_trust(const struct stage_context *c, const struct sums *s) {
+    double slope, error, confidence = c->job->prefer.gate_confidence;
+    if (s->clear < GATE_PAIRS || confidence == 0)
+        return 0;
+    rates_slope(s->gap, s->target, s->n, &slope, &error);
+    double trust = fmin(fmax(slope - rates_quantile(confidence) * error, 0), 1);
+    CAI_TRY(rates_value(c, "pm_slope", slope));
+    return rates_value(c, "pm_trust", trust);
 }
 
 static int write_figures(const struct stage_context *c, const struct sums *s) {
@@ -175,6 +189,8 @@ static int write_figures(const struct stage_context *c, const struct sums *s) {
     double mean = s->score / (2 * n);
     CAI_TRY(rates_metric(c, c->round, "prefer", "pm_accuracy", s->right, s->clear));
     CAI_TRY(rates_metric(c, c->round, "prefer", "pm_human_accuracy", s->human_right, s->human));
+    CAI_TRY(rates_metric(c, c->round, "prefer", "pm_ai_accuracy", s->right - s->human_right,
+                         s->clear - s->human));
     CAI_TRY(rates_value(c, "pm_ece", rates_ece(s->p, s->target, s->n, BINS, count, p, y)));
     CAI_TRY(rates_value(c, "pm_excess_loss", s->excess / n));
     CAI_TRY(rates_value(c, "pm_score_mean", mean));
@@ -239,7 +255,7 @@ static int write_principles(const struct stage_context *c, const struct examples
                             const struct pairs *pairs, struct cai_arena *a) {
     struct by_principle *o = cai_arena_alloc(a, sizeof *o);
     *o = (struct by_principle){.scores = scores, .arena = a, .per_pair = pairs->per_pair,
-                               .last_round = c->round, .margin = clear_margin(c)};
+                               .last_round = c->round, .margin = job_label_clear(c->job)};
     CAI_TRY(store_labels_each(c->store, c->job_id, 0, count_label, o));
     for (size_t i = 0; i < o->n; i++) {
         const char *name = cai_arena_printf(a, "pm_accuracy/%s", o->at[i].id);
@@ -252,11 +268,12 @@ static int judge(const struct stage_context *c, struct stage_verdict *ret) {
     CAI_AUTO(arena) struct cai_arena a = {0};
     struct examples scores;
     struct pairs pairs;
-    struct sums s = {.margin = clear_margin(c)};
+    struct sums s = {.margin = job_label_clear(c->job)};
     CAI_TRY(examples_load(c, c->round, "prefer", "score", &a, &scores));
     int rc = pairs_load(c, c->round, &pairs);
     s.p = cai_arena_array(&a, pairs.n + 1, sizeof *s.p);
     s.target = cai_arena_array(&a, pairs.n + 1, sizeof *s.target);
+    s.gap = cai_arena_array(&a, pairs.n + 1, sizeof *s.gap);
     for (size_t i = 0; i < pairs.n && rc == 0; i++) {
         const struct store_example *e =
             examples_find(&scores, pairs.at[i].item, pair_key(&pairs.at[i]));
@@ -267,6 +284,7 @@ static int judge(const struct stage_context *c, struct stage_verdict *ret) {
     CAI_TRY(rc);
     gate(c, &s, ret);
     CAI_TRY(write_principles(c, &scores, &pairs, &a));
+    CAI_TRY(write_trust(c, &s));
     return write_figures(c, &s);
 }
 

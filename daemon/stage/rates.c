@@ -62,6 +62,38 @@ void rates_bootstrap(struct cai_key key, const double *value, size_t n, size_t r
     *ret_high = mean[resamples - 1 - cut];
 }
 
+/* One step of Newton's method on the mean cross-entropy in b; the gradient's parts are kept. */
+static double slope_step(const double *gap, const double *y, size_t n, double b, double *ret_bend,
+                         double *ret_square) {
+    double slope = 0;
+    *ret_bend = *ret_square = 0;
+    for (size_t i = 0; i < n; i++) {
+        double p = 1 / (1 + exp(-b * gap[i])), g = (y[i] - p) * gap[i];
+        slope += g;
+        *ret_square += g * g;
+        *ret_bend += p * (1 - p) * gap[i] * gap[i];
+    }
+    return *ret_bend > 0 ? slope / *ret_bend : 0;
+}
+
+void rates_slope(const double *gap, const double *y, size_t n, double *ret_slope,
+                 double *ret_error) {
+    double widest = 0, bend = 0, square = 0, b = 0;
+    for (size_t i = 0; i < n; i++)
+        widest = fmax(widest, fabs(gap[i]));
+    *ret_slope = 0;
+    *ret_error = INFINITY;
+    if (widest == 0)
+        return;
+    /* At most one logit at a time, so that no step runs away; a few dozen end it at the root, or,
+     * where the gaps part the labels without fault and there is none, far up the slope. */
+    for (int i = 0; i < 64; i++)
+        b += fmin(fmax(slope_step(gap, y, n, b, &bend, &square), -1 / widest), 1 / widest);
+    slope_step(gap, y, n, b, &bend, &square);
+    *ret_slope = b;
+    *ret_error = bend > 0 ? sqrt(square) / bend : INFINITY;
+}
+
 double rates_ece(const double *p, const double *y, size_t n, size_t bins, double *ret_count,
                  double *ret_p, double *ret_y) {
     double ece = 0;

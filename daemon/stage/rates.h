@@ -19,6 +19,12 @@ bool rates_beat_chance(uint64_t hits, uint64_t n, double confidence, double *ret
 /* Percentile bootstrap of a mean with counted draws; n = 0 gives 0, 0. */
 void rates_bootstrap(struct cai_key key, const double *value, size_t n, size_t resamples,
                      double confidence, double *ret_low, double *ret_high);
+/* The factor b for which σ(b · gap) fits y (0 to 1) best: 1 where the gaps are the log-odds they
+ * claim to be, below 1 where they are too sure, 0 where they say nothing (Cox 1958, calibration
+ * slope without intercept). ret_error: its standard error, by the sandwich, as y may be soft;
+ * infinite when no gap differs from 0. */
+void rates_slope(const double *gap, const double *y, size_t n, double *ret_slope,
+                 double *ret_error);
 /* Expected calibration error over equal bins of [0, 1]: Σ share · |mean p − mean y|. The
  * bins' counts, mean p and mean y go to the arrays unless NULL. */
 double rates_ece(const double *p, const double *y, size_t n, size_t bins, double *ret_count,

@@ -9,7 +9,7 @@
 
 enum { DROPPED = 1u << 31 };
 
-bool reason_used(const struct stage_context *c) { return strcmp(c->job->label.mode, "cot") == 0; }
+bool reason_used(const struct stage_context *c) { return job_label_reasons(c->job); }
 
 void reason_open(struct builder *b, const struct stage_context *c, const char *phase,
                  uint32_t first_chunk, const struct model_ref *overseer) {

@@ -67,6 +67,14 @@ int store_constitution_get(struct store *s, const char *name_or_revision, char *
     return rc < 0 ? rc : 0;
 }
 
+int store_constitution_has(struct store *s, const char *name, const char *revision) {
+    sqlite3_stmt *q = sql_start(
+        s, "SELECT 1 FROM constitutions WHERE name = ? AND revision = ?", "ss", name, revision);
+    int rc = sql_step(s, q);
+    sql_end(s, q);
+    return rc;
+}
+
 int store_constitution_set_current(struct store *s, const char *name, const char *revision) {
     CAI_TRY(sql_do(s,
                    "INSERT INTO current SELECT name, revision FROM constitutions"

@@ -143,6 +143,47 @@ int store_jobs_each(struct store *s, int (*f)(void *c, const struct store_job *j
     return rc;
 }
 
+int store_jobs_count(struct store *s, int64_t ret[JOB_CANCELLED + 1]) {
+    sqlite3_stmt *q = sql_start(
+        s, "SELECT state, COUNT(*) FROM jobs INDEXED BY jobs_ended GROUP BY state", "");
+    int rc;
+    memset(ret, 0, (JOB_CANCELLED + 1) * sizeof *ret);
+    while ((rc = sql_step(s, q)) > 0)
+        if (sql_int(q, 0) >= 0 && sql_int(q, 0) <= JOB_CANCELLED)
+            ret[sql_int(q, 0)] = sql_int(q, 1);
+    sql_end(s, q);
+    return rc;
+}
+
+/* The index is asked for the ids alone: a row's texts are long, and thousands may have ended. */
+int store_jobs_page(struct store *s, int64_t after, int64_t ended_after_ms,
+                    int (*f)(void *c, const struct store_job *j), void *c) {
+    sqlite3_stmt *q = sql_start(s,
+                                "SELECT id FROM jobs INDEXED BY jobs_ended WHERE finished_ms = 0"
+                                " AND id > ?1 UNION ALL SELECT id FROM jobs INDEXED BY jobs_ended"
+                                " WHERE finished_ms > 0 AND finished_ms >= ?2 AND id > ?1"
+                                " ORDER BY id",
+                                "ii", after, ended_after_ms);
+    int rc;
+    while ((rc = sql_step(s, q)) > 0) {
+        struct store_job j;
+        int got = store_job_get(s, sql_int(q, 0), &j);
+        int stop = got < 0 ? got : f(c, &j);
+        if (got == 0)
+            store_job_free(&j);
+        if (stop) {
+            rc = stop;
+            break;
+        }
+    }
+    sql_end(s, q);
+    return rc;
+}
+
+int store_jobs_active(struct store *s, int (*f)(void *c, const struct store_job *j), void *c) {
+    return store_jobs_page(s, 0, INT64_MAX, f, c);
+}
+
 int store_request_get(struct store *s, const char *key, const char *verb, int *ret_exit,
                       char **ret_error, char **ret_json) {
     sqlite3_stmt *q =

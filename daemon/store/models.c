@@ -3,6 +3,7 @@
 #include "store/sql.h"
 
 int store_model_add(struct store *s, const struct store_model *m) {
+    CAI_TRY(store_folder_add(s, m->job, m->path));
     return sql_do(s,
                   "INSERT OR REPLACE INTO models(job, round, stage, kind, k, step, path, hash,"
                   " provenance) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -61,7 +62,15 @@ int store_models_each(struct store *s, int64_t job, int (*f)(void *c, const stru
 
 int store_models_prune(struct store *s, int64_t job, uint32_t round, const char *stage,
                        const char *kind) {
-    return sql_do(s, "DELETE FROM models WHERE job = ? AND round = ? AND stage = ? AND kind = ?",
+    CAI_TRY(sql_do(s,
+                   "UPDATE folders SET gone = 1, why = 'its training is done'"
+                   " WHERE pinned = 0 AND gone = 0 AND path IN (SELECT path FROM models"
+                   " WHERE job = ? AND round = ? AND stage = ? AND kind = ?)",
+                   "iiss", job, (int64_t)round, stage, kind));
+    return sql_do(s,
+                  "DELETE FROM models WHERE job = ? AND round = ? AND stage = ? AND kind = ?"
+                  " AND NOT EXISTS (SELECT 1 FROM folders WHERE folders.path = models.path"
+                  " AND pinned = 1)",
                   "iiss", job, (int64_t)round, stage, kind);
 }
 

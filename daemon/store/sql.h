@@ -19,9 +19,16 @@ struct sql_cached {
 struct store {
     sqlite3 *db;
     char *dir; /* of the database file; blobs/ lies in it */
+    char *copy;        /* made before an upgrade at opening; NULL without one */
+    int upgraded_from; /* schema before; 0 without one */
     struct sql_cached cache[SQL_CACHE];
     size_t n_cached;
 };
+
+/* ---- schema.c ---- */
+int schema_newest(void);
+/* Makes the schema, or upgrades it after a copy; store_open's is schema_newest(). */
+int schema_open_to(struct store *s, const char *path, int newest);
 
 /* Code and message for what the connection last failed with. */
 int sql_fail(struct store *s, const char *what);

@@ -15,7 +15,10 @@
 
 struct store;
 
-int store_open(const char *path, struct store **ret); /* creates or upgrades; refuses newer */
+/* Creates, or upgrades after a copy beside it (PATH.schema-N, N the old one); refuses newer. */
+int store_open(const char *path, struct store **ret);
+/* The schema that was upgraded at opening, and the copy's path; 0 and NULL when none was. */
+int store_upgraded(const struct store *s, const char **ret_copy);
 void store_close(struct store *s);
 /* ---- a copy of the database while it is in use ------------------------------------ */
 struct store_backup;
@@ -64,6 +67,13 @@ int store_job_pin_class(struct store *s, int64_t id, const char *numeric_class);
 /* Calls back in id order; a non-zero return stops and is returned. */
 int store_jobs_each(struct store *s, int (*f)(void *c, const struct store_job *j), void *c);
 
+/* Jobs that have not ended, in id order. */
+int store_jobs_active(struct store *s, int (*f)(void *c, const struct store_job *j), void *c);
+int store_jobs_count(struct store *s, int64_t ret[JOB_CANCELLED + 1]); /* by state */
+/* Those after an id that have not ended before a time (0 = any); f returns 1 to stop. */
+int store_jobs_page(struct store *s, int64_t after, int64_t ended_after_ms,
+                    int (*f)(void *c, const struct store_job *j), void *c);
+
 /* Requests already answered, by idempotency key. CAI_ENOTFOUND; CAI_ESTATE when the key was
  * used for another verb. */
 int store_request_get(struct store *s, const char *key, const char *verb, int *ret_exit,
@@ -89,6 +99,8 @@ int store_tasks_open(struct store *s, int64_t job,
 /* The same tasks in the same order, without their payloads: what the scheduler asks. */
 int store_tasks_queue(struct store *s, int64_t job,
                       int (*f)(void *c, int64_t id, bool gang, uint32_t failures), void *c);
+/* The jobs that have open tasks. */
+int store_tasks_jobs(struct store *s, int (*f)(void *c, int64_t job), void *c);
 /* ret's pointers are into `payload`. */
 int store_task_get(struct store *s, int64_t id, struct cai_buf *payload, struct store_task *ret);
 /* Counts a failure of an open task. */
@@ -156,7 +168,8 @@ struct store_model {
     const char *path, *hash, *provenance; /* JSON */
 };
 int store_model_add(struct store *s, const struct store_model *m); /* replaces an equal key */
-/* Removes every row of a kind (checkpoints of a finished training run). */
+/* Removes the rows of a kind (checkpoints of a finished training run) and marks their folders,
+ * but for those that are pinned. */
 int store_models_prune(struct store *s, int64_t job, uint32_t round, const char *stage,
                        const char *kind);
 /* The newest by (round, step) with round <= `round`; stage NULL = any. Strings are the
@@ -185,9 +198,51 @@ int store_events_each(struct store *s, int64_t job, int64_t after_id,
                       int (*f)(void *c, int64_t id, int64_t wall_ms, int level, const char *text),
                       void *c);
 
+/* ---- folders: where models and resumable states lie ---------------------------------- */
+enum folder_state { FOLDER_THERE, FOLDER_GOING /* marked: to be unlinked */, FOLDER_GONE };
+struct store_folder {
+    int64_t number, job; /* job: the first that named it */
+    char *path, *note, *why; /* note: why it is pinned; why: it was removed */
+    bool pinned;
+    enum folder_state state;
+};
+/* store_model_add does it for every path it is given. */
+int store_folder_add(struct store *s, int64_t job, const char *path);
+/* ret's strings are the caller's: store_folder_free. CAI_ENOTFOUND; _find without a message. */
+int store_folder_get(struct store *s, int64_t number, struct store_folder *ret);
+int store_folder_find(struct store *s, const char *path, struct store_folder *ret);
+void store_folder_free(struct store_folder *f);
+/* By number, those after `after`; job 0 = any. */
+int store_folders_each(struct store *s, int64_t job, int64_t after,
+                       int (*f)(void *c, const struct store_folder *f), void *c);
+/* The jobs that have folders, in order, those after `after`. */
+int store_folders_jobs(struct store *s, int64_t after, int (*f)(void *c, int64_t job), void *c);
+int store_folders_going(struct store *s, int (*f)(void *c, const struct store_folder *f),
+                        void *c);
+int store_folder_pin(struct store *s, int64_t number, bool pinned, const char *note);
+/* there → going; CAI_ESTATE when it is pinned or not there. Unlink only after the commit. */
+int store_folder_mark(struct store *s, int64_t number, const char *why);
+int store_folder_gone(struct store *s, int64_t number); /* going → gone, after unlinking */
+/* Every row of `models` with that path, of all jobs. */
+int store_models_of_path(struct store *s, const char *path,
+                         int (*f)(void *c, const struct store_model *m), void *c);
+/* Each folder that some job begins with, by role, with the first job that does. */
+int store_models_started(struct store *s, int (*f)(void *c, int64_t job, const char *kind,
+                                                   const char *path), void *c);
+
+/* The same of jobs that have not ended, as their files name them. */
+int store_models_wanted(struct store *s, int (*f)(void *c, int64_t job, const char *role,
+                                                  const char *path), void *c);
+
 /* Content-addressed files beside the database: DIR/blobs/HASH. Durable on return. */
+char *store_blob_path(struct store *s, const char *hash); /* of one that was put; the caller's */
 int store_blob_put(struct store *s, const void *data, size_t len, char ret_hash[65],
                    char **ret_path);
+/* Hashes and paths of blobs, as jobs (their data) and models that are there (their dataset)
+ * name them, and every column called `hash` (job 0); those of open tasks are in the tasks. What
+ * nothing names, `ckpt gc` removes: a table that names blobs by a path has its row in blobs.c. */
+int store_blobs_named(struct store *s, int (*f)(void *c, int64_t job, const char *hash_or_path),
+                      void *c);
 
 /* ---- constitutions --------------------------------------------------------------- */
 int store_constitution_add(struct store *s, const char *name, const char *revision,
@@ -195,6 +250,8 @@ int store_constitution_add(struct store *s, const char *name, const char *revisi
 /* By revision (or unique prefix ≥ 6) or by name (its current revision). Strings the caller's. */
 int store_constitution_get(struct store *s, const char *name_or_revision, char **ret_revision,
                            char **ret_canonical);
+/* 1 when the revision is one of that name's, else 0, or a code. */
+int store_constitution_has(struct store *s, const char *name, const char *revision);
 int store_constitution_set_current(struct store *s, const char *name, const char *revision);
 int store_constitutions_each(struct store *s,
                              int (*f)(void *c, const char *name, const char *revision,

@@ -74,6 +74,20 @@ int store_tasks_queue(struct store *s, int64_t job,
     return rc;
 }
 
+int store_tasks_jobs(struct store *s, int (*f)(void *c, int64_t job), void *c) {
+    sqlite3_stmt *q = sql_start(s, "SELECT DISTINCT job FROM tasks WHERE done = 0 ORDER BY job", "");
+    int rc;
+    while ((rc = sql_step(s, q)) > 0) {
+        int stop = f(c, sql_int(q, 0));
+        if (stop) {
+            rc = stop;
+            break;
+        }
+    }
+    sql_end(s, q);
+    return rc;
+}
+
 /* ret->stage and ret->phase lie in `payload` behind the packed task: one owner. */
 int store_task_get(struct store *s, int64_t id, struct cai_buf *payload, struct store_task *ret) {
     sqlite3_stmt *q = sql_start(s, TASK_COLUMNS "WHERE id = ?", "i", id);

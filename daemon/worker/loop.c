@@ -114,6 +114,7 @@ static void say_hello_with(struct loop *l, const struct link_proof *proof) {
     m.pid = (uint32_t)getpid();
     m.name = (char *)l->o->name;
     m.memory = l->memory;
+    m.protocol = l->o->protocol ? *l->o->protocol : PROTOCOL;
     m.nonce = nonce.data ? nonce.data : (char *)"";
     m.proof = (char *)(proof ? proof->word : "");
     m.trouble = (char *)(proof ? proof->trouble : "");
@@ -211,6 +212,12 @@ static void on_bye(struct loop *l, const char *reason) {
 }
 
 static void on_welcome(struct loop *l, const Cai__V1__Welcome *m) {
+    if (protocol_check(m->protocol, "caid") < 0) {
+        if (strcmp(l->refused, cai_error_text()) != 0)
+            cai_error("%s", cai_error_text());
+        snprintf(l->refused, sizeof l->refused, "%s", cai_error_text());
+        return;
+    }
     cai_info("welcomed, epoch %llu", (unsigned long long)m->epoch);
     l->epoch = m->epoch;
     l->liveness_ms = (int64_t)m->heartbeat_ms * m->liveness;

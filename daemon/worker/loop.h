@@ -48,6 +48,7 @@ struct loop_options {
     uint64_t machine_memory; /* 0 = not known */
     const struct key_file *key; /* for tcp:// endpoints; NULL = none */
     const char *interface;      /* for gangs' sockets on this machine; NULL = as caid says */
+    const uint32_t *protocol; /* the number it says; NULL = this program's */
 };
 
 /* Serves until SIGTERM or SIGINT (0), or a code when it cannot begin or the device is lost. A caid that is gone

@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "base/error.h"
 #include "learn/train.h"
+#include <malloc.h>
 #include <string.h>
 
 static int check_model(const Cai__V1__Model *m)
@@ -41,5 +42,7 @@ int worker_train(const struct task_run *run, Cai__V1__Result *ret)
                            .comm = run->comm, .host = &host,
                            .resume = run->gang ? run->gang->resume : NULL,
                            .resume_hash = run->gang ? run->gang->resume_hash : NULL};
-    return learn_train(&t, &ret->trained);
+    int rc = learn_train(&t, &ret->trained);
+    malloc_trim(0); /* what a step took and gave back, learn kept for the next */
+    return rc;
 }

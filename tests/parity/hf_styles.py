@@ -1,17 +1,15 @@
 """Chat templates of the styles that checkpoints have, written by hand, each with a tokenizer of
 its own kind. checkpoint(style, folder) writes tokenizer.json and what belongs to it."""
 import json
+import os
 import pathlib
+import sys
 
 import hf_kinds
 from hf_kinds import add_tokens
 
-CHATML = """{%- for message in messages -%}
-<|im_start|>{{ message['role'] }}
-{{ message['content'] }}<|im_end|>
-{% endfor -%}
-{% if add_generation_prompt %}<|im_start|>assistant
-{% endif %}"""
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "system"))
+from folder import CHATML  # noqa: E402
 
 QWEN2 = """{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"""
 

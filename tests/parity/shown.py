@@ -20,6 +20,7 @@ from checkpoint import write_job  # noqa: E402
 from hf_probe import Probe  # noqa: E402
 from rendering import choice, critique, of_turns, prompt  # noqa: E402
 from through_caictl import Real  # noqa: E402
+from wire import fields  # noqa: E402
 
 TOOLS, PROBE = sys.argv[1:3]
 GATE_ITEM = 8000000000
@@ -32,30 +33,6 @@ FRAMES = {"critique": "CritiqueRequest: {principle} ({no_flaw} if none)", "criti
 
 
 # ---- the tasks of a job, as they were granted --------------------------------------------
-def fields(raw):
-    """Protocol Buffers' wire format: (field number, value), in order."""
-    at = 0
-
-    def varint():
-        nonlocal at
-        value = shift = 0
-        while True:
-            byte = raw[at]
-            at += 1
-            value |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                return value
-    while at < len(raw):
-        key = varint()
-        if key & 7 == 0:
-            yield key >> 3, varint()
-        else:
-            size = {1: 8, 5: 4}.get(key & 7) or varint()
-            yield key >> 3, raw[at:at + size]
-            at += size
-
-
 def every(raw, number):
     return [v for n, v in fields(raw) if n == number]
 

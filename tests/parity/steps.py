@@ -238,6 +238,34 @@ def ppo(probe, folder):
     return worst
 
 
+def ptx(probe, folder):
+    """PPO-ptx: 27.8 times the mean loss of 5 rows of SFT's 12 in each update (InstructGPT, eq. 2)."""
+    got = probe.ask(op="ppo", kind="ppo", init=folder + "/lm", reference=folder + "/sft",
+                    pm=folder + "/pm/0", dataset=folder + "/ppo.jsonl", mix=folder + "/sft.jsonl",
+                    output=folder + "/ptx", updates=STEPS,
+                    options={**PPO, "ptx": {"coef": 27.8, "batch": 5}})
+    rows = probe.ask(op="rows", model=folder + "/lm", dataset=folder + "/sft.jsonl",
+                     kind="sft")["rows"]
+    order = probe.ask(op="order", name="ptx", n=len(rows), epochs=1 + STEPS * 5 // len(rows))["order"]
+    policy, worst, first = causal(folder + "/lm"), 0, None
+    replies, _ = before_learning(got["rollouts"], got["norm"], policy, causal(folder + "/sft"),
+                                 scorer(folder + "/pm/0"))
+    optimizer = Torch(policy)
+    for k, u in enumerate(got["updates"]):
+        loss, batch = policy_loss(policy, replies), [rows[i] for i in order[5 * k:5 * k + 5]]
+        near(u["policy_loss"], loss.item())
+        weights = sum(r["weight"] * (len(r["seq"][0]["ids"]) - r["seq"][0]["from"]) for r in batch)
+        mixed = -sum(r["weight"] * logprobs(policy, r["seq"][0]["ids"], r["seq"][0]["from"]).sum()
+                     for r in batch) / weights
+        norm = optimizer.step(loss + 27.8 * mixed)
+        near(u["ptx_loss"], mixed.item())
+        near(u["grad_norm"], norm)
+        worst = max(worst, abs(u["ptx_loss"] - mixed.item()), abs(u["grad_norm"] - norm))
+        first = mixed.item() if first is None else first
+    assert len(got["updates"]) == STEPS and got["updates"][-1]["ptx_loss"] < first - 1e-2
+    return worst
+
+
 def group_advantage(rewards, algorithm):
     n = len(rewards)
     if algorithm == "rloo":
@@ -303,7 +331,7 @@ def main():
         write_model(folder + "/head", cls=LlamaForSequenceClassification, num_labels=1,
                     pad_token_id=1, **size)
         write_pairs(folder + "/pairs.jsonl")
-        for part in (sft, pm, dpo, ppo, rloo, grpo):
+        for part in (sft, pm, dpo, ppo, ptx, rloo, grpo):
             print(f"{part.__name__}: {STEPS} steps, largest difference {part(probe, folder):.1e}")
     probe.close()
     print(f"{time.time() - began:.1f} s")

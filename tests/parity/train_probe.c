@@ -179,7 +179,7 @@ static int do_rows(const json_t *q, json_t *a)
 struct wire {
     Cai__V1__Train train;
     Cai__V1__Model init, reference, pm, *pms[1];
-    Cai__V1__Dataset dataset;
+    Cai__V1__Dataset dataset, mix;
     char *options, *states;
 };
 
@@ -202,6 +202,9 @@ static void wire_open(struct wire *w, const json_t *q)
     w->pm.path = text(q, "pm");
     w->pms[0] = &w->pm;
     w->dataset.path = text(q, "dataset");
+    cai__v1__dataset__init(&w->mix);
+    w->mix.path = text(q, "mix");
+    w->train.mix = w->mix.path ? &w->mix : NULL;
     w->train.kind = text(q, "kind");
     w->train.init = &w->init;
     w->train.reference = w->reference.path ? &w->reference : NULL;
@@ -292,10 +295,11 @@ static int update(struct ppo *p, struct ppo_batch *b, int64_t times, json_t *ret
     for (int64_t i = 0; i < times; i++) {
         struct ppo_update_stats s = {0};
         CAI_TRY(ppo_minibatch(p, b, bins, &moved, &s));
-        json_array_append_new(ret, json_pack("{s:f, s:f, s:f, s:f}", "policy_loss",
+        json_array_append_new(ret, json_pack("{s:f, s:f, s:f, s:f, s:f}", "policy_loss",
                                              s.policy_loss / s.share, "value_loss",
                                              s.value_loss / s.rows, "grad_norm", s.grad_norm,
-                                             "value_grad_norm", s.value_grad_norm));
+                                             "value_grad_norm", s.value_grad_norm, "ptx_loss",
+                                             s.ptx_loss));
     }
     return 0;
 }

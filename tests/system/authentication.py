@@ -10,9 +10,9 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import wire  # noqa: E402
+import zmtp  # noqa: E402
 from harness import Caid, main  # noqa: E402
-from wire import Peer, ended, greeting, raw  # noqa: E402
+from zmtp import Peer, ended, greeting, raw  # noqa: E402
 
 TOY, TOOLS = sys.argv[1:3]
 ANSWER_MS = 100
@@ -98,16 +98,16 @@ def closed(s, first=b""):
 
 
 def wrong_server_key(c):
-    return unanswered(Peer(c.tcp, wire.key_pair()[0], c.keys["the-client"]))
+    return unanswered(Peer(c.tcp, zmtp.key_pair()[0], c.keys["the-client"]))
 
 
 def unknown_key(c):
-    return unanswered(Peer(c.tcp, c.own, wire.key_pair()))
+    return unanswered(Peer(c.tcp, c.own, zmtp.key_pair()))
 
 
 def secret_of_another(c):
     """A known public key without its secret."""
-    return unanswered(Peer(c.tcp, c.own, (c.keys["the-admin"][0], wire.key_pair()[1])))
+    return unanswered(Peer(c.tcp, c.own, (c.keys["the-admin"][0], zmtp.key_pair()[1])))
 
 
 def revoked_key(c):
@@ -161,11 +161,11 @@ def plain_peer(c):
 
 
 def null_greeting(c):
-    return closed(raw(c.port), greeting(b"NULL") + wire.command(b"READY", b"\x0bSocket-Type\0\0\0\x06DEALER"))
+    return closed(raw(c.port), greeting(b"NULL") + zmtp.command(b"READY", b"\x0bSocket-Type\0\0\0\x06DEALER"))
 
 
 def plain_greeting(c):
-    return closed(raw(c.port), greeting(b"PLAIN") + wire.command(b"HELLO", b"\x05admin\x05admin"))
+    return closed(raw(c.port), greeting(b"PLAIN") + zmtp.command(b"HELLO", b"\x05admin\x05admin"))
 
 
 def gssapi_greeting(c):
@@ -182,7 +182,7 @@ def mechanism_of_nothing(c):
 
 def two_servers(c):
     """A peer that calls itself the server too."""
-    return closed(raw(c.port), greeting(as_server=1) + wire.command(b"WELCOME", b"x" * 160))
+    return closed(raw(c.port), greeting(as_server=1) + zmtp.command(b"WELCOME", b"x" * 160))
 
 
 def zmtp_1(c):
@@ -219,20 +219,20 @@ def greeting_alone(c):
 
 
 def short_hello(c):
-    return closed(raw(c.port), greeting() + wire.command(b"HELLO", b"\x01\x00" + b"\0" * 20))
+    return closed(raw(c.port), greeting() + zmtp.command(b"HELLO", b"\x01\x00" + b"\0" * 20))
 
 
 def forged_hello(c):
     """The right size and version, but sealed with no key."""
-    return closed(raw(c.port), greeting() + wire.command(b"HELLO", b"\x01\x00" + b"\0" * 72 + os.urandom(32 + 8 + 80)))
+    return closed(raw(c.port), greeting() + zmtp.command(b"HELLO", b"\x01\x00" + b"\0" * 72 + os.urandom(32 + 8 + 80)))
 
 
 def initiate_first(c):
-    return closed(raw(c.port), greeting() + wire.command(b"INITIATE", os.urandom(400)))
+    return closed(raw(c.port), greeting() + zmtp.command(b"INITIATE", os.urandom(400)))
 
 
 def ready_first(c):
-    return closed(raw(c.port), greeting() + wire.command(b"READY", os.urandom(60)))
+    return closed(raw(c.port), greeting() + zmtp.command(b"READY", os.urandom(60)))
 
 
 def oversize_command(c):
@@ -248,13 +248,13 @@ def oversize_frame(c):
     """Over the limit, from somebody whom caid knows: the connection ends, and caid lives."""
     with c.peer("the-client") as peer:
         assert peer.ask("jobs")[0] == 0
-        peer.send(wire.request("jobs", "x" * (17 << 20)))
+        peer.send(zmtp.request("jobs", "x" * (17 << 20)))
         return peer.receive(1.0)
 
 
 def replay(c):
     """Everything that an admin said, once more."""
-    between = wire.Recorder(c.port)
+    between = zmtp.Recorder(c.port)
     with Peer(f"tcp://127.0.0.1:{between.own}", c.own, c.keys["the-admin"]) as peer:
         assert peer.ask("jobs")[0] == 0
     sent = between.sent
@@ -264,7 +264,7 @@ def replay(c):
 
 def replay_of_a_message(c):
     """A new session's handshake cannot be had without the key; an old message after a forged one."""
-    between = wire.Recorder(c.port)
+    between = zmtp.Recorder(c.port)
     with Peer(f"tcp://127.0.0.1:{between.own}", c.own, c.keys["the-admin"]) as peer:
         assert peer.ask("jobs")[0] == 0
     return closed(raw(c.port), between.sent[:64] + between.sent[-200:])
@@ -272,7 +272,7 @@ def replay_of_a_message(c):
 
 def tampered(c):
     """One bit of a sealed hello is another."""
-    between = wire.Recorder(c.port)
+    between = zmtp.Recorder(c.port)
     with Peer(f"tcp://127.0.0.1:{between.own}", c.own, c.keys["the-admin"]) as peer:
         assert peer.ask("jobs")[0] == 0
     sent = bytearray(between.sent[:64 + 202])
@@ -290,9 +290,9 @@ def flood(c):
         s.connect_ex(("127.0.0.1", c.port))
         sockets.append(s)
         if i % 50 == 0:
-            most = max(most, wire.descriptors(c.process.pid))
+            most = max(most, zmtp.descriptors(c.process.pid))
             time.sleep(0.005)
-    most = max(most, wire.descriptors(c.process.pid))
+    most = max(most, zmtp.descriptors(c.process.pid))
     for s in sockets:
         s.close()
     print(f"     2,000 half-open connections: at most {most} descriptors", flush=True)
@@ -307,7 +307,7 @@ def flood_of_greetings(c):
         s.sendall(greeting())
         sockets.append(s)
     time.sleep(0.3)
-    now = wire.descriptors(c.process.pid)
+    now = zmtp.descriptors(c.process.pid)
     for s in sockets:
         s.close()
     return None if now < 400 else f"{now} descriptors"
@@ -336,9 +336,9 @@ def misused(role, act):
 def works(role, kind):
     def say(c):
         with c.peer(f"the-{role}") as peer:
-            assert peer.send(wire.WORKER[kind])
+            assert peer.send(zmtp.WORKER[kind])
             got = peer.receive()
-        return None if got and got[0] == wire.BYE else got
+        return None if got and got[0] == zmtp.BYE else got
     say.__name__ = f"a {role} says {kind}"
     return say
 
@@ -347,7 +347,7 @@ def takes_a_place(c):
     """A worker's key cannot take the name of another's worker, nor its routing id."""
     c.key("thief", "worker")
     with c.peer("thief", identity="somebody") as peer:
-        peer.send(wire.frame(1, (1, "0.1.0"), (2, "toy"), (3, "h"), (4, 1), (5, "the-worker.0"), (221, "x")))
+        peer.send(zmtp.frame(1, (1, "0.1.0"), (2, "toy"), (3, "h"), (4, 1), (5, "the-worker.0"), (221, "x")))
         time.sleep(0.3)
         names = [w["name"] for w in c.workers()]
         return None if not any("thief" in n or n == "the-worker.0" for n in names) else names
@@ -356,13 +356,13 @@ def takes_a_place(c):
 def sees_no_folder(c):
     """A worker that cannot read caid's file in the state folder."""
     with c.peer("the-worker") as peer:
-        peer.send(wire.WORKER["hello"])
+        peer.send(zmtp.WORKER["hello"])
         got = peer.receive()
-        assert got and got[0] == wire.CHALLENGE, got
-        peer.send(wire.frame(1, (1, "0.1.0"), (2, "toy"), (3, "h"), (4, 1), (5, "w"), (220, "0" * 32),
+        assert got and got[0] == zmtp.CHALLENGE, got
+        peer.send(zmtp.frame(1, (1, "0.1.0"), (2, "toy"), (3, "h"), (4, 1), (5, "w"), (220, "0" * 32),
                              (221, "no such file")))
         got = peer.receive()
-        assert got and got[0] == wire.BYE and b"mount the same folder" in got[1][1], got
+        assert got and got[0] == zmtp.BYE and b"mount the same folder" in got[1][1], got
         return None if not c.workers() else c.workers()
 
 
@@ -499,7 +499,7 @@ def test_caictl_over_the_network():
         c.caictl("key", "revoke", "the-client")
         out = c.caictl("jobs", *key, c.path("the-client"), code=5)
         assert "does not accept this key" in out.stderr
-        out = c.caictl("jobs", *key, c.path("the-admin"), "--server-key", wire.key_pair()[0], code=9)
+        out = c.caictl("jobs", *key, c.path("the-admin"), "--server-key", zmtp.key_pair()[0], code=9)
         assert "caictl key server" in out.stderr, out.stderr
 
 

@@ -14,12 +14,8 @@ except ImportError as missing:
     print(f"skipped: {missing}; tools/setup --tests makes .deps/venv")
     sys.exit(77)
 
-CHATML = """{%- for message in messages -%}
-<|im_start|>{{ message['role'] }}
-{{ message['content'] }}<|im_end|>
-{% endfor -%}
-{% if add_generation_prompt %}<|im_start|>assistant
-{% endif %}"""
+from folder import CHATML  # noqa: E402
+
 WORDS = """how do i open a door that is locked without the key please tell me what to take from
 the shop keeper who sleeps and where my neighbour keeps his money , it is late . the answer is
 (A) (B) harmful harmless human assistant response conversation why not ? you could ask him

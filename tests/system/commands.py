@@ -18,7 +18,8 @@ import random  # noqa: E402
 TOOLS = sys.argv[1]
 COMMANDS = ["init", "job check", "version", "doctor", "submit", "jobs", "show", "cancel", "resume", "rollback",
             "requeue", "workers", "watch", "wait", "logs", "report", "samples", "export", "metrics",
-            "compare", "diff", "chat"]
+            "compare", "diff", "chat", "du"]
+COMMANDS += ["ckpt " + c for c in ("list", "show", "verify", "pin", "unpin", "rm", "gc")]
 COMMANDS += ["data " + c for c in ("check", "stats", "import", "export")]
 COMMANDS += ["constitution " + c for c in ("check", "list", "show", "diff", "apply", "rollback",
                                            "import", "try", "stats")]
@@ -42,6 +43,10 @@ class World:
             stages__label__gate_pairs=0,
             stages__evaluate={"prompts": 8, "win_pairs": 4, "reply": short})
         self.caid = Real(TOOLS, spawn=1, root=self.folder)
+        talkative = os.path.join(self.folder, "caid.conf")
+        with open(talkative, "w") as f:
+            f.write("log: debug\n")
+        self.caid.arguments += ["--config", talkative]
 
 
 world = World()
@@ -60,7 +65,7 @@ def put(name, text):
 
 def test_a_job_is_cancelled_requeued_and_ends():
     caid.start()
-    caid.until(lambda: caid.json("workers")["rows"], 20, "a worker")
+    caid.until(lambda: caid.json("workers")["rows"], 120, "a worker")
     said = caid.json("submit", world.path, "--hold")
     assert (said["id"], said["state"]) == (1, "HELD"), said
     assert "HELD" in caid.ctl("jobs") and caid.json("jobs", "--state", "RUNNING")["rows"] == []
@@ -90,7 +95,9 @@ def test_tables_and_json():
     assert "after  ppo" in show and "gate" not in show, show
     assert caid.json("show", 1)["stages"][-2] == {"round": 2, "stage": "ppo", "state": "done"}
     assert caid.json("show", 1, "--spec")["name"] == "small"
-    assert json.loads(caid.ctl("show", 1, "--spec"))["keep"] == {"checkpoints": 3}
+    assert json.loads(caid.ctl("show", 1, "--spec"))["keep"] == {
+        "checkpoints": 3, "models": 0, "sft": {"models": 0, "checkpoints": 0},
+        "prefer": {"models": 0, "checkpoints": 0}, "ppo": {"checkpoints": 0}}
     worker = caid.json("workers")["rows"][0]
     assert worker["state"] == "idle" and worker["name"] in caid.ctl("workers")
     assert caid.json("version")["caid"]["jobs"] == 0
@@ -106,6 +113,56 @@ def test_tables_and_json():
     assert caid.json("job", "check", world.path)["rounds"] == 1
     assert caid.json("report", 1)["job"]["state"] == "COMPLETED"
     caid.ctl("jobs", "-o", "yaml", expect=2)
+
+
+def test_models_are_verified_file_by_file():
+    rows = caid.json("ckpt", "list", 1)["rows"]
+    assert {"policy", "pm", "classifier"} <= {r["kind"] for r in rows} and all(r["refers"] for r in rows), rows
+    assert "every file is as it was written" in caid.run("ckpt", "verify").stderr
+    policy = [r for r in rows if r["stage"] == "ppo"][0]
+    path = os.path.join(policy["path"], "model.safetensors")
+    with open(path, "r+b") as f:
+        f.seek(-5, os.SEEK_END)
+        byte = f.read(1)
+        f.seek(-5, os.SEEK_END)
+        f.write(bytes([byte[0] ^ 1]))
+    said = caid.json_of("ckpt", "verify", policy["number"], expect=1)["rows"]
+    assert [r["file"] for r in said] == ["model.safetensors"] and "SHA-256" in said[0]["differs"], said
+    extra = os.path.join(policy["path"], "notes.txt")
+    with open(extra, "w") as f:
+        f.write("x")
+    os.rename(os.path.join(policy["path"], "config.json"), at("config.json"))
+    files = {r["file"]: r["differs"] for r in caid.json_of("ckpt", "verify", expect=1)["rows"]}
+    assert "is missing" in files["config.json"] and "came later" in files["notes.txt"], files
+    os.remove(extra)
+    os.rename(at("config.json"), os.path.join(policy["path"], "config.json"))
+    with open(path, "r+b") as f:
+        f.seek(-5, os.SEEK_END)
+        f.write(byte)
+    caid.ctl("ckpt", "verify", policy["number"])
+    assert "last policy of job 1" in caid.ctl("ckpt", "show", policy["number"])
+    start = [r for r in rows if r["stage"] == "start"][0]
+    assert start["owned"] is False
+    caid.ctl("ckpt", "rm", start["number"], expect=7)
+    du = caid.json("du")
+    assert {"models", "blobs", "database"} <= {r["kind"] for r in du["rows"]} and du["bytes"] > 1e6, du
+
+
+PROMPT_WORDS = {"neighbour", "keeper", "sleeps", "shop", "harmless", "kindly"}
+
+
+def test_logs_hold_no_text_of_prompts_or_replies():
+    """Of a whole job, with everything that caid and its workers say at their most talkative."""
+    with open(at("prompts.jsonl"), encoding="utf-8") as f:
+        prompts = f.read()
+    assert all(word in prompts for word in ("neighbour", "keeper", "shop")), "the words are in the prompts"
+    with open(caid.log, encoding="utf-8", errors="replace") as f:
+        log = f.read()
+    assert "numeric class" in log and "ended with" in log or "is here" in log, log[:2000]
+    events = " ".join(row["text"] for row in caid.lines("logs", 1, "-o", "json"))
+    for where, text in (("the log", log), ("events", events)):
+        found = [w for w in PROMPT_WORDS if w in text.replace("'", " ").split()]
+        assert not found, f"{where}: {found}"
 
 
 def test_rates_name_their_graders():

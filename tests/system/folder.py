@@ -1,4 +1,5 @@
-"""folder.py: the smallest Hugging Face folder that is a model, from the standard library."""
+"""folder.py: the smallest Hugging Face folder that is a model, from the standard library, and the
+chat template that test checkpoints have."""
 import json
 import os
 import struct
@@ -13,6 +14,12 @@ TOKENIZER = {"version": "1.0", "pre_tokenizer": {"type": "ByteLevel", "add_prefi
                                "lstrip": False, "rstrip": False, "normalized": False}],
              "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2, "</s>": 3},
                        "merges": ["a b"]}}
+CHATML = """{%- for message in messages -%}
+<|im_start|>{{ message['role'] }}
+{{ message['content'] }}<|im_end|>
+{% endfor -%}
+{% if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
 LAYER = "model.layers.0."
 SHAPES = {"model.embed_tokens.weight": [4, 4], "lm_head.weight": [4, 4], "model.norm.weight": [4],
           LAYER + "input_layernorm.weight": [4], LAYER + "post_attention_layernorm.weight": [4],

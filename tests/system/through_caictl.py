@@ -29,6 +29,12 @@ class Real(Caid):
     def json(self, *arguments):
         return json.loads(self.ctl(*arguments, "-o", "json"))
 
+    def json_of(self, *arguments, expect):
+        """What a command prints that ends with `expect`, which is not 0."""
+        r = self.run(*arguments, "-o", "json")
+        assert r.returncode == expect, r
+        return json.loads(r.stdout)
+
     def lines(self, *arguments):
         # Not splitlines: a text may hold U+2028 and its like.
         return [json.loads(line) for line in self.ctl(*arguments).split("\n") if line]

@@ -128,11 +128,11 @@ def test_numbers_that_are_wrong_are_not_tried_again():
         assert not any("attempt" in t for t in texts), texts
 
 
-def worker_of(caid, name, memory):
+def worker_of(caid, name, memory, **env):
     """A worker that nobody spawned."""
     return subprocess.Popen([os.path.join(PROGRAMS, "cai-worker"), "--connect", f"ipc://{caid.runtime}/worker",
                              "--state", caid.state, "--name", name, "--threads", "1", "--device", "cpu"],
-                            env=dict(os.environ, TOY_MEMORY=str(memory)), stderr=subprocess.DEVNULL)
+                            env=dict(os.environ, TOY_MEMORY=str(memory), **env), stderr=subprocess.DEVNULL)
 
 
 def test_a_job_must_fit_its_workers():
@@ -166,6 +166,38 @@ def test_a_job_that_came_first_must_fit_too():
         caid.until(over, 60, "the job ends")
         assert seen == {"large"}, seen
         for p in (small, large):
+            p.terminate()
+            p.wait(20)
+
+
+def test_a_worker_of_another_class_gets_no_lease():
+    with Caid(PROGRAMS, spawn=0) as caid:
+        mine, other = "cpu/avx512/onednn=avx512_core_amx", "cpu/avx512/onednn=avx2"
+        job = caid.submit(workers=1)
+        first = worker_of(caid, "first", 9000000, TOY_CLASS=mine)
+        caid.until(lambda: caid.ask("show", id=job)["numeric_class"] == mine, 20, "the class is pinned")
+        first.kill()
+        first.wait(20)
+        done = caid.ask("progress", id=job)
+        assert done["state"] != "COMPLETED", "too fast for this test"
+        wrong = worker_of(caid, "wrong", 9000000, TOY_CLASS=other)
+        caid.until(lambda: [w["name"] for w in caid.workers()] == ["wrong"], 30, "only the other is left")
+        waits = caid.until(lambda: caid.ask("progress", id=job).get("reason"), 20, "the job waits")
+        assert f"no worker of the job's numeric class ({mine})" in waits, waits
+        end = time.monotonic() + 1
+        while time.monotonic() < end:
+            assert all(w["state"] == "idle" for w in caid.workers()), "it was given a lease"
+            time.sleep(0.05)
+        right = worker_of(caid, "right", 9000000, TOY_CLASS=mine)
+        seen = set()
+
+        def over():
+            seen.update(w["name"] for w in caid.workers() if w["state"] == "busy")
+            return caid.ask("progress", id=job)["state"] == "COMPLETED"
+        caid.until(over, 60, "the job ends")
+        assert seen == {"right"}, seen
+        assert caid.ask("show", id=job)["numeric_class"] == mine
+        for p in (wrong, right):
             p.terminate()
             p.wait(20)
 
@@ -210,6 +242,42 @@ def test_a_rank_that_never_comes_is_named():
         job = caid.submit()
         p = caid.wait_for(job, ["FAILED", "COMPLETED"], 60)
         assert p["state"] == "FAILED" and "rank 1 did not come; rank 1 (worker worker-1)" in p["reason"], p
+
+
+def asked_with(caid, protocol, verb="ping"):
+    return subprocess.run([os.path.join(PROGRAMS, "ask"), caid.server, verb, "{}"], capture_output=True, text=True,
+                          env=dict(os.environ, ASK_PROTOCOL=str(protocol)))
+
+
+def test_the_protocol_before_is_served_and_others_are_refused():
+    """1 is what peers speak that say no number."""
+    with Caid(PROGRAMS, env={"TOY_PROTOCOL": "0", "TOY_VERSION": "0.0.1"}) as caid:
+        job = caid.submit(rounds=1)
+        caid.wait_for(job, "COMPLETED")
+        assert {w["version"] for w in caid.workers()} == {"0.0.1"}, "former workers did it"
+        for number in (0, 1, 2):
+            assert asked_with(caid, number).returncode == 0, number
+        newer = asked_with(caid, 3)
+        assert newer.returncode == 9 and "speaks protocol 3, this program 1 to 2: upgrade this side" in newer.stderr, newer
+    with Caid(PROGRAMS, spawn=1, env={"TOY_PROTOCOL": "9"}) as caid:
+        caid.until(lambda: "is refused: it speaks protocol 9, this program 1 to 2: upgrade this side" in caid.tail(200),
+                   20, "it is refused")
+        assert caid.workers() == []
+
+
+def test_ranks_are_of_one_version():
+    with Caid(PROGRAMS, spawn=1) as caid:
+        old = worker_of(caid, "worker-9", 1 << 30, TOY_VERSION="0.0.1")
+        caid.until(lambda: len(caid.workers()) == 2, 20, "both workers")
+        job = caid.submit(rounds=1)
+        p = caid.until(lambda: (lambda p: p if "of one version" in p["reason"] else None)(
+            caid.ask("progress", id=job)), 30, "the reason is shown")
+        assert p["stage"] == "train", p
+        new = worker_of(caid, "worker-8", 1 << 30)
+        caid.wait_for(job, "COMPLETED")
+        for p in (old, new):
+            p.terminate()
+            p.wait(20)
 
 
 def test_one_caid_per_folder():

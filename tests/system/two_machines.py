@@ -36,7 +36,7 @@ def enter():
 
 
 enter()
-import wire  # noqa: E402
+import zmtp  # noqa: E402
 from checkpoint import short_job  # noqa: E402
 from harness import main  # noqa: E402
 from through_caictl import Real  # noqa: E402
@@ -181,8 +181,8 @@ def job_of(caid, job):
 
 def submit(caid, folder):
     job, canonical = short_job(folder, stages__ppo__steps=2, stages__label__gate_pairs=0)
-    with wire.Peer(caid.server) as peer:  # the local socket takes the same frames
-        peer.send(wire.request("submit", json.dumps({"spec": job, "canonical": canonical}), "k"))
+    with zmtp.Peer(caid.server) as peer:  # the local socket takes the same frames
+        peer.send(zmtp.request("submit", json.dumps({"spec": job, "canonical": canonical}), "k"))
         kind, reply = peer.receive(20)
         assert reply.get(1, 0) == 0, reply
         return json.loads(reply[3])["id"]

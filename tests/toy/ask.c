@@ -6,6 +6,7 @@
 #include "proto/control.h"
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <zmq.h>
 
 static int receive(struct channel *c) {
@@ -42,6 +43,8 @@ int main(int argc, char **argv) {
     request.verb = argv[2];
     request.json = argv[3];
     request.key = argc > 4 ? argv[4] : (char *)"";
+    const char *protocol = getenv("ASK_PROTOCOL"); /* what it says; nothing, as 1 did, without */
+    request.protocol = protocol ? (uint32_t)atoi(protocol) : 0;
     Cai__V1__Frame frame = CAI__V1__FRAME__INIT;
     frame.body_case = CAI__V1__FRAME__BODY_REQUEST;
     frame.request = &request;

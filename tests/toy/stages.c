@@ -98,7 +98,9 @@ static int train_absorb(const struct stage_context *c, const Cai__V1__Task *task
                         const Cai__V1__Result *result) {
     if (!result->trained || result->trained->n_outputs != 1)
         return cai_fail(CAI_EPROTO, "%s: no output", task->stage);
+    CAI_AUTO(mem) char *about = cai_format("{\"dataset\": \"%s\"}", task->train->dataset->hash);
     struct store_model m = {.job = c->job_id, .round = c->round, .stage = c->stage,
+                            .provenance = about,
                             .kind = "policy", .path = result->trained->outputs[0]->path,
                             .hash = result->trained->outputs[0]->hash};
     return store_model_add(c->store, &m);

@@ -17,7 +17,8 @@ enum { STEPS = 24, CHECKPOINT_EVERY = 6, STEP_US = 10000, TASK_US = 30000, MEET_
 
 static int toy_open(int threads, const char *device, const char **ret_class) {
     (void)threads, (void)device;
-    *ret_class = "toy";
+    const char *class = getenv("TOY_CLASS");
+    *ret_class = class ? class : "toy";
     return 0;
 }
 
@@ -237,9 +238,14 @@ int main(int argc, char **argv) {
         cai_error("%s", cai_error_text());
         return 2;
     }
-    struct loop_options o = {argv[2], argv[4], argv[6], CAI_VERSION, atoi(argv[8]), &engine,
-                             memory ? strtoull(memory, NULL, 10) : 0, argv[10], 0, key ? &own : NULL,
-                             NULL};
+    /* TOY_PROTOCOL: the number it says; TOY_VERSION: the version. */
+    const char *protocol = getenv("TOY_PROTOCOL"), *version = getenv("TOY_VERSION");
+    uint32_t number = protocol ? (uint32_t)atoi(protocol) : 0;
+    struct loop_options o = {argv[2], argv[4], argv[6], version ? version : CAI_VERSION,
+                             atoi(argv[8]), &engine, memory ? strtoull(memory, NULL, 10) : 0,
+                             argv[10]};
+    o.key = key ? &own : NULL;
+    o.protocol = protocol ? &number : NULL;
     if (worker_loop(&o) == 0)
         return 0;
     cai_error("%s", cai_error_text());

@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include <stdlib.h>
+#include <string.h>
 
 static char dir[] = "/tmp/cai-test-XXXXXX";
 
@@ -17,6 +18,14 @@ static int make_dir(void **state) {
 static int remove_dir(void **state) {
     (void)state;
     return cai_dir_remove(dir);
+}
+
+/* A file of `folder` ("." = the test's own), which is made where it is missing. */
+static inline void put_text(const char *folder, const char *name, const char *text) {
+    CAI_AUTO(mem) char *at = cai_path_join(dir, folder);
+    CAI_AUTO(mem) char *path = cai_path_join(at, name);
+    assert_int_equal(cai_dir_make(at), 0);
+    assert_int_equal(cai_file_write_atomic(path, text, strlen(text)), 0);
 }
 
 #endif

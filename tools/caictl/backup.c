@@ -235,6 +235,10 @@ static int run_backup(const struct args *a) {
     b.unfinished = cai_format("%s.tmp", b.whole);
     int code = ask_for_snapshot(&b);
     int rc = code ? 0 : fill(&b);
+    json_t *ended = NULL;
+    /* From here on `ckpt gc` may remove files again; without this, it does after an hour. */
+    if (code == 0 && client_try("backup.end", NULL, false, &ended) == 0)
+        json_decref(ended);
     if (code == 0 && rc == 0 && keep)
         rc = prune(&b, keep);
     if (rc < 0)

@@ -40,7 +40,7 @@ struct command {
 /* Tables of commands, each ended by a NULL name. */
 extern const struct command local_commands[], job_commands[], follow_commands[], data_commands[],
     constitution_commands[], file_commands[],
-    look_commands[], backup_commands[],
+    look_commands[], backup_commands[], ckpt_commands[],
     key_commands[];
 
 const char *args_get(const struct args *a, const char *name); /* the last value, or NULL */
@@ -84,6 +84,8 @@ void print_json(const json_t *o);
 void print_line_json(const json_t *o);
 /* Text made safe; keeps line ends. */
 void print_text(const char *text);
+/* The same and a line end; at a terminal, lines end between words. */
+void print_prose(const char *text);
 void cell_text(struct cai_buf *out, const json_t *value, enum cell kind);
 /* `-o json`: prints the reply; else its "rows" as a table. Takes the reply. Returns 0. */
 int print_reply(json_t *reply, const struct column *columns, size_t n);
@@ -93,10 +95,15 @@ void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int complain(int exit_code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Prints the findings; EXIT_INPUT if there is an error, else 0. Empties the report. */
 int show_findings(struct input_report *report);
+/* A job's PROGRESS, through a daemon's restart of up to a minute; prints what is wrong. 0 or an
+ * exit code (follow.c). */
+int follow_progress(int64_t id, json_t **ret);
+int follow_ended(const json_t *progress); /* -1 while it goes on, else its end's exit code */
 /* Waits until the job ends, or `state` (may be NULL) is reached, or limit_s is over (< 0 = never);
  * exit code as the job ended (follow.c). */
 int follow_wait(int64_t id, const char *state, double limit_s);
-int terminal_width(int fd); /* 0 when it is no terminal */
+int terminal_width(int fd);  /* 0 when it is no terminal */
+int terminal_height(int fd); /* the same */
 
 /* ---- shared by command files --------------------------------------------------------------- */
 /* All rows of a paged verb, page by page, at most `limit` (< 0 = all); steals `arguments`. f

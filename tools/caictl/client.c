@@ -81,6 +81,7 @@ static int send_request(const char *verb, const char *json, const char *key) {
     request.verb = (char *)verb;
     request.json = (char *)json;
     request.key = (char *)key;
+    request.protocol = PROTOCOL;
     frame.body_case = CAI__V1__FRAME__BODY_REQUEST;
     frame.request = &request;
     if (!channel)
@@ -139,6 +140,8 @@ static int exchange(const char *verb, const char *json, const char *key, Cai__V1
 
 static int read_reply(const Cai__V1__Reply *reply, json_t **ret) {
     json_error_t e;
+    if (protocol_check(reply->protocol, "the daemon") < 0)
+        return EXIT_PROTOCOL;
     if (reply->exit != 0) {
         CAI_AUTO(buf) struct cai_buf text = {0};
         cai_text_printable(&text, reply->error, strlen(reply->error), true);

@@ -332,7 +332,7 @@ static int run_stats(const struct args *a) {
         {"UNCHANGED", "unchanged", CELL_COUNT}, {"DROPPED", "dropped", CELL_COUNT},
         {"NO FLAW", "no_flaw", CELL_COUNT},     {"EDIT", "edit", CELL_SHARE},
         {"LABELS", "labels", CELL_COUNT},       {"MARGIN", "margin", CELL_NUMBER},
-        {"FLIPPED", "flipped", CELL_COUNT}};
+        {"FLIPPED", "flipped", CELL_SHARE},     {"ENTROPY", "entropy", CELL_NUMBER}};
     json_t *reply, *o = json_object();
     int64_t id;
     if (a->n && !args_number("a job's id", a->positional[0], &id)) {

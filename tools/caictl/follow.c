@@ -5,6 +5,8 @@
 #include "base/text.h"
 #include "caictl.h"
 #include "input/schema.h"
+#include "plot.h"
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,8 +20,7 @@ static void nap(double seconds) {
     nanosleep(&t, NULL);
 }
 
-/* Progress, through a daemon's restart of up to a minute. */
-static int ask(int64_t id, json_t **ret) {
+int follow_progress(int64_t id, json_t **ret) {
     int64_t end = cai_now_ms() + PATIENCE_MS;
     bool told = false;
     for (;;) {
@@ -33,8 +34,7 @@ static int ask(int64_t id, json_t **ret) {
     }
 }
 
-/* -1 while the job goes on, else the exit code of its end. */
-static int ended(const json_t *p) {
+int follow_ended(const json_t *p) {
     const char *state = text_of(p, "state");
     if (strcmp(state, "COMPLETED") == 0)
         return EXIT_OK;
@@ -76,10 +76,10 @@ int follow_wait(int64_t id, const char *state, double limit_s) {
     int64_t begun = cai_now_ms();
     for (;;) {
         json_t *p;
-        int code = ask(id, &p);
+        int code = follow_progress(id, &p);
         if (code)
             return code;
-        int end = ended(p);
+        int end = follow_ended(p);
         bool there = state && strcmp(text_of(p, "state"), state) == 0;
         if (there || end >= 0 || (waits(p) && !state)) {
             code = there      ? EXIT_OK
@@ -122,6 +122,8 @@ struct watch {
     char state[24];
     int64_t begun_ms, printed_ms;
     int width; /* of the terminal; 0 = plain lines */
+    size_t below; /* lines of figures under the line */
+    struct living living;
 };
 
 static void put_figures(struct cai_buf *out, const json_t *figures) {
@@ -153,7 +155,13 @@ static void put_title(struct cai_buf *out, const json_t *p) {
     cell_text(out, json_object_get(p, *text_of(p, "title") ? "title" : "stage"), CELL_TEXT);
 }
 
-static void compose(struct cai_buf *out, const json_t *p, bool bar) {
+/* What a line shows beside its title and counts: cells of its bar, the rate, the figures. */
+struct shape {
+    int bar;
+    bool rate, figures;
+};
+
+static void compose(struct cai_buf *out, const json_t *p, struct shape shape) {
     if (strcmp(text_of(p, "state"), "RUNNING") != 0 && !*text_of(p, "stage")) {
         cell_text(out, json_object_get(p, "state"), CELL_TEXT);
         cai_buf_puts(out, "  ");
@@ -172,16 +180,30 @@ static void compose(struct cai_buf *out, const json_t *p, bool bar) {
         cell_text(out, json_object_get(p, "reason"), CELL_TEXT);
         return;
     }
-    if (bar)
-        put_bar(out, share, 20);
+    if (shape.bar)
+        put_bar(out, share, shape.bar);
     cai_buf_printf(out, "  %.0f of %.0f %s", done, total, text_of(p, "unit"));
-    if (rate > 0)
+    if (rate > 0 && shape.rate)
         cai_buf_printf(out, "  %.3g/s", rate);
     if (json_is_number(json_object_get(p, "eta_s"))) {
         cai_text_duration(left, sizeof left, number_of(p, "eta_s", 0));
         cai_buf_printf(out, "  %s left", left);
     }
-    put_figures(out, json_object_get(p, "figures"));
+    if (shape.figures)
+        put_figures(out, json_object_get(p, "figures"));
+}
+
+/* At a terminal the time that is left must be seen: less important things give way to it. */
+static void compose_in(struct cai_buf *out, const json_t *p, int width, bool figures) {
+    static const struct shape shapes[] = {
+        {20, true, true},   {20, true, false}, {10, true, false},
+        {10, false, false}, {5, false, false}, {0, false, false}};
+    for (size_t i = figures ? 0 : 1; i < CAI_COUNT(shapes); i++) {
+        cai_buf_clear(out);
+        compose(out, p, shapes[i]);
+        if (plot_cells(out->data) < (size_t)width)
+            return;
+    }
 }
 
 /* Cuts to `width` characters. */
@@ -194,11 +216,35 @@ static void cut(struct cai_buf *b, int width) {
         b->data[at] = '\0';
 }
 
+/* Back to the line, from the last of the figures below it. */
+static void go_up(struct watch *w) {
+    if (w->below)
+        printf("\033[%zuA", w->below);
+    w->below = 0;
+}
+
+enum { FIGURES_AT_MOST = 6, FIGURES_LEAST_ROWS = 10 };
+
+/* The line, and the figures of a training below it: always at the same place. */
+static void draw(struct watch *w, const char *line, const struct cai_buf *figures, size_t n) {
+    go_up(w);
+    printf("\r\033[J%s", line);
+    const char *at = figures->data;
+    for (size_t i = 0; i < n; i++) {
+        size_t len = strcspn(at, "\n");
+        printf("\n%.*s", (int)len, at);
+        at += len + 1;
+    }
+    w->below = n;
+    fflush(stdout);
+}
+
 /* The line of what is over: its name and how long it took, in place of a bar cut short. */
-static void finish_line(const struct watch *w) {
+static void finish_line(struct watch *w) {
     char spent[32];
+    go_up(w);
     cai_text_duration(spent, sizeof spent, (double)(cai_now_ms() - w->begun_ms) / 1000);
-    printf("\r\033[K%s  took %s\n", w->title, spent);
+    printf("\r\033[J%s  took %s\n", w->title, spent);
 }
 
 static void begin_line(struct watch *w, const char *stage, const json_t *p) {
@@ -215,20 +261,26 @@ static void begin_line(struct watch *w, const char *stage, const json_t *p) {
 static void show_progress(struct watch *w, const json_t *p) {
     char stage[96], state[24];
     CAI_AUTO(buf) struct cai_buf line = {0};
+    CAI_AUTO(buf) struct cai_buf figures = {0};
     int64_t now = cai_now_ms();
+    size_t n = 0;
     snprintf(state, sizeof state, "%.20s", text_of(p, "state"));
     snprintf(stage, sizeof stage, "%lld/%.60s", (long long)integer_of(p, "round"),
              text_of(p, "stage"));
     bool changed = strcmp(stage, w->stage) != 0;
     bool other = changed || strcmp(state, w->state) != 0;
-    compose(&line, p, w->width > 0);
+    if (w->width && terminal_height(STDOUT_FILENO) >= FIGURES_LEAST_ROWS) {
+        living_take(&w->living, p);
+        n = living_lines(&w->living, w->width, FIGURES_AT_MOST, &figures);
+    }
     if (w->width) {
+        compose_in(&line, p, w->width, n == 0);
         cut(&line, w->width);
         if (changed && *w->stage)
             finish_line(w);
-        printf("\r\033[K%s", line.data);
-        fflush(stdout);
+        draw(w, line.data, &figures, n);
     } else if (other || now - w->printed_ms >= 30000) {
+        compose(&line, p, (struct shape){.rate = true, .figures = true});
         printf("%s\n", line.data);
         fflush(stdout);
         w->printed_ms = now;
@@ -238,17 +290,29 @@ static void show_progress(struct watch *w, const json_t *p) {
     memcpy(w->state, state, sizeof state);
 }
 
+/* The shell's next line is not to stand beside a figure. */
+static void leave_line(int signal_number) {
+    ssize_t n = write(STDOUT_FILENO, "\n", 1);
+    (void)n;
+    raise(signal_number); /* SA_RESETHAND: now it ends the program */
+}
+
 static int run_watch(const struct args *a) {
     struct watch w = {.width = terminal_width(STDOUT_FILENO)};
+    const struct sigaction leave = {.sa_handler = leave_line, .sa_flags = (int)SA_RESETHAND};
     int64_t id;
     if (!args_number("a job's id", a->positional[0], &id))
         return EXIT_USAGE;
+    if (w.width && !globals.json)
+        sigaction(SIGINT, &leave, NULL);
     for (;;) {
         json_t *p;
-        int code = ask(id, &p);
+        int code = follow_progress(id, &p);
         if (code)
             return code;
-        int end = ended(p);
+        int end = follow_ended(p);
+        if (w.width) /* it may have been resized */
+            w.width = terminal_width(STDOUT_FILENO);
         if (globals.json)
             print_line_json(p);
         else if (end < 0)
@@ -265,8 +329,7 @@ static int run_watch(const struct args *a) {
     }
 }
 
-/* ---- logs
- * ---------------------------------------------------------------------------------------- */
+/* ---- logs ------------------------------------------------------------------------------------ */
 
 static void print_event(const json_t *row) {
     CAI_AUTO(buf) struct cai_buf text = {0};

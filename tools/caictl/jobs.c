@@ -129,6 +129,13 @@ static void add_cells(json_t *rows) {
     }
 }
 
+enum { JOBS_SHOWN = 100 };
+
+static int collect_job(void *c, const json_t *row) {
+    json_array_append(c, (json_t *)(uintptr_t)row);
+    return 0;
+}
+
 static int run_jobs(const struct args *a) {
     static const struct column columns[] = {
         {"ID", "id", CELL_NUMBER},       {"NAME", "name", CELL_TEXT},
@@ -139,9 +146,25 @@ static int run_jobs(const struct args *a) {
     json_t *reply, *o = json_pack("{s:b}", "all", args_has(a, "all"));
     if (args_has(a, "state"))
         json_object_set_new(o, "state", json_string(args_get(a, "state")));
-    int code = client_call("jobs", o, false, &reply);
-    if (code)
+    int64_t limit = args_has(a, "all") ? -1 : JOBS_SHOWN;
+    if (args_has(a, "limit") && !args_number("--limit", args_get(a, "limit"), &limit)) {
+        json_decref(o);
+        return EXIT_USAGE;
+    }
+    if (limit >= 0)
+        json_object_set_new(o, "limit", json_integer(limit + 1)); /* one more tells that there is */
+    json_t *rows = json_array();
+    int code = data_pages("jobs", o, limit < 0 ? -1 : limit + 1, collect_job, rows);
+    if (code) {
+        json_decref(rows);
         return code;
+    }
+    bool more = limit >= 0 && json_array_size(rows) > (size_t)limit;
+    if (more)
+        json_array_remove(rows, (size_t)limit);
+    if (more)
+        say("These are the first %lld; -a shows all, --limit N more\n", (long long)limit);
+    reply = json_pack("{s:o}", "rows", rows);
     if (!globals.json)
         add_cells(json_object_get(reply, "rows"));
     return print_reply(reply, columns, CAI_COUNT(columns));
@@ -323,9 +346,10 @@ const struct command job_commands[] = {
      "  --wait              stay until it ends; the exit code is that of `caictl wait`\n"
      "  --parsable          print the id alone\n"
      "  --dry-run           check everything and send nothing\n"},
-    {"jobs", "[-a | --all] [--state STATE]", "all state", 0, 0, run_jobs, "List jobs",
+    {"jobs", "[-a | --all] [--state STATE] [--limit N]", "all state limit", 0, 0, run_jobs, "List jobs",
      "  caictl jobs\n  caictl jobs -a -o json\n",
-     "  -a, --all      also those that ended more than an hour ago\n"
+     "  -a, --all      every one, also those that ended more than an hour ago\n"
+     "  --limit N      at most so many (100), those that were submitted first\n"
      "  --state STATE  PENDING, HELD, RUNNING, WAITING_REVIEW, SUSPENDED, COMPLETED, FAILED or\n"
      "                 CANCELLED\n"},
     {"show", "ID [--spec]", "spec", 1, 1, run_show,

@@ -28,14 +28,42 @@ static uint32_t phases_of(const struct job_spec *j) {
            (rounds && j->label.enabled ? PHASE_RL : 0);
 }
 
+/* What the job asks of the constitution's choices. */
+static void check_labels(const struct local_job *l, struct input_report *report) {
+    const struct constitution *c = l->constitution;
+    int64_t usable = 0, with_reasons = 0;
+    if (!(phases_of(l->job) & PHASE_RL))
+        return;
+    for (size_t i = 0; i < c->n_principles; i++) {
+        const struct principle *p = &c->principles[i];
+        usable += p->enabled && p->weight > 0 && p->phases & PHASE_RL && p->choice;
+    }
+    for (size_t i = 0; i < c->n_choice_examples; i++)
+        with_reasons += c->choice_examples[i].reasoning != NULL;
+    struct job_place at = job_place_of(l->job, "stages.label.principles");
+    if (usable && l->job->label.principles > usable)
+        input_report_add(report, at.line, at.column, "C043", "lower it, or write more of them",
+                         "stages.label.principles is %lld, but the constitution has %lld that can "
+                         "be asked about a choice", (long long)l->job->label.principles,
+                         (long long)usable);
+    at = job_place_of(l->job, "stages.label.mode");
+    if (job_label_reasons(l->job) && with_reasons == 0)
+        input_report_add(report, at.line, at.column, "W205",
+                         "give choice_examples a 'reasoning', as the default constitution does",
+                         "mode cot, but no choice example shows reasons: they are asked for "
+                         "without an example");
+}
+
 /* A constitution that is named by a path is read here; another is the daemon's to find. */
 static void read_constitution(struct local_job *l, struct input_report *report) {
     const char *path = l->job->constitution;
     if (path[0] != '/')
         return;
     struct input_report own = {.file = path};
-    if (constitution_load(path, &own, &l->constitution) == 0)
+    if (constitution_load(path, &own, &l->constitution) == 0) {
         constitution_serves(l->constitution, phases_of(l->job), &own);
+        check_labels(l, report);
+    }
     input_report_merge(report, &own);
 }
 

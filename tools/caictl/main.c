@@ -1,6 +1,7 @@
 /* main.c: caictl's command line: global options, the table of commands, help. What commands do
  * is in the files beside this one. */
 #include "caictl.h"
+#include "complete.h"
 #include "base/error.h"
 #include "base/text.h"
 #include "input/schema.h"
@@ -13,7 +14,8 @@ struct globals globals = {.timeout_s = 20};
 
 static const struct command *const tables[] = {local_commands, job_commands, follow_commands,
                                                data_commands, look_commands, file_commands,
-                                               constitution_commands, backup_commands, key_commands};
+                                               constitution_commands, backup_commands,
+                                               ckpt_commands, key_commands};
 
 const char *args_get(const struct args *a, const char *name) {
     for (size_t i = a->n_options; i-- > 0;)
@@ -250,6 +252,18 @@ static int check_options(const struct command *c, const struct args *a) {
     return 0;
 }
 
+/* For the shells; true when it was one of theirs. */
+static bool run_for_shell(const struct args *a) {
+    if (a->n == 1 && strcmp(a->positional[0], "__table") == 0)
+        for (size_t t = 0; t < CAI_COUNT(tables); t++)
+            complete_table(tables[t], takes_value);
+    else if (a->n == 2 && strcmp(a->positional[0], "__names") == 0)
+        (void)complete_names(a->positional[1]);
+    else
+        return false;
+    return true;
+}
+
 static int run(int argc, char **argv) {
     struct args a = {0};
     int rc = parse(argc, argv, &a);
@@ -264,6 +278,8 @@ static int run(int argc, char **argv) {
         overview(asked ? stdout : stderr);
         return asked ? EXIT_OK : EXIT_USAGE;
     }
+    if (run_for_shell(&a))
+        return EXIT_OK;
     const struct command *c = choose(&a, &rc);
     if (!c)
         return rc;

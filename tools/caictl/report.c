@@ -4,6 +4,7 @@
 #include "caictl.h"
 #include "graders.h"
 #include "judged.h"
+#include "plot.h"
 #include "report_html.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,6 +57,7 @@ static enum cell kind_of(const char *name) {
     return CELL_TEXT;
 }
 
+enum { PLOTS = 6 }; /* printed; the HTML page has the others too */
 enum { TURNED_MAX = 8 }; /* rows that stand side by side */
 static const char *const places[TURNED_MAX] = {"0", "1", "2", "3", "4", "5", "6", "7"};
 
@@ -159,8 +161,7 @@ static void print_table(const json_t *table) {
     else
         print_straight(table);
     if (*text_of(table, "note")) {
-        print_text(text_of(table, "note"));
-        putchar('\n');
+        print_prose(text_of(table, "note"));
     }
 }
 
@@ -187,19 +188,32 @@ static void print_transcript(const json_t *t) {
     }
 }
 
+/* The curves that a person looks at first, in their order. */
+static void print_curves(const json_t *report) {
+    const json_t *list = json_object_get(report, "series");
+    size_t i;
+    json_t *s;
+    for (int64_t place = 1; place <= PLOTS; place++) {
+        json_array_foreach(list, i, s) {
+            if (integer_of(s, "place") == place)
+                plot_print(s);
+        }
+    }
+}
+
 static void print_report(const json_t *report) {
     size_t i;
     json_t *v;
     json_array_foreach(json_object_get(report, "headline"), i, v) {
-        print_text(json_is_string(v) ? json_string_value(v) : "");
-        putchar('\n');
+        print_prose(json_is_string(v) ? json_string_value(v) : "");
     }
     json_array_foreach(json_object_get(report, "tables"), i, v) print_table(v);
     json_array_foreach(json_object_get(report, "transcripts"), i, v) if (i < 4) print_transcript(v);
+    print_curves(report);
     json_array_foreach(json_object_get(report, "warnings"), i, v) {
-        fputs("warning: ", stdout);
-        print_text(json_is_string(v) ? json_string_value(v) : "");
-        putchar('\n');
+        CAI_AUTO(mem) char *line =
+            cai_format("warning: %s", json_is_string(v) ? json_string_value(v) : "");
+        print_prose(line);
     }
 }
 

@@ -17,6 +17,13 @@ int terminal_width(int fd) {
     return ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col ? size.ws_col : 80;
 }
 
+int terminal_height(int fd) {
+    struct winsize size = {0};
+    if (!isatty(fd))
+        return 0;
+    return ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_row ? size.ws_row : 24;
+}
+
 static void number_text(struct cai_buf *out, const json_t *v) {
     if (json_is_integer(v))
         cai_buf_printf(out, "%lld", (long long)json_integer_value(v));
@@ -166,6 +173,37 @@ void print_text(const char *text) {
     CAI_AUTO(buf) struct cai_buf out = {0};
     cai_text_printable(&out, text, strlen(text), true);
     fputs(out.data ? out.data : "", stdout);
+}
+
+/* Lines of at most `width` characters, ended between words where they can be. */
+static void put_folded(const char *s, size_t width) {
+    for (size_t column = 0; *s;) {
+        size_t len = strcspn(s, " \n"), cells = 0;
+        for (size_t i = 0; i < len; i++)
+            cells += ((unsigned char)s[i] & 0xC0) != 0x80;
+        bool full = column && column + 1 + cells > width;
+        if (column)
+            putchar(full ? '\n' : ' ');
+        column = full || !column ? cells : column + 1 + cells;
+        fwrite(s, 1, len, stdout);
+        s += len;
+        if (*s == '\n') {
+            putchar('\n');
+            column = 0;
+        }
+        s += *s != '\0';
+    }
+}
+
+void print_prose(const char *text) {
+    CAI_AUTO(buf) struct cai_buf out = {0};
+    int width = terminal_width(STDOUT_FILENO);
+    cai_text_printable(&out, text, strlen(text), true);
+    if (width && out.data)
+        put_folded(out.data, (size_t)width);
+    else
+        fputs(out.data ? out.data : "", stdout);
+    putchar('\n');
 }
 
 int print_reply(json_t *reply, const struct column *columns, size_t n) {

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { RUNS_MAX = 1024, PATIENCE_MS = 60000, PAUSE_S = 5 };
+enum { RUNS_MAX = 1024, PAUSE_S = 5 };
 
 struct board {
     const char *folder;
@@ -63,30 +63,13 @@ static int pass(struct board *b) {
     return code;
 }
 
-/* 0 and the job's progress, through a daemon's restart of up to a minute. */
-static int progress(int64_t id, json_t **ret) {
-    int64_t end = cai_now_ms() + PATIENCE_MS;
-    int code;
-    while ((code = client_try("progress", json_pack("{s:I}", "id", (json_int_t)id), false, ret)) ==
-               EXIT_UNREACHABLE &&
-           cai_now_ms() < end)
-        sleep(1);
-    return code ? complain(code, "%s", cai_error_text()) : 0;
-}
-
-static bool over(const json_t *p) {
-    const char *state = text_of(p, "state");
-    return strcmp(state, "COMPLETED") == 0 || strcmp(state, "FAILED") == 0 ||
-           strcmp(state, "CANCELLED") == 0;
-}
-
 static int follow(struct board *b, bool stay) {
     for (;;) {
         json_t *p;
-        int code = progress(b->id, &p);
+        int code = follow_progress(b->id, &p);
         if (code)
             return code;
-        bool end = over(p);
+        bool end = follow_ended(p) >= 0;
         b->rounds = integer_of(p, "rounds");
         json_decref(p);
         code = pass(b);

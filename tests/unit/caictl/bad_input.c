@@ -284,6 +284,7 @@ static const struct bad jobs[] = {
     {JOB "stages: {label: off}\n", " error[C042]", "nothing to learn from"},
     {JOB "stages: {ppo: {rollouts: 2, minibatches: 4}}\n", " error[C042]",
      "less than stages.ppo.minibatches"},
+    {JOB "stages: {label: {principles: 9}}\n", "6:30: error[C043]", "that can be asked about a choice"},
     {"job: 1\nname: x\nmodels: {start: ./nowhere}\nconstitution: c\ndata: {harmful: red.jsonl}\n",
      "3:17: error[C040]", "no such folder"},
     {"job: 1\nname: x\nmodels: {start: red.jsonl}\nconstitution: c\ndata: {harmful: red.jsonl}\n",
@@ -365,6 +366,11 @@ static void bad_jobs(void **state) {
     assert_int_equal(run(check_job, &out), 0);
     assert_non_null(strstr(out.data, "j.yaml: warning[W201]"));
     each("j.yaml", check_job, jobs, CAI_COUNT(jobs));
+    const char reasons[] = JOB "stages: {label: {mode: cot}}\n";
+    put("j.yaml", reasons, strlen(reasons));
+    out.len = 0;
+    assert_int_equal(run(check_job, &out), 0);
+    assert_non_null(strstr(out.data, "6:24: warning[W205]"));
     put("j.yaml", JOB, strlen(JOB));
     put("good.yaml", HEAD "  - {id: a, choice: q}\n", strlen(HEAD "  - {id: a, choice: q}\n"));
     expect("constitution without critiques", check_job, "good.yaml: error[C022]",

@@ -7,20 +7,14 @@
 
 #include <cmocka.h>
 
+#include "../temporary.h"
 #include "base/error.h"
-#include "base/file.h"
 #include "hf/hf.h"
 #include "hf/tokenizer.h"
 #include "hf/unicode.h"
 #include <string.h>
 
-static char dir[] = "/tmp/cai-chat-XXXXXX";
 static struct hf_tokenizer *tokenizer;
-
-static void put(const char *name, const char *text) {
-    CAI_AUTO(mem) char *path = cai_path_join(dir, name);
-    assert_int_equal(cai_file_write_atomic(path, text, strlen(text)), 0);
-}
 
 /* Byte-level, one id per byte, with a few merges: "he" 256, "hel" 257, " h" 258. */
 static void put_tokenizer(void) {
@@ -47,14 +41,14 @@ static void put_tokenizer(void) {
     }
     cai_buf_puts(&b, "\"he\":256,\"hel\":257,\"\xC4\xA0h\":258},"
                      "\"merges\":[\"h e\",[\"he\",\"l\"],\"\xC4\xA0 h\"]}}");
-    put("tokenizer.json", b.data);
-    put("tokenizer_config.json", "{\"bos_token\":\"<s>\",\"eos_token\":{\"content\":\"</s>\"},"
+    put_text(".", "tokenizer.json", b.data);
+    put_text(".", "tokenizer_config.json", "{\"bos_token\":\"<s>\",\"eos_token\":{\"content\":\"</s>\"},"
                                  "\"model_max_length\":1000000000000000019884624838656}");
 }
 
 static int set_up(void **state) {
     (void)state;
-    if (!mkdtemp(dir))
+    if (make_dir(state) < 0)
         return -1;
     put_tokenizer();
     return hf_tokenizer_load(dir, &tokenizer);
@@ -62,7 +56,7 @@ static int set_up(void **state) {
 static int tear_down(void **state) {
     (void)state;
     hf_tokenizer_free(tokenizer);
-    return cai_dir_remove(dir);
+    return remove_dir(state);
 }
 
 static void expect_ids(const struct hf_ids *ids, const int32_t *want, size_t n) {
@@ -162,7 +156,7 @@ static void fits(void **state) {
 
 static void template_form(void **state) {
     (void)state;
-    put("chat_template.jinja",
+    put_text(".", "chat_template.jinja",
         "{{ bos_token }}{% for m in messages %}{% if m.role == 'assistant' %}"
         "<|a|> {{ m.content | trim }}{{ eos_token }}\n{% else %}<|u|>"
         "{{ m.content }}\n{% endif %}{% endfor %}"
@@ -212,7 +206,7 @@ static void bad_templates(void **state) {
          "emory"},
     };
     for (size_t i = 0; i < CAI_COUNT(cases); i++) {
-        put("chat_template.jinja", cases[i].source);
+        put_text(".", "chat_template.jinja", cases[i].source);
         struct hf_chat *c = NULL;
         int rc = hf_chat_load(dir, tokenizer, &c);
         if (rc >= 0 || !strstr(cai_error_text(), cases[i].words) ||
@@ -226,7 +220,7 @@ static void bad_templates(void **state) {
  * learnt; what it makes of their letters is refused. */
 static void looks_into_messages(void **state) {
     (void)state;
-    put("chat_template.jinja",
+    put_text(".", "chat_template.jinja",
         "{% for m in messages %}{% if '</s>' in m.content %}!{% endif %}"
         "{% if '</think>' in m.content and m.role == 'assistant' %}<think>"
         "{{ m.content.split('</think>')[0].split('<think>')[-1].strip('\n') }}</think>"
@@ -267,14 +261,14 @@ static void looks_into_messages(void **state) {
  * when the template rewrites it. */
 static void turns_of_rewritten_messages(void **state) {
     (void)state;
-    put("chat_template.jinja",
+    put_text(".", "chat_template.jinja",
         "{% for m in messages %}{% if m.role == 'user' %}<|u|>{{ m.content }}{% else %}<|a|>"
         "[{{ m.content.split('</think>')[0] }}] {{ m.content.split('</think>')[-1] }}</s>"
         "{% endif %}{% endfor %}{% if add_generation_prompt %}<|a|>{% endif %}");
     struct hf_chat *c;
     if (hf_chat_load(dir, tokenizer, &c) == 0) /* it repeats what has no </think> */
         fail_msg("loaded");
-    put("chat_template.jinja",
+    put_text(".", "chat_template.jinja",
         "{% for m in messages %}{% if m.role == 'user' %}<|u|>{{ m.content }}{% else %}<|a|>"
         "{% if '</think>' in m.content %}[{{ m.content.split('</think>')[0] }}] {% endif %}"
         "{{ m.content.split('</think>')[-1] }}</s>"

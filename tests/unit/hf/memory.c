@@ -6,19 +6,10 @@
 
 #include <cmocka.h>
 
+#include "../temporary.h"
 #include "base/error.h"
-#include "base/file.h"
 #include "hf/memory.h"
 #include <string.h>
-
-static char dir[] = "/tmp/cai-memory-XXXXXX";
-
-static void write_text(const char *folder, const char *name, const char *text) {
-    CAI_AUTO(mem) char *at = cai_path_join(dir, folder);
-    CAI_AUTO(mem) char *path = cai_path_join(at, name);
-    assert_int_equal(cai_dir_make(at), 0);
-    assert_int_equal(cai_file_write_atomic(path, text, strlen(text)), 0);
-}
 
 #define SMALL                                                                                      \
     "{\"model_type\":\"llama\",\"vocab_size\":96,\"hidden_size\":32,\"intermediate_size\":64,"     \
@@ -26,16 +17,15 @@ static void write_text(const char *folder, const char *name, const char *text) {
     "\"max_position_embeddings\":8192,\"tie_word_embeddings\":%s}"
 
 static int setup(void **state) {
-    (void)state;
     char text[512];
-    assert_non_null(mkdtemp(dir));
+    assert_int_equal(make_dir(state), 0);
     snprintf(text, sizeof text, SMALL, "false");
-    write_text("apart", "config.json", text);
+    put_text("apart", "config.json", text);
     snprintf(text, sizeof text, SMALL, "true");
-    write_text("tied", "config.json", text);
-    write_text("adapter", "adapter_config.json",
-               "{\"peft_type\":\"LORA\",\"task_type\":\"CAUSAL_LM\",\"r\":4,\"lora_alpha\":8,"
-               "\"target_modules\":[\"q_proj\"],\"base_model_name_or_path\":\"../apart\"}");
+    put_text("tied", "config.json", text);
+    put_text("adapter", "adapter_config.json",
+             "{\"peft_type\":\"LORA\",\"task_type\":\"CAUSAL_LM\",\"r\":4,\"lora_alpha\":8,"
+             "\"target_modules\":[\"q_proj\"],\"base_model_name_or_path\":\"../apart\"}");
     return 0;
 }
 
@@ -99,15 +89,43 @@ static void as_many_sequences_as_fit(void **state) {
 
 static void large_graphs_are_made_again(void **state) {
     (void)state;
-    struct hf_config c = {.num_layers = 4, .hidden_size = 64, .intermediate_size = 128,
-                          .num_heads = 4, .num_kv_heads = 2, .head_dim = 16};
+    struct hf_config c = {.model_type = "llama", .num_layers = 4, .hidden_size = 64,
+                          .intermediate_size = 128, .num_heads = 4, .num_kv_heads = 2,
+                          .head_dim = 16, .vocab_size = 96};
     int64_t floats = 8 * 64 + 3 * 6 * 16 + 4 * 128;
     assert_int_equal(hf_memory_graphs(&c, 100), 4 * 100 * floats * 4);
-    assert_int_equal(hf_memory_batch(&c, 100), hf_memory_graphs(&c, 100));
+    assert_false(hf_memory_recomputes(&c, 100, "auto"));
+    assert_true(hf_memory_recomputes(&c, 100, "always"));
     c.num_layers = 1000;
     assert_true(hf_memory_graphs(&c, 4096) > hf_graphs_max);
-    assert_int_equal(hf_memory_batch(&c, 4096),
-                     (int64_t)4096 * 64 * 1001 * 4 + hf_memory_graph(&c, 4096));
+    assert_true(hf_memory_recomputes(&c, 4096, "auto"));
+    assert_false(hf_memory_recomputes(&c, 4096, "never"));
+}
+
+/* Per token two inputs of norms, queries and what attention gave, keys, values, gate and up, and
+ * what the products read: in fp32 as much again of the norms' and the activation's results, in
+ * bfloat16 copies of half the size, with one of what attention gave, and of the matrices. */
+static void graphs_are_counted(void **state) {
+    (void)state;
+    struct hf_config c = {.model_type = "llama", .num_layers = 4, .hidden_size = 64,
+                          .intermediate_size = 128, .num_heads = 4, .num_kv_heads = 2,
+                          .head_dim = 16, .vocab_size = 96};
+    struct hf_training how = {.tokens = 1000, .scalar = true};
+    int64_t kept = 2 * 64 + 2 * 64 + 2 * 32 + 2 * 128, inputs = 2 * 64 + 128;
+    int64_t layer = 1000 * 4 * (kept + inputs), backward = 1000 * 4 * (64 + 3 * 128) + 4 * 64 * 128;
+    assert_int_equal(hf_memory_batch(&c, &how), 4 * layer + 1000 * 4 * 64 + backward);
+    how.normed = 1000; /* a copy in fp64 */
+    assert_int_equal(hf_memory_batch(&c, &how), 4 * layer + 1000 * 4 * 64 + backward + 8000);
+    how.normed = 0;
+    how.recompute = true; /* one layer with all that it makes, and five inputs */
+    int64_t scope = 1000 * 4 * (3 * 64 + 64 + 32);
+    assert_int_equal(hf_memory_batch(&c, &how), layer + scope + 5 * 1000 * 4 * 64 + backward);
+    how.half = true;
+    int64_t matrices = 64 * (2 * 64 + 2 * 32) + 3 * 64 * 128;
+    int64_t half = 1000 * (4 * kept + 2 * (2 * 64 + 64 + 128)) + 2 * matrices;
+    backward += 1000 * 2 * 2 * 128 + 2 * 64 * 128 * 6 - 4 * 64 * 128;
+    scope += 1000 * 4 * (2 * 64 + 128);
+    assert_int_equal(hf_memory_batch(&c, &how), half + scope + 5 * 1000 * 4 * 64 + backward);
 }
 
 static void sizes_are_said(void **state) {
@@ -137,7 +155,8 @@ int main(void) {
         cmocka_unit_test(no_folder_is_said),
         cmocka_unit_test(as_many_sequences_as_fit),
         cmocka_unit_test(large_graphs_are_made_again),
+        cmocka_unit_test(graphs_are_counted),
         cmocka_unit_test(sizes_are_said),
     };
-    return cmocka_run_group_tests(tests, setup, NULL);
+    return cmocka_run_group_tests(tests, setup, remove_dir);
 }

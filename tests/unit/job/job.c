@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "job/job.h"
+#include "job/settings.h"
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -138,7 +139,14 @@ static void stage_json(void **state) {
     assert_true(json_number_value(json_object_get(lora, "alpha")) == 8);
     assert_string_equal(json_string_value(json_object_get(lora, "targets")), "q_proj,v_proj");
     json_decref(o);
+    assert_int_equal(job_set(j, "models.micro_batch_tokens=512", &report), 0);
+    assert_int_equal(job_set(j, "stages.sft.batch_tokens=9000", &report), 0);
+    assert_true(job_set(j, "models.micro_batch_tokens=0", &report) < 0);
+    assert_true(job_set(j, "models.recompute=sometimes", &report) < 0);
     o = job_stage_json(j, "sft");
+    assert_int_equal(json_integer_value(json_object_get(o, "micro_batch_tokens")), 512);
+    assert_int_equal(json_integer_value(json_object_get(o, "batch_tokens")), 9000);
+    assert_string_equal(json_string_value(json_object_get(o, "recompute")), "auto");
     static const char *const numbers[] = {"lr",     "weight_decay",    "beta1",  "beta2",
                                           "eps",    "clip_norm",       "warmup", "batch",
                                           "epochs", "checkpoint_every"};
@@ -166,6 +174,88 @@ static void algorithms_need_what_they_learn_from(void **state) {
     assert_int_equal(job_set(j, "stages.ppo.algorithm=grpo", &report), 0);
     assert_int_equal(job_set(j, "stages.ppo.group=7", &report), CAI_EINPUT);
     assert_non_null(strstr(report.first, "cannot be shared out in groups"));
+    input_report_free(&report);
+    job_free(j);
+}
+
+/* Every choice that PPO's reference code makes is a setting of its own, with a reference's
+ * default: lm-human-preferences (Ziegler et al. 2019), summarize_from_feedback in Huang et al.
+ * 2024, TRL, InstructGPT. */
+static void ppos_choices_have_names(void **state) {
+    (void)state;
+    static const struct {
+        const char *path, *value;
+    } want[] = {
+        {"kl.coef", "0.05"},       {"kl.estimator", "k1"},   {"kl.target", "0"},
+        {"kl.horizon", "10000"},   {"kl.clamp", "0"},        {"kl.stop", "0"},
+        {"whiten_rewards", "false"}, {"whiten_advantages", "true"}, {"whiten_over", "rollouts"},
+        {"value_from", "pm"},      {"value_warmup", "0"},    {"value_clip", "0.2"},
+        {"normalise", "pairs"},    {"reward_clip", "10"},    {"no_end", "replace"},
+        {"no_end_reward", "-1.0"}, {"rollout.temperature", "1.0"}, {"rollout.top_p", "1.0"},
+        {"eps_place", "pytorch"},  {"eps", "1e-5"},          {"beta2", "0.95"},
+        {"aggregate", "tokens"},   {"clip", "0.2"},          {"clip_high", "0"},
+        {"dual_clip", "0"},        {"max_ratio", "10"},      {"advantage_clip", "0"},
+        {"gamma", "1.0"},          {"lambda", "0.95"},       {"epochs", "4"},
+        {"lr", "3e-6"},            {"schedule", "linear"},   {"clip_norm", "1.0"},
+        {"ptx.coef", "0"},         {"ptx.batch", "64"},      {"pm_combine", "mean"},
+        {"scale", "std"},          {"dpo.beta", "0.1"},      {"pm_variance", "0"},
+    };
+    for (size_t i = 0; i < CAI_COUNT(want); i++) {
+        CAI_AUTO(mem) char *path = cai_format("stages.ppo.%s", want[i].path);
+        const struct setting *s = setting_find(path, strlen(path));
+        if (!s || strcmp(s->fallback, want[i].value) != 0 || !*s->source || !*s->help)
+            fail_msg("%s: %s", path, s ? s->fallback : "no such setting");
+    }
+}
+
+/* What belongs to one mode of labelling, or to learning from rollouts, is refused elsewhere. */
+static void modes_of_labels(void **state) {
+    (void)state;
+    static const struct {
+        const char *stages, *finding;
+    } cases[] = {{"label: {mode: cot, clamp: 0.5}", ":7:29: error[C042]"},
+                 {"label: {mode: cot, clamp: 0.6}", ":7:29: error["},
+                 {"label: {helpful: 1.5}", ":7:20: error["},
+                 {"ppo: {algorithm: dpo, ptx: {coef: 27.8}}", ":7:37: error[C042]"},
+                 {"sft: off\n  ppo: {ptx: {coef: 1}}", ":8:21: error[C042]"},
+                 {"ppo: {ptx: {coef: 27.8}}", NULL}};
+    for (size_t i = 0; i < CAI_COUNT(cases); i++) {
+        struct input_report report = {0};
+        struct job_spec *j = NULL;
+        CAI_AUTO(mem) char *text =
+            cai_format("job: 1\nname: x\nmodels: {start: latest}\nconstitution: x\n"
+                       "data: {harmful: ./h}\nstages:\n  %s\n", cases[i].stages);
+        int rc = job_parse("j.yaml", text, strlen(text), NULL, &report, &j);
+        assert_int_equal(rc, cases[i].finding ? CAI_EINPUT : 0);
+        if (cases[i].finding && !strstr(report.text.data, cases[i].finding))
+            fail_msg("%s: %s", cases[i].stages, report.text.data);
+        job_free(j);
+        input_report_free(&report);
+    }
+}
+
+/* The share of helpful prompts under which pairs are made is PPO's, unless it is given. */
+static void labels_follow_ppo(void **state) {
+    (void)state;
+    struct input_report report = {.file = "--set"};
+    struct job_spec *j = parse(minimal, &report), *old;
+    assert_true(j->label.helpful == 0.49 && job_label_clear(j) == 0.1);
+    assert_int_equal(job_set(j, "stages.ppo.helpful=0.25", &report), 0);
+    assert_true(j->label.helpful == 0.25);
+    json_t *kept = job_to_json(j);
+    json_t *label = json_object_get(json_object_get(kept, "stages"), "label");
+    assert_true(json_number_value(json_object_get(label, "helpful")) == 0.25);
+    json_object_del(label, "helpful"); /* as written before there was the setting */
+    assert_int_equal(job_from_json(kept, &old), 0);
+    assert_true(old->label.helpful == 0.25);
+    job_free(old);
+    json_decref(kept);
+    assert_int_equal(job_set(j, "stages.label.helpful=0", &report), 0);
+    assert_int_equal(job_set(j, "stages.ppo.helpful=0.75", &report), 0);
+    assert_true(j->label.helpful == 0);
+    assert_int_equal(job_set(j, "stages.label.mode=cot", &report), 0);
+    assert_int_equal(job_set(j, "stages.label.clamp=0.2", &report), 0);
+    assert_true(job_label_clear(j) > 0.0599 && job_label_clear(j) < 0.0601);
     input_report_free(&report);
     job_free(j);
 }
@@ -270,6 +360,9 @@ int main(void) {
                                        cmocka_unit_test(stage_json),
                                        cmocka_unit_test(algorithms_need_what_they_learn_from),
                                        cmocka_unit_test(a_shared_trunk_stands_alone),
+                                       cmocka_unit_test(ppos_choices_have_names),
+                                       cmocka_unit_test(modes_of_labels),
+                                       cmocka_unit_test(labels_follow_ppo),
                                        cmocka_unit_test(settings_from_the_command_line),
                                        cmocka_unit_test(constitution_gives_defaults),
                                        cmocka_unit_test(paths_are_absolute)};

@@ -134,7 +134,7 @@ static inline bool seen_stopping(void *context) {
 
 /* A run of a task of `kind`; output and checkpoints are named after `name`. rc is learn's. */
 struct job {
-    const char *kind, *init, *reference, *pm, *dataset, *options;
+    const char *kind, *init, *reference, *pm, *dataset, *mix, *options;
     struct comm *comm;
     struct seen *seen;
     const char *resume, *resume_hash;
@@ -148,7 +148,7 @@ static inline int with_job(const struct job *j, const char *name,
     Cai__V1__Train t = CAI__V1__TRAIN__INIT;
     Cai__V1__Model init = CAI__V1__MODEL__INIT, reference = CAI__V1__MODEL__INIT,
                    pm = CAI__V1__MODEL__INIT, *pms[] = {&pm};
-    Cai__V1__Dataset d = CAI__V1__DATASET__INIT;
+    Cai__V1__Dataset d = CAI__V1__DATASET__INIT, mix = CAI__V1__DATASET__INIT;
     char hash[CAI_SHA256_HEX];
     CAI_AUTO(mem) char *out = cai_format("%s/out/%s", folder_root, name);
     CAI_AUTO(mem) char *state = cai_format("%s/state/%s", folder_root, name);
@@ -167,6 +167,9 @@ static inline int with_job(const struct job *j, const char *name,
     t.reference = b ? &reference : NULL;
     t.n_pm = c ? 1 : 0;
     t.pm = pms;
+    CAI_AUTO(mem) char *mixed = j->mix ? at_root(j->mix) : NULL;
+    mix.path = mixed;
+    t.mix = mixed ? &mix : NULL;
     t.dataset = &d;
     t.options = (char *)(uintptr_t)j->options;
     t.output = out;

@@ -196,6 +196,9 @@ static void clipped_value(void **state) {
     }
     near(loss_value(v, old, r, NULL, 3, .2, NULL), 2.62, 1e-12);
     near(loss_value(v, old, r, (uint8_t[]){1, 0, 0}, 3, 0, NULL), .5, 1e-12);
+    near(loss_value_clipped(v, old, r, NULL, 3, .2), 1, 0); /* 2, held at 1.2, is to be 3 */
+    near(loss_value_clipped(v, old, r, (uint8_t[]){1, 0, 1}, 3, .2), 0, 0);
+    near(loss_value_clipped(v, old, r, NULL, 3, 0), 0, 0);
 }
 
 static void soft_bradley_terry(void **state) {

@@ -65,6 +65,32 @@ static void still_weights_give_ratio_one(void **state) {
     }
 }
 
+/* Scores that count for nothing move nothing, whatever whitening makes of what is left; those
+ * that count for a little move weights, and the value model learns in their scale. */
+static void scores_count_as_far_as_trusted(void **state) {
+    (void)state;
+    CAI_AUTO(mem) char *base = at_root("base");
+    char hash[65];
+    must(hf_model_hash(base, hash));
+    const char *const none[] = {
+        RUN("\"lr\":0.01,\"no_end\":\"keep\",\"trust\":0," KL),
+        RUN("\"lr\":0.01,\"no_end\":\"keep\",\"trust\":0,\"normalise\":\"running\"," KL),
+        RUN("\"lr\":0.01,\"no_end\":\"keep\",\"trust\":0,\"group\":4," KL ",\"algorithm\":\"grpo\"")};
+    for (size_t i = 0; i < CAI_COUNT(none); i++) {
+        Cai__V1__Trained *t = run_policy(none[i], "untrusted");
+        assert_string_equal(t->outputs[0]->hash, hash);
+        assert_true(figure(t, "score_mean") == 0);
+        free_trained(t);
+    }
+    Cai__V1__Trained *full = run_policy(RUN("\"lr\":0,\"no_end\":\"keep\"," KL), "trusted");
+    Cai__V1__Trained *half =
+        run_policy(RUN("\"lr\":0,\"no_end\":\"keep\",\"trust\":0.5," KL), "half-trusted");
+    assert_true(fabs(figure(half, "score_mean") / figure(full, "score_mean") - 0.5) < 1e-6);
+    assert_true(figure(half, "value_loss") > 0);
+    free_trained(full);
+    free_trained(half);
+}
+
 /* Every reply scores -1, and policy and reference are one: nothing to compare. */
 static void groups_of_equals_teach_nothing(void **state) {
     (void)state;
@@ -128,6 +154,7 @@ static void options_are_in_force(void **state) {
         {"advantage", RUN("\"lr\":0.01," KL ",\"advantage_clip\":0.1")},
         {"half", RUN("\"lr\":0.01," KL ",\"train_dtype\":\"bfloat16\"")},
         {"replies", RUN("\"lr\":0.01," KL ",\"aggregate\":\"replies\"")},
+        {"whiten", RUN("\"lr\":0.01," KL ",\"whiten_over\":\"minibatch\"")},
     };
     for (size_t i = 0; i < CAI_COUNT(other); i++) {
         if (strcmp(other[i].name, "half") == 0 && !ct_half_pays())
@@ -138,6 +165,43 @@ static void options_are_in_force(void **state) {
         free_trained(t);
     }
     free_trained(plain);
+}
+
+/* A minibatch of two of three bins has mean 0 and variance 1, cut at the limit; the third
+ * bin's rows stay. */
+static void a_minibatch_is_whitened_alone(void **state) {
+    (void)state;
+    double advantage[] = {1, 2, 50, 60, 70, 3, 9}, white[] = {7, 7, 7, 7, 7, 7, 7};
+    size_t bin_rows[] = {0, 2, 5, 7};
+    const uint32_t bins[] = {2, 0};
+    struct ppo_batch b = {.n_rows = 7, .bin_rows = bin_rows, .advantage = advantage, .white = white};
+    struct ppo_options o = {.advantage_clip = 0};
+    policy_whiten(&b, &o, bins, 2);
+    const double mine[] = {white[0], white[1], white[5], white[6]};
+    assert_true(fabs(loss_mean(mine, NULL, 4)) < 1e-12);
+    assert_true(fabs(loss_variance(mine, NULL, 4) - 1) < 1e-6);
+    assert_true(white[2] == 7 && white[4] == 7 && advantage[6] == 9 && white[6] > 1);
+    o.advantage_clip = 0.5;
+    policy_whiten(&b, &o, bins, 2);
+    assert_true(white[6] == 0.5 && white[0] == -0.5);
+}
+
+static void rates_of_every_schedule(void **state) {
+    (void)state;
+    struct train_optimizer o = {.lr = 0.1, .warmup = 0.1};
+    const struct {
+        enum train_schedule schedule;
+        double at[3]; /* steps 3 (warming up), 10, 99 of 100 */
+    } want[] = {{TRAIN_CONSTANT, {0.4 / 11, 0.1, 0.1}},
+                {TRAIN_LINEAR, {0.4 / 11, 0.1, 0.1 / 90}},
+                {TRAIN_COSINE, {0.4 / 11, 0.1, 0.05 * (1 + cos(M_PI * 89 / 90))}},
+                {TRAIN_INVERSE_SQRT, {0.4 / 11, 0.1, 0.1 * sqrt(0.11)}}};
+    for (size_t i = 0; i < CAI_COUNT(want); i++) {
+        const int64_t at[] = {3, 10, 99};
+        o.schedule = want[i].schedule;
+        for (int k = 0; k < 3; k++)
+            assert_true(fabs(train_rate(&o, at[k], 100) - want[i].at[k]) < 1e-12);
+    }
 }
 
 static void updates_are_left_out(void **state) {
@@ -165,9 +229,12 @@ static void unusable_options_are_refused(void **state) {
         RUN("\"lr\":0.01," KL ",\"algorithm\":\"rloo\""),
         RUN("\"lr\":0.01,\"group\":5," KL ",\"algorithm\":\"grpo\""),
         RUN("\"lr\":0.01," KL ",\"algorithm\":\"q-learning\""),
-        RUN("\"lr\":0.01," KL ",\"aggregate\":7")};
+        RUN("\"lr\":0.01," KL ",\"aggregate\":7"),
+        RUN("\"lr\":0.01," KL ",\"ptx\":{\"coef\":1,\"batch\":0}"),
+        RUN("\"lr\":0.01," KL ",\"ptx\":{\"coef\":1,\"batch\":4}")};
     const char *const why[] = {"\"group\" is missing", "not a multiple", "cannot be q-learning",
-                               "anything but a word"};
+                               "anything but a word", "\"ptx.batch\" is 0",
+                               "the task names no rows for it"};
     for (size_t i = 0; i < CAI_COUNT(bad); i++) {
         struct job j = ppo_job(bad[i]);
         Cai__V1__Trained *t;
@@ -277,10 +344,13 @@ static void spikes_in_a_row_end_the_run(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_row_trains),
+        cmocka_unit_test(scores_count_as_far_as_trusted),
         cmocka_unit_test(groups_of_equals_teach_nothing),
         cmocka_unit_test(still_weights_give_ratio_one),
         cmocka_unit_test(a_group_has_one_prompt),
         cmocka_unit_test(options_are_in_force),
+        cmocka_unit_test(a_minibatch_is_whitened_alone),
+        cmocka_unit_test(rates_of_every_schedule),
         cmocka_unit_test(updates_are_left_out),
         cmocka_unit_test(unusable_options_are_refused),
         cmocka_unit_test(dpo_learns_from_labels),

@@ -35,6 +35,23 @@ static void still_weights_give_ratio_one(void **state) {
     free_trained(t);
 }
 
+/* Whatever is computed together, and whether layers are computed again: learn asserts the ratio
+ * of every token to be 1. */
+static void still_in_micro_batches_of_any_size(void **state) {
+    (void)state;
+    static const char *const options[] = {
+        PPO("0", "1", "\"micro_batch_tokens\":1," PLAIN),
+        PPO("0", "1", "\"micro_batch_tokens\":40,\"recompute\":\"always\"," PLAIN),
+        PPO("0", "1", "\"micro_batch_tokens\":100000,\"recompute\":\"always\"," PLAIN)};
+    for (size_t i = 0; i < CAI_COUNT(options); i++) {
+        struct job j = ppo_job(options[i]);
+        Cai__V1__Trained *t;
+        must(run_job(&j, "still-parts", &t));
+        assert_true(figure(t, "ratio_max") == 1 && figure(t, "approx_kl") == 0);
+        free_trained(t);
+    }
+}
+
 static void weights_move_and_resume(void **state) {
     (void)state;
     struct seen whole = {0}, first = {.stop_after = 1}, second = {0};
@@ -136,7 +153,8 @@ static void prompts_keep_their_share(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(still_weights_give_ratio_one), cmocka_unit_test(weights_move_and_resume),
+        cmocka_unit_test(still_weights_give_ratio_one),
+        cmocka_unit_test(still_in_micro_batches_of_any_size), cmocka_unit_test(weights_move_and_resume),
         cmocka_unit_test(samples_are_kept_as_asked), cmocka_unit_test(budget_ends_the_run), cmocka_unit_test(another_tokenizer_is_refused),
         cmocka_unit_test(prompts_keep_their_share),
     };

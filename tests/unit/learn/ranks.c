@@ -1,8 +1,8 @@
 /* ranks: 2 and 4 ranks learn what one learns: losses, norms and weights to fp32 rounding; ranks
  * that share the moments (ZeRO-1) have the very bits of ranks that each keep all; so do the
  * same ranks once more, and those that take a state up. Other numbers of ranks take it up with
- * the same moments and go on to fp32 rounding. For SFT, a preference model, DPO and PPO. The
- * ranks are this program started again; several buckets each. */
+ * the same moments and go on to fp32 rounding. For SFT, a preference model, DPO, PPO and
+ * PPO-ptx. The ranks are this program started again; several buckets each. */
 #include "folder.h"
 
 #include "learn/checkpoint.h"
@@ -14,29 +14,35 @@
 #define SMOOTH                                                                                     \
     "\"weight_decay\":0.01,\"beta1\":0.9,\"beta2\":0.99,\"eps\":1,\"clip_norm\":0.5,\"warmup\":0," \
     "\"schedule\":\"constant\",\"bucket\":3000,\"zero\":%d"
-#define POLICY                                                                                     \
+#define POLICY(more)                                                                               \
     "{\"lr\":1,\"value_lr\":1,\"steps\":3,\"rollouts\":12,\"epochs\":2,\"minibatches\":2,"          \
     "\"clip\":0.2,\"value_clip\":0.2,\"gamma\":1,\"lambda\":0.95,\"value_coef\":1,\"kl_coef\":0.05," \
     "\"kl_target\":0,\"kl_horizon\":100,\"whiten_advantages\":true,\"whiten_rewards\":true,"       \
     "\"reward_clip\":10,\"no_end_reward\":-1,\"helpful\":0.5,\"kl_budget\":0,"                     \
-    "\"checkpoint_every\":2,\"rollout\":{\"temperature\":1,\"top_p\":1,\"max_tokens\":10}," SMOOTH "}"
+    "\"checkpoint_every\":2,\"rollout\":{\"temperature\":1,\"top_p\":1,\"max_tokens\":10}," more      \
+    SMOOTH "}"
 
 static const struct kind {
-    const char *name, *kind, *dataset, *options;
+    const char *name, *kind, *dataset, *options, *mix;
     int cut; /* the step whose state is taken up; 0 = none */
 } kinds[] = {
     {"sft", "sft", "sft.jsonl",
-     "{\"lr\":1,\"batch\":7,\"epochs\":2,\"checkpoint_every\":3," SMOOTH "}", 6},
+     "{\"lr\":1,\"batch\":7,\"epochs\":2,\"checkpoint_every\":3," SMOOTH "}", NULL, 6},
     {"pm", "pm", "pm.jsonl",
-     "{\"lr\":0.2,\"batch\":5,\"epochs\":2,\"members\":1,\"checkpoint_every\":3," SMOOTH "}", 3},
+     "{\"lr\":0.2,\"batch\":5,\"epochs\":2,\"members\":1,\"checkpoint_every\":3," SMOOTH "}", NULL, 3},
     {"dpo", "ppo", "pm.jsonl",
      "{\"algorithm\":\"dpo\",\"lr\":1,\"checkpoint_every\":3,\"dpo\":{\"beta\":0.1,\"batch\":5,"
-     "\"epochs\":2}," SMOOTH "}", 3},
-    {"ppo", "ppo", "ppo.jsonl", POLICY, 2},
+     "\"epochs\":2}," SMOOTH "}", NULL, 3},
+    {"ppo", "ppo", "ppo.jsonl", POLICY(""), NULL, 2},
+    {"ptx", "ppo", "ppo.jsonl", POLICY("\"ptx\":{\"coef\":2,\"batch\":5},"), "sft.jsonl", 2},
+    /* several micro-batches for each rank, layers computed again */
+    {"micro", "sft", "sft.jsonl",
+     "{\"lr\":1,\"batch\":9,\"epochs\":1,\"checkpoint_every\":1,\"micro_batch_tokens\":16,"
+     "\"recompute\":\"always\",\"batch_tokens\":40," SMOOTH "}", NULL, 2},
     /* heads over one trunk: each is saved as a model, no state has their number */
     {"shared", "pm", "pm.jsonl",
      "{\"lr\":0.2,\"batch\":6,\"epochs\":2,\"members\":3,\"trunk\":\"shared\",\"centre\":0.01," SMOOTH "}",
-     0},
+     NULL, 0},
 };
 
 /* ---- a rank: PROGRAM root rank world zero name of ------------------------------------------ */
@@ -81,7 +87,8 @@ static int run_kind(const struct kind *k, int rank, int world, int zero, const c
     bool policy = strcmp(k->kind, "ppo") == 0;
     struct job j = {.kind = k->kind, .init = "base", .dataset = k->dataset, .options = options,
                     .reference = policy ? "base" : NULL, .resume = *of ? state : "",
-                    .pm = strcmp(k->name, "ppo") == 0 ? "out/scorer/0" : NULL, .keep = 64};
+                    .pm = strcmp(k->dataset, "ppo.jsonl") == 0 ? "out/scorer/0" : NULL,
+                    .mix = k->mix, .keep = 64};
     Cai__V1__Trained *t = NULL;
     int rc = cai_dir_make(meeting);
     if (rc == 0)

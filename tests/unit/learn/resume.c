@@ -66,6 +66,14 @@ static void supervised(void **state) {
                                .dataset = "classifier.jsonl",
                                .options = STEPS("0.01", "3", "\"epochs\":2,\"held_out\":0.2")},
                   "classifier");
+    at_every_step((struct job){.kind = "sft", .init = "base", .dataset = "sft.jsonl",
+                               .options = STEPS("0.01", "2", "\"epochs\":1,\"batch_tokens\":9,"
+                                                "\"micro_batch_tokens\":16,"
+                                                "\"recompute\":\"always\"")}, "tokens");
+    if (ct_half_pays())
+        at_every_step((struct job){.kind = "sft", .init = "base", .dataset = "sft.jsonl",
+                                   .options = STEPS("0.01", "2", "\"epochs\":1,"
+                                                    "\"train_dtype\":\"bfloat16\"")}, "sft-half");
 }
 
 static void preferences(void **state) {
@@ -78,24 +86,32 @@ static void preferences(void **state) {
                                .options = STEPS("0.003", "3",
                                                 "\"algorithm\":\"dpo\",\"dpo\":{\"beta\":0.1,"
                                                 "\"batch\":3,\"epochs\":3}")}, "dpo");
+    at_every_step((struct job){.kind = "pm", .init = "base", .dataset = "pm.jsonl",
+                               .options = STEPS("0.01", "3", "\"epochs\":2,\"members\":3,"
+                                                "\"trunk\":\"shared\"")}, "heads");
+    if (ct_half_pays())
+        at_every_step((struct job){.kind = "pm", .init = "base", .dataset = "pm.jsonl",
+                                   .options = STEPS("0.01", "3", "\"epochs\":1,\"members\":2,"
+                                                    "\"train_dtype\":\"bfloat16\"")}, "pm-half");
 }
 
 static void policies(void **state) {
     (void)state;
     const struct {
-        const char *name, *options;
+        const char *name, *options, *mix;
     } run[] = {
-        {"ppo", RUN(KL("0.5") ",\"normalise\":\"reference\"")},
-        {"half", RUN(KL("0.5") ",\"train_dtype\":\"bfloat16\"")},
-        {"rloo", RUN(KL("0") ",\"algorithm\":\"rloo\",\"group\":4,\"normalise\":\"running\"")},
-        {"grpo", RUN(KL("0") ",\"algorithm\":\"grpo\",\"group\":4,\"aggregate\":\"replies\"")},
-        {"best", RUN(KL("0") ",\"algorithm\":\"best_of_n\",\"group\":4")},
+        {"ptx", RUN(KL("0") ",\"ptx\":{\"coef\":1,\"batch\":7}"), "sft.jsonl"},
+        {"ppo", RUN(KL("0.5") ",\"normalise\":\"reference\""), NULL},
+        {"half", RUN(KL("0.5") ",\"train_dtype\":\"bfloat16\""), NULL},
+        {"rloo", RUN(KL("0") ",\"algorithm\":\"rloo\",\"group\":4,\"normalise\":\"running\""), NULL},
+        {"grpo", RUN(KL("0") ",\"algorithm\":\"grpo\",\"group\":4,\"aggregate\":\"replies\""), NULL},
+        {"best", RUN(KL("0") ",\"algorithm\":\"best_of_n\",\"group\":4"), NULL},
     };
     for (size_t i = 0; i < CAI_COUNT(run); i++)
         if (strcmp(run[i].name, "half") != 0 || ct_half_pays())
             at_every_step((struct job){.kind = "ppo", .init = "base", .reference = "base",
                                    .pm = "out/scorer/0", .dataset = "ppo.jsonl",
-                                   .options = run[i].options}, run[i].name);
+                                   .mix = run[i].mix, .options = run[i].options}, run[i].name);
 }
 
 static void there_were_a_hundred(void **state) {

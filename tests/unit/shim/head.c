@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "shim/ct.h"
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,9 +92,25 @@ static void a_twentieth_of_the_logits(void **state) {
     ct_scope_close(o.s);
 }
 
+/* The entropy of four equals: two bits. */
+static void four_equals_have_two_bits(void **state) {
+    (void)state;
+    ct_scope *s = ct_scope_open();
+    ct_tensor *h = ct_zeros(s, CT_F32, (int64_t[]){1, WIDTH}, 2), *entropy;
+    int64_t target = 2;
+    double nats, logprob;
+    ct_tensor *w = numbers(s, 4, WIDTH);
+    ct_tensor *lp = ct_linear_logprob(s, h, w, ct_from_i64(s, &target, 1), 1, 0, &entropy, NULL);
+    assert_int_equal(ct_item(lp, &logprob), 0);
+    assert_int_equal(ct_item(entropy, &nats), 0);
+    assert_true(fabs(nats / log(2) - 2) < 1e-6 && fabs(logprob / log(2) + 2) < 1e-6);
+    ct_scope_close(s);
+}
+
 int main(void) {
     if (ct_init(1) < 0)
         return 1;
-    const struct CMUnitTest tests[] = {cmocka_unit_test(a_twentieth_of_the_logits)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(a_twentieth_of_the_logits),
+                                       cmocka_unit_test(four_equals_have_two_bits)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

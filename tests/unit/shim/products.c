@@ -132,11 +132,68 @@ static void log_probabilities(void **state) {
     assert_true(lp > 1e-6 && lp < 0.01 && d > 1e-6 && d < 0.01);
 }
 
+static double bf16(float x) {
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    bits += 0x7fff + (bits >> 16 & 1); /* to nearest, ties to even */
+    bits &= 0xffff0000u;
+    memcpy(&x, &bits, sizeof bits);
+    return (double)x;
+}
+
+/* A weight's gradient of one micro-batch is rounded once, to eight bits: its error's root mean
+ * square is at most 2⁻⁹ of its size. The sum over 16 micro-batches is fp32's, so that errors, which
+ * go either way, shrink against it. */
+static void a_gradient_is_rounded_once(void **state) {
+    (void)state;
+    enum { MICROS = 16 };
+    static float x[T * I], w[O * I], seed[T * O], dw[O * I];
+    static double exact[O * I];
+    double one = 0;
+    ct_scope *whole = ct_scope_open_grad();
+    struct cai_key key = cai_key_make(7, 0, "products", 0, 0);
+    for (int i = 0; i < O * I; i++)
+        w[i] = (float)cai_rng_normal(key, (uint64_t)i);
+    ct_tensor *weight = leaf(whole, w, O, I);
+    for (uint64_t m = 0; m < MICROS; m++) {
+        ct_scope *s = ct_scope_open_grad();
+        ct_scope_products(s, CT_BF16);
+        const int64_t shape[2] = {T, O};
+        for (int i = 0; i < T * I; i++) /* with a mean, so that the sum grows as its parts do */
+            x[i] = 1 + (float)cai_rng_normal(key, 10000 * (m + 1) + (uint64_t)i);
+        for (int i = 0; i < T * O; i++)
+            seed[i] = 1 + (float)cai_rng_normal(key, 10000 * (m + 1) + 5000 + (uint64_t)i);
+        ct_tensor *y = ct_linear(s, leaf(s, x, T, I), weight, NULL);
+        ct_tensor *g = ct_view(s, ct_from_f32(s, seed, T * O), shape, 2);
+        assert_int_equal(ct_backward(s, &y, &g, 1), 0);
+        ct_scope_close(s);
+        grad(whole, weight, dw, O * I);
+        double error = 0, size = 0;
+        for (int o = 0; o < O; o++)
+            for (int i = 0; i < I; i++) {
+                for (int t = 0; t < T; t++)
+                    exact[o * I + i] += bf16(seed[t * O + o]) * bf16(x[t * I + i]);
+                error += pow((double)dw[o * I + i] - exact[o * I + i], 2);
+                size += pow(exact[o * I + i], 2);
+            }
+        if (m == 0)
+            one = sqrt(error / size);
+        if (m + 1 == MICROS) {
+            double all = sqrt(error / size);
+            print_message("one micro-batch is off by %.2e, the sum of %d by %.2e\n", one, MICROS, all);
+            assert_true(one > 1e-4 && one < 1.0 / 512);
+            assert_true(all < one / 2);
+        }
+    }
+    ct_scope_close(whole);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(near_fp32),
         cmocka_unit_test(the_same_bits),
         cmocka_unit_test(log_probabilities),
+        cmocka_unit_test(a_gradient_is_rounded_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "base/error.h"
+#include "stage/data.h"
 #include "world.h"
 #include <math.h>
 #include <string.h>
@@ -384,6 +385,90 @@ static void reasons_come_first(void **state) {
     world_close(&w);
 }
 
+static int count_kinds(void *context, const struct store_label *l) {
+    size_t *n = context;
+    bool human = strcmp(l->source, "human") == 0;
+    n[0] += strcmp(l->principle, "no-harm") == 0;
+    n[1] += human;
+    n[2] += !human && strcmp(data_item_source(l->item), "helpful") == 0;
+    return 0;
+}
+
+/* Harmlessness from the overseer, helpfulness from people, half of the pairs each (Bai et al.
+ * 2022 §4.1); figures tell the two apart, and the principles. */
+static void half_of_the_pairs_are_peoples(void **state) {
+    (void)state;
+    struct world w = {.order = 23};
+    size_t n[3] = {0};
+    world_open(&w, "harmful helpful human",
+               "  red_team: off\n  revise: off\n  sft: off\n  ppo: off\n  evaluate: off\n"
+               "  prefer: {held_out: 0.4, human: 0.5}\n"
+               "  label: {pairs: 40, principles: 2, helpful: 0, gate_pairs: 40}\n");
+    assert_true(world_run(&w));
+    assert_int_equal(store_labels_each(w.store, w.c.job_id, 1, count_kinds, n), 0);
+    assert_true(n[1] == 40 && n[2] == 0);
+    assert_true(world_metric(&w, 1, "prefer", "rows_human") == 40);
+    double rows = world_metric(&w, 1, "prefer", "rows") +
+                  world_metric(&w, 1, "prefer", "rows_held_out");
+    assert_true(rows > 70 && rows <= 80);
+    double ai = world_metric(&w, 1, "prefer", "pm_ai_accuracy_n"),
+           human = world_metric(&w, 1, "prefer", "pm_human_accuracy_n");
+    assert_true(ai > 3 && human > 3 && ai + human == world_metric(&w, 1, "prefer", "pm_accuracy_n"));
+    assert_true(world_metric(&w, 1, "prefer", "pm_accuracy") * (ai + human) -
+                    world_metric(&w, 1, "prefer", "pm_human_accuracy") * human -
+                    world_metric(&w, 1, "prefer", "pm_ai_accuracy") * ai < 1e-9);
+    assert_true(world_metric(&w, 1, "label", "labels/no-harm") == (double)n[0] && n[0] > 20);
+    double doubt = world_metric(&w, 1, "label", "entropy/no-harm"),
+           flips = world_metric(&w, 1, "label", "flipped/no-harm");
+    assert_true(doubt > 0 && doubt < 1 && flips >= 0 && flips < 1);
+    world_close(&w);
+}
+
+struct named {
+    char sft[65], mix[65]; /* what the last fine-tuning learned; what was mixed into PPO */
+};
+
+static int take_named(void *context, const struct store_model *m) {
+    struct named *n = context;
+    json_t *about = json_loads(m->provenance, 0, NULL);
+    const char *rows = json_string_value(json_object_get(about, "dataset"));
+    const char *mix = json_string_value(json_object_get(about, "mix"));
+    if (strcmp(m->stage, "sft") == 0 && m->round == 2)
+        snprintf(n->sft, sizeof n->sft, "%s", rows);
+    if (strcmp(m->stage, "ppo") == 0)
+        snprintf(n->mix, sizeof n->mix, "%s", mix ? mix : "");
+    json_decref(about);
+    return 0;
+}
+
+static void run_mixed(const char *settings, struct named *ret) {
+    struct world w = {.order = 25};
+    *ret = (struct named){{0}, {0}};
+    world_open(&w, "harmful helpful", settings);
+    assert_true(world_run(&w));
+    assert_int_equal(store_models_each(w.store, w.c.job_id, take_named, ret), 0);
+    world_close(&w);
+}
+
+#define MIXED(sft, coef)                                                                           \
+    "  red_team: off\n  revise: {prompts: 20, revisions: 1}\n  sft: " sft "\n  evaluate: off\n"    \
+    "  label: {pairs: 40, gate_pairs: 0}\n  prefer: {gate_confidence: 0}\n"                       \
+    "  ppo: {steps: 1, ptx: {coef: " coef "}}\n"
+
+/* PPO-ptx: the last round's fine-tuning rows, or the helpful replies where there was none. */
+static void rows_are_mixed_in(void **state) {
+    (void)state;
+    struct named on, off, alone;
+    run_mixed(MIXED("on", "27.8"), &on);
+    assert_true(strlen(on.sft) == 64);
+    assert_string_equal(on.mix, on.sft);
+    run_mixed(MIXED("on", "0"), &off);
+    assert_string_equal(off.sft, on.sft);
+    assert_string_equal(off.mix, "");
+    run_mixed(MIXED("off", "1"), &alone);
+    assert_true(strlen(alone.mix) == 64 && strcmp(alone.mix, on.mix) != 0);
+}
+
 static void unreadable_reasons_wait(void **state) {
     (void)state;
     struct world w = {.order = 22, .refuse = true};
@@ -401,6 +486,8 @@ int main(void) {
         cmocka_unit_test(order_changes_nothing),
         cmocka_unit_test(reasons_come_first),
         cmocka_unit_test(unreadable_reasons_wait),
+        cmocka_unit_test(half_of_the_pairs_are_peoples),
+        cmocka_unit_test(rows_are_mixed_in),
         cmocka_unit_test(counts_agree),
         cmocka_unit_test(nothing_twice),
         cmocka_unit_test(overseer_at_chance_waits),

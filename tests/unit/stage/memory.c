@@ -72,7 +72,9 @@ static int64_t cache_of(const struct hf_config *c) { /* 64 sequences, or what fi
 static void each_phase_holds_its_models(void **state) {
     (void)state;
     struct memory_plan p = plan_of("}}");
-    int64_t batch = hf_memory_batch(&config, 4096);
+    struct hf_training tokens = {.tokens = 4096, .normed = start.all};
+    struct hf_training scores = {.tokens = 4096, .scalar = true, .normed = start_scalar.all};
+    int64_t batch = hf_memory_batch(&config, &tokens), scored = hf_memory_batch(&config, &scores);
     /* The start, the policy and the preference model; there are no more than three. */
     assert_int_equal(phase(&p, "generate")->bytes,
                      4 * (2 * start.all + start_scalar.all) + cache_of(&config));
@@ -81,11 +83,11 @@ static void each_phase_holds_its_models(void **state) {
     assert_non_null(strstr(phase(&p, "generate")->text, " for 63 × 2,048") ||
                     strstr(phase(&p, "generate")->text, " for 64 × 2,048"));
     assert_int_equal(phase(&p, "sft")->bytes, 4 * 4 * start.all + batch);
-    assert_int_equal(phase(&p, "prefer")->bytes, 4 * 4 * start_scalar.all + batch);
+    assert_int_equal(phase(&p, "prefer")->bytes, 4 * 4 * start_scalar.all + scored);
     assert_null(phase(&p, "classifier"));
     assert_int_equal(phase(&p, "ppo")->bytes,
                      4 * (4 * start.all + 4 * start_scalar.all + start.all + start_scalar.all) +
-                         cache_of(&config) + batch);
+                         cache_of(&config) + (batch > scored ? batch : scored));
     assert_string_equal(p.phases[p.peak].name, "ppo");
     assert_non_null(strstr(p.lower, "stages.ppo"));
 }
@@ -99,6 +101,16 @@ static void settings_show(void **state) {
     assert_int_equal(phase(&half, "sft")->bytes, phase(&plain, "sft")->bytes);
     assert_non_null(strstr(half.lower, "models.dtype: float32"));
     assert_null(strstr(plain.lower, "models.dtype"));
+
+    struct memory_plan train = plan_of(", \"train_dtype\": \"bfloat16\", \"recompute\": \"always\", "
+                                       "\"micro_batch_tokens\": 512}}");
+    struct hf_training tokens = {.tokens = 4096, .normed = start.all};
+    struct hf_training few = {512, true, true, false, start.all};
+    int64_t less = hf_memory_batch(&config, &tokens) - hf_memory_batch(&config, &few);
+    assert_true(less > 0);
+    assert_int_equal(phase(&plain, "sft")->bytes - phase(&train, "sft")->bytes, less);
+    assert_int_equal(phase(&plain, "generate")->bytes, phase(&train, "generate")->bytes);
+    assert_non_null(strstr(plain.lower, "models.micro_batch_tokens"));
 
     struct memory_plan four = plan_of("}, \"workers\": 4}");
     assert_int_equal(phase(&plain, "sft")->bytes - phase(&four, "sft")->bytes,

@@ -71,6 +71,45 @@ static void calibration(void **state) {
     near(mean[9], 2.9 / 3, 1e-12);
 }
 
+static void slope(void **state) {
+    (void)state;
+    double b, error;
+    /* Three of four agree with the sign of their gap: σ(b) = ¾. The gradient's parts are ¼ of
+     * the gap (three times) and ¾ (once), its bend 4 · ¾ · ¼. */
+    const double gap[] = {1, 1, 1, -1}, y[] = {1, 1, 0, 0};
+    rates_slope(gap, y, 4, &b, &error);
+    near(b, log(3), 1e-9);
+    near(error, sqrt(3 * 0.0625 + 0.5625) / 0.75, 1e-9);
+    /* Soft labels that say just what the gaps say. */
+    const double wide[] = {-2, -0.5, 0.3, 1.7};
+    double soft[4];
+    for (int i = 0; i < 4; i++)
+        soft[i] = 1 / (1 + exp(-0.4 * wide[i]));
+    rates_slope(wide, soft, 4, &b, &error);
+    near(b, 0.4, 1e-9);
+    near(error, 0, 1e-9);
+    /* Turned round; nothing to go by; parted without fault, where no factor is large enough. */
+    rates_slope(wide, (double[]){1, 0.5, 0.5, 0}, 4, &b, &error);
+    assert_true(b < -0.5);
+    rates_slope((double[]){0, 0}, y, 2, &b, &error);
+    assert_true(b == 0 && isinf(error));
+    rates_slope((double[]){1, 2}, y, 2, &b, &error);
+    assert_true(b > 5 && isfinite(b));
+    /* Labels by a coin: the lower bound is above 0 about once in a hundred. */
+    int above = 0;
+    for (uint64_t run = 0; run < 1000; run++) {
+        struct cai_key key = cai_key_make(7, run, "slope", 0, 0);
+        double g[200], coin[200];
+        for (uint64_t i = 0; i < 200; i++) {
+            g[i] = cai_rng_uniform(key, 2 * i) - 0.5;
+            coin[i] = cai_rng_uniform(key, 2 * i + 1) < 0.5;
+        }
+        rates_slope(g, coin, 200, &b, &error);
+        above += b - rates_quantile(0.99) * error > 0;
+    }
+    assert_in_range(above, 2, 20);
+}
+
 static void self_bleu(void **state) {
     (void)state;
     const char *same[] = {"a b c d e", "a b c d e", "a b c d e"};
@@ -169,6 +208,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(quantiles), cmocka_unit_test(wilson),    cmocka_unit_test(bootstrap),
         cmocka_unit_test(calibration), cmocka_unit_test(self_bleu), cmocka_unit_test(draws),
+        cmocka_unit_test(slope),
         cmocka_unit_test(table),     cmocka_unit_test(choices)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,39 +6,29 @@
 
 #include <cmocka.h>
 
+#include "../temporary.h"
 #include "base/error.h"
-#include "base/file.h"
 #include "worker/memory.h"
 #include <stdlib.h>
 #include <string.h>
 
-static char root[] = "/tmp/cai-limits-XXXXXX";
-
-static void write_text(const char *folder, const char *name, const char *text) {
-    CAI_AUTO(mem) char *at = cai_path_join(root, folder);
-    CAI_AUTO(mem) char *path = cai_path_join(at, name);
-    assert_int_equal(cai_dir_make(at), 0);
-    assert_int_equal(cai_file_write_atomic(path, text, strlen(text)), 0);
-}
-
 static void the_least_limit_counts(void **state) {
     (void)state;
-    assert_non_null(mkdtemp(root));
-    assert_int_equal(memory_of_machine(root), 0); /* nothing is known */
-    write_text("proc", "meminfo", "MemFree:  1 kB\nMemTotal:       2000 kB\n");
-    assert_int_equal(memory_of_machine(root), 2000 * 1024);
-    write_text("proc/self", "cgroup", "1:cpu:/old\n0::/caid/worker\n");
-    assert_int_equal(memory_of_machine(root), 2000 * 1024); /* the group says nothing */
-    write_text("sys/fs/cgroup/caid/worker", "memory.max", "max\n");
-    assert_int_equal(memory_of_machine(root), 2000 * 1024);
-    write_text("sys/fs/cgroup/caid", "memory.max", "1000000\n"); /* the one above */
-    assert_int_equal(memory_of_machine(root), 1000000);
-    write_text("sys/fs/cgroup/caid/worker", "memory.max", "500000\n");
-    assert_int_equal(memory_of_machine(root), 500000);
-    write_text("sys/fs/cgroup/caid/worker", "memory.max", "9000000000\n");
-    assert_int_equal(memory_of_machine(root), 1000000);
-    write_text("proc", "meminfo", "MemTotal: 900 kB\n"); /* smaller than any group */
-    assert_int_equal(memory_of_machine(root), 900 * 1024);
+    assert_int_equal(memory_of_machine(dir), 0); /* nothing is known */
+    put_text("proc", "meminfo", "MemFree:  1 kB\nMemTotal:       2000 kB\n");
+    assert_int_equal(memory_of_machine(dir), 2000 * 1024);
+    put_text("proc/self", "cgroup", "1:cpu:/old\n0::/caid/worker\n");
+    assert_int_equal(memory_of_machine(dir), 2000 * 1024); /* the group says nothing */
+    put_text("sys/fs/cgroup/caid/worker", "memory.max", "max\n");
+    assert_int_equal(memory_of_machine(dir), 2000 * 1024);
+    put_text("sys/fs/cgroup/caid", "memory.max", "1000000\n"); /* the one above */
+    assert_int_equal(memory_of_machine(dir), 1000000);
+    put_text("sys/fs/cgroup/caid/worker", "memory.max", "500000\n");
+    assert_int_equal(memory_of_machine(dir), 500000);
+    put_text("sys/fs/cgroup/caid/worker", "memory.max", "9000000000\n");
+    assert_int_equal(memory_of_machine(dir), 1000000);
+    put_text("proc", "meminfo", "MemTotal: 900 kB\n"); /* smaller than any group */
+    assert_int_equal(memory_of_machine(dir), 900 * 1024);
     assert_true(memory_of_machine("") > (uint64_t)64 << 20);
 }
 
@@ -78,5 +68,5 @@ int main(void) {
         cmocka_unit_test(a_device_has_memory_of_its_own),
         cmocka_unit_test(amounts_are_read),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }
