@@ -4,7 +4,7 @@
  * A message is "CAI1" and one packed Frame; a ROUTER sees the peer's id before them. The
  * first part is the protocol's version: a peer of another version is told apart before
  * anything is parsed. */
-#include "proto/channel.h"
+#include "proto/channel_internal.h"
 #include "base/error.h"
 #include "base/check.h"
 #include <errno.h>
@@ -28,10 +28,6 @@ enum {
 
 static const char version[4] = {'C', 'A', 'I', '1'};
 
-struct channel {
-    void *socket;
-    bool router;
-};
 
 static int fail_zmq(const char *what, const char *endpoint) {
     return cai_fail(CAI_EIO, "cannot %s %s: %s", what, endpoint, zmq_strerror(zmq_errno()));
@@ -55,18 +51,21 @@ static int set_limits(void *socket, bool router, size_t max_bytes) {
     return rc | set(socket, ZMQ_RECONNECT_IVL_MAX, RECONNECT_MAX_MS);
 }
 
-static int open_socket(void *context, const char *endpoint, bool router, size_t max_bytes,
-                       struct channel **ret) {
+static int check_local(const char *endpoint) {
     if (strncmp(endpoint, "ipc://", 6) != 0)
         return cai_fail(CAI_EINPUT,
-                        "endpoint %s: only ipc:// is served in this version; over a network use "
-                        "an SSH tunnel to the socket",
-                        endpoint);
+                        "%s: over a network caid is spoken to with a key alone: give tcp://HOST:PORT "
+                        "and --key FILE, which `caictl key new` writes", endpoint);
     /* sun_path's 108 bytes with the NUL; ZeroMQ's own message does not say so. */
     if (strlen(endpoint + 6) > 107)
         return cai_fail(CAI_EINPUT,
                         "%s: a socket's path has at most 107 bytes; give a shorter --runtime",
                         endpoint);
+    return 0;
+}
+
+int channel_open_socket(void *context, const char *endpoint, bool router, size_t max_bytes,
+                        struct channel **ret) {
     void *socket = zmq_socket(context, router ? ZMQ_ROUTER : ZMQ_DEALER);
     if (!socket)
         return fail_zmq("make a socket for", endpoint);
@@ -75,14 +74,15 @@ static int open_socket(void *context, const char *endpoint, bool router, size_t 
         return fail_zmq("set the limits of", endpoint);
     }
     struct channel *c = cai_alloc(sizeof *c);
-    *c = (struct channel){socket, router};
+    *c = (struct channel){.socket = socket, .router = router};
     *ret = c;
     return 0;
 }
 
 int channel_bind(void *context, const char *endpoint, size_t max_bytes, struct channel **ret) {
     struct channel *c = NULL;
-    CAI_TRY(open_socket(context, endpoint, true, max_bytes, &c));
+    CAI_TRY(check_local(endpoint));
+    CAI_TRY(channel_open_socket(context, endpoint, true, max_bytes, &c));
     /* The mask covers the moment between bind and chmod. */
     mode_t old = umask(0117);
     int rc = zmq_bind(c->socket, endpoint) != 0 ? fail_zmq("listen on", endpoint) : 0;
@@ -98,7 +98,8 @@ int channel_bind(void *context, const char *endpoint, size_t max_bytes, struct c
 
 int channel_connect(void *context, const char *endpoint, size_t max_bytes, struct channel **ret) {
     struct channel *c = NULL;
-    CAI_TRY(open_socket(context, endpoint, false, max_bytes, &c));
+    CAI_TRY(check_local(endpoint));
+    CAI_TRY(channel_open_socket(context, endpoint, false, max_bytes, &c));
     if (zmq_connect(c->socket, endpoint) != 0) {
         int rc = fail_zmq("connect to", endpoint);
         channel_close(c);
@@ -111,6 +112,10 @@ int channel_connect(void *context, const char *endpoint, size_t max_bytes, struc
 void channel_close(struct channel *c) {
     if (!c)
         return;
+    if (c->notes) {
+        zmq_socket_monitor(c->socket, NULL, 0);
+        zmq_close(c->notes);
+    }
     zmq_close(c->socket);
     free(c);
 }
@@ -174,6 +179,21 @@ static int receive_parts(struct channel *c, zmq_msg_t part[PARTS_MAX]) {
     return n;
 }
 
+/* Who ZeroMQ says that the message is from. */
+static void read_peer(struct channel *c, zmq_msg_t *id, zmq_msg_t *body,
+                      struct channel_peer *ret) {
+    size_t len = zmq_msg_size(id);
+    *ret = (struct channel_peer){.from = c, .fd = -1, .uid = -1, .gid = -1};
+    ret->len = len < CHANNEL_PEER_MAX ? len : 0;
+    memcpy(ret->id, zmq_msg_data(id), ret->len);
+    if (!c->curve)
+        return;
+    const char *user = zmq_msg_gets(body, "User-Id");
+    if (user && key_valid(user))
+        memcpy(ret->public_key, user, KEY_SIZE);
+    ret->fd = zmq_msg_get(body, ZMQ_SRCFD);
+}
+
 static int parse(zmq_msg_t *part, int n, int first, Cai__V1__Frame **ret) {
     if (n != first + 2)
         return cai_fail(CAI_EPROTO, "a message of %d parts, expected %d", n - first, 2);
@@ -216,10 +236,9 @@ int channel_receive(struct channel *c, struct channel_peer *ret_peer, Cai__V1__F
         return n;
     int first = 0;
     if (c->router) {
-        size_t len = zmq_msg_size(&part[0]);
-        ret_peer->len = len < CHANNEL_PEER_MAX ? len : 0;
-        memcpy(ret_peer->id, zmq_msg_data(&part[0]), ret_peer->len);
-        read_owner(&part[n < PARTS_MAX ? n - 1 : 0], ret_peer);
+        read_peer(c, &part[0], &part[n > 1 ? 1 : 0], ret_peer);
+        if (!c->curve)
+            read_owner(&part[n < PARTS_MAX ? n - 1 : 0], ret_peer);
         first = 1;
     }
     int rc = parse(part, n, first, ret);

@@ -1,10 +1,11 @@
 /* channel.h: Frames over ZeroMQ with limits. One side binds (ROUTER), others connect
- * (DEALER). Local endpoints are ipc:// only in this version; TCP is refused until CURVE
- * keys are given. */
+ * (DEALER). ipc:// is open to whom the socket file's mode lets in; tcp:// is CURVE alone, with
+ * keys on both sides, and the bound side must have a ZAP handler (zap.h) first. */
 #ifndef CAI_PROTO_CHANNEL_H
 #define CAI_PROTO_CHANNEL_H
 
 #include "cai.pb-c.h"
+#include "proto/keys.h"
 #include <stddef.h>
 
 /* What Hello, Welcome, Request and Reply mean, and which of them there are. caid serves the
@@ -27,11 +28,37 @@ struct channel_peer {
     size_t len;
     unsigned char id[CHANNEL_PEER_MAX];
     int64_t uid, gid;
+    struct channel *from;      /* the bound channel it came by */
+    char public_key[KEY_SIZE]; /* over tcp:// the key it proved; else "" */
+    int fd;                    /* over tcp:// of its connection, as ZeroMQ has it; else -1 */
 };
 
 int channel_bind(void *zmq_context, const char *endpoint, size_t max_bytes, struct channel **ret);
 int channel_connect(void *zmq_context, const char *endpoint, size_t max_bytes,
                     struct channel **ret);
+/* tcp://INTERFACE-or-ADDRESS:PORT; never all interfaces (CAI_EINPUT). */
+int channel_endpoint_check(const char *endpoint);
+int channel_bind_curve(void *zmq_context, const char *endpoint, size_t max_bytes,
+                       const struct key_file *own, struct channel **ret);
+/* `server`: which of the key file's servers is expected there. */
+int channel_connect_curve(void *zmq_context, const char *endpoint, size_t max_bytes,
+                          const struct key_file *own, size_t server, struct channel **ret);
+/* Of a channel_connect_curve: 1 the other side let us in, 0 not known yet, CAI_EAUTH it does not
+ * accept our key, CAI_EPROTO it is not the server whose key is expected, or speaks no CURVE. */
+int channel_standing(struct channel *c);
+
+/* What happens to the connections of a bound tcp:// channel, in order. */
+enum channel_event { CHANNEL_NOTHING, CHANNEL_CAME, CHANNEL_FAILED, CHANNEL_LEFT };
+struct channel_note {
+    enum channel_event event;
+    int fd;           /* of CAME and LEFT */
+    /* Of FAILED: what was wrong, "" when the ZAP handler said no; the connection's LEFT follows. */
+    const char *text;
+};
+/* False when nothing waits. channel_notes_fd becomes readable when something may. */
+bool channel_notes(struct channel *c, struct channel_note *ret);
+int channel_notes_fd(const struct channel *c);
+
 void channel_close(struct channel *c);
 int channel_fd(const struct channel *c);
 /* Sends to a peer (ROUTER) or to the bound side (peer NULL). Never blocks: a peer that is

@@ -115,6 +115,15 @@
  *                       → {"kind", "name"}
  * doctor               {} → {"rows": [CHECK]}: state directory writable, free space, fsync time,
  *                       workers alive and of one version, clock, web page
+ * key.list             {"after", "limit" (500)} → {"rows": [{"name", "role", "state": "accepted"|
+ *                       "ends"|"revoked", "public", "made_ms", "ends_ms"?, "connections"}], "next"}
+ * key.server           {} → {"public", "next"?: the key that it changes to, "listen"}
+ * key.add !            {"name", "role": "client"|"reviewer"|"worker"|"admin", "public"} →
+ *                       {"name", "role", "server": caid's own public key}
+ * key.rotate !         {"name", "public", "overlap" (86400): seconds that the old one holds} → as add
+ * key.revoke !         {"name": or a public key} → {"name", "closed": connections}
+ * key.server.rotate !  {} → as key.server: makes the next key
+ * key.server.switch !  {} → as key.server: it is the present one now
  * constitution.list    {"name"?} → {"rows": [{"name", "revision", "at_ms", "message", "current",
  *                       "principles", "jobs"}]}; with a name: its history, newest first
  * constitution.show    {"ref": name, revision or ≥ 6 digits of one} → {"name", "revision",

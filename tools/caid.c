@@ -29,6 +29,9 @@ static const char help[] =
     "  --threads-per-worker T  of each spawned worker (default 1)\n"
     "  --device D              auto: each spawned worker has a GPU of its own, or the\n"
     "                          processor where there is none (default); cpu; cuda\n"
+    "  --keys DIR              caid's own key and the list of keys it accepts from other\n"
+    "                          machines (default 'keys' in the state folder; elsewhere when\n"
+    "                          other machines mount that)\n"
     "  --config FILE           settings; SIGHUP reads it again\n"
     "  --check-config          exit 0 when the file is right, 78 when not\n"
     "  -V, --version   -h, --help\n"
@@ -36,7 +39,7 @@ static const char help[] =
     "SIGTERM lets workers save their work and stops; a second one stops at once.\n";
 
 struct arguments {
-    char *state, *runtime;
+    char *state, *runtime, *keys;
     const char *config, *device;
     long spawn, threads;
     bool check;
@@ -89,6 +92,7 @@ static int parse(int argc, char **argv, struct arguments *a) {
         {"spawn", required_argument, NULL, 'n'},
         {"threads-per-worker", required_argument, NULL, 't'},
         {"device", required_argument, NULL, 'd'},
+        {"keys", required_argument, NULL, 'y'},
         {"config", required_argument, NULL, 'c'},
         {"check-config", no_argument, NULL, 'k'},
         {"version", no_argument, NULL, 'V'},
@@ -98,6 +102,7 @@ static int parse(int argc, char **argv, struct arguments *a) {
         switch (c) {
         case 's': free(a->state); a->state = cai_strdup(optarg); break;
         case 'r': free(a->runtime); a->runtime = cai_strdup(optarg); break;
+        case 'y': free(a->keys); a->keys = cai_strdup(optarg); break;
         case 'c': a->config = optarg; break;
         case 'k': a->check = true; break;
         case 'V': puts("caid " CAI_VERSION); return 0;
@@ -189,6 +194,7 @@ int main(int argc, char **argv) {
                                                          NULL));
             o.state_dir = a.state;
             o.runtime_dir = a.runtime;
+            o.keys_dir = a.keys = a.keys ? absolute(a.keys) : NULL;
             o.config_path = a.config;
             o.spawn = (int)a.spawn;
             o.threads = (int)a.threads;
@@ -197,5 +203,6 @@ int main(int argc, char **argv) {
     }
     free(a.state);
     free(a.runtime);
+    free(a.keys);
     return code;
 }

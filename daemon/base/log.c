@@ -27,6 +27,7 @@ const struct cai_event_kind cai_event_kinds[EVENT_COUNT] = {
     [EVENT_BACKUP] = {"095d2d1292de40b99b7294f57e6659d8", "a backup of the database was made"},
     [EVENT_UPGRADED] = {"5d7c1f0e9a2b4c63b1f84e07a6d93215", "the database was copied and upgraded to this version's schema"},
     [EVENT_REMOVED] = {"e2a94b7d30c84f1f9c57d86021fb4ae8", "a model or state was removed"},
+    [EVENT_REFUSED] = {"c7fe7349200143fcadc0957fb36aa228", "somebody was refused: no key, or not allowed"},
 };
 
 /* $JOURNAL_STREAM names the stream that systemd gave us; a redirected stderr is another. */

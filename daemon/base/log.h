@@ -29,6 +29,7 @@ enum cai_event {
     EVENT_BACKUP,
     EVENT_UPGRADED,
     EVENT_REMOVED,
+    EVENT_REFUSED,
     EVENT_COUNT
 };
 struct cai_event_kind {

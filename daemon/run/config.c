@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "input/schema.h"
+#include "proto/channel.h"
 #include "run/run.h"
 #include <string.h>
 
@@ -18,7 +19,7 @@ static const char *const levels[] = {"error", "warn", "info", "debug", NULL};
 
 struct raw {
     int64_t min_free_mb, drain_s, late_s;
-    const char *interface, *log, *admins;
+    const char *interface, *listen, *log, *admins;
     int64_t half_life_min, slice_s, upload_mb, quota_mb;
 };
 
@@ -27,6 +28,7 @@ static const struct schema_field fields[] = {
     {"drain_s", SCHEMA_INT, offsetof(struct raw, drain_s), false, 1, 110, NULL},
     {"late_s", SCHEMA_INT, offsetof(struct raw, late_s), false, 1, 86400, NULL},
     {"interface", SCHEMA_STRING, offsetof(struct raw, interface), false, 0, 0, NULL},
+    {"listen", SCHEMA_STRING, offsetof(struct raw, listen), false, 0, 0, NULL},
     {"log", SCHEMA_CHOICE, offsetof(struct raw, log), false, 0, 0, levels},
     {"admins", SCHEMA_STRING, offsetof(struct raw, admins), false, 0, 0, NULL},
     {"half_life_min", SCHEMA_INT, offsetof(struct raw, half_life_min), false, 1, 525600, NULL},
@@ -45,6 +47,8 @@ static const struct {
     {"10", "seconds after which, at the latest, a rank that the others of its gang wait for is "
            "named in the job's log; once its steps are known, after three of them, 3 s at least"},
     {"lo", "network interface of the gangs' own sockets, which have no authentication"},
+    {"\"\"", "where other machines reach caid: tcp://INTERFACE:PORT or tcp://ADDRESS:PORT, never "
+             "every interface; who has no key gets no further; read at start alone"},
     {"info", "the least important messages that are logged"},
     {"\"\"", "group whose members may change everybody's jobs, as root and caid's own user may"},
     {"120", "minutes after which worker time that a person has used counts half when it is "
@@ -103,19 +107,28 @@ static bool says_nothing(const char *text) {
     return true;
 }
 
+static int check_network(const struct raw *raw) {
+    if (strlen(raw->interface) >= sizeof ((struct run_config *)0)->interface)
+        return cai_fail(CAI_EINPUT, "interface: at most %zu characters",
+                        sizeof ((struct run_config *)0)->interface - 1);
+    if (!*raw->interface || strspn(raw->interface, "*0.:") == strlen(raw->interface))
+        return cai_fail(CAI_EINPUT, "interface: must name one, such as lo or eth1, never all of them");
+    int rc = *raw->listen ? channel_endpoint_check(raw->listen) : 0;
+    return rc < 0 ? cai_fail_in("listen") : 0;
+}
+
 static int read_into(const char *text, size_t len, struct input_report *report,
                      struct cai_arena *arena, struct run_config *c) {
     const struct yaml_node *root = NULL;
     if (says_nothing(text))
         return 0;
     CAI_TRY(yaml_parse(text, len, report, arena, &root));
-    struct raw raw = {c->min_free_mb, c->drain_s, c->late_s, c->interface, NULL, c->admins,
+    struct raw raw = {c->min_free_mb, c->drain_s, c->late_s, c->interface, c->listen, NULL, c->admins,
                       c->half_life_min, c->slice_s, c->upload_mb, c->quota_mb};
     if (!yaml_is_null(root))
         schema_read(root, "the configuration", fields, CAI_COUNT(fields), &raw, report);
     CAI_TRY(input_report_status(report));
-    if (strlen(raw.interface) >= sizeof c->interface)
-        return cai_fail(CAI_EINPUT, "interface: at most %zu characters", sizeof c->interface - 1);
+    CAI_TRY(check_network(&raw));
     if (strlen(raw.admins) >= sizeof c->admins)
         return cai_fail(CAI_EINPUT, "admins: at most %zu characters", sizeof c->admins - 1);
     struct run_config out = {.min_free_mb = raw.min_free_mb, .drain_s = raw.drain_s,
@@ -125,6 +138,7 @@ static int read_into(const char *text, size_t len, struct input_report *report,
                              .log_level = level_of(raw.log, c->log_level)};
     snprintf(out.interface, sizeof out.interface, "%s", raw.interface);
     snprintf(out.admins, sizeof out.admins, "%s", raw.admins);
+    snprintf(out.listen, sizeof out.listen, "%s", raw.listen);
     *c = out;
     return 0;
 }

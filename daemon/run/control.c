@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "proto/control.h"
 #include "run/control.h"
+#include "run/gate.h"
 #include "run/people.h"
 #include <string.h>
 
@@ -13,7 +14,7 @@ enum { PAGE_BYTES = 700 << 10, ARGUMENTS_MAX = 16, REPLY_MAX = 1000 << 10 };
 static const struct verb *const tables[] = {job_verbs, daemon_verbs, constitution_verbs,
                                             data_verbs, backup_verbs, ckpt_verbs, du_verbs,
                                             people_verbs, asset_verbs, estimate_verbs,
-                                            rehearse_verbs};
+                                            rehearse_verbs, key_verbs};
 
 static const struct verb *find_verb(const char *name) {
     for (size_t t = 0; t < CAI_COUNT(tables); t++)
@@ -207,24 +208,42 @@ static void answer_request(struct run *r, const struct channel_peer *peer,
     json_decref(args);
 }
 
+bool control_changes(const char *verb) {
+    const struct verb *v = find_verb(verb);
+    return v && v->changes;
+}
+
+static void send_answer(struct run *r, const struct channel_peer *peer, const struct answer *a) {
+    Cai__V1__Reply reply = CAI__V1__REPLY__INIT;
+    reply.exit = a->exit;
+    reply.error = a->error;
+    reply.json = a->json;
+    reply.protocol = PROTOCOL;
+    Cai__V1__Frame out = CAI__V1__FRAME__INIT;
+    out.body_case = CAI__V1__FRAME__BODY_REPLY;
+    out.reply = &reply;
+    if (channel_send(peer->from ? peer->from : r->control_channel, peer, &out) < 0)
+        cai_debug("an answer found nobody");
+}
+
+void control_refuse(struct run *r, const struct channel_peer *peer, int exit_code,
+                    const char *text) {
+    struct answer a = {exit_code, (char *)text, (char *)"{}"};
+    send_answer(r, peer, &a);
+}
+
 void control_frame(struct run *r, const struct channel_peer *peer, const Cai__V1__Frame *f) {
     if (f->body_case != CAI__V1__FRAME__BODY_REQUEST) {
         cai_warn("a frame that is no request came to the control socket");
         return;
     }
     struct answer a = {0};
-    answer_request(r, peer, f->request, &a);
-    Cai__V1__Reply reply = CAI__V1__REPLY__INIT;
+    struct channel_peer who = *peer;
+    if (*who.public_key)
+        who.uid = gate_person(r, peer);
+    answer_request(r, &who, f->request, &a);
     (void)CAI_FAILPOINT("request.reply.before");
-    reply.exit = a.exit;
-    reply.error = a.error;
-    reply.json = a.json;
-    reply.protocol = PROTOCOL;
-    Cai__V1__Frame out = CAI__V1__FRAME__INIT;
-    out.body_case = CAI__V1__FRAME__BODY_REPLY;
-    out.reply = &reply;
-    if (channel_send(r->control_channel, peer, &out) < 0)
-        cai_debug("an answer found nobody");
+    send_answer(r, peer, &a);
     (void)CAI_FAILPOINT("request.reply.after");
     free(a.error);
     free(a.json);

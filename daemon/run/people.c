@@ -2,6 +2,7 @@
  * a person who leaves the group `admins` is no administrator at the next request. */
 #include "run/people.h"
 #include "base/error.h"
+#include "run/gate.h"
 #include <errno.h>
 #include <grp.h>
 #include <pwd.h>
@@ -24,7 +25,9 @@ static bool look_up(uid_t uid, char *out, size_t size, gid_t *ret_gid) {
 
 const char *person_name(int64_t uid, char out[PERSON_MAX]) {
     gid_t gid;
-    if (uid < 0)
+    if (uid < -1)
+        snprintf(out, PERSON_MAX, "another machine's key");
+    else if (uid < 0)
         snprintf(out, PERSON_MAX, "unknown");
     else if (!look_up((uid_t)uid, out, PERSON_MAX, &gid))
         snprintf(out, PERSON_MAX, "uid %lld", (long long)uid);
@@ -75,7 +78,7 @@ static bool in_group(const struct channel_peer *who, const char *name) {
 
 bool person_rules(const struct run *r, const struct channel_peer *who) {
     if (who->uid < 0)
-        return false;
+        return gate_rules(r, who);
     return who->uid == 0 || who->uid == (int64_t)geteuid() ||
            (*r->o.config.admins && in_group(who, r->o.config.admins));
 }
@@ -83,7 +86,7 @@ bool person_rules(const struct run *r, const struct channel_peer *who) {
 int person_may(const struct run *r, const struct channel_peer *who, int64_t owner,
                const char *what) {
     char name[PERSON_MAX], own[PERSON_MAX];
-    if (who->uid < 0)
+    if (who->uid == -1)
         return cai_fail(CAI_EAUTH,
                         "caid cannot see who asks, so nothing was changed: it must share the user "
                         "namespace of those who ask (no PrivateUsers= in its unit)");

@@ -18,6 +18,7 @@ struct run_config {
     int64_t upload_mb, quota_mb; /* of one stored model or file; of all of a person */
     char interface[32];   /* for the gangs' own sockets */
     char admins[64];      /* a group; its members may change everybody's jobs; "" = none */
+    char listen[256];     /* tcp://… for other machines; "" = none */
     int log_level;
 };
 void run_config_default(struct run_config *c);
@@ -29,6 +30,7 @@ void run_config_manual(struct cai_buf *ret);   /* its settings for caid.conf(5),
 
 struct run_options {
     const char *state_dir, *runtime_dir;
+    const char *keys_dir;    /* NULL = "keys" in the state folder */
     const char *config_path; /* NULL = none; read again at SIGHUP */
     struct run_config config;
     int spawn;            /* workers to start; 0 = they come by themselves */

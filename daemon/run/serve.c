@@ -1,8 +1,8 @@
 /* serve.c: opening, the event loop, signals, the watchdog, stopping.
  *
- * One thread. A turn: timers, then frames until both sockets are empty, then the schedule,
+ * One thread. A turn: timers, then frames until all sockets are empty, then the schedule,
  * then sleep in poll. ZeroMQ's descriptors are edge-triggered and sending consumes their
- * edge, so a turn drains both sockets again after anything was sent.
+ * edge, so a turn drains them all again after anything was sent.
  *
  * Serving → draining (SIGTERM: leases revoked, workers may save a checkpoint, which is
  * still committed) → stopped. A second SIGTERM stops at once: nothing acknowledged is lost
@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "run/assets.h"
 #include "run/keep.h"
+#include "run/gate.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -90,7 +91,7 @@ static int open_sockets(struct run *r) {
      * else gets here. */
     if (chmod(control + strlen("ipc://"), 0660) < 0)
         return cai_fail_errno("%s", control);
-    return 0;
+    return gate_open(r);
 }
 
 static int open_signals(struct run *r) {
@@ -153,6 +154,7 @@ void run_close(struct run *r) {
     workers_free(r);
     jobs_free(r);
     shares_free(&r->shares);
+    gate_close(r);
     channel_close(r->workers_channel);
     channel_close(r->control_channel);
     if (r->zmq)
@@ -192,6 +194,7 @@ static void reload(struct run *r) {
     else
         cai_log_about(CAI_LOG_INFO, CAI_ABOUT(EVENT_CONFIG_READ),
                       "configuration read again from %s", r->o.config_path);
+    gate_reload(r);
     cai_log_open("caid", (enum cai_log_level)r->o.config.log_level);
     (void)CAI_FAILPOINT("config.reload.after");
     sd_notify(0, "READY=1");
@@ -248,8 +251,7 @@ static int on_spawner(struct run *r) {
     return 0;
 }
 
-static int receive_one(struct run *r, struct channel *c,
-                       void (*f)(struct run *, const struct channel_peer *, Cai__V1__Frame *)) {
+static int receive_one(struct run *r, struct channel *c) {
     struct channel_peer peer = {0};
     Cai__V1__Frame *frame = NULL;
     int rc = channel_receive(c, &peer, &frame);
@@ -258,24 +260,22 @@ static int receive_one(struct run *r, struct channel *c,
         return 1;
     }
     if (rc > 0) {
-        f(r, &peer, frame);
+        gate_frame(r, &peer, frame);
         cai__v1__frame__free_unpacked(frame, NULL);
     }
     return rc;
 }
 
-static void on_control(struct run *r, const struct channel_peer *peer, Cai__V1__Frame *f) {
-    control_frame(r, peer, f);
-}
-
-/* True when both sockets are empty: only then may poll sleep. */
+/* True when all sockets are empty: only then may poll sleep. */
 static int drain_sockets(struct run *r, bool *ret_empty) {
     for (int i = 0; i < FRAMES_PER_TURN; i++) {
-        int a = receive_one(r, r->workers_channel, workers_frame);
+        int a = receive_one(r, r->workers_channel);
         CAI_TRY(a);
-        int b = receive_one(r, r->control_channel, on_control);
+        int b = receive_one(r, r->control_channel);
         CAI_TRY(b);
-        if (a == 0 && b == 0) {
+        int c = gate_turn(r, FRAMES_PER_TURN);
+        CAI_TRY(c);
+        if (a == 0 && b == 0 && c == 0) {
             *ret_empty = !r->dirty;
             return 0;
         }
@@ -319,6 +319,7 @@ static void timers(struct run *r) {
     if (now >= r->next_beat_ms) {
         r->next_beat_ms = now + HEARTBEAT_MS;
         workers_beat(r);
+        gate_beat(r);
         r->dirty = r->dirty || r->jobs; /* pauses after failures end by time */
         notify(r);
     }
@@ -339,16 +340,17 @@ static bool finished(const struct run *r) {
 static int sleep_until_event(struct run *r, bool empty) {
     int64_t silence = workers_next_silence(r), next = r->next_beat_ms;
     int64_t wait = (silence && silence < next ? silence : next) - cai_now_ms();
-    struct pollfd p[4] = {{r->signal_fd, POLLIN, 0},
-                          {channel_fd(r->workers_channel), POLLIN, 0},
-                          {channel_fd(r->control_channel), POLLIN, 0},
-                          {r->o.spawner_fd, POLLIN, 0}};
-    int n = poll(p, r->o.spawner_fd >= 0 ? 4 : 3, !empty || wait < 0 ? 0 : (int)wait);
+    struct pollfd p[4 + GATE_FDS] = {{r->signal_fd, POLLIN, 0},
+                                     {r->o.spawner_fd, POLLIN, 0}, /* -1 is passed over */
+                                     {channel_fd(r->workers_channel), POLLIN, 0},
+                                     {channel_fd(r->control_channel), POLLIN, 0}};
+    size_t fds = 4 + gate_poll(r, p + 4);
+    int n = poll(p, fds, !empty || wait < 0 ? 0 : (int)wait);
     if (n < 0 && errno != EINTR)
         return cai_fail_errno("poll");
     if (n > 0 && p[0].revents)
         on_signals(r);
-    if (n > 0 && r->o.spawner_fd >= 0 && p[3].revents)
+    if (n > 0 && p[1].revents)
         CAI_TRY(on_spawner(r));
     return 0;
 }

@@ -36,7 +36,7 @@ enum {
 struct lease;
 struct memory_plan; /* stage/memory.h */
 struct worker {
-    struct channel_peer peer;
+    struct channel_peer peer; /* of another machine: with its key */
     char *name, *host, *numeric_class, *version;
     uint32_t pid;
     uint64_t memory; /* bytes, as it says; 0 = not known */
@@ -123,6 +123,8 @@ struct job_run {
     struct job_run *next; /* ordered by id */
 };
 
+struct gate;  /* gate.h */
+struct proof; /* proof.c */
 struct run {
     struct run_options o;
     struct store *store;
@@ -138,6 +140,8 @@ struct run {
     struct job_run *jobs, *last_job;
     struct cai_buf spawner_in;
     struct started *started;
+    struct gate *gate;
+    struct proof *proofs; /* workers of other machines that were asked */
     struct trial *trials; /* `constitution try`; see trial.c */
     struct estimate *estimates; /* `submit --dry-run`; see estimate.c */
     struct store_backup *backup; /* being copied; see backup.c */
@@ -159,6 +163,8 @@ int64_t workers_next_silence(const struct run *r); /* when the next one would be
 void workers_process_started(struct run *r, const char *name, uint32_t pid);
 void workers_process_ended(struct run *r, uint32_t pid);
 void workers_say_bye(struct run *r, const char *reason);
+void workers_end_keys(struct run *r); /* those whose key is not accepted any more */
+void workers_end_channel(struct run *r, const struct channel *c);
 void workers_free(struct run *r);
 int workers_send(struct run *r, const struct channel_peer *peer, Cai__V1__Frame__BodyCase kind,
                  void *body);
@@ -243,6 +249,9 @@ void progress_restart(struct run *r, struct job_run *j); /* a stage begins */
 
 /* ---- control.c ------------------------------------------------------------------- */
 void control_frame(struct run *r, const struct channel_peer *peer, const Cai__V1__Frame *f);
+void control_refuse(struct run *r, const struct channel_peer *peer, int exit_code,
+                    const char *text);
+bool control_changes(const char *verb); /* false for one that does not exist */
 
 /* ---- backup.c: a copy of the database, a few pages a turn -------------------------- */
 void backup_turn(struct run *r);

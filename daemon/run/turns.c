@@ -25,7 +25,7 @@ int turns_load(struct run *r) {
 
 static void count(struct run *r, const struct lease *l) {
     double seconds = (double)(cai_now_ms() - l->counted_ms) / 1000;
-    if (l->uid >= 0 && seconds > 0)
+    if (l->uid != -1 && seconds > 0)
         share_add(&r->shares, share_of(&r->shares, l->uid), seconds, cai_wall_ms());
 }
 
@@ -75,7 +75,7 @@ void turns_hold(struct run *r) {
         r->shares.all[i].held = 0;
     for (const struct lease *l = r->leases; l; l = l->next) {
         double seconds = (double)(cai_now_ms() - l->counted_ms) / 1000;
-        if (l->uid >= 0)
+        if (l->uid != -1)
             share_of(&r->shares, l->uid)->held += seconds > 1 ? seconds : 1;
     }
 }

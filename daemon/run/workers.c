@@ -9,13 +9,15 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "run/admit.h"
+#include "run/gate.h"
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 static struct worker *find_peer(struct run *r, const struct channel_peer *p) {
     for (struct worker *w = r->workers; w; w = w->next)
-        if (w->peer.len == p->len && memcmp(w->peer.id, p->id, p->len) == 0)
+        if (w->peer.len == p->len && memcmp(w->peer.id, p->id, p->len) == 0 &&
+            w->peer.from == p->from && strcmp(w->peer.public_key, p->public_key) == 0)
             return w;
     return NULL;
 }
@@ -25,7 +27,7 @@ int workers_send(struct run *r, const struct channel_peer *peer, Cai__V1__Frame_
     Cai__V1__Frame f = CAI__V1__FRAME__INIT;
     f.body_case = kind;
     f.hello = body; /* every member of the union is a pointer to its message */
-    return channel_send(r->workers_channel, peer, &f);
+    return channel_send(peer->from ? peer->from : r->workers_channel, peer, &f);
 }
 
 static void say_bye(struct run *r, const struct channel_peer *peer, const char *reason) {
@@ -71,7 +73,7 @@ static const char *refusal(const struct run *r, const struct channel_peer *peer,
         return cai_error_text();
     if (strlen(h->version) > 64)
         return "its version is too long";
-    if (strcmp(h->nonce, r->nonce) != 0)
+    if (!*peer->public_key && strcmp(h->nonce, r->nonce) != 0)
         return "it does not see caid's state folder: give it the same folder with --state";
     if (!*h->name || strlen(h->name) > 64 || !*h->numeric_class || strlen(h->numeric_class) > 200)
         return "its name or numeric class is missing or too long";
@@ -148,32 +150,82 @@ static bool is_copy(const struct worker *w, const Cai__V1__Hello *h) {
     return w && w->pid == h->pid && h->session && h->session <= w->session;
 }
 
-static void on_hello(struct run *r, const struct channel_peer *peer, const Cai__V1__Hello *h) {
+/* How caid calls it. A worker of another machine is called KEY.NAME, so that a key can never
+ * take the place of another's worker. */
+static char *name_of(const struct run *r, const struct channel_peer *peer,
+                     const Cai__V1__Hello *h) {
+    const char *key = gate_name(r, peer);
+    size_t n = key ? strlen(key) : 0;
+    if (!key || (strncmp(h->name, key, n) == 0 && (!h->name[n] || h->name[n] == '.')))
+        return cai_format("%.130s", h->name);
+    return cai_format("%s.%.64s", key, h->name);
+}
+
+static bool printable(const char *text) {
+    for (; *text; text++)
+        if (*text < ' ' || *text > '~')
+            return false;
+    return true;
+}
+
+static void refuse(struct run *r, const struct channel_peer *peer, const char *name,
+                   const char *why) {
+    bool safe = printable(name);
+    cai_log_about(CAI_LOG_WARN, CAI_ABOUT(EVENT_WORKER_REFUSED, .worker = safe ? name : NULL),
+                  "worker %.64s is refused: %s", safe ? name : "of an unprintable name", why);
+    say_bye(r, peer, why);
+}
+
+/* False: it was refused. Those that it takes the place of are gone. */
+static bool make_room(struct run *r, const struct channel_peer *peer, const char *name) {
     struct worker *old = find_peer(r, peer);
-    mark(r, h->name, h->pid, 0);
+    if (old)
+        remove_worker(r, old, "it said hello again");
+    for (struct worker *w = r->workers, *next; w; w = next) {
+        next = w->next;
+        if (strcmp(w->name, name) != 0)
+            continue;
+        const char *key = gate_name(r, peer), *before = gate_name(r, &w->peer);
+        if (key ? !before || strcmp(key, before) != 0 : before != NULL) {
+            refuse(r, peer, name, "a worker of that name is here, with another key");
+            return false;
+        }
+        remove_worker(r, w, "another one of its name came");
+    }
+    return true;
+}
+
+/* True when it may come in. */
+static bool admit(struct run *r, const struct channel_peer *peer, const Cai__V1__Hello *h,
+                  const char *name) {
+    const char *no = refusal(r, peer, h);
+    if (!no && *peer->public_key && !printable(h->name))
+        no = "its name is not printable";
+    int proven = !no && *peer->public_key ? proof_check(r, peer, h) : 1;
+    if (proven < 0)
+        no = cai_error_text();
+    if (no) {
+        CAI_AUTO(mem) char *why = cai_strdup(no);
+        refuse(r, peer, name, why);
+    }
+    return !no && proven == 1;
+}
+
+static void on_hello(struct run *r, const struct channel_peer *peer, const Cai__V1__Hello *h) {
+    CAI_AUTO(mem) char *name = name_of(r, peer, h);
+    struct worker *old = find_peer(r, peer);
+    if (!*peer->public_key)
+        mark(r, h->name, h->pid, 0);
     if (is_copy(old, h)) {
         old->seen_ms = cai_now_ms();
         say_welcome(r, peer);
         return;
     }
-    if (old)
-        remove_worker(r, old, "it said hello again");
-    for (struct worker *w = r->workers, *next; w; w = next) {
-        next = w->next;
-        if (strcmp(w->name, h->name) == 0)
-            remove_worker(r, w, "another one of its name came");
-    }
-    const char *said = refusal(r, peer, h);
-    CAI_AUTO(mem) char *no = said ? cai_strdup(said) : NULL; /* it may be the thread's message */
-    if (no) {
-        cai_log_about(CAI_LOG_WARN, CAI_ABOUT(EVENT_WORKER_REFUSED, .worker = h->name),
-                      "worker %.64s is refused: %s", h->name, no);
-        say_bye(r, peer, no);
+    if (!admit(r, peer, h, name) || !make_room(r, peer, name))
         return;
-    }
     struct worker *w = cai_alloc(sizeof *w);
     *w = (struct worker){.peer = *peer,
-                         .name = cai_strdup(h->name),
+                         .name = cai_strdup(name),
                          .host = cai_strdup(h->host),
                          .numeric_class = cai_strdup(h->numeric_class),
                          .version = cai_strdup(h->version),
@@ -233,7 +285,8 @@ void workers_watch(struct run *r) {
         if (now - w->seen_ms < HEARTBEAT_MS * LIVENESS)
             continue;
         say_bye(r, &w->peer, "hello?");
-        mark(r, w->name, w->pid, now + HUNG_MS);
+        if (!*w->peer.public_key)
+            mark(r, w->name, w->pid, now + HUNG_MS);
         remove_worker(r, w, "silent for 3 s");
     }
 }
@@ -255,7 +308,7 @@ void workers_beat(struct run *r) {
 void workers_process_ended(struct run *r, uint32_t pid) {
     forget_started(r, pid);
     for (struct worker *w = r->workers; w; w = w->next) {
-        if (w->pid == pid) {
+        if (w->pid == pid && !*w->peer.public_key) {
             remove_worker(r, w, "its process ended");
             return;
         }
@@ -265,6 +318,22 @@ void workers_process_ended(struct run *r, uint32_t pid) {
 void workers_say_bye(struct run *r, const char *reason) {
     for (struct worker *w = r->workers; w; w = w->next)
         say_bye(r, &w->peer, reason);
+}
+
+void workers_end_keys(struct run *r) {
+    for (struct worker *w = r->workers, *next; w; w = next) {
+        next = w->next;
+        if (*w->peer.public_key && !gate_accepts(r, w->peer.public_key))
+            remove_worker(r, w, "its key has ended");
+    }
+}
+
+void workers_end_channel(struct run *r, const struct channel *c) {
+    for (struct worker *w = r->workers, *next; w; w = next) {
+        next = w->next;
+        if (w->peer.from == c)
+            remove_worker(r, w, "caid changes its own key");
+    }
 }
 
 void workers_free(struct run *r) {

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "proto/channel.h"
+#include "worker/link.h"
 #include "worker/desk.h"
 #include "worker/memory.h"
 #include <errno.h>
@@ -25,7 +26,7 @@ enum { BEAT_MS = 1000, STOP_MAX_MS = 15000, RETRY_MS = 50, SAVE_MS = 30000 };
 
 struct loop {
     const struct loop_options *o;
-    struct channel *channel;
+    struct link link;
     struct desk desk;
     const char *numeric_class;
     uint64_t memory;
@@ -90,13 +91,15 @@ static int say(struct loop *l, Cai__V1__Frame__BodyCase kind, void *body) {
     f.body_case = kind;
     f.hello = body; /* every member of the union is a pointer to its message */
     l->said_ms = cai_now_ms();
-    return channel_send(l->channel, NULL, &f);
+    return channel_send(l->link.channel, NULL, &f);
 }
 
-static void say_hello(struct loop *l) {
+/* With the answer to a challenge, or NULL. */
+static void say_hello_with(struct loop *l, const struct link_proof *proof) {
     CAI_AUTO(mem) char *path = cai_path_join(l->o->state_dir, "nonce");
     CAI_AUTO(buf) struct cai_buf nonce = {0};
-    if (cai_file_read(path, 64, &nonce) < 0) {
+    /* Of a worker of another machine caid asks for more than this (link.h). */
+    if (!l->o->key && cai_file_read(path, 64, &nonce) < 0) {
         /* Written by caid when it starts; without it caid would refuse us. */
         if (strcmp(l->refused, cai_error_text()) != 0)
             cai_info("waiting for caid's state folder: %s", cai_error_text());
@@ -116,8 +119,18 @@ static void say_hello(struct loop *l) {
     m.protocol = l->o->protocol ? *l->o->protocol : PROTOCOL;
     m.session = l->session;
     m.nonce = nonce.data ? nonce.data : (char *)"";
+    m.proof = (char *)(proof ? proof->word : "");
+    m.trouble = (char *)(proof ? proof->trouble : "");
     (void)CAI_FAILPOINT("worker.hello.before");
     (void)say(l, CAI__V1__FRAME__BODY_HELLO, &m);
+}
+
+static void say_hello(struct loop *l) { say_hello_with(l, NULL); }
+
+static void on_challenge(struct loop *l, const Cai__V1__Challenge *m) {
+    struct link_proof proof;
+    link_prove(l->o->state_dir, m, &proof);
+    say_hello_with(l, &proof);
 }
 
 static void say_pong(struct loop *l, uint64_t time_ms) {
@@ -181,6 +194,7 @@ static void on_grant(struct loop *l, Cai__V1__Frame *f) {
                   g->task->phase);
         l->stop_ms = l->save_until_ms = 0;
         (void)CAI_FAILPOINT("worker.grant.before");
+        link_interface(l->o->interface, g->gang);
         desk_give(&l->desk, f);
         return;
     }
@@ -222,6 +236,10 @@ static void on_frame(struct loop *l, Cai__V1__Frame *f) {
     l->heard_ms = cai_now_ms();
     switch (f->body_case) {
     case CAI__V1__FRAME__BODY_GRANT: on_grant(l, f); return;
+    case CAI__V1__FRAME__BODY_CHALLENGE:
+        if (l->o->key && !l->epoch)
+            on_challenge(l, f->challenge);
+        break;
     case CAI__V1__FRAME__BODY_WELCOME: on_welcome(l, f->welcome); break;
     case CAI__V1__FRAME__BODY_PING: say_pong(l, f->ping->time_ms); break;
     case CAI__V1__FRAME__BODY_BYE: on_bye(l, f->bye->reason); break;
@@ -304,6 +322,8 @@ static bool send_up(struct loop *l) {
 
 static void timers(struct loop *l) {
     int64_t now = cai_now_ms();
+    if (!l->epoch)
+        link_look(&l->link);
     if (l->save_until_ms && now > l->save_until_ms && !l->stop_ms)
         stop_task(l, false);
     if (l->stop_ms && now - l->stop_ms > STOP_MAX_MS && desk_busy(&l->desk)) {
@@ -323,7 +343,7 @@ static void timers(struct loop *l) {
 static int receive_all(struct loop *l) {
     for (;;) {
         Cai__V1__Frame *f = NULL;
-        int rc = channel_receive(l->channel, NULL, &f);
+        int rc = channel_receive(l->link.channel, NULL, &f);
         if (rc == CAI_EPROTO) {
             cai_warn("a message was dropped: %s", cai_error_text());
             continue;
@@ -337,7 +357,7 @@ static int receive_all(struct loop *l) {
 static int sleep_until_event(struct loop *l, int signal_fd, int wait_ms) {
     struct pollfd p[3] = {{signal_fd, POLLIN, 0},
                           {l->desk.event_fd, POLLIN, 0},
-                          {channel_fd(l->channel), POLLIN, 0}};
+                          {channel_fd(l->link.channel), POLLIN, 0}};
     int n = poll(p, 3, wait_ms);
     if (n < 0 && errno != EINTR)
         return cai_fail_errno("poll");
@@ -390,12 +410,12 @@ static int run_threads(struct loop *l, int signal_fd) {
     CAI_TRY(start_compute(l, &thread));
     void *zmq = zmq_ctx_new();
     CAI_CHECK(zmq);
-    int rc = channel_connect(zmq, l->o->endpoint, CHANNEL_TASK_MAX, &l->channel);
+    int rc = link_open(&l->link, zmq, l->o->endpoint, l->o->key);
     if (rc == 0)
         rc = serve(l, signal_fd);
     desk_leave(&l->desk);
     pthread_join(thread, NULL);
-    channel_close(l->channel);
+    link_close(&l->link);
     zmq_ctx_term(zmq);
     return rc;
 }

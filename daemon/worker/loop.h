@@ -5,6 +5,7 @@
 #define CAI_WORKER_LOOP_H
 
 #include "cai.pb-c.h"
+#include "proto/keys.h"
 #include <stdbool.h>
 
 /* What the loop lends to a running task; see table.h for what each means. */
@@ -45,6 +46,8 @@ struct loop_options {
     uint64_t memory; /* bytes that tasks may take, if a person said it; else 0 */
     const char *device;
     uint64_t machine_memory; /* 0 = not known */
+    const struct key_file *key; /* for tcp:// endpoints; NULL = none */
+    const char *interface;      /* for gangs' sockets on this machine; NULL = as caid says */
     const uint32_t *protocol; /* the number it says; NULL = this program's */
 };
 

@@ -22,7 +22,7 @@ struct args {
     size_t n_options;
 };
 struct globals {
-    const char *server;
+    const char *server, *key, *server_key; /* NULL = as the environment or configuration says */
     bool json, quiet, no_headers;
     double timeout_s;
 };
@@ -40,7 +40,8 @@ struct command {
 /* Tables of commands, each ended by a NULL name. */
 extern const struct command local_commands[], job_commands[], follow_commands[], data_commands[],
     constitution_commands[], file_commands[],
-    look_commands[], backup_commands[], ckpt_commands[], people_commands[], stored_commands[];
+    look_commands[], backup_commands[], ckpt_commands[], people_commands[], stored_commands[],
+    key_commands[];
 
 const char *args_get(const struct args *a, const char *name); /* the last value, or NULL */
 bool args_has(const struct args *a, const char *name);
@@ -57,6 +58,10 @@ int client_try(const char *verb, json_t *arguments, bool changes, json_t **ret);
 int client_data(const char *verb, json_t *arguments, const void *data, size_t len, json_t **ret);
 void client_close(void);
 const char *client_endpoint(void);
+/* Where the daemon is and with which key, by flag, environment, configuration file in that order
+ * (server.c). 0, or a code with its message; *ret_key NULL: a local socket. */
+struct key_file;
+int server_find(const char **ret_endpoint, const struct key_file **ret_key);
 
 /* ---- output (table.c) ------------------------------------------------------------------------ */
 enum cell {

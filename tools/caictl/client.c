@@ -1,4 +1,4 @@
-/* client.c: requests to caid over its control socket: one try after the other on a fresh
+/* client.c: requests to caid over its control socket or, with a key, over a network: one try after the other on a fresh
  * connection (lazy pirate), with an idempotency key, until the time is up. */
 #include "caictl.h"
 #include "base/clock.h"
@@ -27,21 +27,7 @@ struct message {
 
 static void *context;
 static struct channel *channel;
-
-const char *client_endpoint(void) {
-    static char endpoint[256];
-    const char *runtime = getenv("XDG_RUNTIME_DIR");
-    if (globals.server && *globals.server)
-        return globals.server;
-    if (runtime && *runtime) {
-        snprintf(endpoint, sizeof endpoint, "%s/caid/control", runtime);
-        if (access(endpoint, F_OK) == 0 || access("/run/caid/control", F_OK) != 0) {
-            snprintf(endpoint, sizeof endpoint, "ipc://%s/caid/control", runtime);
-            return endpoint;
-        }
-    }
-    return "ipc:///run/caid/control";
-}
+static size_t server_key; /* which of the key file's servers is tried */
 
 static void disconnect(void) {
     channel_close(channel);
@@ -79,6 +65,23 @@ static int probe(const char *endpoint) {
                     endpoint, strerror(saved));
 }
 
+static int connect_now(void) {
+    const char *endpoint;
+    const struct key_file *key;
+    CAI_TRY(server_find(&endpoint, &key));
+    return key ? channel_connect_curve(context, endpoint, CHANNEL_CONTROL_MAX, key,
+                                       key->n_servers ? server_key % key->n_servers : 0, &channel)
+               : channel_connect(context, endpoint, CHANNEL_CONTROL_MAX, &channel);
+}
+
+/* While caid's key changes the key file names two: the next one is tried. True when there was
+ * another that has not been tried. */
+static bool next_server(void) {
+    const char *endpoint;
+    const struct key_file *key;
+    return server_find(&endpoint, &key) == 0 && key && ++server_key < key->n_servers;
+}
+
 static int send_request(const struct message *m) {
     Cai__V1__Request request = CAI__V1__REQUEST__INIT;
     Cai__V1__Frame frame = CAI__V1__FRAME__INIT;
@@ -91,7 +94,7 @@ static int send_request(const struct message *m) {
     frame.body_case = CAI__V1__FRAME__BODY_REQUEST;
     frame.request = &request;
     if (!channel)
-        CAI_TRY(channel_connect(context, client_endpoint(), CHANNEL_CONTROL_MAX, &channel));
+        CAI_TRY(connect_now());
     return channel_send(channel, NULL, &frame);
 }
 
@@ -109,6 +112,7 @@ static int receive_reply(int64_t until_ms, Cai__V1__Frame **ret) {
             return cai_fail(CAI_EPROTO, "%s answered with something that is no reply",
                             client_endpoint());
         }
+        CAI_TRY(channel_standing(channel)); /* a refused key is known at once */
         int64_t left = until_ms - cai_now_ms();
         if (left <= 0)
             return 0;
@@ -122,11 +126,18 @@ static int exchange(const struct message *m, Cai__V1__Frame **ret) {
     if (!context)
         context = zmq_ctx_new();
     CAI_CHECK(context);
+    const char *endpoint;
+    const struct key_file *own;
+    CAI_TRY(server_find(&endpoint, &own));
     for (;;) {
-        CAI_TRY(probe(client_endpoint()));
+        CAI_TRY(probe(endpoint));
         CAI_TRY(send_request(m));
         int64_t until = cai_now_ms() + TRY_MS;
         int rc = receive_reply(until < end ? until : end, ret);
+        if (rc == CAI_EPROTO && next_server()) {
+            disconnect();
+            continue;
+        }
         if (rc != 0)
             return rc < 0 ? rc : 0;
         disconnect(); /* a late answer to the old try must not be taken for the new one's */

@@ -15,7 +15,8 @@ struct globals globals = {.timeout_s = 20};
 static const struct command *const tables[] = {local_commands, job_commands, follow_commands,
                                                data_commands, look_commands, file_commands,
                                                constitution_commands, backup_commands,
-                                               ckpt_commands, people_commands, stored_commands};
+                                               ckpt_commands, people_commands, stored_commands,
+                                               key_commands};
 
 const char *args_get(const struct args *a, const char *name) {
     for (size_t i = a->n_options; i-- > 0;)
@@ -68,6 +69,8 @@ static void overview(FILE *out) {
     fputs(
         "\nOptions of every command\n"
         "  -s, --server ENDPOINT    the daemon (CAID_SERVER; default: its local socket)\n"
+        "      --key FILE           your key, for a daemon at tcp://HOST:PORT (CAID_KEY)\n"
+        "      --server-key KEY     the daemon's key, if the key file does not say (CAID_SERVER_KEY)\n"
         "  -o, --output table|json  how results are printed\n"
         "      --timeout SECONDS    how long to wait for the daemon (20)\n"
         "      --no-headers         tables without the line of titles\n"
@@ -146,7 +149,8 @@ static const char *const valued[] = {
     "item",    "principle", "limit",   "out",     "judged",       "html",   "from",
     "message", "to",        "prompt",  "prompts", "model",        "metric", "dir",
     "role",    "against",   "held-out", "form",   "overseer",     "samples", "temperature",
-    "max-new-tokens", "system", "threads", "show", "tensorboard", "keep", "user", "smoke"};
+    "max-new-tokens", "system", "threads", "show", "tensorboard", "keep", "user", "smoke",
+    "key", "server-key", "overlap"};
 
 static bool takes_value(const char *name) {
     for (size_t i = 0; i < CAI_COUNT(valued); i++)
@@ -214,7 +218,9 @@ static int parse(int argc, char **argv, struct args *a) {
 
 static int set_globals(const struct args *a) {
     const char *output = args_get(a, "output"), *timeout = args_get(a, "timeout");
-    globals.server = args_has(a, "server") ? args_get(a, "server") : getenv("CAID_SERVER");
+    globals.server = args_get(a, "server");
+    globals.key = args_get(a, "key");
+    globals.server_key = args_get(a, "server-key");
     globals.quiet = args_has(a, "quiet");
     globals.no_headers = args_has(a, "no-headers");
     if (output && strcmp(output, "json") != 0 && strcmp(output, "table") != 0)
@@ -237,7 +243,7 @@ static bool listed(const char *list, const char *name) {
 static int check_options(const struct command *c, const struct args *a) {
     for (size_t i = 0; i < a->n_options; i++) {
         const char *name = a->options[i].name;
-        if (!listed("server output timeout no-headers quiet help version", name) &&
+        if (!listed("server key server-key output timeout no-headers quiet help version", name) &&
             !listed(c->options, name))
             return complain(EXIT_USAGE, "%s has no option --%s; see `caictl %s --help`", c->name,
                             name, c->name);

@@ -224,6 +224,15 @@ int channel_connect(void *zmq, const char *endpoint, size_t max_bytes, struct ch
     return 0;
 }
 
+/* No other machine takes part: nothing listens on a network here. */
+int channel_open_socket(void *zmq, const char *endpoint, bool is_router, size_t max_bytes,
+                        struct channel **ret);
+int channel_open_socket(void *zmq, const char *endpoint, bool is_router, size_t max_bytes,
+                        struct channel **ret) {
+    (void)zmq, (void)is_router, (void)max_bytes, (void)ret;
+    return cai_fail(CAI_ESTATE, "%s: a network in the simulation", endpoint);
+}
+
 void channel_close(struct channel *c) {
     if (c && c->used)
         forget(c);
@@ -294,6 +303,7 @@ int channel_receive(struct channel *c, struct channel_peer *ret_peer, Cai__V1__F
     if (ret_peer) {
         ret_peer->len = sizeof p->connection;
         memcpy(ret_peer->id, &p->connection, sizeof p->connection);
+        ret_peer->from = c;
         ret_peer->uid = ret_peer->gid = 0; /* all are root */
     }
     *ret = cai__v1__frame__unpack(NULL, p->len, p->data);
