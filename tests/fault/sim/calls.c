@@ -167,6 +167,16 @@ REAL(int, rename, const char *, const char *);
 int __wrap_rename(const char *from, const char *to) {
     return ours(from) ? node_rename(from, to) : __real_rename(from, to);
 }
+/* A file has one name here; who links takes the old name away at once anyway (proto/keys.c). */
+REAL(int, link, const char *, const char *);
+int __wrap_link(const char *from, const char *to) {
+    if (!ours(from))
+        return __real_link(from, to);
+    if (!node_find(to))
+        return node_rename(from, to);
+    errno = EEXIST;
+    return -1;
+}
 REAL(int, unlink, const char *);
 int __wrap_unlink(const char *path) { return ours(path) ? node_unlink(path) : __real_unlink(path); }
 REAL(int, unlinkat, int, const char *, int);
