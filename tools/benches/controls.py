@@ -119,7 +119,7 @@ def shuffled(work, seeds):
           f"({', '.join(f'{c.mean():.3f}' for *_, c in seen)}; its sign is right on "
           f"{', '.join(f'{r.mean():.3f}' for r, *_ in seen)}); "
           f"{sum((f / 'waited').exists() for f in folders)} of {len(folders)} jobs stop before PPO for that; "
-          f"accepted nevertheless, PPO follows noise: harmful {100 * before:.1f} % → {100 * after:.1f} % ({100 * low:+.1f} to {100 * high:+.1f})")
+          f"accepted nevertheless, its scores have no say: harmful {100 * before:.1f} % → {100 * after:.1f} % ({100 * low:+.1f} to {100 * high:+.1f})")
 
 
 def main():
