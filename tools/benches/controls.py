@@ -1,7 +1,8 @@
 """What must not work, and what must work alone, judged by the oracle on held-out prompts:
 
   shuffled    a coin decides which reply a label favours: the preference model must be at
-              chance on oracle pairs, and the job must stop before PPO
+              chance on oracle pairs, and the job must stop before PPO; accepted nevertheless,
+              PPO must not follow it: harm stays where the base has it
   alone       one principle at a time, critique and rewrite and SFT only: it must lower its
               own fault and leave the others where the base has them
   irrelevant  a text that speaks of no fault, in a principle's place: nothing may fall"""
