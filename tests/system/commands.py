@@ -97,7 +97,7 @@ def test_tables_and_json():
     assert caid.json("show", 1)["stages"][-2] == {"round": 2, "stage": "ppo", "state": "done"}
     assert caid.json("show", 1, "--spec")["name"] == "small"
     assert json.loads(caid.ctl("show", 1, "--spec"))["keep"] == {
-        "checkpoints": 3, "models": 0, "sft": {"models": 0, "checkpoints": 0},
+        "checkpoints": 3, "models": 0, "fault_every": 0, "sft": {"models": 0, "checkpoints": 0},
         "prefer": {"models": 0, "checkpoints": 0}, "ppo": {"checkpoints": 0}}
     worker = caid.json("workers")["rows"][0]
     assert worker["state"] == "idle" and worker["name"] in caid.ctl("workers")
@@ -388,7 +388,7 @@ def test_exit_codes():
     caid.ctl("submit", at("own.yaml"), expect=3)
     caid.ctl("submit", at("gone.yaml"), expect=3)
     caid.ctl("jobs", "-s", "ipc:///nonexistent/control", expect=4)
-    caid.ctl("jobs", "-s", f"ipc://{caid.runtime}/worker", "--timeout", 5, expect=9)
+    caid.ctl("jobs", "-s", f"ipc://{caid.runtime}/worker", "--timeout", 5, expect=5)
     caid.ctl("show", 9, expect=6)
     caid.ctl("wait", 9, expect=6)
     caid.ctl("resume", 1, "--accept", "overseer", expect=7)
