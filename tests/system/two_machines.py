@@ -273,7 +273,8 @@ def test_files_are_right():
     known = run(os.path.join(TOOLS, "cai-worker"), "--help").stdout
     for argument in box["args"]:
         assert argument.split("=")[0] + " " in known, argument
-    for name in ("caid-remote.conf", "cai-worker-remote.conf"):
+    for name, program in (("caid-remote.conf", "caid"), ("cai-worker-remote.conf", "cai-worker")):
+        known = run(os.path.join(TOOLS, program), "--help").stdout
         with open(os.path.join(FILES, name)) as f:
             text = f.read()
         assert "[Service]" in text and "IPAddressAllow=" in text
