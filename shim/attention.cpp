@@ -76,18 +76,38 @@ template <class F> void each(const std::vector<int64_t> &starts, int64_t heads, 
     });
 }
 
+/* What one (sequence, key/value head) of a pack goes through: products in fp32, or in bfloat16
+ * where the scope wants them so and the processor has an instruction for it. */
+struct Arithmetic {
+    bool half;
+
+    static Arithmetic of(const ct_scope *s, int64_t d) {
+        return {s->half_products && kernels().attention16 && d % 2 == 0};
+    }
+    float *scratch_for(int64_t positions, int64_t d, bool backward) const {
+        auto *size = half ? kernels().attention16_scratch : kernels().attention_scratch;
+        return scratch(size(positions, d, backward));
+    }
+    void forward(const kernel_attention &a) const {
+        (half ? kernels().attention16 : kernels().attention)(&a);
+    }
+    void backward(const kernel_attention_grad &g) const {
+        (half ? kernels().attention16_grad : kernels().attention_grad)(&g);
+    }
+};
+
 /* q [T, Hq, D], k, v [T, Hkv, D], starts [n + 1]. */
 struct Packed : torch::autograd::Function<Packed> {
     static at::Tensor forward(AutogradContext *ctx, const at::Tensor &q_in, const at::Tensor &k_in,
                               const at::Tensor &v_in, const std::vector<int64_t> &starts,
-                              const ct_attend &how) {
+                              const ct_attend &how, Arithmetic by) {
         at::Tensor q = q_in.contiguous(), k = k_in.contiguous(), v = v_in.contiguous();
         Shape s = shape_of(q, k);
         at::Tensor out = at::empty_like(q), lse = at::empty({q.size(0), s.heads}, q.options());
         each(starts, s.kv_heads, [&](int64_t begin, int64_t end, int64_t h) {
             kernel_attention a = part(s, q, k, v, out, lse, begin, end, h, how);
-            a.scratch = scratch(kernels().attention_scratch(end - begin, s.d, false));
-            kernels().attention(&a);
+            a.scratch = by.scratch_for(end - begin, s.d, false);
+            by.forward(a);
         });
         if (ctx) {
             ctx->save_for_backward({q, k, v, out, lse});
@@ -95,6 +115,7 @@ struct Packed : torch::autograd::Function<Packed> {
             ctx->saved_data["scale"] = how.scale;
             ctx->saved_data["softcap"] = how.softcap;
             ctx->saved_data["window"] = how.window;
+            ctx->saved_data["half"] = by.half;
         }
         return out;
     }
@@ -105,19 +126,20 @@ struct Packed : torch::autograd::Function<Packed> {
         std::vector<int64_t> starts = ctx->saved_data["starts"].toIntVector();
         ct_attend how = {ctx->saved_data["scale"].toDouble(),
                          ctx->saved_data["softcap"].toDouble(), ctx->saved_data["window"].toInt()};
+        Arithmetic by = {ctx->saved_data["half"].toBool()};
         Shape s = shape_of(q, k);
         at::Tensor dq = at::empty_like(q), dk = at::empty_like(k), dv = at::empty_like(v);
         each(starts, s.kv_heads, [&](int64_t begin, int64_t end, int64_t h) {
             kernel_attention_grad b = {};
             b.f = part(s, q, k, v, t[3], t[4], begin, end, h, how);
-            b.f.scratch = scratch(kernels().attention_scratch(end - begin, s.d, true));
+            b.f.scratch = by.scratch_for(end - begin, s.d, true);
             b.d_out = floats(g) + (b.f.q - floats(q));
             b.d_q = floats_mut(dq) + (b.f.q - floats(q));
             b.d_k = floats_mut(dk) + (b.f.k - floats(k));
             b.d_v = floats_mut(dv) + (b.f.k - floats(k));
-            kernels().attention_grad(&b);
+            by.backward(b);
         });
-        return {dq, dk, dv, at::Tensor(), at::Tensor()};
+        return {dq, dk, dv, at::Tensor(), at::Tensor(), at::Tensor()};
     }
 };
 
@@ -303,8 +325,9 @@ ct_tensor *ct_attention_packed(ct_scope *s, ct_tensor *q, ct_tensor *k, ct_tenso
         if (!takes(q->t) || !takes(k->t) || !takes(v->t))
             return packed_composite(q->t, k->t, v->t, starts, n, how);
         std::vector<int64_t> list(starts, starts + n + 1);
-        return s->grad ? Packed::apply(q->t, k->t, v->t, list, how)
-                       : Packed::forward(nullptr, q->t, k->t, v->t, list, how);
+        Arithmetic by = Arithmetic::of(s, k->t.size(2));
+        return s->grad ? Packed::apply(q->t, k->t, v->t, list, how, by)
+                       : Packed::forward(nullptr, q->t, k->t, v->t, list, how, by);
     });
 }
 

@@ -82,6 +82,11 @@ struct shim_kernels {
     int64_t (*attention_scratch)(int64_t positions, int64_t d, bool backward);
     void (*attention)(const struct kernel_attention *a);
     void (*attention_grad)(const struct kernel_attention_grad *g);
+    /* The same with products of bfloat16 summed in fp32; d even, past = 0, keys as rows.
+     * NULL: no gain here. */
+    int64_t (*attention16_scratch)(int64_t positions, int64_t d, bool backward);
+    void (*attention16)(const struct kernel_attention *a);
+    void (*attention16_grad)(const struct kernel_attention_grad *g);
     /* Rows [n, d]. r [n] = 1 / sqrt(mean square + eps). */
     void (*rms_norm)(int64_t n, int64_t d, const float *x, const float *w, float eps, float *y,
                      float *r);
