@@ -139,8 +139,8 @@ int64_t KERNEL(kernel_attention_scratch)(int64_t positions, int64_t d, bool back
 void KERNEL(kernel_attention)(const struct kernel_attention *a);
 void KERNEL(kernel_attention_grad)(const struct kernel_attention_grad *g);
 int64_t KERNEL(kernel_attention16_scratch)(int64_t positions, int64_t d, bool backward);
-void KERNEL(kernel_attention16)(const struct kernel_attention *a);
-void KERNEL(kernel_attention16_grad)(const struct kernel_attention_grad *g);
+void KERNEL(kernel_attention16)(const struct kernel_attention16 *h);
+void KERNEL(kernel_attention16_grad)(const struct kernel_attention16 *h);
 void KERNEL(kernel_rms_norm)(int64_t n, int64_t d, const float *x, const float *w, float eps,
                              float *y, float *r);
 void KERNEL(kernel_rms_norm_grad)(int64_t n, int64_t d, const float *x, const float *w,

@@ -139,7 +139,8 @@ static void half_products_are_exact_where_nothing_is_rounded(void **) {
     std::vector<at::Tensor> want = run_pack(in, c.starts, HOWS[0], false),
                             got = run_pack(in, c.starts, HOWS[0], true);
     assert_true(same_bits(got[0], in[2].repeat_interleave(2, 1)));
-    assert_true(same_bits(got[3], want[3]));
+    at::Tensor dv = rounds(24) ? want[3].to(at::kBFloat16).to(at::kFloat) : want[3];
+    assert_true(same_bits(got[3], dv));
 }
 
 /* What comes later shows neither in a row nor in what its first part leaves. */
