@@ -183,7 +183,8 @@ bool ct_half_fuses(const ct_scope *s, const ct_tensor *x);
 ct_tensor *ct_half_norm(ct_scope *s, ct_tensor *x, ct_tensor *w, double eps); /* RMSNorm [T, D], rounded */
 ct_tensor *ct_half_gate(ct_scope *s, ct_tensor *x, ct_tensor *gate, ct_tensor *up); /* SwiGLU of x [T, I] → [T, F], rounded */
 ct_tensor *ct_half_residual(ct_scope *s, ct_tensor *residual, ct_tensor *x, ct_tensor *w); /* residual + x wᵀ */
-/* w: of queries, keys, values; d: a head's width; cos, sin [T, R]: → ret [T, n, d], two turned. */
+/* w: of queries, keys, values; d: a head's width; cos, sin [T, R]: → ret [T, n, d], two turned,
+ * fp32; the third CT_BF16 where ct_attention_packed multiplies in it, which then gives CT_BF16. */
 int ct_half_heads(ct_scope *s, ct_tensor *x, ct_tensor *const w[3], ct_tensor *cos, ct_tensor *sin,
                   int64_t d, ct_tensor *ret[3]);
 /* A copy of w [O, I] in bfloat16 for ct_linear alone, in the order in which this processor
