@@ -2,7 +2,7 @@
  * task per (sequence, key/value head); and the cache's rows. Not for anything else of a
  * layer. */
 #include "attention.hpp"
-#include "fast.hpp"
+#include "half.hpp"
 #include "guard.hpp"
 #include "team.hpp"
 
@@ -43,10 +43,10 @@ void set(kernel_attention &a, const ct_attend &how) {
     a.window = how.window;
 }
 
-/* Sequence i, key/value head h of a pack. */
+/* Rows begin … end, key/value head h of a pack; v and out are still to be set. */
 kernel_attention part(const Shape &s, const at::Tensor &q, const at::Tensor &k,
-                      const at::Tensor &v, const at::Tensor &out, const at::Tensor &lse,
-                      int64_t begin, int64_t end, int64_t h, const ct_attend &how) {
+                      const at::Tensor &lse, int64_t begin, int64_t end, int64_t h,
+                      const ct_attend &how) {
     kernel_attention a = {};
     a.rows = end - begin;
     a.d = s.d;
@@ -56,8 +56,6 @@ kernel_attention part(const Shape &s, const at::Tensor &q, const at::Tensor &k,
     int64_t q_at = begin * a.q_row + h * a.group * s.d, k_at = begin * a.k_row + h * s.d;
     a.q = floats(q) + q_at;
     a.k = floats(k) + k_at;
-    a.v = floats(v) + k_at;
-    a.out = floats_mut(out) + q_at;
     a.lse = floats_mut(lse) + begin * s.heads + h * a.group;
     a.lse_row = s.heads;
     set(a, how);
@@ -85,7 +83,9 @@ struct Packed : torch::autograd::Function<Packed> {
         Shape s = shape_of(q, k);
         at::Tensor out = at::empty_like(q), lse = at::empty({q.size(0), s.heads}, q.options());
         each(starts, s.kv_heads, [&](int64_t begin, int64_t end, int64_t h) {
-            kernel_attention a = part(s, q, k, v, out, lse, begin, end, h, how);
+            kernel_attention a = part(s, q, k, lse, begin, end, h, how);
+            a.v = floats(v) + (a.k - floats(k));
+            a.out = floats_mut(out) + (a.q - floats(q));
             a.scratch = scratch(kernels().attention_scratch(end - begin, s.d, false));
             kernels().attention(&a);
         });
@@ -109,7 +109,9 @@ struct Packed : torch::autograd::Function<Packed> {
         at::Tensor dq = at::empty_like(q), dk = at::empty_like(k), dv = at::empty_like(v);
         each(starts, s.kv_heads, [&](int64_t begin, int64_t end, int64_t h) {
             kernel_attention_grad b = {};
-            b.f = part(s, q, k, v, t[3], t[4], begin, end, h, how);
+            b.f = part(s, q, k, t[4], begin, end, h, how);
+            b.f.v = floats(v) + (b.f.k - floats(k));
+            b.f.out = floats_mut(t[3]) + (b.f.q - floats(q));
             b.f.scratch = scratch(kernels().attention_scratch(end - begin, s.d, true));
             b.d_out = floats(g) + (b.f.q - floats(q));
             b.d_q = floats_mut(dq) + (b.f.q - floats(q));
@@ -118,6 +120,75 @@ struct Packed : torch::autograd::Function<Packed> {
             kernels().attention_grad(&b);
         });
         return {dq, dk, dv, at::Tensor(), at::Tensor()};
+    }
+};
+
+/* x [T, H, D] in bfloat16, or in fp32. */
+at::Tensor with_halves(const at::Tensor &x) {
+    at::Tensor rows = x.contiguous();
+    return x.scalar_type() == at::kBFloat16 ? rows : halved(rows.flatten(1)).view(x.sizes());
+}
+
+at::Tensor with_floats(const at::Tensor &x) {
+    return widened(x.flatten(1)).view(x.sizes());
+}
+
+/* The same with products in bfloat16. v, what comes out, and their gradients are bfloat16, or
+ * fp32 whose values bfloat16 holds. */
+struct PackedHalf : torch::autograd::Function<PackedHalf> {
+    static kernel_attention16 part16(const Shape &s, const at::Tensor &q, const at::Tensor &k,
+                                     const at::Tensor &v, const at::Tensor &out,
+                                     const at::Tensor &lse, int64_t begin, int64_t end, int64_t h,
+                                     const ct_attend &how, bool backward) {
+        kernel_attention16 a = {};
+        a.f = part(s, q, k, lse, begin, end, h, how);
+        a.f.scratch = scratch(kernels().attention16_scratch(end - begin, s.d, backward));
+        a.v = halves(v) + (a.f.k - floats(k));
+        a.out = halves(out) + (a.f.q - floats(q));
+        return a;
+    }
+
+    static at::Tensor forward(AutogradContext *ctx, const at::Tensor &q_in, const at::Tensor &k_in,
+                              const at::Tensor &v_in, const std::vector<int64_t> &starts,
+                              const ct_attend &how) {
+        at::Tensor q = q_in.contiguous(), k = k_in.contiguous(), v = with_halves(v_in);
+        Shape s = shape_of(q, k);
+        at::Tensor out = at::empty_like(q, q.options().dtype(at::kBFloat16)),
+                   lse = at::empty({q.size(0), s.heads}, q.options());
+        each(starts, s.kv_heads, [&](int64_t begin, int64_t end, int64_t h) {
+            kernel_attention16 a = part16(s, q, k, v, out, lse, begin, end, h, how, false);
+            kernels().attention16(&a);
+        });
+        bool half = v_in.scalar_type() == at::kBFloat16;
+        if (ctx) {
+            ctx->save_for_backward({q, k, v, out, lse});
+            ctx->saved_data["starts"] = starts;
+            ctx->saved_data["scale"] = how.scale;
+            ctx->saved_data["softcap"] = how.softcap;
+            ctx->saved_data["window"] = how.window;
+            ctx->saved_data["half"] = half;
+        }
+        return half ? out : with_floats(out);
+    }
+
+    static variable_list backward(AutogradContext *ctx, variable_list grads) {
+        variable_list t = ctx->get_saved_variables();
+        const at::Tensor &q = t[0], &k = t[1], &v = t[2], g = with_halves(grads[0]);
+        std::vector<int64_t> starts = ctx->saved_data["starts"].toIntVector();
+        ct_attend how = {ctx->saved_data["scale"].toDouble(),
+                         ctx->saved_data["softcap"].toDouble(), ctx->saved_data["window"].toInt()};
+        Shape s = shape_of(q, k);
+        at::Tensor dq = at::empty_like(q), dk = at::empty_like(k), dv = at::empty_like(v);
+        each(starts, s.kv_heads, [&](int64_t begin, int64_t end, int64_t h) {
+            kernel_attention16 a = part16(s, q, k, v, t[3], t[4], begin, end, h, how, true);
+            a.d_out = halves(g) + (a.f.q - floats(q));
+            a.d_q = floats_mut(dq) + (a.f.q - floats(q));
+            a.d_k = floats_mut(dk) + (a.f.k - floats(k));
+            a.d_v = halves(dv) + (a.f.k - floats(k));
+            kernels().attention16_grad(&a);
+        });
+        bool half = ctx->saved_data["half"].toBool();
+        return {dq, dk, half ? dv : with_floats(dv), at::Tensor(), at::Tensor()};
     }
 };
 
@@ -286,6 +357,10 @@ at::Tensor cached(const at::Tensor &q, const at::Tensor &k, const at::Tensor &v,
 
 } // namespace
 
+bool shim::attends_half(int64_t d) {
+    return kernels().attention16 && d % 2 == 0;
+}
+
 /* ---- the C face ------------------------------------------------------------------------------- */
 
 ct_tensor *ct_attention_packed(ct_scope *s, ct_tensor *q, ct_tensor *k, ct_tensor *v,
@@ -300,9 +375,14 @@ ct_tensor *ct_attention_packed(ct_scope *s, ct_tensor *q, ct_tensor *k, ct_tenso
         check_pack(q->t, starts, n);
         if (device_kernel_takes(q->t, how.softcap))
             return packed_by_device(q->t, k->t, v->t, starts, n, how);
-        if (!takes(q->t) || !takes(k->t) || !takes(v->t))
+        bool half = s->half_products && attends_half(k->t.size(2)) &&
+                    (takes(v->t) || (v->t.is_cpu() && v->t.scalar_type() == at::kBFloat16));
+        if (!takes(q->t) || !takes(k->t) || !(half || takes(v->t)))
             return packed_composite(q->t, k->t, v->t, starts, n, how);
         std::vector<int64_t> list(starts, starts + n + 1);
+        if (half)
+            return s->grad ? PackedHalf::apply(q->t, k->t, v->t, list, how)
+                           : PackedHalf::forward(nullptr, q->t, k->t, v->t, list, how);
         return s->grad ? Packed::apply(q->t, k->t, v->t, list, how)
                        : Packed::forward(nullptr, q->t, k->t, v->t, list, how);
     });

@@ -170,9 +170,9 @@ ct_tensor *ct_linear(ct_scope *s, ct_tensor *x, ct_tensor *w, ct_tensor *b);
  * (below) they are one product. */
 int ct_linears(ct_scope *s, ct_tensor *x, ct_tensor *const *w, ct_tensor *const *b, int n,
                ct_tensor **ret);
-/* From here on, this scope's ct_linear (of x [T, I]) and ct_linear_logprob on fp32 tensors compute
- * their matrix products, backward too, in CT_BF16 with sums in fp32, or in CT_F32, as at the
- * start. */
+/* From here on, this scope's ct_linear (of x [T, I]), ct_linear_logprob and, on a CPU with an
+ * instruction for it, ct_attention_packed of heads of even width compute their matrix products of
+ * fp32 tensors, backward too, in CT_BF16 with sums in fp32, or in CT_F32, as at the start. */
 void ct_scope_products(ct_scope *s, enum ct_dtype dtype);
 /* Whether this device has instructions for it; without them CT_BF16 is many times slower. */
 bool ct_half_pays(void);
@@ -183,7 +183,8 @@ bool ct_half_fuses(const ct_scope *s, const ct_tensor *x);
 ct_tensor *ct_half_norm(ct_scope *s, ct_tensor *x, ct_tensor *w, double eps); /* RMSNorm [T, D], rounded */
 ct_tensor *ct_half_gate(ct_scope *s, ct_tensor *x, ct_tensor *gate, ct_tensor *up); /* SwiGLU of x [T, I] → [T, F], rounded */
 ct_tensor *ct_half_residual(ct_scope *s, ct_tensor *residual, ct_tensor *x, ct_tensor *w); /* residual + x wᵀ */
-/* w: of queries, keys, values; d: a head's width; cos, sin [T, R]: → ret [T, n, d], two turned. */
+/* w: of queries, keys, values; d: a head's width; cos, sin [T, R]: → ret [T, n, d], two turned,
+ * fp32; the third CT_BF16 where ct_attention_packed multiplies in it, which then gives CT_BF16. */
 int ct_half_heads(ct_scope *s, ct_tensor *x, ct_tensor *const w[3], ct_tensor *cos, ct_tensor *sin,
                   int64_t d, ct_tensor *ret[3]);
 /* A copy of w [O, I] in bfloat16 for ct_linear alone, in the order in which this processor

@@ -24,6 +24,9 @@ at::Tensor rounded_side_by_side(at::TensorList list, int64_t dim);
 /* gᵀ x [ΣO, I]: of all of them. */
 at::Tensor whole_weight_grad(const at::Tensor &g, const at::Tensor &x);
 
+/* Whether packed attention of heads of this width multiplies in bfloat16 here (attention.cpp). */
+bool attends_half(int64_t d);
+
 /* Gradients to w[i] [width[i], I], from g [T, ΣO] and x [T, I], both in bfloat16; undefined
  * where needs(i) is false. */
 template <class F>

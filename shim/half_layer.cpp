@@ -14,6 +14,8 @@
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
+#include <cstring>
+
 using namespace shim;
 using torch::autograd::AutogradContext;
 using torch::autograd::Function;
@@ -148,7 +150,17 @@ struct GateHalf : Function<GateHalf> {
 
 /* ---- heads -------------------------------------------------------------------------------------- */
 
-/* Queries, keys and values of x: [T, n, D] each, fp32, the first two turned. */
+/* `rows` of `width` in bfloat16. */
+void copy_rows(int64_t rows, int64_t width, const uint16_t *from, int64_t from_row, uint16_t *to,
+               int64_t to_row) {
+    rows_parallel(rows, width, [=](int64_t begin, int64_t end) {
+        for (int64_t t = begin; t < end; t++)
+            memcpy(to + t * to_row, from + t * from_row, static_cast<size_t>(width) * sizeof *to);
+    });
+}
+
+/* Queries, keys and values of x: [T, n, D] each, fp32, the first two turned; the last one
+ * stays bfloat16 where attention takes it so. */
 struct HeadsHalf : Function<HeadsHalf> {
     static variable_list forward(AutogradContext *ctx, const at::Tensor &x, const at::Tensor &x16,
                                  const at::Tensor &wq, const at::Tensor &wk, const at::Tensor &wv,
@@ -157,12 +169,20 @@ struct HeadsHalf : Function<HeadsHalf> {
         at::Tensor cos = cos_in.contiguous(), sin = sin_in.contiguous();
         int64_t n = x16.size(0), turned = cos.size(1), sum = w.size(0), at = 0;
         variable_list out;
+        bool half_values = attends_half(d);
         for (const at::Tensor *part : {&wq, &wk, &wv})
-            out.push_back(float_rows({n, part->size(0) / d, d}, x16));
+            out.push_back(at::empty({n, part->size(0) / d, d},
+                                    x16.options().dtype(part == &wv && half_values
+                                                            ? at::kBFloat16
+                                                            : at::kFloat)));
         const float *c = floats(cos), *s = floats(sin);
         const uint16_t *in = halves(all);
         for (size_t i = 0; i < 3; at += out[i].size(1) * d, i++) {
             int64_t h = out[i].size(1);
+            if (out[i].scalar_type() == at::kBFloat16) {
+                copy_rows(n, h * d, in + at, sum, halves(out[i]), h * d);
+                continue;
+            }
             float *heads = floats_mut(out[i]);
             rows_parallel(n, h * d, [=](int64_t from, int64_t to) {
                 float *row = scratch(h * d);
@@ -190,6 +210,8 @@ struct HeadsHalf : Function<HeadsHalf> {
         at::Tensor from = from_heads.contiguous(); /* [T, h, D] */
         int64_t n = from.size(0), h = from.size(1), d = from.size(2), turned = cos.size(1);
         int64_t sum = g.size(1);
+        if (from.scalar_type() == at::kBFloat16)
+            return copy_rows(n, h * d, halves(from), h * d, halves(g) + at, sum);
         const float *heads = floats(from), *c = floats(cos), *s = floats(sin);
         uint16_t *out = halves(g) + at;
         rows_parallel(n, h * d, [=](int64_t begin, int64_t end) {

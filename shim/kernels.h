@@ -49,6 +49,16 @@ struct kernel_attention_grad {
     float *d_q, *d_k, *d_v;    /* as q, k, k */
 };
 
+/* Both with products of bfloat16, summed in fp32; d even. */
+struct kernel_attention16 {
+    struct kernel_attention f; /* past = 0, lse wanted; of v and out only what follows */
+    const uint16_t *v;         /* as k */
+    uint16_t *out;             /* as q, so its row stride; rounded */
+    const uint16_t *d_out;     /* the rest is backward's; as q */
+    float *d_q, *d_k;          /* as q, k */
+    uint16_t *d_v;             /* as k; rounded */
+};
+
 struct kernel_logprob {
     int64_t vocab;
     float inverse_temperature;
@@ -82,6 +92,10 @@ struct shim_kernels {
     int64_t (*attention_scratch)(int64_t positions, int64_t d, bool backward);
     void (*attention)(const struct kernel_attention *a);
     void (*attention_grad)(const struct kernel_attention_grad *g);
+    /* NULL, all three: no gain here. */
+    int64_t (*attention16_scratch)(int64_t positions, int64_t d, bool backward);
+    void (*attention16)(const struct kernel_attention16 *h);
+    void (*attention16_grad)(const struct kernel_attention16 *h);
     /* Rows [n, d]. r [n] = 1 / sqrt(mean square + eps). */
     void (*rms_norm)(int64_t n, int64_t d, const float *x, const float *w, float eps, float *y,
                      float *r);

@@ -11,11 +11,11 @@ typedef void few_function(int64_t k, const float *w, int64_t stride, const float
 #define FEW(rows)                                                                                  \
     static void few_##rows(int64_t k, const float *w, int64_t stride, const float *x, float *sums, \
                            bool accumulate) {                                                      \
-        tile(rows, NV, false, true, k, w, stride, x, 0, NR, sums, NR, NR, accumulate);             \
+        tile(false, rows, NV, false, true, k, w, stride, x, 0, NR, sums, NR, NR, accumulate);             \
     }                                                                                              \
     static void few_##rows##_half(int64_t k, const float *w, int64_t stride, const float *x,       \
                                   float *sums, bool accumulate) {                                  \
-        tile(rows, NV / 2, false, true, k, w, stride, x, 0, NR, sums, NR, NR, accumulate);               \
+        tile(false, rows, NV / 2, false, true, k, w, stride, x, 0, NR, sums, NR, NR, accumulate);  \
     }
 
 FEW(1)

@@ -4,23 +4,8 @@
  * bits. Any number of rows, in any grouping, gives the same bits. */
 #include "shim/kernels_tile.h"
 
-#if defined(__AVX512BF16__)
-#include <immintrin.h>
-#endif
-
 typedef uint32_t pair_u __attribute__((aligned(2), may_alias));
 typedef int32_t vi_u __attribute__((vector_size(W * 4), aligned(4), may_alias));
-
-/* acc += a.high · b.high + a.low · b.low, by lanes. */
-INLINE vf add_pairs(vf acc, vi a, vi b) {
-#if defined(__AVX512BF16__)
-    return (vf)_mm512_dpbf16_ps((__m512)acc, (__m512bh)a, (__m512bh)b);
-#else
-    const vi high = (vi){0} + (int32_t)0xffff0000;
-    acc += (vf)(a & high) * (vf)(b & high);
-    return acc + (vf)(a << 16) * (vf)(b << 16);
-#endif
-}
 
 /* `rows` rows of w from `w` on (pairs, `stride` apart) against a sliver of x: sums[row][lane]. */
 INLINE void sums16(const int rows, const int vectors, int64_t pairs, const pair_u *w,

@@ -12,7 +12,7 @@ typedef void tile_function(int64_t k, const float *a, int64_t stride, const floa
 #define TILE_OF(name, rows, vectors, unit_row)                                                     \
     static void name(int64_t k, const float *a, int64_t stride, const float *b, int64_t sliver,    \
                      int64_t ldb, float *c, int64_t ldc, int64_t cols, bool accumulate) {          \
-        tile(rows, vectors, unit_row, false, k, a, stride, b, sliver, ldb, c, ldc, cols,           \
+        tile(false, rows, vectors, unit_row, false, k, a, stride, b, sliver, ldb, c, ldc, cols,    \
              accumulate);                                                                          \
     }
 #define TILE(rows)                                                                                 \
@@ -157,6 +157,15 @@ const struct shim_kernels KERNEL(shim_kernels) = {
     KERNEL(kernel_attention_scratch),
     KERNEL(kernel_attention),
     KERNEL(kernel_attention_grad),
+#if defined(__AVX512BF16__)
+    KERNEL(kernel_attention16_scratch),
+    KERNEL(kernel_attention16),
+    KERNEL(kernel_attention16_grad),
+#else
+    NULL, /* attention16_scratch */
+    NULL, /* attention16 */
+    NULL, /* attention16_grad */
+#endif
     KERNEL(kernel_rms_norm),
     KERNEL(kernel_rms_norm_grad),
     KERNEL(kernel_swiglu),

@@ -124,6 +124,10 @@ void KERNEL(kernel_pack)(int64_t n, int64_t k, struct kernel_matrix b, float *pa
 void KERNEL(kernel_product)(int64_t m, int64_t n, int64_t k, struct kernel_matrix a,
                             const float *b, int64_t sliver, int64_t ldb, float *c, int64_t ldc,
                             bool accumulate);
+/* The same where an element of A and of B is two bfloat16, `pairs` of them: sums in fp32. */
+void KERNEL(kernel_product16)(int64_t m, int64_t n, int64_t pairs, struct kernel_matrix a,
+                              const float *b, int64_t sliver, float *c, int64_t ldc,
+                              bool accumulate);
 void KERNEL(kernel_few)(int64_t m, int64_t n, int64_t k, const float *x, const float *w, float *y,
                         int64_t ldy);
 void KERNEL(kernel_few16)(int64_t m, int64_t n, int64_t pairs, const uint32_t *x, const uint16_t *w,
@@ -134,6 +138,9 @@ void KERNEL(kernel_widen)(int64_t n, const uint16_t *x, float *to);
 int64_t KERNEL(kernel_attention_scratch)(int64_t positions, int64_t d, bool backward);
 void KERNEL(kernel_attention)(const struct kernel_attention *a);
 void KERNEL(kernel_attention_grad)(const struct kernel_attention_grad *g);
+int64_t KERNEL(kernel_attention16_scratch)(int64_t positions, int64_t d, bool backward);
+void KERNEL(kernel_attention16)(const struct kernel_attention16 *h);
+void KERNEL(kernel_attention16_grad)(const struct kernel_attention16 *h);
 void KERNEL(kernel_rms_norm)(int64_t n, int64_t d, const float *x, const float *w, float eps,
                              float *y, float *r);
 void KERNEL(kernel_rms_norm_grad)(int64_t n, int64_t d, const float *x, const float *w,

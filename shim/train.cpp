@@ -1,6 +1,6 @@
 /* train.cpp: gradients, the chunked log-probability of a linear head, the optimizer.
  * Not for losses (they are written in C over ct.h). */
-#include "fast.hpp"
+#include "half.hpp"
 #include "guard.hpp"
 
 #include <ATen/ops/_fused_adamw.h>
@@ -34,13 +34,20 @@ static int64_t chunk_rows(const at::Tensor &w) {
 
 namespace {
 
+/* Logits in bfloat16 on the CPU are widened row by row, near the processor, and rounded there
+ * again: the same bits as with whole matrices in between. */
+bool by_rows(const at::Tensor &h, double softcap) {
+    return h.is_cpu() && h.scalar_type() == at::kBFloat16 && softcap == 0;
+}
+
 /* Where the logits of a chunk go: one room for all chunks of a call, since blocks of this size,
  * taken and given back for each, made glibc's heap grow to nine of them. */
 struct Room {
-    at::Tensor logits; /* [rows, V] fp32 */
+    at::Tensor logits; /* [rows, V] fp32; undefined by_rows() */
     at::Tensor half;   /* the same in the type of h and w, where that is another */
-    Room(const at::Tensor &h, const at::Tensor &w, int64_t rows)
-        : logits(at::empty({rows, w.size(0)}, h.options().dtype(at::kFloat))) {
+    Room(const at::Tensor &h, const at::Tensor &w, int64_t rows, double softcap) {
+        if (!by_rows(h, softcap))
+            logits = at::empty({rows, w.size(0)}, h.options().dtype(at::kFloat));
         if (h.scalar_type() != at::kFloat)
             half = at::empty({rows, w.size(0)}, h.options());
     }
@@ -58,13 +65,18 @@ bool by_kernel(const Chunk &c) {
     return takes(c.h) && takes(c.w);
 }
 
+/* [n, V], in the type of h */
+at::Tensor chunk_mm(const Chunk &c) {
+    const at::Tensor &own = c.room.half.defined() ? c.room.half : c.room.logits;
+    at::Tensor product = own.narrow(0, 0, c.n);
+    return at::mm_out(product, c.h.narrow(0, c.at, c.n), c.w.t());
+}
+
 /* [n, V] */
 at::Tensor chunk_products_of(const Chunk &c) {
     if (!by_kernel(c)) {
-        const at::Tensor &own = c.room.half.defined() ? c.room.half : c.room.logits;
-        at::Tensor product = own.narrow(0, 0, c.n), logits = c.room.logits.narrow(0, 0, c.n);
-        at::mm_out(product, c.h.narrow(0, c.at, c.n), c.w.t());
-        return c.room.half.defined() ? logits.copy_(product) : logits;
+        at::Tensor product = chunk_mm(c);
+        return c.room.half.defined() ? c.room.logits.narrow(0, 0, c.n).copy_(product) : product;
     }
     int64_t d = c.h.size(1), v = c.w.size(0);
     at::Tensor logits = c.room.logits.narrow(0, 0, c.n);
@@ -96,39 +108,70 @@ void chunk_stats_composite(const Chunk &c, at::Tensor logits, const Stats &s) {
     s.entropy.narrow(0, c.at, c.n).copy_((lp.exp() * lp).sum(-1).neg_());
 }
 
-void chunk_stats(const Chunk &c, const at::Tensor &logits, const Stats &s) {
-    if (!takes(logits))
-        return chunk_stats_composite(c, logits, s);
+/* f(row t, its logits [V] in fp32) for every row of a chunk. by_rows() they are a copy, which
+ * becomes the row's bfloat16 again where `back`. */
+template <class F> void each_row(const Chunk &c, const at::Tensor &logits, bool back, F &&f) {
     int64_t v = c.w.size(0);
-    kernel_logprob k = {v, static_cast<float>(1 / c.temperature)};
+    bool half = !takes(logits);
+    rows_parallel(c.n, v, [&](int64_t from, int64_t to) {
+        float *copy = half ? scratch(v) : nullptr;
+        for (int64_t t = from; t < to; t++) {
+            float *row = half ? copy : floats_mut(logits) + t * v;
+            if (half)
+                kernels().widen(v, halves(logits) + t * v, row);
+            f(t, row);
+            if (half && back)
+                kernels().halve(v, row, halves(logits) + t * v);
+        }
+    });
+}
+
+void chunk_stats(const Chunk &c, const Stats &s) {
+    bool rows = by_rows(c.h, c.softcap);
+    at::Tensor logits = rows ? chunk_mm(c) : chunk_logits(c);
+    if (!rows && !takes(logits))
+        return chunk_stats_composite(c, logits, s);
+    kernel_logprob k = {c.w.size(0), static_cast<float>(1 / c.temperature)};
     const int64_t *target = c.target.const_data_ptr<int64_t>() + c.at;
     bool extras = s.entropy.defined();
-    rows_parallel(c.n, v, [&](int64_t from, int64_t to) {
-        for (int64_t t = from; t < to; t++)
-            kernels().logprob(&k, floats(logits) + t * v, target[t], floats_mut(s.lse) + c.at + t,
-                              floats_mut(s.logprob) + c.at + t,
-                              extras ? floats_mut(s.entropy) + c.at + t : nullptr,
-                              extras ? s.best.mutable_data_ptr<int64_t>() + c.at + t : nullptr);
+    each_row(c, logits, false, [&](int64_t t, const float *row) {
+        kernels().logprob(&k, row, target[t], floats_mut(s.lse) + c.at + t,
+                          floats_mut(s.logprob) + c.at + t,
+                          extras ? floats_mut(s.entropy) + c.at + t : nullptr,
+                          extras ? s.best.mutable_data_ptr<int64_t>() + c.at + t : nullptr);
     });
 }
 
 /* logits become (onehot − softmax) · coefficient, the gradient of Σ coefficient · logprob. */
 void chunk_grad(const Chunk &c, const at::Tensor &logits, const at::Tensor &lse,
                 const at::Tensor &coefficient) {
-    if (!takes(logits)) {
+    if (!takes(logits) && !by_rows(c.h, c.softcap)) {
         at::Tensor index = c.target.narrow(0, c.at, c.n).unsqueeze(1);
         logits.div_(c.temperature).sub_(lse.narrow(0, c.at, c.n).unsqueeze(1)).exp_().neg_();
         logits.scatter_(1, index, logits.gather(1, index) + 1);
         logits.mul_(coefficient.narrow(0, c.at, c.n).unsqueeze(1));
         return;
     }
-    int64_t v = c.w.size(0);
-    kernel_logprob k = {v, static_cast<float>(1 / c.temperature)};
+    kernel_logprob k = {c.w.size(0), static_cast<float>(1 / c.temperature)};
     const int64_t *target = c.target.const_data_ptr<int64_t>() + c.at;
-    rows_parallel(c.n, v, [&](int64_t from, int64_t to) {
-        for (int64_t t = from; t < to; t++)
-            kernels().logprob_grad(&k, floats_mut(logits) + t * v, target[t],
-                                   floats(lse)[c.at + t], floats(coefficient)[c.at + t]);
+    each_row(c, logits, true, [&](int64_t t, float *row) {
+        kernels().logprob_grad(&k, row, target[t], floats(lse)[c.at + t],
+                               floats(coefficient)[c.at + t]);
+    });
+}
+
+/* to [R, C] fp32 = or += x in bfloat16. */
+void take_halves(const at::Tensor &to, const at::Tensor &x, bool add) {
+    int64_t d = x.size(1);
+    const uint16_t *in = halves(x);
+    float *sum = floats_mut(to);
+    rows_parallel(x.size(0), d, [=](int64_t from, int64_t end) {
+        float *row = scratch(d);
+        for (int64_t r = from; r < end; r++) {
+            kernels().widen(d, in + r * d, add ? row : sum + r * d);
+            if (add)
+                kernels().add(d, row, sum + r * d);
+        }
     });
 }
 
@@ -137,10 +180,15 @@ void chunk_products(const Chunk &c, const at::Tensor &g, const at::Tensor &dh,
                     const at::Tensor &dw) {
     if (!by_kernel(c)) {
         at::Tensor typed = g.to(c.h.scalar_type());
-        if (dh.defined())
-            dh.narrow(0, c.at, c.n).copy_(at::mm(typed, c.w));
-        if (dw.defined())
-            dw.add_(at::mm(typed.t(), c.h.narrow(0, c.at, c.n)));
+        bool cpu = g.is_cpu() && typed.scalar_type() == at::kBFloat16;
+        if (dh.defined()) {
+            at::Tensor part = at::mm(typed, c.w), rows = dh.narrow(0, c.at, c.n);
+            cpu && takes(dh) ? take_halves(rows, part, false) : (void)rows.copy_(part);
+        }
+        if (dw.defined()) {
+            at::Tensor part = at::mm(typed.t(), c.h.narrow(0, c.at, c.n));
+            cpu && takes(dw) ? take_halves(dw, part, true) : (void)dw.add_(part);
+        }
         return;
     }
     int64_t d = c.h.size(1), v = c.w.size(0);
@@ -152,6 +200,10 @@ void chunk_products(const Chunk &c, const at::Tensor &g, const at::Tensor &dh,
              true);
 }
 
+at::Tensor typed(const at::Tensor &x, at::ScalarType type) {
+    return takes(x) && type == at::kBFloat16 ? halved(x) : x.to(type).contiguous();
+}
+
 /* log softmax(h wᵀ / temperature)[target] by chunks of rows; a chunk's logits are made
  * again in backward instead of kept (as Liger's fused linear cross-entropy, but with a
  * gradient per row, which its single pass cannot take). */
@@ -160,10 +212,10 @@ struct LinearLogprob : torch::autograd::Function<LinearLogprob> {
                                  const at::Tensor &w_in, const at::Tensor &target_in,
                                  double temperature, double softcap, bool extras, bool half) {
         at::ScalarType own = h_in.scalar_type(), type = half ? at::kBFloat16 : own;
-        at::Tensor h = h_in.to(type).contiguous(), w = w_in.to(type).contiguous();
+        at::Tensor h = typed(h_in, type), w = typed(w_in, type);
         at::Tensor target = target_in.contiguous();
         int64_t rows = h.size(0), step = chunk_rows(w);
-        Room room(h, w, std::min(step, rows));
+        Room room(h, w, std::min(step, rows), softcap);
         Stats s;
         s.logprob = at::empty({rows}, h.options().dtype(at::kFloat));
         s.lse = at::empty_like(s.logprob);
@@ -173,7 +225,7 @@ struct LinearLogprob : torch::autograd::Function<LinearLogprob> {
         }
         for (int64_t at = 0; at < rows; at += step) {
             Chunk c = {h, w, target, at, std::min(step, rows - at), temperature, softcap, room};
-            chunk_stats(c, chunk_logits(c), s);
+            chunk_stats(c, s);
         }
         if (ctx) {
             ctx->save_for_backward({h, w, target, s.lse});
@@ -195,14 +247,14 @@ struct LinearLogprob : torch::autograd::Function<LinearLogprob> {
         int64_t rows = h.size(0), step = chunk_rows(w);
         auto own = static_cast<at::ScalarType>(ctx->saved_data["own"].toInt());
         at::Tensor dh, dw;
-        Room room(h, w, std::min(step, rows));
+        Room room(h, w, std::min(step, rows), softcap);
         if (ctx->needs_input_grad(0))
             dh = at::empty_like(h, h.options().dtype(own));
         if (ctx->needs_input_grad(1))
             dw = at::zeros_like(w, w.options().dtype(at::kFloat));
         for (int64_t at = 0; at < rows; at += step) {
             Chunk c = {h, w, target, at, std::min(step, rows - at), temperature, softcap, room};
-            at::Tensor g = chunk_logits(c), slope; /* slope: 1 − tanh², what the cap leaves */
+            at::Tensor g = by_rows(h, softcap) ? chunk_mm(c) : chunk_logits(c), slope; /* slope: 1 − tanh², what the cap leaves */
             if (softcap != 0)
                 slope = 1 - (g / softcap).square_();
             chunk_grad(c, g, lse, coefficient);

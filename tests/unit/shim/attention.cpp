@@ -1,5 +1,6 @@
 /* attention: packed, cached and single-row attention agree with the composite, in value
- * and gradient; a row's bits are its own: no neighbour, batch, cache or thread shows. */
+ * and gradient, and nearly so with products in bfloat16; a row's bits are its own: no
+ * neighbour, batch, cache or thread shows. */
 #include "common.hpp"
 
 #include <ATen/Parallel.h>
@@ -74,35 +75,114 @@ static void packed_and_gradients(void **) {
     }
 }
 
+/* Output and gradients to q, k, v of a pack, with products in bfloat16 or not. */
+static std::vector<at::Tensor> run_pack(const std::vector<at::Tensor> &in,
+                                        const std::vector<int64_t> &starts, const ct_attend &how,
+                                        bool half) {
+    ct_scope *s = ct_scope_open_grad();
+    ct_scope_products(s, half ? CT_BF16 : CT_F32);
+    ct_tensor *q = leaf(s, in[0]), *k = leaf(s, in[1]), *v = leaf(s, in[2]);
+    ct_tensor *o = ct_attention_packed(s, q, k, v, starts.data(),
+                                       static_cast<int64_t>(starts.size()) - 1, how);
+    run_backward(s, o, in[3]);
+    std::vector<at::Tensor> out;
+    for (ct_tensor *x : {o, ct_grad(s, q), ct_grad(s, k), ct_grad(s, v)})
+        out.push_back(take(x));
+    ct_scope_close(s);
+    return out;
+}
+
+static std::vector<at::Tensor> draw(const Case &c) {
+    int64_t t = c.starts.back();
+    return {random_tensor({t, c.heads, c.d}, 1), random_tensor({t, c.kv_heads, c.d}, 2),
+            random_tensor({t, c.kv_heads, c.d}, 3), random_tensor({t, c.heads, c.d}, 4)};
+}
+
+/* Whether heads of this width are multiplied in bfloat16 here. */
+static bool rounds(int64_t d) {
+    Case c = {1, 1, d, {0, 9}};
+    std::vector<at::Tensor> in = draw(c);
+    return !same_bits(run_pack(in, c.starts, HOWS[0], true)[0],
+                      run_pack(in, c.starts, HOWS[0], false)[0]);
+}
+
+static void half_products_are_near(void **) {
+    std::vector<Case> cases = CASES;
+    for (int64_t n : {1, 2, 3, 11, 12, 13, 31, 32, 33, 47, 48, 49, 95, 96, 97, 128, 199, 200})
+        cases.push_back({4, 2, n % 2 ? 64 : 22, {0, n}});
+    cases.push_back({2, 1, 7, {0, 61, 70}});
+    cases.push_back({2, 1, 16, {0, 1300}});
+    for (size_t i = 0; i < 4 * cases.size(); i++) {
+        const Case &c = cases[i / 4];
+        ct_attend how = HOWS[i % 4];
+        how.scale = 1 / std::sqrt(static_cast<double>(c.d));
+        std::vector<at::Tensor> in = draw(c), want = run_pack(in, c.starts, how, false),
+                                got = run_pack(in, c.starts, how, true),
+                                again = run_pack(in, c.starts, how, true);
+        for (size_t j = 0; j < want.size(); j++) {
+            near(got[j], want[j], 0.01);
+            assert_true(same_bits(got[j], again[j]));
+            if (c.d % 2)
+                assert_true(same_bits(got[j], want[j]));
+        }
+    }
+    assert_false(rounds(7));
+    assert_int_equal(rounds(32), rounds(22));
+}
+
+/* Inputs that bfloat16 holds and one position: nothing is left to round but what comes out. */
+static void half_products_are_exact_where_nothing_is_rounded(void **) {
+    Case c = {4, 2, 24, {0, 1, 2, 3}};
+    std::vector<at::Tensor> in = draw(c);
+    for (at::Tensor &t : in)
+        t = t.to(at::kBFloat16).to(at::kFloat);
+    std::vector<at::Tensor> want = run_pack(in, c.starts, HOWS[0], false),
+                            got = run_pack(in, c.starts, HOWS[0], true);
+    assert_true(same_bits(got[0], in[2].repeat_interleave(2, 1)));
+    at::Tensor dv = rounds(24) ? want[3].to(at::kBFloat16).to(at::kFloat) : want[3];
+    assert_true(same_bits(got[3], dv));
+}
+
+/* What comes later shows neither in a row nor in what its first part leaves. */
+static void half_rows_see_what_is_before_them(void **) {
+    for (const ct_attend &how : HOWS)
+        for (int64_t n : {1, 46, 47, 48, 49, 150, 600}) {
+            Case c = {4, 2, 32, {0, 700}};
+            std::vector<at::Tensor> in = draw(c), some;
+            for (const at::Tensor &t : in)
+                some.push_back(t.narrow(0, 0, n));
+            at::Tensor whole = run_pack(in, {0, 700}, how, true)[0],
+                       part = run_pack(some, {0, n}, how, true)[0];
+            assert_true(same_bits(whole.narrow(0, 0, n), part));
+        }
+}
+
 /* Output and gradients of the rows of the second sequence, beside a given first one. */
-static std::vector<at::Tensor> beside(int64_t first, uint64_t seed, int threads) {
+static std::vector<at::Tensor> beside(int64_t first, uint64_t seed, int threads, bool half) {
     at::set_num_threads(threads);
-    int64_t own = 77, t = first + own, starts[] = {0, first, t};
+    int64_t own = 77;
     std::vector<at::Tensor> in;
     for (uint64_t i = 0; i < 4; i++) {
         int64_t h = i == 0 || i == 3 ? 4 : 2;
         in.push_back(at::cat({random_tensor({first, h, 32}, seed + i),
                               random_tensor({own, h, 32}, 50 + i)}, 0));
     }
-    ct_scope *s = ct_scope_open_grad();
-    ct_tensor *q = leaf(s, in[0]), *k = leaf(s, in[1]), *v = leaf(s, in[2]);
-    ct_tensor *o = ct_attention_packed(s, q, k, v, starts, 2, {0.2, 0, 0});
-    run_backward(s, o, in[3]);
-    std::vector<at::Tensor> out;
-    for (ct_tensor *x : {o, ct_grad(s, q), ct_grad(s, k), ct_grad(s, v)})
-        out.push_back(take(x).narrow(0, first, own));
-    ct_scope_close(s);
+    std::vector<at::Tensor> out = run_pack(in, {0, first, first + own}, {0.2, 0, 0}, half);
+    for (at::Tensor &t : out)
+        t = t.narrow(0, first, own);
     return out;
 }
 
 static void neighbours_and_threads_change_nothing(void **) {
-    std::vector<at::Tensor> want = beside(40, 100, 1);
-    for (int64_t first : {0, 40, 41, 300})
-        for (int threads : {1, 2}) {
-            std::vector<at::Tensor> got = beside(first, 200, threads);
-            for (size_t i = 0; i < want.size(); i++)
-                assert_true(same_bits(got[i], want[i]));
-        }
+    for (bool half : {false, true}) {
+        std::vector<at::Tensor> want = beside(40, 100, 1, half);
+        for (int64_t first : {0, 40, 41, 300})
+            for (int threads : {1, 2}) {
+                std::vector<at::Tensor> got = beside(first, 200, threads, half);
+                for (size_t i = 0; i < want.size(); i++)
+                    assert_true(same_bits(got[i], want[i]));
+            }
+    }
 }
 
 /* A cache of 5 slots × 640 positions filled from k, v. */
@@ -206,6 +286,9 @@ static void refusals(void **) {
 int main() {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(packed_and_gradients),
+        cmocka_unit_test(half_products_are_near),
+        cmocka_unit_test(half_products_are_exact_where_nothing_is_rounded),
+        cmocka_unit_test(half_rows_see_what_is_before_them),
         cmocka_unit_test(neighbours_and_threads_change_nothing),
         cmocka_unit_test(cached_rows_are_the_packed_rows),
         cmocka_unit_test(other_types_take_the_composite),
