@@ -91,8 +91,8 @@ static struct widths widths_of(const struct hf_config *c) {
                            f && !f->gated ? 1 : 2};
 }
 
-/* A layer of the plain kind (model/layer_half.c): in bfloat16 it keeps what the activation is made
- * of, and norms' and activation's results, rounded alone. */
+/* A layer of the plain kind (model/layer_half.c): in bfloat16 it keeps values, what attention gave,
+ * what the activation is made of, and norms' and activation's results, rounded alone. */
 static bool is_plain(const struct hf_config *c) {
     const struct hf_family *f = hf_family_find(c->model_type);
     bool biased = f && (f->attention_bias == HF_BIAS_ALWAYS || f->mlp_bias == HF_BIAS_ALWAYS);
@@ -105,8 +105,8 @@ static bool is_plain(const struct hf_config *c) {
  * products, rounded ones beside what was rounded. */
 static int64_t graph_row(const struct widths *w, bool half, bool plain) {
     if (half && plain)
-        return FLOAT * (2 * w->d + 2 * w->q + 2 * w->kv) +
-               HALF * (2 * w->d + w->q + (w->inners + 1) * w->inner);
+        return FLOAT * (2 * w->d + w->q + w->kv) +
+               HALF * (2 * w->d + w->q + w->kv + (w->inners + 1) * w->inner);
     int64_t kept = 2 * w->d + 2 * w->q + 2 * w->kv + w->inners * w->inner;
     int64_t inputs = 2 * w->d + w->inner, rounded = 2 * w->d + w->q + w->inner;
     return FLOAT * kept + (half ? HALF * rounded : FLOAT * inputs);
@@ -146,7 +146,7 @@ static int64_t head_moment(const struct hf_config *c, const struct hf_training *
         chunk = how->tokens * c->vocab_size;
     if (how->scalar)
         return 2 * rows;
-    return 3 * rows + chunk * FLOAT + matrix * FLOAT +
+    return 3 * rows + (how->half ? 0 : chunk * FLOAT) + matrix * FLOAT +
            (how->half ? HALF * (2 * chunk + 2 * matrix + how->tokens * c->hidden_size) : 0);
 }
 
