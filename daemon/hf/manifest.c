@@ -18,7 +18,7 @@ static int by_name(const struct dirent **a, const struct dirent **b) {
 
 static int ordinary(const struct dirent *d) {
     return d->d_name[0] != '.' && strcmp(d->d_name, "MANIFEST.json") != 0 &&
-           strcmp(d->d_name, "PINNED") != 0;
+           strcmp(d->d_name, "PINNED") != 0 && !strstr(d->d_name, ".tmp-"); /* a write cut short */
 }
 
 static int add_entry(const char *dir, const char *name, json_t *files) {

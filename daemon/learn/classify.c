@@ -81,7 +81,7 @@ static int run(const struct learn_task *t, const struct classifier_options *o, s
     metrics_add(&f, (double)d->n, "rows");
     metrics_add(&f, (double)d->skipped, "skipped");
     *ret = trained_new((uint64_t)supervise_steps(&s), &f, "");
-    return trained_add_output(*ret, t->train->output);
+    return trained_add_output(t, *ret, t->train->output);
 }
 
 int learn_classifier(const struct learn_task *t, Cai__V1__Trained **ret) {

@@ -157,7 +157,7 @@ static int run(const struct learn_task *t, const struct dpo_options *o, struct m
     CAI_TRY(measure(t, o, m, p, &f));
     CAI_TRY(train_save(t, m, t->train->output));
     *ret = trained_new((uint64_t)supervise_steps(&s), &f, "");
-    return trained_add_output(*ret, t->train->output);
+    return trained_add_output(t, *ret, t->train->output);
 }
 
 int learn_dpo(const struct learn_task *t, Cai__V1__Trained **ret) {

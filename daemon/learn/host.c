@@ -76,10 +76,11 @@ Cai__V1__Trained *trained_new(uint64_t steps, const struct metrics *m, const cha
     return t;
 }
 
-int trained_add_output(Cai__V1__Trained *t, const char *dir) {
+int trained_add_output(const struct learn_task *task, Cai__V1__Trained *t, const char *dir) {
     char hash[65];
     CAI_TRY(hf_model_hash(dir, hash));
-    CAI_TRY(hf_manifest_write(dir));
+    if (learn_rank(task) == 0)
+        CAI_TRY(hf_manifest_write(dir));
     Cai__V1__Model *m = cai_alloc(sizeof *m);
     cai__v1__model__init(m);
     m->path = cai_strdup(dir);

@@ -68,6 +68,6 @@ void learn_report(const struct learn_task *t, uint64_t done, uint64_t total, uin
 /* The result. Free with cai__v1__trained__free_unpacked. */
 Cai__V1__Trained *trained_new(uint64_t steps, const struct metrics *m, const char *stopped);
 /* Adds a saved folder with its model hash. */
-int trained_add_output(Cai__V1__Trained *t, const char *dir);
+int trained_add_output(const struct learn_task *task, Cai__V1__Trained *t, const char *dir);
 
 #endif

@@ -296,7 +296,7 @@ int learn_ppo(const struct learn_task *t, Cai__V1__Trained **ret) {
         metrics_add(&p->last, (double)p->data.n, "prompts");
         metrics_add(&p->last, (double)p->data.skipped, "skipped");
         *ret = trained_new((uint64_t)p->done, &p->last, stopped);
-        rc = trained_add_output(*ret, t->train->output);
+        rc = trained_add_output(t, *ret, t->train->output);
     }
     ppo_close(p);
     return rc;

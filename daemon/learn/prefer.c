@@ -167,7 +167,7 @@ static int finish_member(const struct learn_task *t, const struct pm_options *o,
     if (learn_rank(t) == 0)
         CAI_TRY(reward_norm_save(dir, m, norm));
     if (!o->average)
-        CAI_TRY(trained_add_output(out, dir));
+        CAI_TRY(trained_add_output(t, out, dir));
     char prefix[24] = "";
     if (k > 0)
         snprintf(prefix, sizeof prefix, "member%u.", k);
@@ -309,7 +309,7 @@ static int average_members(const struct learn_task *t, const struct pm_options *
     if (rc == 0 && learn_rank(t) == 0)
         rc = reward_norm_save(dir, m, &norm);
     if (rc == 0)
-        rc = trained_add_output(out, dir);
+        rc = trained_add_output(t, out, dir);
     model_free(m);
     CAI_TRY(rc);
     metrics_add(figures, norm.mean, "average.score_mean");
