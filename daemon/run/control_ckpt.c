@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "run/control.h"
 #include "run/keep.h"
+#include "run/people.h"
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
@@ -154,12 +155,25 @@ static int set_pin(struct run *r, const struct store_folder *f, bool pinned, con
     return 0;
 }
 
+/* A folder is its job's, and so its owner's. */
+static int may_change(const struct request *q, const struct store_folder *f) {
+    struct store_job job;
+    CAI_AUTO(mem) char *what = cai_format("%lld, a folder of job %lld,", (long long)f->number,
+                                          (long long)f->job);
+    CAI_TRY(store_job_get(q->run->store, f->job, &job));
+    int rc = person_may(q->run, q->who, job.uid, what);
+    store_job_free(&job);
+    return rc;
+}
+
 static int pin(const struct request *q, json_t **ret) {
     struct store_folder f;
     int64_t number = request_int(q, "number", 0);
     CAI_TRY(store_folder_get(q->run->store, number, &f));
     const char *note = request_text(q, "note");
-    int rc = set_pin(q->run, &f, request_flag(q, "pinned"), note ? note : "");
+    int rc = may_change(q, &f);
+    if (rc == 0)
+        rc = set_pin(q->run, &f, request_flag(q, "pinned"), note ? note : "");
     store_folder_free(&f);
     return rc < 0 ? rc : reply_row(q->run, number, ret);
 }
@@ -214,7 +228,9 @@ static int rm(const struct request *q, json_t **ret) {
     bool last = false;
     int64_t bytes = 0, files = 0;
     CAI_TRY(store_folder_get(r->store, request_int(q, "number", 0), &f));
-    int rc = may_remove(r, &f, request_flag(q, "ended"), &last);
+    int rc = may_change(q, &f);
+    if (rc == 0)
+        rc = may_remove(r, &f, request_flag(q, "ended"), &last);
     if (rc == 0)
         rc = store_job_get(r->store, f.job, &job);
     if (rc == 0) {

@@ -19,6 +19,8 @@ static const struct {
 } verbs[] = {
     {"ping", ACT_GREET},        {"version", ACT_GREET},          {"review.*", ACT_REVIEW},
     {"key.*", ACT_ADMINISTER},  {"backup", ACT_ADMINISTER},      {"backup.*", ACT_ADMINISTER},
+    {"ckpt.gc", ACT_ADMINISTER}, /* of everybody's jobs */
+    {"asset.begin", ACT_CHANGE}, {"asset.chunk", ACT_CHANGE},    {"asset.finish", ACT_CHANGE},
 };
 
 const char *act_name(enum act act) {

@@ -93,6 +93,14 @@ def test_a_job_is_its_owners():
         lab.ctl("update", job, "priority=3", uid=ANN)
         lab.ctl("release", job, uid=ANN)
         lab.wait_for(job, "COMPLETED")
+        folder = lab.json("ckpt", "list", job, uid=BOB)["rows"][0]["number"]
+        assert f"belongs to uid {ANN}" in lab.ctl("ckpt", "pin", folder, uid=BOB, expect=5)
+        lab.ctl("ckpt", "rm", folder, uid=BOB, expect=5)
+        lab.ctl("ckpt", "pin", folder, uid=ANN)
+        lab.ctl("ckpt", "unpin", folder, uid=ANN)
+        for administer in (("ckpt", "gc"), ("key", "list"), ("key", "revoke", "nobody")):
+            lab.ctl(*administer, uid=ANN, expect=5)
+        lab.ctl("ckpt", "gc", "--dry-run")
         other = lab.submit_as(BOB, "--hold")
         lab.ctl("cancel", other)  # root, who is caid's user here
         lab.stop()

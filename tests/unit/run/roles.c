@@ -42,6 +42,8 @@ static void verbs_have_acts(void **state) {
                  {"key.add", true, ACT_ADMINISTER}, {"key.server.switch", true, ACT_ADMINISTER},
                  {"backup", false, ACT_ADMINISTER}, {"backup.state", false, ACT_ADMINISTER},
                  {"review.next", false, ACT_REVIEW}, {"keys", false, ACT_LOOK},
+                 {"asset.chunk", false, ACT_CHANGE}, {"asset.list", false, ACT_LOOK},
+                 {"ckpt.gc", true, ACT_ADMINISTER}, {"ckpt.pin", true, ACT_CHANGE},
                  {"pinger", false, ACT_LOOK},      {"nonsense", false, ACT_LOOK}};
     for (size_t i = 0; i < CAI_COUNT(verbs); i++)
         assert_int_equal(act_of_verb(verbs[i].verb, verbs[i].changes), verbs[i].act);
