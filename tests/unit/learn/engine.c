@@ -205,6 +205,37 @@ static void replies_end_in_three_ways(void **state)
         gen_result_free(&r[i]);
 }
 
+/* torchtune's stop tokens: a reply ends with the first of several, which stays; one without any
+ * of them goes on. */
+static void any_of_several_ends_ends(void **state)
+{
+    (void)state;
+    struct gen_result whole[N], cut[N];
+    struct hf_config before = m->config;
+    m->config.eos_token_id = -1;
+    generate(4, requests, N, 1, whole);
+    int64_t ends[2] = {whole[0].ids[2], whole[N - 1].ids[5]};
+    m->config.eos_token_id = ends[0];
+    memcpy(m->config.eos_ids, ends, sizeof ends);
+    m->config.num_eos = 2;
+    generate(4, requests, N, 1, cut);
+    size_t ended = 0;
+    for (int i = 0; i < N; i++) {
+        size_t n = 0;
+        while (n < whole[i].n && whole[i].ids[n] != ends[0] && whole[i].ids[n] != ends[1])
+            n++;
+        bool hit = n < whole[i].n;
+        ended += hit;
+        assert_int_equal(cut[i].n, hit ? n + 1 : whole[i].n);
+        assert_memory_equal(cut[i].ids, whole[i].ids, cut[i].n * sizeof(int32_t));
+        assert_int_equal(cut[i].finish, hit ? FINISH_END : whole[i].finish);
+    }
+    assert_true(ended >= 2);
+    free_all(whole);
+    free_all(cut);
+    m->config = before;
+}
+
 static bool stop_now(void *context)
 {
     return ++*(int *)context > 3;
@@ -259,6 +290,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_same_call_gives_the_same_bits),
         cmocka_unit_test(together_is_as_alone),
+        cmocka_unit_test(any_of_several_ends_ends),
         cmocka_unit_test(bfloat16_is_near_and_never_stale),
         cmocka_unit_test(what_does_not_fit_is_refused_with_its_plan),
         cmocka_unit_test(logprobs_are_the_models),
