@@ -249,6 +249,17 @@ static void a_pm_must_be_the_trained_one(void **state) {
     assert_int_equal(reward_model_load(pm, &r), CAI_EINPUT);
     assert_non_null(strstr(cai_error_text(), "all zero"));
     model_free(m);
+    CAI_AUTO(mem) char *bare = at_root("headless"); /* the file says scores, the weights have none */
+    CAI_AUTO(mem) char *from = cai_path_join(pm, "reward.json");
+    CAI_AUTO(mem) char *to = cai_path_join(bare, "reward.json");
+    CAI_AUTO(buf) struct cai_buf norm = {0};
+    must(model_load(base, &m));
+    must(model_save(m, bare));
+    must(cai_file_read(from, 1 << 20, &norm));
+    must(cai_file_write_atomic(to, norm.data, norm.len));
+    assert_int_equal(reward_model_load(bare, &r), CAI_EINPUT);
+    assert_non_null(strstr(cai_error_text(), "no scalar head"));
+    model_free(m);
 }
 
 static void classifier_learns(void **state) {
