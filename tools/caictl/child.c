@@ -75,6 +75,8 @@ int child_start(const char *const *arguments, const struct cai_buf *input, struc
     ret->pid = fork();
     if (ret->pid == 0)
         become(path, arguments, in[0], out[1]);
+    if (ret->pid > 0) /* here too: a Ctrl-C before it has come so far would end it */
+        (void)setpgid(ret->pid, ret->pid);
     close(in[0]);
     close(out[1]);
     if (ret->pid < 0) {
