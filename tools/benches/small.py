@@ -66,12 +66,12 @@ class Result:
 
 
 def base(work, seed, bases=None):
-    """World and base of a seed, copied from `bases` where they are there, else made: minutes."""
-    for kind in ("world", "base"):
-        there = bases and bases / f"{kind}-{seed}"
-        if there and there.exists() and not (work / there.name).exists():
-            shutil.copytree(there, work / f".{there.name}")
-            (work / f".{there.name}").rename(work / there.name)
+    """World and base of a seed. The base is copied from `bases` where it is there, else it is made,
+    in minutes; the world's files are written anew, as the clerk of this build writes them."""
+    there, here = bases and bases / f"base-{seed}", work / f"base-{seed}"
+    if there and there.exists() and not here.exists():
+        shutil.copytree(there, work / f".base-{seed}")
+        (work / f".base-{seed}").rename(here)
     return world.base(work, seed)
 
 
@@ -174,7 +174,7 @@ def options(parser, seeds=3):
     parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path(".state/small"),
                         help="where runs are kept; a bench that was stopped goes on from there")
     parser.add_argument("--bases", type=pathlib.Path, default=pathlib.Path(".state/bench"),
-                        help="worlds and bases that are there already (world-SEED, base-SEED)")
+                        help="bases that are there already (base-SEED)")
     parser.add_argument("--at-once", type=int, default=os.cpu_count(), help="runs side by side")
     parser.add_argument("--finished", action="store_true", help="report on the runs that are finished, run none")
 
