@@ -51,6 +51,8 @@ int rehearse_shrink(struct job_spec *j, int64_t prompts, const char *dir) {
     CAI_TRY(sample(j, JOB_DATA_HELPFUL, &j->data.helpful, PER_PROMPT * prompts, dir));
     CAI_TRY(sample(j, JOB_DATA_HUMAN, &j->data.human, PER_PROMPT * prompts, dir));
     CAI_TRY(sample(j, JOB_DATA_CLASSIFIER, &j->data.classifier, PER_PROMPT * prompts, dir));
+    CAI_TRY(sample(j, JOB_DATA_PROBES, &j->data.probes, PER_PROMPT * prompts, dir));
+    CAI_TRY(sample(j, JOB_DATA_GRADED, &j->data.graded, PER_PROMPT * prompts, dir));
     return sample(j, JOB_DATA_EVALUATE, &j->data.evaluate, PER_PROMPT * prompts, dir);
 }
 

@@ -118,9 +118,11 @@ static int count_data(struct estimate *e) {
         case JOB_DATA_HELPFUL: e->data.helpful = rows; break;
         case JOB_DATA_HUMAN: e->data.human = rows; break;
         case JOB_DATA_CLASSIFIER: e->data.classifier = rows; break;
-        default:
+        case JOB_DATA_EVALUATE:
             for (size_t i = 0; i < 3; i++)
                 e->data.evaluate[i] = (double)s.kinds[i];
+            break;
+        default: break; /* the guards' own questions are few */
         }
     }
     return 0;
@@ -182,9 +184,11 @@ int estimate_start(const struct request *q, json_t **ret) {
 
 /* Each data file gives so many rows to the rehearsal. */
 static int sample_data(struct job_spec *j, const char *dir, size_t rows) {
-    static const char *const names[] = {"harmful", "helpful", "human", "classifier", "evaluate"};
+    static const char *const names[] = {"harmful",  "helpful", "human", "classifier",
+                                        "evaluate", "probes",  "graded"};
     const char **paths[] = {&j->data.harmful, &j->data.helpful, &j->data.human,
-                            &j->data.classifier, &j->data.evaluate};
+                            &j->data.classifier, &j->data.evaluate, &j->data.probes,
+                            &j->data.graded};
     CAI_TRY(cai_dir_make(dir));
     for (size_t i = 0; i < CAI_COUNT(paths); i++) {
         struct job_sample s;
