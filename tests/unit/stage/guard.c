@@ -43,10 +43,10 @@ static void what_stays_stops_nothing(void **state) {
 static void a_rise_stops_the_job(void **state) {
     (void)state;
     struct world w = {.order = 3, .refuses = 0.7, .from = 2};
-    world_open(&w, DATA, SMALL);
+    world_open(&w, DATA, SMALL "guards: {openings: 0}\n"); /* refusals begin alike */
     assert_true(world_run(&w));
     assert_int_equal(w.waits, 2); /* risen in round 2, and still there after PPO */
-    assert_string_equal(w.accepted, "guard-2 guard-3 ");
+    assert_string_equal(w.accepted, "guard-2-rise guard-3-rise ");
     assert_non_null(strstr(w.last_reason, "(the start)"));
     assert_true(world_metric(&w, 2, "evaluate", "refusal_rate_helpful_R_low") > 1);
     assert_true(world_metric(&w, 3, "evaluate", "refusal_rate_helpful_R_low") < 1);
@@ -59,18 +59,18 @@ static void the_reason_names_class_and_ways(void **state) {
     struct world w = {.order = 3, .refuses = 0.7, .from = 1, .refuse = true};
     world_open(&w, DATA, SMALL);
     assert_false(world_run(&w));
-    assert_string_equal(w.last_gate, "guard-1");
+    assert_string_equal(w.last_gate, "guard-1-rise");
     assert_non_null(strstr(w.last_reason, "refusals of "));
     assert_non_null(strstr(w.last_reason, "graded by phrases, which nobody has checked"));
     assert_non_null(strstr(w.last_reason, "--to 0'"));
-    assert_non_null(strstr(w.last_reason, "--accept guard-1'"));
+    assert_non_null(strstr(w.last_reason, "--accept guard-1-rise'"));
     world_close(&w);
 }
 
 static void switched_off_it_only_measures(void **state) {
     (void)state;
     struct world w = {.order = 3, .refuses = 0.7, .from = 2};
-    world_open(&w, DATA, SMALL "guards: {alpha: 0}\n");
+    world_open(&w, DATA, SMALL "guards: {alpha: 0, openings: 0}\n");
     assert_true(world_run(&w));
     assert_int_equal(w.waits, 0);
     assert_true(world_metric(&w, 2, "evaluate", "refusal_rate_helpful_R_low") > 1);
@@ -82,7 +82,7 @@ static void lost_variety_stops_the_job(void **state) {
     struct world w = {.order = 3, .monotone = true, .from = 2, .refuse = true};
     world_open(&w, DATA, SMALL);
     assert_false(world_run(&w));
-    assert_string_equal(w.last_gate, "guard-2");
+    assert_string_equal(w.last_gate, "guard-2-variety");
     assert_non_null(strstr(w.last_reason, "variety"));
     assert_true(world_metric(&w, 2, "evaluate", "self_bleu") > 0.99);
     assert_true(world_metric(&w, 1, "evaluate", "self_bleu") < 0.99);

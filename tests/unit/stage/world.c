@@ -263,6 +263,19 @@ static Cai__V1__Result *answer_generate(struct world *w, const Cai__V1__Task *t)
     return r;
 }
 
+/* Probabilities of whole texts: a letter costs as much as any other, but for a model that forgets. */
+static void score_texts(const struct world *w, const Cai__V1__Task *t, const Cai__V1__ScoreItem *q,
+                        Cai__V1__Scored *s) {
+    bool base = strstr(t->phase, "-base") || strstr(t->phase, "start");
+    bool worse = w->forgets > 0 && !base && t->round >= w->from &&
+                 cai_rng_uniform(cai_key_make(5, t->round, "forgets", q->item, 0), 0) < w->forgets;
+    for (size_t j = 0; j < q->n_options; j++) {
+        double right = strstr(q->options[j], "GOOD") || q->n_options == 1 ? 1 : 2;
+        s->tokens[j] = (uint32_t)strlen(q->options[j]);
+        s->logprobs[j] = -(worse ? 3 - right : right) * (double)s->tokens[j];
+    }
+}
+
 static Cai__V1__Result *answer_score(struct world *w, const Cai__V1__Task *t) {
     Cai__V1__Result *r = new_result(t, t->score->n_items);
     for (size_t i = 0; i < t->score->n_items; i++) {
@@ -272,8 +285,15 @@ static Cai__V1__Result *answer_score(struct world *w, const Cai__V1__Task *t) {
         s->item = q->item;
         s->k = q->k;
         s->too_long = w->long_prompts && noise(t, q->item, q->k) % 10 == 9;
-        s->n_logprobs = 2;
-        s->logprobs = cai_alloc(2 * sizeof *s->logprobs);
+        s->n_logprobs = s->n_tokens = q->n_options;
+        s->logprobs = cai_alloc((q->n_options + 1) * sizeof *s->logprobs);
+        s->tokens = cai_alloc((q->n_options + 1) * sizeof *s->tokens);
+        if (strcmp(t->stage, "evaluate") == 0 && strcmp(t->phase, "win") != 0 &&
+            strncmp(t->phase, "score", 5) != 0 && strcmp(t->phase, "verdicts") != 0) {
+            score_texts(w, t, q, s);
+            r->scored[r->n_scored++] = s;
+            continue;
+        }
         double d = prefers_first(w, t, q);
         double mass = w->mass ? w->mass : 0.9;
         s->logprobs[0] = log(mass) - log1p(exp(-d));
