@@ -137,7 +137,8 @@ struct run {
     char nonce[33];
     struct worker *workers;
     struct lease *leases;
-    struct job_run *jobs, *last_job;
+    struct job_run *jobs, **by_id; /* the same, ordered by id; job_list.c */
+    size_t n_jobs, cap_jobs;
     struct cai_buf spawner_in;
     struct started *started;
     struct gate *gate;
@@ -208,11 +209,16 @@ bool late_behind(const struct run *r, const struct gang *g, char *out, size_t si
 bool late_job(const struct run *r, int64_t job, char *out, size_t size);
 bool late_worker(const struct run *r, const struct lease *l, char *out, size_t size);
 
+/* ---- job_list.c: those in memory ---------------------------------------------------- */
+struct job_run *job_find(const struct run *r, int64_t id); /* or NULL */
+void job_list_add(struct run *r, struct job_run *j);
+void job_list_remove(struct run *r, struct job_run *j);
+void job_list_free(struct run *r); /* after the last one */
+
 /* ---- jobs.c: the course of a job ------------------------------------------------- */
 int jobs_load(struct run *r); /* from the store, at start */
 int job_take(struct run *r, int64_t id); /* a job of the store into memory */
 int job_need(struct run *r, struct job_run *j); /* spec, memory and constitution of one that waited */
-struct job_run *job_find(struct run *r, int64_t id);
 void job_drop(struct run *r, struct job_run *j); /* out of memory; it is in the store */
 void job_context(struct run *r, const struct job_run *j, struct stage_context *ret);
 int job_start(struct run *r, struct job_run *j);
