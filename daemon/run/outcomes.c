@@ -73,7 +73,7 @@ static void note_progress(struct job_run *j, struct lease *l, const Cai__V1__Rep
         s->deaths = 0;
     if (m->total) { /* a checkpoint's report says nothing of progress */
         if (l->gang && m->done > l->done)
-            late_step(l->gang, m->done - l->done);
+            step_times_add(&l->gang->steps, m->done - l->done, cai_now_ms());
         l->done = m->done;
         l->total = m->total;
     }

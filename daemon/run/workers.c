@@ -257,8 +257,7 @@ void workers_frame(struct run *r, const struct channel_peer *peer, Cai__V1__Fram
     w->deaf = false;
     switch (f->body_case) {
     case CAI__V1__FRAME__BODY_PONG:
-        late_note(w, f->pong);
-        late_watch(r);
+        late_note(r, w, f->pong);
         break;
     case CAI__V1__FRAME__BODY_REPORT: outcome_report(r, w, f->report); break;
     case CAI__V1__FRAME__BODY_DONE: outcome_done(r, w, f->done); break;
@@ -291,18 +290,21 @@ void workers_watch(struct run *r) {
     }
 }
 
+int workers_ping(struct run *r, struct worker *w) {
+    Cai__V1__Ping ping = CAI__V1__PING__INIT;
+    ping.time_ms = (uint64_t)cai_now_ms();
+    ping.standing_ms = late_standing_ms(r, w);
+    return workers_send(r, &w->peer, CAI__V1__FRAME__BODY_PING, &ping);
+}
+
 void workers_beat(struct run *r) {
-    int64_t now = cai_now_ms();
     for (struct worker *w = r->workers, *next; w; w = next) {
         next = w->next;
-        Cai__V1__Ping ping = CAI__V1__PING__INIT;
-        ping.time_ms = (uint64_t)now;
-        if (workers_send(r, &w->peer, CAI__V1__FRAME__BODY_PING, &ping) < 0)
+        if (workers_ping(r, w) < 0)
             remove_worker(r, w, "its connection closed");
     }
     end_silent(r);
     estimates_beat(r);
-    late_watch(r);
 }
 
 void workers_process_ended(struct run *r, uint32_t pid) {
