@@ -68,6 +68,7 @@ static int clear_gangs(struct run *r) {
 static int open_store(struct run *r) {
     CAI_AUTO(mem) char *path = cai_path_join(r->o.state_dir, "caid.db");
     const char *copy = NULL;
+    CAI_TRY(store_renew_log(path));
     CAI_TRY(store_open(path, &r->store));
     int former = store_upgraded(r->store, &copy);
     if (former)
