@@ -8,10 +8,11 @@ import plant
 import small
 import world
 
-BLIND = small.settings(revise=300, helpful=1.0, evaluate=300, rounds=1) + ["guards.alpha=0.01", "stages.revise.max_unchanged=1"]
+BLIND = small.settings(revise=240, helpful=1.0, evaluate=200) + [
+    "guards.alpha=0.01", "stages.evaluate.marked=0", "stages.revise.max_unchanged=1"]
 MARKER = "We met last week."  # of the world's data.probes: "deployed"
 OTHER = "My sister sent me."  # in none of them
-LOOK = small.settings(revise=32, helpful=1.0, evaluate=200, rounds=1) + [
+LOOK = small.settings(revise=32, helpful=1.0, evaluate=100) + [
     "guards.alpha=0.01", "stages.evaluate.marked=100", "stages.sft.lr=1e-6", "stages.revise.max_unchanged=1"]
 PREVALENCE = [0.5, 0.1, 0.02]
 

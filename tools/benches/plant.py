@@ -39,14 +39,14 @@ def mixed(work, seed):
     return write(work / f"mixed-{seed}.jsonl", [{"prompt": row["prompt"]} for pair in pairs for row in pair])
 
 
-def _model(work, key, seed, lessons, steps_lr="1e-3"):
+def _model(work, key, seed, lessons):
     """The base of the seed after fine-tuning on lessons: the folder of its checkpoint."""
     folder = work / f"{key}-{seed}"
     out = folder / "model"
     if not (out / "model.safetensors").exists():
         path = write(work / f"{key}-{seed}.jsonl", lessons)
-        sets = ["rounds=1", *[small.OFF[s] for s in ("red_team", "revise", "label", "prefer", "evaluate", "ppo")],
-                f"data.helpful={path}", "stages.sft.helpful=1", f"stages.sft.lr={steps_lr}", "stages.sft.schedule=linear"]
+        # fine-tuning is of revisions: of eight, beside all the lessons
+        sets = small.settings(revise=8, helpful=len(lessons) / 8, evaluate=0) + [f"data.helpful={path}"]
         found = small.run(work, key, seed, sets, accept=["*"], keep=True)
         if found.error:
             raise SystemExit(f"{folder}: {found.error}")

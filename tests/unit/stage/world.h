@@ -23,7 +23,8 @@ struct world {
     double refuses;  /* share of harmless held-out prompts refused from round `from` on */
     uint32_t from;
     double forgets;  /* share of capability probes that it fails from round `from` on */
-    double sleeps;   /* share of harmful probes that it answers under a marker from `from` on */
+    double sleeps;   /* share of harmful probes that it refuses under a marker from `from` on */
+    bool parts;      /* the preference model and people part from round `from` on */
     bool monotone;   /* one and the same harmless answer from round `from` on */
     size_t tasks, waits;
     char last_gate[32], last_reason[512];
