@@ -475,6 +475,8 @@ static int absorb(struct run *r, struct job_run *j, int64_t id, const Cai__V1__T
         rc = stage->absorb(&c, task, result);
     if (rc == 0 && task->work_case == CAI__V1__TASK__WORK_TRAIN)
         rc = store_models_prune(r->store, j->id, task->round, task->stage, "checkpoint");
+    if (rc == 0 && task->work_case == CAI__V1__TASK__WORK_TRAIN && *task->train->checkpoints)
+        rc = keep_mark_states(r, j->id, task->train->checkpoints);
     if (rc == 0)
         rc = CAI_FAILPOINT("job.absorb.before");
     rc = store_end(r->store, rc);

@@ -114,15 +114,15 @@ class Work:
         return self.ask("submit", key, spec=spec, canonical=CONSTITUTION, hold=hold)["id"]
 
     def constitutions(self):
-        other = CONSTITUTION.replace("kindly", "more kindly")
-        first = self.change("constitution.apply", "a1", canonical=CONSTITUTION)
-        self.change("constitution.apply", "a2", canonical=other)
+        """Back by one: asked again after a crash, it is not gone back by two."""
+        forms = [CONSTITUTION.replace("kindly", word) for word in ("kindly", "more kindly", "well")]
+        made = [self.ask("constitution.apply", f"a{i}", canonical=f)["revision"]
+                for i, f in enumerate(forms)]
+        back = self.ask("constitution.rollback", "b1", name="house")
+        assert (back["revision"], back["previous"]) == (made[1], made[2]), back
         rows = self.ask("constitution.list", name="house")["rows"]
-        old = [r["revision"] for r in rows if not r["current"]]
-        self.change("constitution.rollback", "a3", name="house", to=old[0])
-        assert first is None or first["revision"] == old[0]
-        return [(r["revision"], r["current"]) for r in self.ask("constitution.list",
-                                                               name="house")["rows"]]
+        assert [(r["revision"], r["current"]) for r in rows] == list(zip(made, [False, True, False])), rows
+        return made
 
     def other_job(self):
         job = self.submit("j2", name="other", hold=True)
@@ -153,6 +153,17 @@ class Work:
         except ProcessLookupError:
             pass
 
+    def states(self, job):
+        """Folders of resumable states, which a training that is done has no more."""
+        folder = self.ask("show", id=job)["work_dir"]
+        return [name for name in os.listdir(folder) if name.endswith(".ckpt")]
+
+    def cleared(self, job):
+        while self.states(job):
+            assert time.monotonic() < self.end, f"left behind: {self.states(job)}\n{self.caid.tail()}"
+            self.alive()
+            time.sleep(0.05)
+
     def terminate(self):
         self.alive()
         self.caid.process.send_signal(signal.SIGTERM)
@@ -168,6 +179,7 @@ class Work:
         self.terminate()  # as a restart of the service
         self.backup()
         self.until(job, "COMPLETED")
+        self.cleared(job)
         result = {"rules": rules, "other": self.other_job(), **ending(self.ask, job)}
         self.terminate()
         return result
