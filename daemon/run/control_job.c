@@ -488,7 +488,9 @@ static int rollback(const struct request *q, json_t **ret) {
                         "%u", (long long)to, (long long)id, j->round, j->round - 1);
     CAI_AUTO(mem) char *event = cai_format("rolled back to the policy of round %lld by a person",
                                            (long long)to);
-    CAI_TRY(set_running(r, j, gate, to, event));
+    /* What else of the round was found, was found of the policy that is gone. */
+    CAI_AUTO(mem) char *all = cai_format("guard-%u", j->round);
+    CAI_TRY(set_running(r, j, all, to, event));
     return reply_state(r, id, ret);
 }
 

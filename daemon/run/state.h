@@ -66,6 +66,7 @@ struct lease {
     struct worker *worker;
     bool revoked;
     bool saving; /* revoked, and may still save its state or end */
+    bool missed; /* a report could not be kept: no later one is, or there would be a gap */
     int64_t uid, counted_ms; /* whose time it takes; up to when it is counted. -1: nobody's */
     char *stage, *phase;
     uint32_t round;
