@@ -4,9 +4,9 @@ undisturbed run.
 
   points.py PROGRAMS [--actions kill,abort,delay] [--only NAME,…] [--sample N] [--seed S]
 
-PROGRAMS is build-fail/tests/toy of a build with -Dfailpoints=true. The work: three
-constitutions are applied and the last one rolled back, the configuration read again, a job that a person must look at
-submitted, resumed and watched to its end, another one held, cancelled, taken up again and
+PROGRAMS is build-fail/tests/toy of a build with -Dfailpoints=true. The work: three constitutions
+are applied and the last one rolled back, the configuration read again, a job that a person must
+look at submitted, resumed and watched to its end, another one held, cancelled, taken up again and
 cancelled, the database copied. A caid that dies is started again, as systemd does; a request
 without an answer is asked again with its key, as caictl does. Points of the real trainer are not
 in these programs; the list of what was not reached is printed. --sample: so many, drawn."""
