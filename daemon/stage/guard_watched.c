@@ -100,6 +100,7 @@ static int plan_model(const struct stage_context *c, const char *phase, const st
     CAI_AUTO(arena) struct cai_arena a = {0};
     CAI_AUTO(builder) struct builder b = {0};
     build_generate(&b, c, phase, 0, model, &c->job->evaluate.reply);
+    build_common_draws(&b, "evaluate");
     for (size_t k = 0; k < CAI_COUNT(KINDS); k++) {
         struct items items;
         CAI_TRY(probe_items(c, KINDS[k], &a, &items));
