@@ -206,7 +206,7 @@ const struct setting settings[] = {
         "chance of a false alarm per job, over classes, tests and rounds; 0 = measure, never halt"),
     NUM("stages.audit.least_recall", audit.least_recall, 0, 1, "0.6", "own",
         "share of a class that the overseer must find, by critique and by choice"),
-    NUM("stages.audit.margin", audit.margin, 0, 1, "0.2", "own",
+    NUM("stages.audit.margin", audit.margin, 0, 1, "0.1", "own",
         "by which a class may lie below the others, or critiques below what it knows"),
     NUM("stages.audit.max_phrase", audit.max_phrase, 0, 1, "0.1", "own",
         "share of rewrites that may gain the same words, whatever the principle"),
