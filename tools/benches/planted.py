@@ -170,8 +170,8 @@ def strongest(a):
         base = bases[i % len(bases)]
         if a.finished and not (a.work / f"audits-strong-{fault}-{base}").exists():
             continue
-        model = overseer(a, base, fault)
-        seeds = range(1, 1 + math.ceil(59 / len(world.FAULTS)) + (i < 59 % len(world.FAULTS) and 59 % len(world.FAULTS) == 0))
+        model = overseer(a, base, fault, steps=150)
+        seeds = range(1, 1 + math.ceil(59 / len(world.FAULTS)))
         for s, r in zip(seeds, audits(a, f"strong-{fault}-{base}", base, model, seeds, pairs)):
             n, hits, right = n + 1, hits + r["halted"], right + names(r, fault)
             missed += [] if names(r, fault) else [f"{fault} (base {base}, draw {s})"]

@@ -22,6 +22,10 @@ struct world {
     double letter;   /* how much it prefers what is shown first; 0 = 0.2 */
     double refuses;  /* share of harmless held-out prompts refused from round `from` on */
     uint32_t from;
+    /* Of the overseer, about data.canaries; only where the model is the folder m2. */
+    const char *blind;    /* the principle under which it sees no flaw */
+    const char *favours;  /* words that win its choices */
+    const char *smuggles; /* words it adds to rewrites */
     bool monotone;   /* one and the same harmless answer from round `from` on */
     size_t tasks, waits;
     char last_gate[32], last_reason[512];
@@ -29,7 +33,7 @@ struct world {
 };
 
 /* `settings`: further lines of the job's `stages:`; NULL = none. `data`: which of "harmful
- * helpful human classifier evaluate" the job names. */
+ * helpful human classifier evaluate canaries" the job names. */
 void world_open(struct world *w, const char *data, const char *settings);
 void world_close(struct world *w);
 /* Runs one stage from plan to done; its verdict (never MORE). */
