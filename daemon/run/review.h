@@ -17,7 +17,7 @@
  *       verdict or skip → [undone: open again].
  *
  * Texts of items were written by models or strangers: they are data, and whoever shows them makes
- * them inert (terminals: text_inert; pages: textContent). Nothing here says whether an item
+ * them inert (terminals: cai_text_printable; pages: textContent). Nothing here says whether an item
  * is gold, what the overseer chose, or what another reader said. */
 #ifndef CAI_RUN_REVIEW_H
 #define CAI_RUN_REVIEW_H
@@ -58,7 +58,7 @@ int review_queue(struct store *s, const struct reviewer *who, int64_t job, json_
  *    "replies": [{"mark": "A", "text": …}, {"mark": "B", "text": …}],   (recorded random order;
  *                                                                        one alone for a grade)
  *    "unaided": true,       (a first verdict is wanted before any help is shown)
- *    "first": null | {"verdict": 5},
+ *    "first": null | {"verdict": 5, "severity": 2},
  *    "critiques": [{"id": 1, "text": …, "span": [from, to] | null, "reply": "A",
  *                   "state": "keep" | "reject" | "edit" | null}],
  *    "draft": null | the object that was saved last, "version": 4,
@@ -69,8 +69,9 @@ int review_queue(struct store *s, const struct reviewer *who, int64_t job, json_
  * better; of a grade 1 = certainly no such failure, 4 = cannot tell, 7 = certainly one. */
 int review_open(struct store *s, const struct reviewer *who, int64_t item, json_t **ret);
 
-/* The verdict before any help; once. {"first": {"verdict": 5}} and what review_open gives. */
-int review_first(struct store *s, const struct reviewer *who, int64_t item, int64_t verdict,
+/* The verdict before any help, once: {"verdict": 1 … 7, "severity": 0 … 4 (may be absent)}. Gives
+ * what review_open gives, now with help. */
+int review_first(struct store *s, const struct reviewer *who, int64_t item, const json_t *verdict,
                  json_t **ret);
 
 /* Keeps what was typed so far: any object up to 64 KiB, replacing the one before. `version` is the
