@@ -32,6 +32,10 @@ int64_t request_int(const struct request *q, const char *name, int64_t otherwise
 const char *request_text(const struct request *q, const char *name); /* NULL when absent */
 bool request_flag(const struct request *q, const char *name);
 
+/* For pages.c: a verb that changes nothing, asked for this person. */
+int control_ask(struct run *r, const struct channel_peer *who, const char *verb, const json_t *args,
+                json_t **ret);
+
 /* {"id", "state"} of a job. */
 int reply_state(struct run *r, int64_t id, json_t **ret);
 /* A job that has not begun becomes HELD, inside the caller's transaction. */
@@ -59,6 +63,6 @@ int rehearse_shrink(struct job_spec *j, int64_t prompts, const char *dir);
 
 extern const struct verb job_verbs[], daemon_verbs[], constitution_verbs[], data_verbs[],
     backup_verbs[], ckpt_verbs[], du_verbs[], people_verbs[], asset_verbs[], estimate_verbs[],
-    rehearse_verbs[], key_verbs[];
+    rehearse_verbs[], key_verbs[], web_verbs[];
 
 #endif

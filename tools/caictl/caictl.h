@@ -41,7 +41,7 @@ struct command {
 extern const struct command local_commands[], job_commands[], follow_commands[], data_commands[],
     constitution_commands[], file_commands[],
     look_commands[], backup_commands[], ckpt_commands[], people_commands[], stored_commands[],
-    key_commands[];
+    key_commands[], web_commands[];
 
 const char *args_get(const struct args *a, const char *name); /* the last value, or NULL */
 bool args_has(const struct args *a, const char *name);
@@ -113,6 +113,7 @@ int terminal_height(int fd); /* the same */
 int data_pages(const char *verb, json_t *arguments, int64_t limit,
                int (*f)(void *c, const json_t *row), void *c);
 int run_report(const struct args *a); /* report.c */
+int run_web(const struct args *a);    /* web.c: a link to the pages; --review: to the review */
 /* A file, what the daemon keeps under a name or revision, or (NULL) the constitution that comes
  * with caid; prints what is wrong (constitution.c). 0 or an exit code. */
 struct constitution;
