@@ -20,10 +20,14 @@ static int ask_curves(const struct page_asking *q, json_t **ret) {
     return pages_curves(q->run, page_integer(q, "id"), page_integer(q, "after"), ret);
 }
 
+static int ask_report(const struct page_asking *q, json_t **ret) {
+    return pages_report(q->run, q->who, q->args, ret);
+}
+
 static const struct page_question look_questions[] = {
     {"jobs", ACT_LOOK, ask_jobs}, {"curves", ACT_LOOK, ask_curves},
     {"workers", ACT_LOOK, NULL},  {"progress", ACT_LOOK, NULL},
-    {"report", ACT_LOOK, NULL},   {"samples", ACT_LOOK, NULL},
+    {"report", ACT_LOOK, ask_report},   {"samples", ACT_LOOK, NULL},
     {"logs", ACT_LOOK, NULL},     {0},
 };
 static const struct page_question *const tables[] = {look_questions};

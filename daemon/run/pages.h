@@ -35,6 +35,8 @@ int64_t page_integer(const struct page_asking *q, const char *name); /* 0 when i
 /* ---- pages_read.c: what the dashboard shows and no request of caictl gives ------------------------ */
 /* {"rows": [PROGRESS]}: what has not ended, and the newest that have; the newest first. */
 int pages_jobs(struct run *r, json_t **ret);
+/* The report without what the page does not draw: of transcripts the first few. */
+int pages_report(struct run *r, const struct channel_peer *who, const json_t *args, json_t **ret);
 /* Points of the present stage's curves after a step: {"round", "stage", "series": [{"name",
  * "title", "stage", "x", "unit", "says", "marks", "points"}]}, and reward over distance. */
 int pages_curves(struct run *r, int64_t job, int64_t after, json_t **ret);

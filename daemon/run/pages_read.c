@@ -6,7 +6,7 @@
 #include "run/report.h"
 #include <string.h>
 
-enum { JOBS_SHOWN = 24, RECENT_MS = 7 * 86400 * 1000, POINTS_MAX = 500 };
+enum { JOBS_SHOWN = 24, RECENT_MS = 7 * 86400 * 1000, POINTS_MAX = 500, TALKS_SHOWN = 4 };
 
 /* ---- jobs -------------------------------------------------------------------------------------------- */
 
@@ -37,6 +37,21 @@ int pages_jobs(struct run *r, json_t **ret) {
         store_job_free(&row);
     }
     *ret = json_pack("{s:o}", "rows", rows);
+    return 0;
+}
+
+/* ---- the report --------------------------------------------------------------------------------------- */
+
+int pages_report(struct run *r, const struct channel_peer *who, const json_t *args, json_t **ret) {
+    json_t *report = NULL;
+    CAI_TRY(control_ask(r, who, "report", args, &report));
+    json_t *series = json_object_get(report, "series"), *talks = json_object_get(report, "transcripts");
+    for (size_t i = json_array_size(series); i-- > 0;)
+        if (!json_object_get(json_array_get(series, i), "place"))
+            json_array_remove(series, i);
+    while (json_array_size(talks) > TALKS_SHOWN)
+        json_array_remove(talks, json_array_size(talks) - 1);
+    *ret = report;
     return 0;
 }
 

@@ -84,14 +84,14 @@ function guardsOf(job, report) {
   const table = tableNamed(report, "guard");
   for (const r of table ? table.rows : []) {
     const low = /\(([\d.]+) to/.exec(r.R || ""), value = parseFloat(r.R || "");
-    row(low && +low[1] > 1 ? "halt" : value > 1 ? "watch" : "ok", r.checkpoint, "against the round before " + (r.R || "–") + ", against the start " + (r.R0 || "–"));
+    row(low && +low[1] > 1 ? "halt" : value > 1 ? "watch" : "ok", r.checkpoint, "as often as a round before × " + (r.R || "–") + ", as at the start × " + (r.R0 || "–"));
   }
   const kl = (report.series || []).find(s => s.stage === "ppo" && s.name === "kl"), budget = kl && (kl.marks || [])[0];
   if (budget) {
     const now = kl.points[kl.points.length - 1][1];
     row(now > budget.value ? "halt" : now > 0.8 * budget.value ? "watch" : "ok", "KL budget", figure(now) + " of " + figure(budget.value) + " nats a reply");
   }
-  return rows.length ? make("div", { className: "card scroll" }, make("table", {}, make("thead", {}, make("tr", {}, ...["State", "Guard", "How often now, as a multiple (1 = as before)"].map(t => make("th", { text: t, scope: "col" })))), make("tbody", {}, ...rows)),
+  return rows.length ? make("div", { className: "card scroll" }, make("table", {}, make("thead", {}, make("tr", {}, ...["State", "Guard", "How it stands"].map(t => make("th", { text: t, scope: "col" })))), make("tbody", {}, ...rows)),
     table && table.note ? make("p", { className: "soft", text: table.note }) : null) : make("p", { className: "soft", text: "Guards have nothing to say yet: they speak after the first round's evaluation." });
 }
 
@@ -102,11 +102,13 @@ function samplesOf(job) {
   async function load(fresh) {
     try {
       if (fresh) { after = 0; put(list); }
-      const o = await ask("samples", { id: job.id, stage: pick.value, after, limit: 6 });
-      for (const r of o.rows)
-        list.append(make("div", { className: "sample" },
-          make("div", { className: "soft", text: [r.kind, "round " + r.round, "item " + r.item, r.principle].filter(x => x).join(" · ") }),
-          make("p", { className: "talk", text: r.text })));
+      const o = await ask("samples", { id: job.id, stage: pick.value, after, limit: 12 });
+      for (const r of o.rows.filter(x => x.text)) {
+        const key = r.round + "/" + r.item;
+        let box = list.lastElementChild;
+        if (!box || box.dataset.key !== key) list.append(box = make("div", { className: "sample", "data-key": key }, make("div", { className: "soft", text: "Round " + r.round + ", item " + r.item })));
+        box.append(make("div", { className: "turn" }, make("div", { className: "role", text: r.kind.replace("_", " ") + (r.principle ? " · " + r.principle : "") }), make("div", { className: "talk", text: r.text.trim() })));
+      }
       if (!list.childElementCount) put(list, make("p", { className: "soft", text: "This stage has written nothing yet." }));
       after = o.next;
       more.hidden = o.next === null;
@@ -120,6 +122,12 @@ function samplesOf(job) {
   return make("div", { className: "card" }, make("div", { className: "row" }, make("label", { for: "stage", text: "Stage" }), pick), list, more);
 }
 
+function talkOf(t) {
+  const last = t.replies.length - 1;
+  return make("section", { className: "card" }, ...t.messages.map(m => make("div", { className: "turn" }, make("div", { className: "role", text: m.role === "user" ? "Person" : m.role }), make("div", { className: "talk", text: m.content }))),
+    ...t.replies.filter((_, i) => i === 0 || i === last).map((r, i) => make("div", { className: "turn said " + (i ? "after" : "before") }, make("div", { className: "role", text: r.checkpoint }), make("div", { className: "talk", text: r.text.trim() }))));
+}
+
 const ALWAYS = ["reward", "kl", "entropy", "length", "reward_by_kl"];
 
 function drawReport(job, report) {
@@ -130,6 +138,7 @@ function drawReport(job, report) {
     section("Curves", plots),
     section("Guards", guardsOf(job, report)),
     ...["principles"].map(n => tableNamed(report, n)).filter(t => t && t.rows.length).map(t => section("Principles", tableBox(t))),
+    ...((report.transcripts || []).length ? [section("Before and after", make("div", { className: "charts" }, ...report.transcripts.map(talkOf)))] : []),
     section("Samples", samplesOf(job)),
     ...(report.tables.some(t => t.rows.length) ? [make("details", {}, make("summary", { text: "All figures" }), ...report.tables.filter(t => t.rows.length && t.name !== "principles").map(t => make("p", {}, tableBox(t))))] : []),
     section("What happened", view.log = make("ol", { className: "log card" }))));
@@ -196,7 +205,7 @@ async function followLog(job) {
   view.after = o.next;
   for (const r of o.rows) {
     const at = new Date(r.at_ms);
-    view.log.prepend(make("li", { className: r.level }, make("time", { text: at.toLocaleTimeString(), datetime: at.toISOString() }), r.text));
+    view.log.prepend(make("li", { className: r.level }, make("time", { text: (at.toDateString() === new Date().toDateString() ? "" : at.toLocaleDateString() + " ") + at.toLocaleTimeString([], { hour12: false }), datetime: at.toISOString() }), r.text));
   }
   while (view.log.childElementCount > 60) view.log.lastChild.remove();
 }
