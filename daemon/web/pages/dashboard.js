@@ -55,7 +55,7 @@ function choose(id) {
 
 const section = (title, ...inside) => make("section", {}, make("h2", { text: title }), ...inside);
 const tableNamed = (report, name) => (report.tables || []).find(t => t.name === name);
-const tableBox = t => make("div", { className: "card scroll" }, make("h3", { text: t.title }), tableOf(t.columns, t.rows), t.note ? make("p", { className: "soft", text: t.note }) : null);
+const tableBox = (t, bare) => make("div", { className: "card scroll" }, bare ? null : make("h3", { text: t.title }), tableOf(t.columns, t.rows), t.note ? make("p", { className: "soft", text: t.note }) : null);
 
 function tile(label, value, remark) {
   return make("div", { className: "card tile" }, make("div", { className: "soft", text: label }), make("div", { className: "value", text: value }), make("div", { className: "soft", text: remark || "" }));
@@ -136,9 +136,9 @@ function drawReport(job, report) {
   view = { id: job.id, key: keyOf(job), curves: new Map(), plots, head: make("div"), tiles: make("div", { className: "tiles" }), job, report };
   put(detail, make("section", { "aria-label": "Job " + job.id }, view.head, view.tiles,
     section("Curves", plots),
-    section("Guards", guardsOf(job, report)),
-    ...["principles"].map(n => tableNamed(report, n)).filter(t => t && t.rows.length).map(t => section("Principles", tableBox(t))),
     ...((report.transcripts || []).length ? [section("Before and after", make("div", { className: "charts" }, ...report.transcripts.map(talkOf)))] : []),
+    section("Guards", guardsOf(job, report)),
+    ...["principles"].map(n => tableNamed(report, n)).filter(t => t && t.rows.length).map(t => section("Principles", tableBox(t, true))),
     section("Samples", samplesOf(job)),
     ...(report.tables.some(t => t.rows.length) ? [make("details", {}, make("summary", { text: "All figures" }), ...report.tables.filter(t => t.rows.length && t.name !== "principles").map(t => make("p", {}, tableBox(t))))] : []),
     section("What happened", view.log = make("ol", { className: "log card" }))));
