@@ -15,6 +15,7 @@
 #include "run/assets.h"
 #include "run/keep.h"
 #include "run/gate.h"
+#include "run/review_wake.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -320,6 +321,7 @@ static void timers(struct run *r) {
         r->next_beat_ms = now + HEARTBEAT_MS;
         workers_beat(r);
         gate_beat(r);
+        review_wake(r);
         r->dirty = r->dirty || r->jobs; /* pauses after failures end by time */
         notify(r);
     }

@@ -47,9 +47,10 @@ struct reading {
 };
 struct book_item {
     struct store_review_item row; /* strings lie in the arena */
-    json_t *content;
+    json_t *content;              /* book_content's own */
     struct reading *final, *first; /* final verdicts that stand, oldest first; first ones */
     size_t n_final, n_first, n_skip;
+    bool skipped;                 /* the caller's */
     enum review_state state;
     double verdict; /* what was decided, 1 … 7; of an undecided one the mean so far */
 };
@@ -62,7 +63,10 @@ struct book {
 int book_load(struct store *s, int64_t job, int64_t round, const char *kind, struct book *ret);
 void book_free(struct book *b);
 static inline void cai_book_auto(struct book *b) { book_free(b); }
+int book_load_one(struct store *s, int64_t id, struct book *ret); /* one item; CAI_ENOTFOUND */
 struct book_item *book_find(const struct book *b, int64_t id); /* NULL */
+const json_t *book_content(const struct book_item *i); /* parsed; the book's */
+const json_t *book_kept(const struct book_item *i);    /* its "kept" */
 /* Two verdicts part when they are on different sides of 4, or 3 or more steps away. */
 bool verdicts_part(int a, int b);
 /* 1 right, 0 wrong, −1 no gold or no verdict yet; a verdict of 4 is never right. */

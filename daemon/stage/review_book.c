@@ -14,10 +14,9 @@ bool verdicts_part(int a, int b) {
 }
 
 int book_gold(const struct book_item *i, const struct reading *r) {
-    json_t *kept = json_object_get(i->content, "kept");
-    int answer = (int)json_integer_value(json_object_get(kept, "answer"));
-    if (!i->row.gold || answer == 0)
+    if (!i->row.gold)
         return -1;
+    int answer = (int)json_integer_value(json_object_get(book_kept(i), "answer"));
     return answer < MIDDLE ? r->verdict < MIDDLE : r->verdict > MIDDLE;
 }
 
@@ -41,9 +40,19 @@ static int take_item(void *context, const struct store_review_item *i) {
     o->row.kind = cai_arena_strdup(&b->arena, i->kind);
     o->row.drawn = cai_arena_strdup(&b->arena, i->drawn);
     o->row.content = cai_arena_strdup(&b->arena, i->content);
-    o->content = json_loads(i->content, 0, NULL);
-    return o->content ? 0 : cai_fail(CAI_EIO, "item %lld to review cannot be read",
-                                     (long long)i->id);
+    return 0;
+}
+
+/* Most callers want states alone; the store's own JSON always parses. */
+const json_t *book_content(const struct book_item *i) {
+    struct book_item *o = (struct book_item *)i;
+    if (!o->content)
+        o->content = json_loads(i->row.content, 0, NULL);
+    return o->content;
+}
+
+const json_t *book_kept(const struct book_item *i) {
+    return json_object_get(book_content(i), "kept");
 }
 
 struct book_item *book_find(const struct book *b, int64_t id) {
@@ -136,6 +145,23 @@ int book_load(struct store *s, int64_t job, int64_t round, const char *kind, str
     }
     for (size_t i = 0; i < ret->n; i++)
         decide(&ret->at[i]);
+    return 0;
+}
+
+int book_load_one(struct store *s, int64_t id, struct book *ret) {
+    struct store_review_item item;
+    struct loader l = {.book = ret};
+    *ret = (struct book){0};
+    CAI_TRY(store_review_item_get(s, id, &item));
+    (void)take_item(&l, &item);
+    store_review_item_free(&item);
+    l.by_id = cai_arena_alloc(&ret->arena, sizeof *l.by_id);
+    int rc = store_review_log_each(s, ret->at[0].row.job, id, NULL, true, 0, take_event, &l);
+    if (rc < 0) {
+        book_free(ret);
+        return rc;
+    }
+    decide(&ret->at[0]);
     return 0;
 }
 

@@ -152,7 +152,7 @@ int review_graded_each(struct store *s, int64_t job, int64_t round, const char *
     CAI_TRY(book_load(s, job, -1, "grade", &b));
     for (size_t i = 0; i < b.n; i++) {
         const struct book_item *x = &b.at[i];
-        const json_t *kept = json_object_get(x->content, "kept");
+        const json_t *kept = book_kept(x);
         struct graded g = {
             .round = (uint32_t)json_integer_value(json_object_get(kept, "round")),
             .class = json_string_value(json_object_get(kept, "class")),

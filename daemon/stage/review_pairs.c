@@ -363,7 +363,7 @@ struct outcome {
 
 static int use(const struct stage_context *c, const struct book_item *i, uint32_t per_pair,
                struct outcome *o) {
-    const json_t *kept = json_object_get(i->content, "kept");
+    const json_t *kept = book_kept(i);
     bool flipped = json_is_true(json_object_get(kept, "flipped"));
     double ai = json_number_value(json_object_get(kept, "p"));
     double p = (flipped ? i->verdict - 1 : 7 - i->verdict) / 6;

@@ -182,8 +182,8 @@ static int use(const struct stage_context *c, const struct book_item *i, struct 
     size_t n = deciding(i, &r), k;
     json_t *rejected = json_array(), *x;
     const char *edit = NULL;
-    bool flipped = json_is_true(json_object_get(json_object_get(i->content, "kept"), "flipped"));
-    json_array_foreach(json_object_get(i->content, "critiques"), k, x) {
+    bool flipped = json_is_true(json_object_get(book_kept(i), "flipped"));
+    json_array_foreach(json_object_get(book_content(i), "critiques"), k, x) {
         int64_t id = json_integer_value(json_object_get(x, "id"));
         bool all = true;
         for (size_t j = 0; j < n; j++)

@@ -46,7 +46,7 @@ static const char *gate_kind(const struct world *w) {
 
 /* Which side is "as stored A" (or the reply, of a rewrite): 1 or 7. */
 static int towards(const struct book_item *i, bool stored_first) {
-    bool flipped = json_is_true(json_object_get(json_object_get(i->content, "kept"), "flipped"));
+    bool flipped = json_is_true(json_object_get(book_kept(i), "flipped"));
     return stored_first == flipped ? 7 : 1;
 }
 
@@ -55,7 +55,7 @@ static bool against(struct world *w) {
     CAI_AUTO(book) struct book b = {0};
     assert_int_equal(book_load(w->store, w->c.job_id, w->c.round, gate_kind(w), &b), 0);
     for (size_t i = 0; i < b.n; i++) {
-        const json_t *kept = json_object_get(b.at[i].content, "kept");
+        const json_t *kept = book_kept(&b.at[i]);
         double p = json_number_value(json_object_get(kept, "p"));
         if (b.at[i].n_final == 0)
             say(w, &b.at[i].row, "ann", towards(&b.at[i], p < 0.5));
@@ -329,7 +329,7 @@ static bool judge_rewrites(struct world *w) {
         }
         json_t *list = json_array(), *c;
         size_t k;
-        json_array_foreach(json_object_get(x->content, "critiques"), k, c)
+        json_array_foreach(json_object_get(book_content(x), "critiques"), k, c)
             json_array_append_new(list, json_pack("{s:O, s:s}", "id", json_object_get(c, "id"),
                                                   "state", way == REJECT ? "reject" : "keep"));
         json_t *o = json_pack("{s:i, s:o}", "verdict", way == WORSE ? worse : better, "critiques",
