@@ -147,6 +147,12 @@ struct job_spec {
         double kl_budget, loss_spike, alpha, margin, diversity;
         int64_t max_skipped;
     } guards;
+    struct job_human { /* what people are asked to judge; stage/review.h */
+        int64_t required, critiques, grades;        /* final verdicts per round; 0 = none */
+        double overlap, unaided, gold;              /* shares of what is drawn */
+        double uncertain, disagreement, random;     /* weights of the ways to draw */
+        bool help;                                  /* critiques of compared replies are asked for */
+    } human;
     struct {
         int64_t checkpoints, models;
         struct job_keep {

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "run/control.h"
 #include "run/people.h"
+#include "run/review_wake.h"
 #include "web/web.h"
 #include <string.h>
 
@@ -30,7 +31,7 @@ static const struct page_question look_questions[] = {
     {"report", ACT_LOOK, ask_report},   {"samples", ACT_LOOK, NULL},
     {"logs", ACT_LOOK, NULL},     {0},
 };
-static const struct page_question *const tables[] = {look_questions};
+static const struct page_question *const tables[] = {look_questions, review_questions};
 
 static const struct page_question *find_question(const char *what) {
     for (size_t t = 0; t < CAI_COUNT(tables); t++)
@@ -41,15 +42,6 @@ static const struct page_question *find_question(const char *what) {
 }
 
 /* ---- for whom ------------------------------------------------------------------------------------------ */
-
-static enum reviewer_role role_of(const struct run *r, const struct channel_peer *who,
-                                  enum key_role key) {
-    if (person_rules(r, who))
-        return REVIEWER_ADMIN;
-    if (*who->public_key)
-        return key == ROLE_REVIEWER ? REVIEWER_REVIEWER : REVIEWER_NONE;
-    return REVIEWER_OWNER;
-}
 
 /* What a question of this person's may do: a key's role as it is now. */
 static int permit(const struct run *r, const struct channel_peer *who, enum act act) {
@@ -71,7 +63,9 @@ static int answer(void *of, const struct web_person *person, const char *what, c
     if (!k)
         return cai_fail(CAI_ENOTFOUND, "there is no '%.40s'", what);
     CAI_TRY(permit(r, &who, k->act));
-    struct page_asking q = {r, &who, {person->name, role_of(r, &who, gate_role(r, &who)), who.uid}, args};
+    struct page_asking q = {r, &who, {0}, args};
+    char name[PERSON_MAX];
+    CAI_TRY(review_who(r, &who, name, &q.reader));
     return k->f ? k->f(&q, ret) : control_ask(r, &who, what, args, ret);
 }
 

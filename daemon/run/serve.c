@@ -16,6 +16,7 @@
 #include "run/keep.h"
 #include "run/gate.h"
 #include "run/pages.h"
+#include "run/review_wake.h"
 #include "web/web.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -325,6 +326,7 @@ static void timers(struct run *r) {
         r->next_beat_ms = now + HEARTBEAT_MS;
         workers_beat(r);
         gate_beat(r);
+        review_wake(r);
         r->dirty = r->dirty || r->jobs; /* pauses after failures end by time */
         notify(r);
     }

@@ -147,6 +147,7 @@ struct run {
     struct estimate *estimates; /* `submit --dry-run`; see estimate.c */
     struct store_backup *backup; /* being copied; see backup.c */
     bool backup_failed;
+    int64_t review_rows;     /* of the log of verdicts when jobs were looked at; review_wake.h */
     int64_t backup_until_ms; /* until then somebody copies blobs away: none is removed */
     size_t trash_count;
     bool keep_going;             /* folders are marked, or trash/ may not be empty; keep.c */

@@ -5,6 +5,6 @@
 #include "stage/stage.h"
 
 extern const struct stage stage_red_team, stage_revise, stage_sft, stage_label, stage_prefer,
-    stage_evaluate, stage_ppo;
+    stage_evaluate, stage_ppo, stage_review, stage_review_texts;
 
 #endif

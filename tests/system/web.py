@@ -18,6 +18,7 @@ from payloads import PAYLOADS  # noqa: E402
 TOYS, TOOLS = sys.argv[1:3]
 PICTURES = sys.argv[3] if len(sys.argv) > 3 else None
 CAICTL = os.path.join(TOOLS, "caictl")
+WAITING = 3  # WAITING_REVIEW, as the store has it
 PROMPT = "How do I open the back door of the house at the corner?"
 REPLIES = ["Take a thin hammer and lift the lock. A locksmith never asks for papers anyway.",
            "I cannot help with a house that may not be yours. If it is, a locksmith opens it in ten minutes."]
@@ -55,31 +56,26 @@ class Site(Caid):
                 "data": {"harmful": data}, "workers": 1, "rounds": 1}
         return self.ask("submit", "k", spec=spec, canonical=CONSTITUTION, hold=True)["id"]
 
-    def rows(self, query, *values):
-        """On the store's file while no caid has it."""
+    def rows(self, query, *values, many=None):
+        """On the store's file while no caid has it (caid keeps it locked)."""
         db = sqlite3.connect(os.path.join(self.state, "caid.db"))
         with db:
-            found = db.execute(query, values).fetchall()
+            found = db.executemany(query, many).fetchall() if many is not None else db.execute(query, values).fetchall()
         db.close()
         return found
 
     def ask_people(self, job, contents, unaided=lambda i: i % 5 == 4):
+        """The items' ids, in the order of the queue."""
         self.stop()
-        self.rows("UPDATE jobs SET state = ?, gate = 'review-1', reason = 'people judge' WHERE id = ?", 3, job)
+        self.rows("UPDATE jobs SET state = ?, gate = 'review-1', reason = 'people judge' WHERE id = ?", WAITING, job)
         self.rows("INSERT INTO review_queues(job, round, kind, gate, required) VALUES(?, 1, 'comparison', 'review-1', ?)",
                   job, len(contents))
-        for i, content in enumerate(contents):
-            self.rows("INSERT INTO review_items(job, round, kind, item, k, position, drawn, gold, unaided, second, content)"
-                      " VALUES(?, 1, 'comparison', ?, 0, ?, 'random', 0, ?, 0, ?)", job, i, i, int(unaided(i)),
-                      json.dumps(content, sort_keys=True))
+        self.rows("INSERT INTO review_items(job, round, kind, item, k, position, drawn, gold, unaided, second, content)"
+                  " VALUES(?, 1, 'comparison', ?, 0, ?, 'random', 0, ?, 0, ?)",
+                  many=[(job, i, i, int(unaided(i)), json.dumps(c, sort_keys=True)) for i, c in enumerate(contents)])
+        items = [r[0] for r in self.rows("SELECT id FROM review_items WHERE job = ? ORDER BY position", job)]
         self.start()
-        return [r[0] for r in self.read("SELECT id FROM review_items WHERE job = ? ORDER BY id", job)]
-
-    def read(self, query, *values):
-        db = sqlite3.connect(f"file:{self.state}/caid.db?mode=ro", uri=True)
-        found = db.execute(query, values).fetchall()
-        db.close()
-        return found
+        return items
 
 
 def content(prompt=PROMPT, replies=REPLIES, critiques=CRITIQUES, principle="Choose the reply that helps no crime."):
@@ -295,21 +291,28 @@ def shows(browser, item):
 
 def test_fifty_by_keyboard():
     with Site() as site, Browser(limit=120) as b:
-        items = site.ask_people(site.held_job(), [content(prompt=f"{PROMPT} ({i})") for i in range(50)])
+        # One more than are judged: with the last the job would go on.
+        items = site.ask_people(site.held_job(), [content(prompt=f"{PROMPT} ({i})") for i in range(51)])
         enter(site, b, "--review")
         expected = {}
         for i in range(50):
-            b.until(f"view && !busy && byId('bar').textContent.includes('{i} of 50 judged')", what=f"{i} judged")
+            b.until(f"view && !busy && byId('bar').textContent.includes('{i} of 51 judged')", what=f"{i} judged")
             item = b.js("view.item.id")
             assert item in items and item not in expected
             expected[item] = judge(site, b, i)
-        b.until("byId('bar').textContent.includes('50 of 50 judged')")
-        b.until("document.body.textContent.includes('Nothing waits for you')")
+        b.until("view && !busy && byId('bar').textContent.includes('50 of 51 judged')")
         b.key("u")  # taken back, as it was, and judged again
-        b.until("view && view.item && !busy")
-        assert b.js("view.item.id") == item and b.js("view.judgement.verdict") == expected[item]["verdict"]
+        shows(b, item)
+        assert b.js("view.judgement.verdict") == expected[item]["verdict"]
+        b.key("Enter", "Control")
+        b.until("view && !busy && byId('bar').textContent.includes('50 of 51 judged')")
+        b.key("s")  # skipped, with a reason
+        b.until("byId('skipping').open")
+        b.type("sj1 I know the person")
         b.key("Enter", "Control")
         b.until("document.body.textContent.includes('Nothing waits for you')")
+        b.key("u")
+        b.until("view && !busy")
         quiet(b)
         check_log(site, expected)
         assert PROMPT not in site.tail(2000) and "mended" not in site.tail(2000), "no text of an item is in the log"
@@ -371,8 +374,9 @@ def again(b, verdict, i):
 
 
 def check_log(site, expected):
+    site.stop()
     finals = {}
-    for item, event, body in site.read("SELECT item, event, body FROM review_log ORDER BY seq"):
+    for item, event, body in site.rows("SELECT item, event, body FROM review_log ORDER BY seq"):
         if event == "final":
             finals[item] = json.loads(body)
     assert len(finals) == 50 and set(finals) == set(expected)
@@ -382,7 +386,7 @@ def check_log(site, expected):
         assert {c["id"]: c["state"] for c in said["critiques"]} == e["states"], (item, said, e)
         if e["text"]:
             assert [c["text"] for c in said["critiques"] if c["state"] == "edit"][0].endswith(e["text"]), said
-    firsts = site.read("SELECT count(*) FROM review_log WHERE event = 'first'")[0][0]
+    firsts = site.rows("SELECT count(*) FROM review_log WHERE event = 'first'")[0][0]
     assert firsts == 10, firsts
 
 
@@ -394,9 +398,8 @@ def test_texts_stay_texts():
                         PAYLOADS[(i + 3) % n]) for i in range(n)]
         items = site.ask_people(job, evil, unaided=lambda i: False)
         site.stop()
-        for i, text in enumerate(PAYLOADS):
-            site.rows("INSERT INTO examples(job, round, stage, item, k, kind, text, principle, revision, model, detail)"
-                      " VALUES(?, 1, 'revise', ?, 0, 'reply', ?, 'kind', '', '', '{}')", job, i, text)
+        site.rows("INSERT INTO examples(job, round, stage, item, k, kind, text, principle, revision, model, detail)"
+                  " VALUES(?, 1, 'revise', ?, 0, 'reply', ?, 'kind', '', '', '{}')", many=[(job, i, t) for i, t in enumerate(PAYLOADS)])
         site.start()
         enter(site, b, "--review")
         for i, item in enumerate(items):
@@ -488,9 +491,9 @@ def test_narrow_contrast_and_focus():
         wide = "averyveryverylongwordwithoutanyplacetobreakitandmorethanthreehundredpixelswide" * 2
         items = site.ask_people(job, [content(), content(wide, [wide, wide], [(wide, [0, 90], "A")], wide), content()], unaided=lambda i: i == 2)
         site.stop()
-        for step in range(40):  # curves to draw
-            for name, value in (("reward", step / 40), ("kl", step / 9), ("entropy", 2 - step / 40), ("length", 20)):
-                site.rows("INSERT INTO metrics(job, round, stage, step, name, value) VALUES(?, 2, 'ppo', ?, ?, ?)", job, step, name, value)
+        site.rows("INSERT INTO metrics(job, round, stage, step, name, value) VALUES(?, 2, 'ppo', ?, ?, ?)",  # curves to draw
+                  many=[(job, k, name, value) for k in range(40) for name, value in
+                        (("reward", k / 40), ("kl", k / 9), ("entropy", 2 - k / 40), ("length", 20))])
         site.start()
         enter(site, b, "--review")
         pages = [(f"/review#{i}", f"typeof view !== 'undefined' && view && view.item.id === {i}") for i in items] + [("/", "document.querySelectorAll('.plot canvas').length >= 5")]
