@@ -192,7 +192,7 @@ def test_nonsense_and_garbage():
                      b"GET /" + b"a" * 100000 + b" HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc",
                      b"POST /api/undo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
                      b"GET / HTTP/1.1\r\nHost: localhost\r\nCookie: \xff\xfe\r\n\r\n"):
-            with socket.create_connection(("127.0.0.1", port), 30) as s:
+            with socket.create_connection(("127.0.0.1", port), 3) as s:
                 try:
                     s.sendall(text)
                     s.shutdown(socket.SHUT_WR)
@@ -415,7 +415,7 @@ def test_texts_stay_texts():
         seen = set()
         for _ in range(2 * n):
             seen = set(b.js("[...document.querySelectorAll('.sample .talk')].map(e => e.textContent)"))
-            if len(seen) >= n - 2:
+            if len(seen) >= n:
                 break
             b.js("[...document.querySelectorAll('.card > button')].filter(e => e.textContent === 'More' && !e.hidden).forEach(e => e.click())")
             time.sleep(0.2)
