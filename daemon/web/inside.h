@@ -30,6 +30,7 @@ struct web_reply {
     size_t fixed_len;
     struct cai_buf body;
     char cookie[192], allow[16];
+    char style[64]; /* hash of the one style sheet that stands in the page itself; "" = none */
 };
 
 /* ---- refusals: each has an id that never changes, for whoever reads the log -------------------- */
@@ -155,6 +156,7 @@ void page_escape(struct cai_buf *out, const char *text);
 void page_dashboard(struct web *w, const struct web_person *who, struct web_reply *ret);
 void page_review(struct web *w, const struct web_person *who, struct web_reply *ret);
 void page_entered(const char *secret, struct web_reply *ret);
+/* It carries its style in itself: who is refused gets no other file. */
 void page_refused(const char *says, struct web_reply *ret);
 
 /* ---- server.c ------------------------------------------------------------------------------------- */

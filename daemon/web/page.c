@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "web/inside.h"
+#include <sodium.h>
 #include <string.h>
 
 void page_escape(struct cai_buf *out, const char *text) {
@@ -171,10 +172,21 @@ void page_entered(const char *secret, struct web_reply *ret) {
     put_page("/entered.html", words, &ret->body);
 }
 
+/* Of what stands between <style> and </style>, as a content security policy names it. */
+static void style_hash(const struct cai_buf *page, char *out, size_t size) {
+    unsigned char hash[crypto_hash_sha256_BYTES];
+    const char *from = strstr(page->data, "<style>"), *to = strstr(page->data, "</style>");
+    CAI_CHECK(from && to && size > sodium_base64_ENCODED_LEN(sizeof hash, sodium_base64_VARIANT_ORIGINAL));
+    from += strlen("<style>");
+    crypto_hash_sha256(hash, (const unsigned char *)from, (size_t)(to - from));
+    sodium_bin2base64(out, size, hash, sizeof hash, sodium_base64_VARIANT_ORIGINAL);
+}
+
 void page_refused(const char *says, struct web_reply *ret) {
     CAI_AUTO(buf) struct cai_buf text = {0};
     page_escape(&text, says);
     const struct word words[] = {{"SAYS", text.data ? text.data : ""}, {0}};
     ret->type = "text/html; charset=utf-8";
     put_page("/refused.html", words, &ret->body);
+    style_hash(&ret->body, ret->style, sizeof ret->style);
 }

@@ -105,11 +105,11 @@ static struct connection *connection_of(struct MHD_Connection *connection) {
 
 /* Scripts, styles and requests from here alone; nothing inline; no text becomes markup: browsers
  * that know trusted types refuse innerHTML. */
+static const char policy[] =
+    "default-src 'none'; script-src 'self'; style-src %s; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'";
 static const char *const headers[][2] = {
-    {"Content-Security-Policy",
-     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
-     "require-trusted-types-for 'script'; trusted-types 'none'"},
     {"X-Content-Type-Options", "nosniff"},
     {"X-Frame-Options", "DENY"},
     {"Referrer-Policy", "no-referrer"},
@@ -119,6 +119,14 @@ static const char *const headers[][2] = {
     {"Connection", "close"},
 };
 
+static void add_policy(struct MHD_Response *m, const struct web_reply *r) {
+    char style[80] = "'self'", text[sizeof policy + sizeof style];
+    if (*r->style)
+        snprintf(style, sizeof style, "'sha256-%s'", r->style);
+    snprintf(text, sizeof text, policy, style);
+    MHD_add_response_header(m, "Content-Security-Policy", text);
+}
+
 static enum MHD_Result send_reply(struct MHD_Connection *connection, struct web_reply *r) {
     struct MHD_Response *m =
         r->fixed ? MHD_create_response_from_buffer(r->fixed_len, (void *)r->fixed, MHD_RESPMEM_PERSISTENT)
@@ -127,6 +135,7 @@ static enum MHD_Result send_reply(struct MHD_Connection *connection, struct web_
         return MHD_NO;
     for (size_t i = 0; i < CAI_COUNT(headers); i++)
         MHD_add_response_header(m, headers[i][0], headers[i][1]);
+    add_policy(m, r);
     MHD_add_response_header(m, "Content-Type", r->type);
     if (*r->cookie)
         MHD_add_response_header(m, "Set-Cookie", r->cookie);

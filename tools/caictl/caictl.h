@@ -118,7 +118,6 @@ int data_rows(const char *verb, json_t *arguments, int64_t limit, json_t **ret_r
  * exit code (jobs.c). */
 int job_each(const struct args *a, const char *verb, const char *accept, const char *done);
 int run_report(const struct args *a); /* report.c */
-int run_web(const struct args *a);    /* web.c: a link to the pages; --review: to the review */
 /* A file, what the daemon keeps under a name or revision, or (NULL) the constitution that comes
  * with caid; prints what is wrong (constitution.c). 0 or an exit code. */
 struct constitution;

@@ -78,8 +78,9 @@ function tilesOf(job, report) {
 // Each guard in one line: what it watches, how it stands.
 function guardsOf(job, report) {
   const rows = [];
-  const row = (state, name, says) => rows.push(make("tr", {}, make("td", {}, make("span", { className: "state " + state, text: { ok: "fine", watch: "look", halt: "stopped the job" }[state] })), make("td", { text: name }), make("td", { text: says })));
-  if (job.gate) row("halt", job.gate, job.reason + ". caictl resume " + job.id + " --accept " + job.gate + ", once you have looked");
+  const row = (state, name, says) => rows.push(make("tr", {}, make("td", {}, make("span", { className: "state " + state, text: { ok: "fine", watch: "look", halt: "stopped the job", people: "waits" }[state] })), make("td", { text: name }), make("td", { text: says })));
+  if (/^review/.test(job.gate)) row("people", "people's verdicts", job.reason);
+  else if (job.gate) row("halt", job.gate, job.reason + ". caictl resume " + job.id + " --accept " + job.gate + ", once you have looked");
   for (const line of report.warnings || []) if (/^Accepted/.test(line)) row("watch", "accepted", line);
   const table = tableNamed(report, "guard");
   for (const r of table ? table.rows : []) {
@@ -93,6 +94,18 @@ function guardsOf(job, report) {
   }
   return rows.length ? make("div", { className: "card scroll" }, make("table", {}, make("thead", {}, make("tr", {}, ...["State", "Guard", "How it stands"].map(t => make("th", { text: t, scope: "col" })))), make("tbody", {}, ...rows)),
     table && table.note ? make("p", { className: "soft", text: table.note }) : null) : make("p", { className: "soft", text: "Guards have nothing to say yet: they speak after the first round's evaluation." });
+}
+
+// What people said: how far they are, whether they agree, what the critiques did to them.
+async function drawPeople(job) {
+  const o = await ask("review", { job: job.id }).catch(e => { if (e instanceof Refused && e.status !== 401) return null; throw e; });
+  if (!o || !view || view.id !== job.id || !(o.queues || []).length) return;
+  const between = (v, low, high, as) => v === null || v === undefined ? "–" : as(v) + (low === null || low === undefined ? "" : " (" + as(low) + " – " + as(high) + ")");
+  const tiles = o.queues.map(q => tile(({ comparison: "Comparisons", critique: "Rewrites", grade: "Grades" }[q.kind] || q.kind) + (q.round ? ", round " + q.round : ""), q.done + " of " + q.required, q.closed ? "used in training" : "judged by people"));
+  for (const a of o.agreement || []) if (a.kappa !== null && a.kappa !== undefined) tiles.push(tile("Readers agree, κ", figure(a.kappa), between(a.kappa, a.low, a.high, figure) + " on " + a.items + " " + a.kind + "s"));
+  if (o.help && o.help.effect !== null && o.help.effect !== undefined) tiles.push(tile("Critiques show flaws", (o.help.effect > 0 ? "+" : "") + percent(o.help.effect), "flaw rate aided less unaided, " + between(o.help.effect, o.help.low, o.help.high, percent)));
+  if (o.overturned && o.overturned.labels) tiles.push(tile("Overseer overturned", percent(o.overturned.rate), o.overturned.turned + " of " + o.overturned.labels + " labels"));
+  put(view.people, section("People", make("div", { className: "tiles" }, ...tiles)));
 }
 
 function samplesOf(job) {
@@ -139,6 +152,7 @@ function drawReport(job, report) {
     ...((report.transcripts || []).length ? [section("Before and after", make("div", { className: "charts" }, ...report.transcripts.map(talkOf)))] : []),
     section("Guards", guardsOf(job, report)),
     ...["principles"].map(n => tableNamed(report, n)).filter(t => t && t.rows.length).map(t => section("Principles", tableBox(t, true))),
+    view.people = make("div"),
     section("Samples", samplesOf(job)),
     ...(report.tables.some(t => t.rows.length) ? [make("details", {}, make("summary", { text: "All figures" }), ...report.tables.filter(t => t.rows.length && t.name !== "principles").map(t => make("p", {}, tableBox(t))))] : []),
     section("What happened", view.log = make("ol", { className: "log card" }))));
@@ -154,6 +168,7 @@ function drawReport(job, report) {
   }
   for (const s of (report.series || []).filter(x => x.stage === "ppo" && ALWAYS.includes(x.name)).sort((a, b) => a.place - b.place)) addCurve(s, s.points);
   drawHead(job);
+  drawPeople(job).catch(e => banner(saysOf(e)));
 }
 
 function addCurve(series, points) {
@@ -190,6 +205,7 @@ async function follow(job) {
   } else if (job.state === "RUNNING" || !view.log.childElementCount) {
     drawHead(job);
   }
+  if (/^review/.test(job.gate)) await drawPeople(job);
   if (job.state === "RUNNING" && /ppo|sft|prefer/.test(job.stage)) {
     const seen = [...view.curves.entries()].filter(([k]) => k.startsWith(job.stage + "/") && !k.endsWith("_by_kl")).map(([, c]) => c.points.length ? c.points[c.points.length - 1][0] : 0);
     const o = await ask("curves", { id: job.id, after: seen.length ? Math.min(...seen) : 0 });

@@ -47,7 +47,7 @@ function curvePlot(series) {
   const dots = series.name === "reward_by_kl", accent = css("--accent");
   const chart = chartOf(canvas, { type: dots ? "scatter" : "line", plugins: [marksPlugin],
     data: { datasets: [{ label: series.title, data: [], borderColor: accent, backgroundColor: dots ? accent + "66" : accent,
-      borderWidth: 2, pointRadius: dots ? 2.5 : 0, pointHitRadius: 8, tension: 0 }] },
+      borderWidth: dots ? 0 : 2, pointRadius: dots ? 2.5 : 0, pointHitRadius: 8, tension: 0 }] },
     options: { marks: series.marks || [], plugins: { legend: { display: false },
       tooltip: { callbacks: { title: t => (series.x || "step") + " " + plain(t[0].parsed.x), label: t => plain(t.parsed.y) } } },
       scales: { x: { type: "linear", title: { display: true, text: series.x || "step" }, ticks: { maxTicksLimit: 7, callback: plain } },
