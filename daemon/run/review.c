@@ -623,9 +623,14 @@ static int withdraw(struct desk *d, const struct last_said *l) {
     struct review_count n = {0};
     int64_t version;
     CAI_TRY(append(d, "undo", json_object(), l->seq));
-    if (strcmp(l->event, "final") == 0)
-        CAI_TRY(store_review_draft_set(d->s, l->item, d->who->name, d->draft.version, l->body,
+    if (strcmp(l->event, "final") == 0) {
+        json_t *body = json_loads(l->body, 0, NULL);
+        json_object_del(body, "opened_ms");
+        CAI_AUTO(mem) char *text = json_dumps(body, JSON_COMPACT | JSON_SORT_KEYS);
+        json_decref(body);
+        CAI_TRY(store_review_draft_set(d->s, l->item, d->who->name, d->draft.version, text,
                                        &version));
+    }
     return tell_job(d, &n);
 }
 
