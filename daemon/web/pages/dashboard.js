@@ -78,17 +78,23 @@ function tilesOf(job, report) {
 // Each guard in one line: what it watches, how it stands.
 function guardsOf(job, report) {
   const rows = [];
-  const row = (state, name, says) => rows.push(make("tr", {}, make("td", {}, make("span", { className: "state " + state, text: { ok: "fine", watch: "look", halt: "stopped the job", people: "waits" }[state] })), make("td", { text: name }), make("td", { text: says })));
+  const row = (state, name, says) => rows.push(make("tr", {}, make("td", {}, make("span", { className: "state " + state, text: { ok: "fine", watch: "look", halt: "tripped", idle: "–", people: "waits" }[state] })), make("td", { text: name }), make("td", { text: says })));
   if (/^review/.test(job.gate)) row("people", "people's verdicts", job.reason);
   else if (job.gate) row("halt", job.gate, job.reason + ". caictl resume " + job.id + " --accept " + job.gate + ", once you have looked");
   for (const line of report.warnings || []) if (/^Accepted/.test(line)) row("watch", "accepted", line);
   const table = tableNamed(report, "guard");
   for (const r of table ? table.rows : []) {
     const low = /\(([\d.]+) to/.exec(r.R || ""), value = parseFloat(r.R || "");
-    row(low && +low[1] > 1 ? "halt" : value > 1 ? "watch" : "ok", r.checkpoint, "as often as a round before × " + (r.R || "–") + ", as at the start × " + (r.R0 || "–"));
+    row(low && +low[1] > 1 ? "halt" : value > 1 ? "watch" : "ok", r.checkpoint, "as often as a round before × " + (r.R || "–") + ", as at the start × " + (r.R0 || "–") + (r.safe ? "; a rise is " + r.safe : ""));
   }
-  const kl = (report.series || []).find(s => s.stage === "ppo" && s.name === "kl"), budget = kl && (kl.marks || [])[0];
-  if (budget) {
+  // Every guard at the newest checkpoint where it looked: quiet, or it tripped.
+  const all = tableNamed(report, "guards");
+  for (const r of all ? all.rows : []) {
+    const at = all.columns.slice(1).find(c => r[c.key]);
+    row(!at ? "idle" : r[at.key] === "TRIPPED" ? "halt" : "ok", r.checkpoint, at ? r[at.key].toLowerCase() + ", " + at.title : "had nothing to look at");
+  }
+  const kl = view.curves.get("ppo/kl"), budget = kl && (kl.series.marks || [])[0];
+  if (budget && kl.points.length) {
     const now = kl.points[kl.points.length - 1][1];
     row(now > budget.value ? "halt" : now > 0.8 * budget.value ? "watch" : "ok", "KL budget", figure(now) + " of " + figure(budget.value) + " nats a reply");
   }
@@ -150,7 +156,7 @@ function drawReport(job, report) {
   put(detail, make("section", { "aria-label": "Job " + job.id }, view.head, view.tiles,
     section("Curves", plots),
     ...((report.transcripts || []).length ? [section("Before and after", make("div", { className: "charts" }, ...report.transcripts.map(talkOf)))] : []),
-    section("Guards", guardsOf(job, report)),
+    section("Guards", view.guards = make("div")),
     ...["principles"].map(n => tableNamed(report, n)).filter(t => t && t.rows.length).map(t => section("Principles", tableBox(t, true))),
     view.people = make("div"),
     section("Samples", samplesOf(job)),
@@ -161,10 +167,11 @@ function drawReport(job, report) {
     plots.append(p.box);
     p.show(columns.filter(c => /harmful|refusal|evasion/.test(c.key)).slice(0, 6), evaluate.rows, "checkpoint");
   }
-  if (prefer && prefer.rows.length) {
-    const columns = prefer.columns.filter(c => c.kind === "interval"), p = ratesPlot("Accuracy of the preference model", "With held-out labels, by round; 50 % is chance. PPO learns from this model.");
+  const shares = prefer ? prefer.columns.filter(c => c.kind === "interval" && prefer.rows.some(r => r[c.key])) : [];
+  if (shares.length) {
+    const p = ratesPlot("Accuracy of the preference model", "With held-out labels, by round; 50 % is chance. PPO learns from this model.");
     plots.append(p.box);
-    p.show(columns, prefer.rows, "checkpoint");
+    p.show(shares, prefer.rows, "checkpoint");
   }
   for (const s of (report.series || []).filter(x => x.stage === "ppo" && ALWAYS.includes(x.name)).sort((a, b) => a.place - b.place)) addCurve(s, s.points);
   drawHead(job);
@@ -175,7 +182,7 @@ function addCurve(series, points) {
   const key = series.stage + "/" + series.name;
   let c = view.curves.get(key);
   if (!c) {
-    c = { plot: curvePlot(series), points: [] };
+    c = { plot: curvePlot(series), points: [], series };
     view.curves.set(key, c);
     view.plots.append(c.plot.box);
   }
@@ -193,6 +200,7 @@ function drawHead(job) {
     ...(view.report.headline || []).map(t => make("p", { text: t })), now ? make("p", { className: "soft", text: now }) : null,
     steps.length ? make("ol", { className: "steps" }, ...steps) : null);
   put(view.tiles, ...tilesOf(job, view.report));
+  put(view.guards, guardsOf(job, view.report));
 }
 
 const keyOf = job => [job.id, job.state, job.round, job.stage].join("/");
@@ -210,6 +218,7 @@ async function follow(job) {
     const seen = [...view.curves.entries()].filter(([k]) => k.startsWith(job.stage + "/") && !k.endsWith("_by_kl")).map(([, c]) => c.points.length ? c.points[c.points.length - 1][0] : 0);
     const o = await ask("curves", { id: job.id, after: seen.length ? Math.min(...seen) : 0 });
     if (view && view.id === job.id) for (const s of o.series) if (s.points.length) addCurve(s, s.points);
+    if (view && view.id === job.id) drawHead(job);
   }
   await followLog(job);
 }
