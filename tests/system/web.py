@@ -109,10 +109,10 @@ def talk(address, text, limit=30):
 class Session:
     """What a browser keeps of one link."""
 
-    def __init__(self, site, host=None):
+    def __init__(self, site, host=None, link=None):
         self.address = site.address()
         self.host = host or (self.address if not self.address.startswith("unix:") else "localhost")
-        path = site.link().split("/in?", 1)[1]
+        path = (link or site.link()).split("/in?", 1)[1]
         status, head, body = talk(self.address, f"GET /in?{path} HTTP/1.1\r\nHost: {self.host}\r\n\r\n")
         assert status == 200, head
         self.cookie = re.search(r"Set-Cookie: ([^;]+)", head)[1]
@@ -249,6 +249,30 @@ def test_sessions_outlive_caid():
         site.kill()
         site.start()
         assert s.request()[0] == 401, "who left is out"
+
+
+def test_a_session_may_what_its_key_may():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with Site(f"listen: tcp://127.0.0.1:{port}\n") as site:
+        item = site.ask_people(site.held_job(), [content()], unaided=lambda i: False)[0]
+
+        def link(name, role):
+            path = os.path.join(site.root, name + ".key")
+            site.ctl("key", "new", name, "--role", role, "--out", path)
+            r = subprocess.run([CAICTL, "-s", f"tcp://127.0.0.1:{port}", "--key", path, "web"], capture_output=True, text=True, timeout=60)
+            assert r.returncode == 0 and "ssh -L" in r.stderr, r
+            return r.stdout.strip()
+        reader, client = Session(site, link=link("ann", "reviewer")), Session(site, link=link("bob", "client"))
+        draft = json.dumps({"id": item, "version": 0, "draft": {"note": "n"}})
+        assert client.request(path="/api/jobs")[0] == 200 and client.request(path=f"/api/item?id={item}")[0] == 403
+        assert client.request("POST", "/api/draft", draft)[0] == 403
+        assert reader.request(path=f"/api/item?id={item}")[0] == 200
+        assert reader.request("POST", "/api/draft", draft)[0] == 200
+        site.ctl("key", "revoke", "ann")
+        for answer in (reader.request(path="/api/jobs"), reader.request("POST", "/api/draft", draft)):
+            assert answer[0] == 403 and b"has ended" in answer[2], answer
+        assert b"toy" not in reader.request()[2] and b"toy" in client.request()[2]
 
 
 def test_where_pages_are_served():
@@ -560,7 +584,7 @@ def test_what_a_session_may():
 
 if __name__ == "__main__":
     tests = [test_only_who_was_let_in_is_served, test_nonsense_and_garbage, test_slow_and_half_open_clients,
-             test_sessions_outlive_caid, test_where_pages_are_served]
+             test_sessions_outlive_caid, test_a_session_may_what_its_key_may, test_where_pages_are_served]
     if PROGRAM:
         tests += [test_fifty_by_keyboard, test_texts_stay_texts, test_narrow_contrast_and_focus, test_without_scripts,
                   test_what_a_session_may]
