@@ -2,8 +2,8 @@
  * every setting (name, type, default, range, source, one line of help); the reader, the
  * JSON form, `caictl init` and the manual are made from it. Torch-free and store-free,
  * so that caictl checks a file without a daemon. */
-#ifndef CAI_JOB_JOB_H
-#define CAI_JOB_JOB_H
+#ifndef CAI_JOB_H
+#define CAI_JOB_H
 
 #include "base/arena.h"
 #include "base/buf.h"
@@ -163,6 +163,12 @@ struct job_spec {
         double skill, bits, watched, people, disagreement, openings, length, entropy, sampler_gap;
         int64_t max_skipped;
     } guards;
+    struct job_human { /* what people are asked to judge; stage/review.h */
+        int64_t required, critiques, grades;        /* final verdicts per round; 0 = none */
+        double overlap, unaided, gold;              /* shares of what is drawn */
+        double uncertain, disagreement, random;     /* weights of the ways to draw */
+        bool help;                                  /* critiques of compared replies are asked for */
+    } human;
     struct {
         int64_t checkpoints, models;
         struct job_keep {

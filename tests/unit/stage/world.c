@@ -550,6 +550,10 @@ struct stage_verdict world_stage(struct world *w, uint32_t round, const char *na
             w->waits++;
             memcpy(w->last_gate, v.gate, sizeof v.gate);
             memcpy(w->last_reason, v.reason, sizeof v.reason);
+            if (w->read && w->read(w)) {
+                v.next = STAGE_MORE;
+                continue;
+            }
             if (w->refuse)
                 return v;
             size_t n = strlen(w->accepted);

@@ -33,6 +33,7 @@ struct world {
     size_t tasks, waits;
     char last_gate[32], last_reason[512];
     bool refuse;     /* a gate that waits is not accepted: the run ends there */
+    bool (*read)(struct world *w); /* people at a gate: true when they have given what it wants */
 };
 
 /* `settings`: further lines of the job's `stages:`; NULL = none. `data`: which of "harmful
