@@ -124,7 +124,7 @@ static int count_item(void *context, const struct store_review_item *i) {
     return 0;
 }
 
-/* 20 wanted: 20 × (1 + 0.15 ÷ 0.85 + 0.1) = 26 items, and 0.2 × 20 = 4 of gold. */
+/* 20 wanted: 20 + ⌈20 × 0.15 ÷ 0.85⌉ + 2 = 26 items, and 0.2 × 20 = 4 of gold. */
 static void shares_are_exact(void **state) {
     (void)state;
     struct world w = {.order = 2, .read = against};
