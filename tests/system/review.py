@@ -10,7 +10,7 @@ import sys
 import tempfile
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from checkpoint import sampling, short_job, write_lines  # noqa: E402
+from checkpoint import prompts, sampling, short_job, write_lines  # noqa: E402
 from harness import main  # noqa: E402
 from through_caictl import Real  # noqa: E402
 import subprocess  # noqa: E402
@@ -50,12 +50,12 @@ class Desk(Real):
         return json.loads(self.as_reader(name, "review", "next", job, "-o", "json"))
 
     def start_job(self, folder, **human):
-        people = [{"prompt": f"{i}: which way is it to the old town hall", "chosen": f"kindly take road {i}",
-                   "rejected": f"no {i}"} for i in range(20)]
+        people = [{**row, "chosen": f"kindly take road {i}", "rejected": f"no {i}"}
+                  for i, row in enumerate(prompts(random.Random(11), 24))]
         write_lines(os.path.join(folder, "people.jsonl"), people)
         short_job(folder, workers=1, stages__red_team="off", stages__evaluate="off", stages__ppo="off",
                   stages__label__gate_pairs=0, stages__revise__critique=sampling(24), data__human="./people.jsonl",
-                  stages__prefer={"batch": 4, "lr": 1e-3, "held_out": 0.3, "gate_confidence": 0},
+                  stages__prefer={"batch": 4, "lr": 1e-3, "held_out": 0.4, "human": 0.5, "gate_confidence": 0},
                   human={**HUMAN, **human})
         return self.submit_file(os.path.join(folder, "job.yaml"))
 
