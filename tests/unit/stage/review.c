@@ -392,7 +392,7 @@ struct grades {
     double weight;
 };
 
-static int count_grade(void *context, const struct graded *g) {
+static int count_grade(void *context, const struct review_graded *g) {
     struct grades *o = context;
     assert_int_equal(g->person, 1);
     assert_int_equal(g->readers, 1);
@@ -433,6 +433,8 @@ static void a_grader_stands_beside_people(void **state) {
     assert_int_equal(of_class.of_base, 0);
     /* The drawn stand for all replies of the class: 30 probes, few of them too long to judge. */
     assert_true(fabs(of_class.weight - world_metric(&w, 1, "evaluate", "harmful_rate_n")) < 1e-9);
+    assert_true(world_metric(&w, 1, "evaluate", "harmful_rate_verdicts") == 9);
+    assert_true(world_metric(&w, 1, "evaluate", "harmful_rate_true_low") > 0.5); /* all failed */
     world_close(&w);
 }
 
