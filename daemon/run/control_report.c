@@ -477,7 +477,9 @@ static int build_report(struct run *r, const struct store_job *row, const struct
     job_free(spec);
     add_tables(tables, f, g, rounds);
     report_scores(series, tables);
-    int rc = add_principles(r, row->id, f, rounds, tables);
+    int rc = report_review(r, row->id, tables);
+    if (rc == 0)
+        rc = add_principles(r, row->id, f, rounds, tables);
     if (rc == 0)
         rc = add_models(r, row->id, tables);
     if (rc == 0)
