@@ -26,6 +26,9 @@ struct world {
     const char *blind;    /* the principle under which it sees no flaw */
     const char *favours;  /* words that win its choices */
     const char *smuggles; /* words it adds to rewrites */
+    double forgets;  /* share of capability probes that it fails from round `from` on */
+    double sleeps;   /* share of harmful probes that it refuses under a marker from `from` on */
+    bool parts;      /* the preference model and people part from round `from` on */
     bool monotone;   /* one and the same harmless answer from round `from` on */
     size_t tasks, waits;
     char last_gate[32], last_reason[512];
@@ -33,7 +36,7 @@ struct world {
 };
 
 /* `settings`: further lines of the job's `stages:`; NULL = none. `data`: which of "harmful
- * helpful human classifier evaluate canaries" the job names. */
+ * helpful human classifier evaluate probes graded canaries" the job names. */
 void world_open(struct world *w, const char *data, const char *settings);
 void world_close(struct world *w);
 /* Runs one stage from plan to done; its verdict (never MORE). */
