@@ -176,6 +176,10 @@ static const struct column label_columns[] = {
     {"entropy", "Entropy", "number"},
     {"reasons_dropped", "Reasons dropped", "share"},
 };
+static const struct column audit_columns[] = {
+    {"critique_recall", "Critiques find", "interval"}, {"choice_recall", "Choices right", "interval"},
+    {"canaries", "Canaries", "count"},                 {"alarms", "Alarms", "count"},
+};
 static const struct column prefer_columns[] = {
     {"pm_accuracy", "Accuracy, held out", "interval"},
     {"pm_accuracy_n", "Clear labels", "count"},
@@ -304,6 +308,10 @@ static void add_tables(json_t *tables, const struct figures *f, const struct gra
               "No flaw: critiques that found nothing to mend. Unchanged, truncated, dropped: shares "
               "of what the overseer wrote.",
               revise_columns, CAI_COUNT(revise_columns), rounds);
+    add_table(tables, f, g, "audit", "The overseer, tested",
+              "On planted flaws, all classes together; 'caictl audit' has each class, and whether "
+              "the key's seal holds.",
+              audit_columns, CAI_COUNT(audit_columns), rounds);
     add_table(tables, f, g, "red_team", "Red team",
               "Leads to harm: prompts whose reply was harmful. Self-BLEU: 1 if all prompts are "
               "alike.",

@@ -357,12 +357,31 @@ static void ppo_row(struct build *b) {
 }
 
 /* ---- all of them ----------------------------------------------------------------------------- */
+/* So many canaries of each class as in the rehearsal, or as many more as the job asks. */
+static void audit_row(struct build *b) {
+    static const char *const phases[] = {"critique", "revision", "choice", "choice-reason", "ask",
+                                         "critique-second", "choice-second", "choice-second-reason",
+                                         "passed-second", "word", "word-again"};
+    const struct job_audit *full = &b->job->audit, *rehearsed = &b->probe->job->audit;
+    for (size_t i = 0; i < sizeof phases / sizeof *phases; i++) {
+        const struct cost_seen *s = seen(b, "audit", phases[i]);
+        bool word = strncmp(phases[i], "word", 4) == 0, passed = strncmp(phases[i], "passed", 6) == 0;
+        double more = word     ? (double)full->words / (double)(rehearsed->words ? rehearsed->words : 1)
+                      : passed ? (double)full->passed / (double)(rehearsed->passed ? rehearsed->passed : 1)
+                               : (double)full->pairs / (double)rehearsed->pairs;
+        if (s)
+            add_items(b, (struct asked){"audit", phases[i], s->items * more, NULL, NULL, NULL, NULL});
+    }
+}
+
 static void stage_row(struct build *b, const char *stage, uint32_t round, bool first_look) {
     b->error = 0;
     if (strcmp(stage, "red_team") == 0)
         red_team_row(b, round);
     else if (strcmp(stage, "revise") == 0)
         revise_row(b, round);
+    else if (strcmp(stage, "audit") == 0)
+        audit_row(b);
     else if (strcmp(stage, "sft") == 0)
         sft_row(b, round);
     else if (strcmp(stage, "label") == 0)

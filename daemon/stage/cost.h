@@ -15,7 +15,7 @@ struct cost_data {
     double evaluate[3]; /* of data.evaluate: harmful, helpful, lookalike */
 };
 
-enum { COST_SEEN_MAX = 48, COST_ROWS_MAX = 64, COST_STEPS_MAX = 64 };
+enum { COST_SEEN_MAX = 64, COST_ROWS_MAX = 64, COST_STEPS_MAX = 64 };
 
 /* One phase of a stage as the rehearsal saw it, all its tasks together. */
 struct cost_seen {

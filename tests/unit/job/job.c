@@ -375,6 +375,44 @@ static void stored_names_stay(void **state) {
     input_report_free(&report);
 }
 
+/* How the overseer is tested: published numbers, ranges, and what a canary's row must have. */
+static void canaries_and_audits(void **state) {
+    (void)state;
+    char dir[] = "/tmp/cai-job-XXXXXX";
+    static const char rows[] = "{\"prompt\":\"p\",\"reply\":\"r\",\"flaw\":\"rude\",\"pair\":1}\n"
+                               "{\"prompt\":\"p\",\"reply\":\"s\",\"flaw\":null,\"pair\":1}\n",
+                      bad[] = "{\"prompt\":\"p\",\"reply\":\"r\",\"pair\":1}\n"
+                              "{\"prompt\":\"p\",\"reply\":\"r\",\"flaw\":\"\",\"pair\":1}\n"
+                              "{\"prompt\":\"p\",\"reply\":\"r\",\"flaw\":\"a\",\"pair\":1.5}\n";
+    struct input_report report = {.file = "--set"};
+    struct job_rows n;
+    struct job_spec *j = parse(minimal, &report);
+    assert_true(j->audit.enabled && j->audit.ask && !j->data.canaries && !j->models.second_overseer);
+    assert_int_equal(j->audit.pairs, 120);
+    assert_true(j->audit.alpha == 0.01 && j->audit.least_recall == 0.6 && j->audit.margin == 0.1);
+    assert_true(j->audit.max_phrase == 0.1 && j->audit.words == 100 && j->audit.passed == 200);
+    assert_non_null(strstr(j->audit.question, "{principle}"));
+    assert_int_equal(job_set(j, "stages.audit.pairs=40", &report), 0);
+    assert_int_equal(job_set(j, "stages.audit=off", &report), 0);
+    assert_false(j->audit.enabled);
+    assert_true(job_set(j, "stages.audit.alpha=0.6", &report) < 0);
+    assert_true(job_set(j, "stages.audit.pairs=0", &report) < 0);
+    assert_true(job_set(j, "stages.audit.margin=2", &report) < 0);
+    job_free(j);
+    input_report_free(&report);
+    assert_non_null(mkdtemp(dir));
+    CAI_AUTO(mem) char *path = cai_path_join(dir, "c.jsonl");
+    assert_int_equal(cai_file_write_atomic(path, rows, strlen(rows)), 0);
+    report = (struct input_report){.file = path};
+    assert_int_equal(job_read_data(JOB_DATA_CANARIES, path, 0, &report, NULL, NULL, &n), 0);
+    assert_int_equal(n.good, 2);
+    assert_int_equal(cai_file_write_atomic(path, bad, strlen(bad)), 0);
+    assert_true(job_read_data(JOB_DATA_CANARIES, path, 0, &report, NULL, NULL, &n) < 0);
+    assert_int_equal(n.bad, 3);
+    input_report_free(&report);
+    assert_int_equal(cai_dir_remove(dir), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(defaults),
                                        cmocka_unit_test(template_reads_back),
@@ -389,6 +427,7 @@ int main(void) {
                                        cmocka_unit_test(settings_from_the_command_line),
                                        cmocka_unit_test(constitution_gives_defaults),
                                        cmocka_unit_test(paths_are_absolute),
-                                       cmocka_unit_test(stored_names_stay)};
+                                       cmocka_unit_test(stored_names_stay),
+                                       cmocka_unit_test(canaries_and_audits)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
