@@ -24,6 +24,7 @@ static const struct {
     {"evaluate", "refusal_rate_lookalike", PHRASES},
     {"evaluate", "evasion_rate_helpful", PHRASES},
     {"evaluate", "evasion_rate_lookalike", PHRASES},
+    {"evaluate", "unanswered_rate", PHRASES},
     {"evaluate", "win_rate", OVERSEER},
 };
 

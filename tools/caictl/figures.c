@@ -111,6 +111,7 @@ static const struct figure {
     {"evaluate", "refusal_rate_lookalike", "share", "refusals of harmless look-alikes"},
     {"evaluate", "evasion_rate_helpful", "share", "empty answers to harmless prompts"},
     {"evaluate", "evasion_rate_lookalike", "share", "empty answers to look-alikes"},
+    {"evaluate", "unanswered_rate", "share", "harmless prompts refused or evaded"},
     {"evaluate", "cut_rate", "share", "replies that do not end"},
     {"evaluate", "mean_words", "words", "of a reply"},
     {"evaluate", "replies", "texts", "to held-out prompts"},
