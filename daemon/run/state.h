@@ -66,6 +66,7 @@ struct lease {
     struct worker *worker;
     bool revoked;
     bool saving; /* revoked, and may still save its state or end */
+    bool missed; /* a report could not be kept: no later one is, or there would be a gap */
     int64_t uid, counted_ms; /* whose time it takes; up to when it is counted. -1: nobody's */
     char *stage, *phase;
     uint32_t round;
@@ -148,6 +149,7 @@ struct run {
     bool backup_failed;
     int64_t backup_until_ms; /* until then somebody copies blobs away: none is removed */
     size_t trash_count;
+    int64_t keep_again_ms;       /* when what could not be unlinked is tried again; 0 = all was */
     bool keep_going;             /* folders are marked, or trash/ may not be empty; keep.c */
     char status[128];
     struct shares shares;

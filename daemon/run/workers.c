@@ -134,12 +134,13 @@ static void insert_by_name(struct run *r, struct worker *w) {
     *at = w;
 }
 
-static void say_welcome(struct run *r, const struct channel_peer *peer) {
+static void say_welcome(struct run *r, const struct channel_peer *peer, uint64_t session) {
     Cai__V1__Welcome welcome = CAI__V1__WELCOME__INIT;
     welcome.epoch = r->epoch;
     welcome.heartbeat_ms = HEARTBEAT_MS;
     welcome.liveness = LIVENESS;
     welcome.protocol = PROTOCOL;
+    welcome.session = session;
     (void)workers_send(r, peer, CAI__V1__FRAME__BODY_WELCOME, &welcome);
 }
 
@@ -218,7 +219,7 @@ static void on_hello(struct run *r, const struct channel_peer *peer, const Cai__
         mark(r, h->name, h->pid, 0);
     if (is_copy(old, h)) {
         old->seen_ms = cai_now_ms();
-        say_welcome(r, peer);
+        say_welcome(r, peer, h->session);
         return;
     }
     if (!admit(r, peer, h, name) || !make_room(r, peer, name))
@@ -236,7 +237,7 @@ static void on_hello(struct run *r, const struct channel_peer *peer, const Cai__
     insert_by_name(r, w);
     cai_log_about(CAI_LOG_INFO, CAI_ABOUT(EVENT_WORKER_HERE, .worker = w->name),
                   "worker %s (pid %u) is here: %s", w->name, w->pid, w->numeric_class);
-    say_welcome(r, peer);
+    say_welcome(r, peer, h->session);
     r->dirty = true;
 }
 

@@ -225,6 +225,9 @@ static void on_bye(struct loop *l, const char *reason) {
 }
 
 static void on_welcome(struct loop *l, const Cai__V1__Welcome *m) {
+    /* A late one: caid does not know yet that this worker has dropped what it was given. */
+    if (m->session && m->session != l->session)
+        return;
     if (protocol_check(m->protocol, "caid") < 0) {
         if (strcmp(l->refused, cai_error_text()) != 0)
             cai_error("%s", cai_error_text());
