@@ -57,7 +57,20 @@ static void check_kind(const struct row *o) {
     wrong(o, "kind", "it is harmful, helpful or lookalike", what);
 }
 
+static void check_question(const struct row *o) {
+    const json_t *v = json_object_get(o->r->rest, "answer");
+    bool text = json_is_string(v) && json_string_length(v);
+    if (v && !text && !json_is_number(v))
+        wrong(o, "answer", "leave it out where it is not known",
+              "\"answer\" must be a text or a number");
+    else if (!v && o->r->reply)
+        wrong(o, "answer", "give \"answer\" beside \"reply\"",
+              "a worked question without its \"answer\"");
+}
+
 static void check_role(enum job_data role, const struct row *o) {
+    if (role == JOB_DATA_QUESTIONS)
+        check_question(o);
     if (role == JOB_DATA_HUMAN)
         check_human(o);
     if (role == JOB_DATA_CLASSIFIER)
@@ -69,6 +82,17 @@ static void check_role(enum job_data role, const struct row *o) {
 /* ---- one file ------------------------------------------------------------------------------ */
 
 static size_t findings(const struct input_report *r) { return r->errors + r->warnings; }
+
+/* GSM8K and others say "question". */
+static json_t *as_prompt(enum job_data role, json_t *row) {
+    json_t *question = json_object_get(row, "question");
+    if (role == JOB_DATA_QUESTIONS && question && !json_object_get(row, "prompt") &&
+        !json_object_get(row, "messages")) {
+        json_object_set(row, "prompt", question);
+        json_object_del(row, "question");
+    }
+    return row;
+}
 
 static int read_row(enum job_data role, const json_t *row, size_t line, job_row_function *f,
                     void *c, struct input_report *report, struct job_rows *count) {
@@ -112,7 +136,7 @@ int job_read_data(enum job_data role, const char *path, double skip, struct inpu
     report->lenient = skip > 0;
     CAI_TRY(jsonl_open(path, report, &reader));
     while (rc == 0 && jsonl_next(reader, &row, &line) > 0) {
-        rc = read_row(role, row, line, f, c, report, ret);
+        rc = read_row(role, as_prompt(role, row), line, f, c, report, ret);
         json_decref(row);
     }
     ret->bad += jsonl_bad(reader);
@@ -125,9 +149,13 @@ int job_read_data(enum job_data role, const char *path, double skip, struct inpu
 
 /* ---- a job's files ---------------------------------------------------------------------------- */
 
+const char *const job_data_names[JOB_DATA_FILES] = {"harmful",    "helpful",  "human",
+                                                    "classifier", "evaluate", "questions"};
+
 const char *job_data_path(const struct job_spec *j, enum job_data role) {
     const char *const paths[JOB_DATA_FILES] = {j->data.harmful, j->data.helpful, j->data.human,
-                                               j->data.classifier, j->data.evaluate};
+                                               j->data.classifier, j->data.evaluate,
+                                               j->data.questions};
     return paths[role];
 }
 
@@ -174,7 +202,8 @@ static void check_overlap(const struct job_spec *j, const struct seen *s,
     input_report_merge(report, &own);
 }
 
-int job_check_data(const struct job_spec *j, struct input_report *report, size_t ret_rows[5]) {
+int job_check_data(const struct job_spec *j, struct input_report *report,
+                   size_t ret_rows[JOB_DATA_FILES]) {
     size_t errors = report->errors;
     struct seen seen = {.texts = similar_new(j->data.near)};
     for (int k = 0; k < JOB_DATA_FILES; k++) {

@@ -39,6 +39,21 @@ struct job_revise {
     struct job_sampling reply, critique, revision;
     double max_dropped, max_unchanged, max_truncated; /* shares; above: the job waits */
 };
+struct job_consist {
+    bool enabled;
+    int64_t questions; /* without an answer, in a round; 0 = all */
+    int64_t paths;     /* sampled for each */
+    int64_t shots;     /* worked questions shown before one; as many as there are */
+    const char *ask;     /* said after a question, to be shown the steps */
+    const char *answer;  /* pattern of the answer; NULL: what stands after the last "answer is" */
+    const char *direct;  /* an answer alone; {} is its place */
+    const char *formats; /* names with commas, or all */
+    double accuracy;     /* of the votes that are kept, by calibration; 0 = all are */
+    int64_t keep;        /* paths of a question */
+    double confidence;   /* one-sided, of both tests that stop it */
+    bool stop;           /* wait when votes agree more and are not right more often */
+    struct job_sampling sampling;
+};
 struct job_sft {
     bool enabled;
     const char *from; /* start | latest */
@@ -107,7 +122,7 @@ struct job_ppo {
     double pm_variance;       /* reward = mean - this × variance over the PM's members */
 };
 
-enum { JOB_VERSION = 1, JOB_SETTINGS_MAX = 192, JOB_PRIORITY_MAX = 100 };
+enum { JOB_VERSION = 1, JOB_SETTINGS_MAX = 288, JOB_PRIORITY_MAX = 100 };
 
 struct job_spec {
     struct cai_arena arena;
@@ -130,7 +145,7 @@ struct job_spec {
     const char *constitution; /* name, revision or path of a .yaml */
     struct {
         /* JSONL, or data:NAME; NULL when absent */
-        const char *harmful, *helpful, *human, *classifier, *evaluate;
+        const char *harmful, *helpful, *human, *classifier, *evaluate, *questions;
         double skip; /* share of bad rows that may be left out */
         double near; /* Jaccard similarity from which prompts are nearly the same */
     } data;
@@ -138,6 +153,7 @@ struct job_spec {
     int64_t priority; /* among the jobs of its owner */
     struct job_red_team red_team;
     struct job_revise revise;
+    struct job_consist consist;
     struct job_sft sft;
     struct job_label label;
     struct job_prefer prefer;
@@ -208,8 +224,11 @@ enum job_data {
     JOB_DATA_HUMAN,
     JOB_DATA_CLASSIFIER,
     JOB_DATA_EVALUATE,
+    JOB_DATA_QUESTIONS, /* input_record's prompt may be called "question" */
     JOB_DATA_FILES
 };
+/* By role: "harmful", … */
+extern const char *const job_data_names[JOB_DATA_FILES];
 const char *job_data_path(const struct job_spec *j, enum job_data role); /* NULL when absent */
 struct job_rows {
     size_t good, bad;
@@ -223,7 +242,18 @@ int job_read_data(enum job_data role, const char *path, double skip, struct inpu
                   job_row_function *f, void *c, struct job_rows *ret);
 /* Reads every data file and reports what is wrong in its lines, and prompts of data.evaluate that
  * are nearly those of another file (D011); counts of good rows go to ret_rows when not NULL. */
-int job_check_data(const struct job_spec *j, struct input_report *report, size_t ret_rows[5]);
+int job_check_data(const struct job_spec *j, struct input_report *report,
+                   size_t ret_rows[JOB_DATA_FILES]);
+/* The forms of stages.consist.formats; their bits in a set. */
+enum job_format {
+    JOB_FORMAT_SHOTS,        /* worked questions, the question → the steps */
+    JOB_FORMAT_DIRECT_SHOTS, /* answered questions, the question → the answer */
+    JOB_FORMAT_STEP,         /* the question and `ask` → the steps */
+    JOB_FORMAT_DIRECT,       /* the question → the answer */
+    JOB_FORMATS
+};
+/* The set that a list names ("all", "step,direct"); 0 when a name is not known. */
+unsigned job_formats(const char *list);
 /* A commented job.yaml with every default and its source. */
 void job_write_template(struct cai_buf *ret);
 /* Every setting as scdoc, for job(5). */

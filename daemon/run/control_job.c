@@ -38,6 +38,7 @@ static int freeze_data(struct run *r, struct job_spec *spec) {
     CAI_TRY(freeze(r, &spec->data.helpful, &spec->arena));
     CAI_TRY(freeze(r, &spec->data.human, &spec->arena));
     CAI_TRY(freeze(r, &spec->data.classifier, &spec->arena));
+    CAI_TRY(freeze(r, &spec->data.questions, &spec->arena));
     return freeze(r, &spec->data.evaluate, &spec->arena);
 }
 

@@ -51,6 +51,7 @@ int rehearse_shrink(struct job_spec *j, int64_t prompts, const char *dir) {
     CAI_TRY(sample(j, JOB_DATA_HELPFUL, &j->data.helpful, PER_PROMPT * prompts, dir));
     CAI_TRY(sample(j, JOB_DATA_HUMAN, &j->data.human, PER_PROMPT * prompts, dir));
     CAI_TRY(sample(j, JOB_DATA_CLASSIFIER, &j->data.classifier, PER_PROMPT * prompts, dir));
+    CAI_TRY(sample(j, JOB_DATA_QUESTIONS, &j->data.questions, PER_PROMPT * prompts, dir));
     return sample(j, JOB_DATA_EVALUATE, &j->data.evaluate, PER_PROMPT * prompts, dir);
 }
 

@@ -75,6 +75,14 @@ static void write_data(struct world *w) {
         cai_buf_printf(&t, "{\"prompt\":\"%s held out %d!\",\"kind\":\"%s\"}\n",
                        i % 3 == 0 ? "harmful" : "helpful", i, kinds[i % 3]);
     put_file(w, "evaluate.jsonl", &t);
+    for (int i = 0; i < 3; i++) /* worked, open, labelled */
+        cai_buf_printf(&t, "{\"question\":\"worked %d?\",\"reply\":\"%d and 1. The answer is %d.\","
+                           "\"answer\":%d}\n", i, i, i + 1, i + 1);
+    for (int i = 0; i < 70; i++)
+        cai_buf_printf(&t, "{\"question\":\"open %d?\"}\n", 1000 + i);
+    for (int i = 0; i < 120; i++)
+        cai_buf_printf(&t, "{\"prompt\":\"labelled %d?\",\"answer\":\"%d\"}\n", 2000 + i, 2001 + i);
+    put_file(w, "questions.jsonl", &t);
 }
 
 static void write_model(struct world *w) {
@@ -166,6 +174,25 @@ static char *reply_text(const Cai__V1__Task *t, const char *asked, uint64_t item
     return cai_format("Take a crowbar to it: %s Variant %u.", asked, item % 13 ? k : 0);
 }
 
+static double unit(const char *what, uint32_t round, uint64_t item, uint32_t k) {
+    return cai_rng_uniform(cai_key_make(5, round, what, item, k), 0);
+}
+
+/* A worked way: n and 1 make n + 1, or what all but a few take for it. */
+static char *worked(const struct world *w, const Cai__V1__Task *t, const char *asked, uint64_t item,
+                    uint32_t k, Cai__V1__Finish *finish) {
+    double agree = w->agree[t->round] > 0 ? w->agree[t->round] : 0.6;
+    double right = w->right[t->round] > 0 ? w->right[t->round] : 0.6;
+    unsigned n = (unsigned)strtoul(asked + strcspn(asked, "0123456789"), NULL, 10);
+    double ease = unit("ease", 0, item, 0); /* what is easy is agreed upon, and right, more often */
+    bool errs = unit("right", 0, item, 0) >= right * (0.6 + 0.8 * ease);
+    bool strays = unit("agree", t->round, item, k) >= agree * (0.5 + ease);
+    unsigned answer = strays ? n + 100 + k : errs ? n + 2 : n + 1;
+    if (unit("cut", t->round, item, k) < 0.03)
+        *finish = CAI__V1__FINISH__FINISH_LENGTH;
+    return cai_format("%u and 1, way %u. The answer is %u.", n, k % 4, answer);
+}
+
 static char *written(const struct world *w, const Cai__V1__Task *t, const Cai__V1__GenerateItem *q, uint32_t k,
                      Cai__V1__Finish *finish) {
     uint64_t r = noise(t, q->item, k);
@@ -196,6 +223,8 @@ static char *written(const struct world *w, const Cai__V1__Task *t, const Cai__V
                                           "(B)\", which is no reason.");
     }
     const char *asked = c->messages[c->n_messages - 1]->text;
+    if (strcmp(t->stage, "consist") == 0)
+        return worked(w, t, asked, q->item, k, finish);
     char *worse = spoilt(w, t, asked, q->item);
     return worse ? worse : reply_text(t, asked, q->item, k);
 }
@@ -244,7 +273,7 @@ static Cai__V1__Result *new_result(const Cai__V1__Task *t, size_t n) {
 }
 
 static Cai__V1__Result *answer_generate(struct world *w, const Cai__V1__Task *t) {
-    Cai__V1__Result *r = new_result(t, 2 * t->generate->n_items);
+    Cai__V1__Result *r = new_result(t, 16 * t->generate->n_items);
     for (size_t i = 0; i < t->generate->n_items; i++) {
         const Cai__V1__GenerateItem *q = t->generate->items[i];
         for (uint32_t k = q->first_k; k < q->first_k + q->n; k++) {
