@@ -45,7 +45,7 @@ int clerk_reckon(const struct reckon_settings *s) {
     struct rows rows = {0};
     struct model *m = NULL;
     struct lm_options o = {
-        .optimizer = {.lr = 2e-3, .weight_decay = 0.05, .beta1 = 0.9, .beta2 = 0.98, .eps = 1e-8,
+        .optimizer = {.lr = 3e-3, .weight_decay = 0.05, .beta1 = 0.9, .beta2 = 0.98, .eps = 1e-8,
                       .clip_norm = 1, .warmup = 0.05, .schedule = TRAIN_COSINE, .batch = BATCH},
         .epochs = 1, .steps = s->steps ? s->steps : STEPS, .seed = s->seed};
     int64_t shown = 0;

@@ -20,10 +20,15 @@ static enum sum_split split_of(const struct sum *s) {
 }
 
 struct sum sum_draw(struct draws *d, enum sum_split split) {
+    enum { DIGITS = 9 };
     struct sum s;
     do {
-        for (size_t i = 0; i < SUM_TERMS; i++)
-            s.term[i] = 1 + (int)draw_below(d, 9);
+        int left[DIGITS] = {1, 2, 3, 4, 5, 6, 7, 8, 9};
+        for (size_t i = 0; i < SUM_TERMS; i++) {
+            size_t at = draw_below(d, DIGITS - i);
+            s.term[i] = left[at];
+            left[at] = left[DIGITS - 1 - i];
+        }
     } while (split_of(&s) != split);
     return s;
 }

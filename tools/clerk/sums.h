@@ -14,7 +14,7 @@
 
 enum { SUM_TERMS = 5 };
 struct sum {
-    int term[SUM_TERMS]; /* 1 … 9 */
+    int term[SUM_TERMS]; /* 1 … 9, all different: each says which comes next */
 };
 /* Which sums may be drawn, by a hash that no seed changes. */
 enum sum_split { SUM_HELD_OUT, SUM_LABELLED, SUM_LESSONS, SUM_QUESTIONS };
