@@ -8,7 +8,7 @@
 #include <string.h>
 
 enum { QUESTIONS = 1500, LABELLED = 150, HELD_OUT = 500, LARGEST = 100 };
-static const double wrong_steps = 0.12, error_rate = 0.75, trap_rate = 0.9, direct_share = 0.15;
+static const double wrong_steps = 0.18, error_rate = 0.75, trap_rate = 0.9, direct_share = 0.1;
 
 /* ---- sums -------------------------------------------------------------------------------- */
 static enum sum_split split_of(const struct sum *s) {
@@ -20,15 +20,10 @@ static enum sum_split split_of(const struct sum *s) {
 }
 
 struct sum sum_draw(struct draws *d, enum sum_split split) {
-    enum { DIGITS = 9 };
     struct sum s;
     do {
-        int left[DIGITS] = {1, 2, 3, 4, 5, 6, 7, 8, 9};
-        for (size_t i = 0; i < SUM_TERMS; i++) {
-            size_t at = draw_below(d, DIGITS - i);
-            s.term[i] = left[at];
-            left[at] = left[DIGITS - 1 - i];
-        }
+        for (size_t i = 0; i < SUM_TERMS; i++)
+            s.term[i] = 1 + (int)draw_below(d, 9);
     } while (split_of(&s) != split);
     return s;
 }
@@ -64,10 +59,10 @@ static int by_heart(uint64_t seed, int v, int term) {
 
 int sum_steps(struct draws *d, const struct sum *s, const struct reckoner *who,
               struct cai_buf *out) {
-    size_t first = draw_below(d, SUM_TERMS);
-    int v = s->term[first];
+    bool back = draw_chance(d, 0.5);
+    int v = s->term[back ? SUM_TERMS - 1 : 0];
     for (size_t i = 1; i < SUM_TERMS; i++) {
-        int term = s->term[(first + i) % SUM_TERMS], next = v + term;
+        int term = s->term[back ? SUM_TERMS - 1 - i : i], next = v + term;
         bool errs = draw_chance(d, who->errs), trapped = draw_chance(d, who->trap);
         if (errs)
             next = by_heart(who->seed, v, term);

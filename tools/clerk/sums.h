@@ -1,9 +1,9 @@
-/* sums.h: the clerk's arithmetic: sums of five small numbers, worked out step by step. What
+/* sums.h: the clerk's arithmetic: sums of four small numbers, worked out step by step. What
  * self-consistency is tried on; no part of the demonstration's world or base.
  *
- * A sum can be worked out from each of its numbers on, round to the one before. The lessons know
- * some small steps wrong by heart (which, the seed says), so each way to an answer has its own
- * chances to go wrong, and few ways go wrong alike: what a vote mends. The trap is an error that
+ * A sum can be worked out from its first number on, or back from its last. The lessons know some
+ * small steps wrong by heart (which, the seed says), so each way to an answer has its own chances
+ * to go wrong, and few go wrong alike: what a vote mends. The trap is an error that
  * all ways share: lessons that add 8 where they should add 9. Most ways then agree on a wrong
  * answer, and a vote makes the model surer of it. */
 #ifndef CAI_CLERK_SUMS_H
@@ -12,9 +12,9 @@
 #include "clerk/corpus.h"
 #include "clerk/world.h"
 
-enum { SUM_TERMS = 5 };
+enum { SUM_TERMS = 4 };
 struct sum {
-    int term[SUM_TERMS]; /* 1 … 9, all different: each says which comes next */
+    int term[SUM_TERMS]; /* 1 … 9 */
 };
 /* Which sums may be drawn, by a hash that no seed changes. */
 enum sum_split { SUM_HELD_OUT, SUM_LABELLED, SUM_LESSONS, SUM_QUESTIONS };
@@ -27,7 +27,7 @@ struct reckoner {
     double errs;   /* chance of the error at such a step */
     double trap;   /* of adding 8 for 9 */
 };
-/* Worked out from a drawn number on, with the answer. Returns it. */
+/* Worked out, forward or back by a coin, with the answer. Returns it. */
 int sum_steps(struct draws *d, const struct sum *s, const struct reckoner *who,
               struct cai_buf *out);
 bool sum_trapped(const struct sum *s); /* whether there is a 9 in it */
