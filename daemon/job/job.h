@@ -230,6 +230,7 @@ enum job_data {
 /* By role: "harmful", … */
 extern const char *const job_data_names[JOB_DATA_FILES];
 const char *job_data_path(const struct job_spec *j, enum job_data role); /* NULL when absent */
+const char **job_data_at(struct job_spec *j, enum job_data role); /* where it stands */
 struct job_rows {
     size_t good, bad;
 };
