@@ -83,17 +83,6 @@ static void check_role(enum job_data role, const struct row *o) {
 
 static size_t findings(const struct input_report *r) { return r->errors + r->warnings; }
 
-/* GSM8K and others say "question". */
-static json_t *as_prompt(enum job_data role, json_t *row) {
-    json_t *question = json_object_get(row, "question");
-    if (role == JOB_DATA_QUESTIONS && question && !json_object_get(row, "prompt") &&
-        !json_object_get(row, "messages")) {
-        json_object_set(row, "prompt", question);
-        json_object_del(row, "question");
-    }
-    return row;
-}
-
 static int read_row(enum job_data role, const json_t *row, size_t line, job_row_function *f,
                     void *c, struct input_report *report, struct job_rows *count) {
     CAI_AUTO(record) struct input_record r = {0};
@@ -136,7 +125,7 @@ int job_read_data(enum job_data role, const char *path, double skip, struct inpu
     report->lenient = skip > 0;
     CAI_TRY(jsonl_open(path, report, &reader));
     while (rc == 0 && jsonl_next(reader, &row, &line) > 0) {
-        rc = read_row(role, as_prompt(role, row), line, f, c, report, ret);
+        rc = read_row(role, row, line, f, c, report, ret);
         json_decref(row);
     }
     ret->bad += jsonl_bad(reader);

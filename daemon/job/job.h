@@ -224,7 +224,7 @@ enum job_data {
     JOB_DATA_HUMAN,
     JOB_DATA_CLASSIFIER,
     JOB_DATA_EVALUATE,
-    JOB_DATA_QUESTIONS, /* input_record's prompt may be called "question" */
+    JOB_DATA_QUESTIONS,
     JOB_DATA_FILES
 };
 /* By role: "harmful", … */

@@ -9,7 +9,7 @@
 #include "clerk/sums.h"
 #include <stdio.h>
 
-enum { STEPS = 1200, BATCH = 32 };
+enum { STEPS = 800, BATCH = 32 };
 
 static int make_rows(const char *base, const struct reckon_settings *s, struct rows *ret) {
     struct hf_tokenizer *t = NULL;

@@ -8,7 +8,7 @@
 #include <string.h>
 
 enum { QUESTIONS = 1500, LABELLED = 150, HELD_OUT = 500, LARGEST = 100 };
-static const double wrong_steps = 0.18, error_rate = 0.75, trap_rate = 0.9, direct_share = 0.1;
+static const double wrong_steps = 0.10, error_rate = 0.75, trap_rate = 0.9, direct_share = 0.1;
 
 /* ---- sums -------------------------------------------------------------------------------- */
 static enum sum_split split_of(const struct sum *s) {
