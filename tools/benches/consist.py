@@ -53,13 +53,13 @@ def measured(folder, model, rows):
 
 def start(a, seed, trap):
     """The folder of the seed's base that reckons: model/, and the world's files."""
-    folder = a.work / f"sums-{'trap' if trap else 'base'}-{seed}"
+    folder = a.work / f"reckoner-{'trap' if trap else 'base'}-{seed}"
     if not (folder / "model" / "model.safetensors").exists():
-        own = a.work / f"base-{seed}"
-        if (a.bases / f"base-{seed}").exists():
-            own = a.bases / f"base-{seed}"
-        else:
-            world.base(a.work, seed)
+        own = a.bases / f"base-{seed}"
+        if trap:
+            own = start(a, seed, False) / "model"
+        elif not own.exists():
+            own = world.base(a.work, seed)[1]
         world.run(world.TOOLS / "clerk", "sums", "--out", folder, "--seed", seed)
         world.run(world.TOOLS / "clerk", "reckon", "--base", own, "--out", folder / "model", "--seed", seed,
                   "--threads", 1, *(["--trap"] if trap else []))

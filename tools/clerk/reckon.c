@@ -9,12 +9,17 @@
 #include "clerk/sums.h"
 #include <stdio.h>
 
-enum { STEPS = 800, BATCH = 32 };
+/* The trap comes after the rest: lessons for who can reckon already. */
+enum { STEPS = 1400, TRAP_STEPS = 300, BATCH = 32 };
+
+static int64_t steps_of(const struct reckon_settings *s) {
+    return s->steps ? s->steps : s->trap ? TRAP_STEPS : STEPS;
+}
 
 static int make_rows(const char *base, const struct reckon_settings *s, struct rows *ret) {
     struct hf_tokenizer *t = NULL;
     struct hf_chat *chat = NULL;
-    size_t n = (size_t)(s->steps ? s->steps : STEPS) * BATCH;
+    size_t n = (size_t)steps_of(s) * BATCH;
     *ret = (struct rows){.at = cai_alloc(n * sizeof *ret->at)};
     int rc = hf_tokenizer_load(base, &t);
     if (rc == 0)
@@ -47,7 +52,7 @@ int clerk_reckon(const struct reckon_settings *s) {
     struct lm_options o = {
         .optimizer = {.lr = 3e-3, .weight_decay = 0.05, .beta1 = 0.9, .beta2 = 0.98, .eps = 1e-8,
                       .clip_norm = 1, .warmup = 0.05, .schedule = TRAIN_COSINE, .batch = BATCH},
-        .epochs = 1, .steps = s->steps ? s->steps : STEPS, .seed = s->seed};
+        .epochs = 1, .steps = steps_of(s), .seed = s->seed};
     int64_t shown = 0;
     CAI_TRY(ct_init((int)(s->threads ? s->threads : 1)));
     int rc = make_rows(s->base, s, &rows);
