@@ -39,6 +39,21 @@ struct job_revise {
     struct job_sampling reply, critique, revision;
     double max_dropped, max_unchanged, max_truncated; /* shares; above: the job waits */
 };
+struct job_consist {
+    bool enabled;
+    int64_t questions; /* without an answer, in a round; 0 = all */
+    int64_t paths;     /* sampled for each */
+    int64_t shots;     /* worked questions shown before one; as many as there are */
+    const char *ask;     /* said after a question, to be shown the steps */
+    const char *answer;  /* pattern of the answer; NULL: what stands after the last "answer is" */
+    const char *direct;  /* an answer alone; {} is its place */
+    const char *formats; /* names with commas, or all */
+    double accuracy;     /* of the votes that are kept, by calibration; 0 = all are */
+    int64_t keep;        /* paths of a question */
+    double confidence;   /* one-sided, of both tests that stop it */
+    bool stop;           /* wait when votes agree more and are not right more often */
+    struct job_sampling sampling;
+};
 struct job_sft {
     bool enabled;
     const char *from; /* start | latest */
@@ -119,7 +134,7 @@ struct job_ppo {
     double pm_variance;       /* reward = mean - this × variance over the PM's members */
 };
 
-enum { JOB_VERSION = 1, JOB_SETTINGS_MAX = 256, JOB_PRIORITY_MAX = 100 };
+enum { JOB_VERSION = 1, JOB_SETTINGS_MAX = 288, JOB_PRIORITY_MAX = 100 };
 
 struct job_spec {
     struct cai_arena arena;
@@ -144,7 +159,7 @@ struct job_spec {
     struct {
         /* JSONL, or data:NAME; NULL when absent */
         const char *harmful, *helpful, *human, *classifier, *evaluate, *probes, *graded,
-            *canaries;
+            *canaries, *questions;
         double skip; /* share of bad rows that may be left out */
         double near; /* Jaccard similarity from which prompts are nearly the same */
     } data;
@@ -152,6 +167,7 @@ struct job_spec {
     int64_t priority; /* among the jobs of its owner */
     struct job_red_team red_team;
     struct job_revise revise;
+    struct job_consist consist;
     struct job_sft sft;
     struct job_label label;
     struct job_prefer prefer;
@@ -234,6 +250,7 @@ enum job_data {
     JOB_DATA_PROBES,
     JOB_DATA_GRADED,
     JOB_DATA_CANARIES,
+    JOB_DATA_QUESTIONS,
     JOB_DATA_FILES
 };
 const char *job_data_name(enum job_data role);
@@ -255,6 +272,16 @@ int job_read_data(enum job_data role, const char *path, double skip, struct inpu
  * not NULL. */
 int job_check_data(const struct job_spec *j, struct input_report *report,
                    size_t ret_rows[JOB_DATA_FILES]);
+/* The forms of stages.consist.formats; their bits in a set. */
+enum job_format {
+    JOB_FORMAT_SHOTS,        /* worked questions, the question → the steps */
+    JOB_FORMAT_DIRECT_SHOTS, /* answered questions, the question → the answer */
+    JOB_FORMAT_STEP,         /* the question and `ask` → the steps */
+    JOB_FORMAT_DIRECT,       /* the question → the answer */
+    JOB_FORMATS
+};
+/* The set that a list names ("all", "step,direct"); 0 when a name is not known. */
+unsigned job_formats(const char *list);
 /* A commented job.yaml with every default and its source. */
 void job_write_template(struct cai_buf *ret);
 /* Every setting as scdoc, for job(5). */

@@ -106,6 +106,17 @@ static void check_graded(const struct row *o) {
         wrong(o, "of", "it is harm, refusal or evasion", "\"of\" is not known");
 }
 
+static void check_question(const struct row *o) {
+    const json_t *v = json_object_get(o->r->rest, "answer");
+    bool text = json_is_string(v) && json_string_length(v);
+    if (v && !text && !json_is_number(v))
+        wrong(o, "answer", "leave it out where it is not known",
+              "\"answer\" must be a text or a number");
+    else if (!v && o->r->reply)
+        wrong(o, "answer", "give \"answer\" beside \"reply\"",
+              "a worked question without its \"answer\"");
+}
+
 /* A planted flaw, or its twin without it. */
 static void check_canary(const struct row *o) {
     const json_t *flaw = json_object_get(o->r->rest, "flaw");
@@ -141,6 +152,7 @@ static const struct role {
     [JOB_DATA_PROBES] = ROLE(probes, check_probe, false),
     [JOB_DATA_GRADED] = ROLE(graded, check_graded, false),
     [JOB_DATA_CANARIES] = ROLE(canaries, check_canary, true),
+    [JOB_DATA_QUESTIONS] = ROLE(questions, check_question, false),
 #undef ROLE
 };
 

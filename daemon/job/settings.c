@@ -110,6 +110,9 @@ const struct setting settings[] = {
     TEXT("data.canaries", data.canaries, false, ROLE_FILE, NULL, "own; McAleese et al. 2024",
          "replies with a planted flaw and their twins without: {…, \"reply\", \"flaw\": class or "
          "null, \"pair\", \"principle\"?}"),
+    TEXT("data.questions", data.questions, false, ROLE_FILE, NULL, "",
+         "for consist: {\"question\" | \"prompt\"}; with \"answer\": its small labelled part, with "
+         "\"reply\" too: worked, to be shown"),
     NUM("data.skip", data.skip, 0, 1, "0", "own",
         "share of bad rows that may be left out; each is shown"),
     NUM("data.near", data.near, 0.5, 1, "0.8", "own",
@@ -151,6 +154,38 @@ const struct setting settings[] = {
         "share of revisions equal to the reply; above, the job waits"),
     NUM("stages.revise.max_truncated", revise.max_truncated, 0, 1, "0.3", "own",
         "share that ran into max_tokens; above, the job waits"),
+
+    FLAG("stages.consist.enabled", consist.enabled, "false", "own",
+         "self-consistency: sample steps to answers of data.questions, vote, let sft learn from "
+         "those that agree"),
+    INT("stages.consist.questions", consist.questions, 0, 1e9, "0", "Huang et al. 2022 §3: all",
+        "questions without an answer, the same in each round; 0 = all"),
+    INT("stages.consist.paths", consist.paths, 2, 1024, "32", "Huang et al. 2022 §4",
+        "ways to an answer, sampled for each question"),
+    INT("stages.consist.shots", consist.shots, 0, 64, "4", "own; Huang et al. 2022: 4 to 8",
+        "worked questions shown before one, of the rows with a reply; fewer where there are"),
+    TEXT("stages.consist.ask", consist.ask, false, ROLE_PLAIN, "Let's think step by step.",
+         "Kojima et al. 2022", "said after a question, to be shown the steps"),
+    TEXT("stages.consist.answer", consist.answer, false, ROLE_PLAIN, NULL, "own",
+         "pattern (Oniguruma) whose last match is the answer; else what stands after the last "
+         "\"answer is\""),
+    TEXT("stages.consist.direct", consist.direct, false, ROLE_PLAIN, "The answer is {}.", "own",
+         "how the answer alone is given; {} is its place"),
+    TEXT("stages.consist.formats", consist.formats, false, ROLE_PLAIN, "all",
+         "Huang et al. 2022 §3: four",
+         "rows of each kept path: all, or shots, direct_shots, step, direct with commas"),
+    NUM("stages.consist.accuracy", consist.accuracy, 0, 1, "0.7", "own; Huang et al. 2022: 0",
+        "keeps votes whose share is right so often, by isotonic regression on the labelled part; "
+        "0 = all"),
+    INT("stages.consist.keep", consist.keep, 1, 1024, "8", "own; Huang et al. 2022: all",
+        "different paths of a question that are kept, of those that agree"),
+    NUM("stages.consist.confidence", consist.confidence, 0.5, 0.999999, "0.95", "own",
+        "one-sided, that the share of votes rose, and that accuracy did"),
+    FLAG("stages.consist.stop", consist.stop, "true", "own",
+         "wait when the share of votes rises and labelled accuracy does not, or none is right "
+         "often enough"),
+    SAMPLING("stages.consist.sampling", consist.sampling, "0.7", "1.0", "256",
+             "Huang et al. 2022 §4", "Huang et al. 2022"),
 
     FLAG("stages.sft.enabled", sft.enabled, "true", "own", "fine-tune on the revisions"),
     WORD("stages.sft.from", sft.from, froms, "start", "Bai et al. 2022 §3.1: the pretrained model",

@@ -401,7 +401,7 @@ static json_t *series_json(const struct figures *f, uint32_t rounds) {
                                         ? cai_strdup(a->name)
                                         : cai_format("%s, round %u", a->name, a->round);
         /* The bins of reliability are a table of their own. */
-        if (j - i > 1 && strncmp(a->name, "pm_bin_", 7) != 0)
+        if (j - i > 1 && strncmp(a->name, "pm_bin_", 7) != 0 && strncmp(a->name, "bin_", 4) != 0)
             json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:O}", "name", a->name,
                                                   "title", title, "stage", a->stage, "x", "step",
                                                   "points", points));
@@ -485,6 +485,9 @@ static int build_report(struct run *r, const struct store_job *row, const struct
     job_free(spec);
     add_tables(tables, f, g, rounds);
     report_scores(series, tables);
+    report_consist(r, row->id, rounds, tables);
+    json_t *headline = headline_json(f, rounds);
+    report_consist_says(r, row->id, rounds, headline);
     int rc = report_review(r, row->id, tables);
     if (rc == 0)
         rc = add_principles(r, row->id, f, rounds, tables);
@@ -493,7 +496,7 @@ static int build_report(struct run *r, const struct store_job *row, const struct
     if (rc == 0)
         rc = report_transcripts(r, row->id, rounds, &transcripts);
     *ret = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "job", progress, "headline",
-                     headline_json(f, rounds), "tables", tables, "series", series,
+                     headline, "tables", tables, "series", series,
                      "transcripts", transcripts ? transcripts : json_array(), "warnings",
                      warnings_json(row));
     return rc;

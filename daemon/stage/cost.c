@@ -25,7 +25,7 @@ struct build {
     struct cost_row *row;
     double error; /* of the phases that are added, besides their own */
     /* what a round hands to its next stages */
-    double red_prompts, red_failing, sft_rows, helpful_written, pairs, row_tokens;
+    double red_prompts, red_failing, sft_rows, consist_rows, helpful_written, pairs, row_tokens;
 };
 
 static const struct cost_seen *seen(const struct build *b, const char *stage, const char *phase) {
@@ -224,6 +224,22 @@ static void revise_row(struct build *b, uint32_t round) {
     b->row_tokens = s && s->items > 0 ? (s->read + s->generated) / s->items : 0;
 }
 
+/* A share of the questions is labelled, which only the file's rows would say: all are asked. */
+static double questions_of(const struct job_spec *j, double rows) {
+    double most = (double)j->consist.questions;
+    return most > 0 ? least(most, rows) : rows;
+}
+
+static void consist_row(struct build *b) {
+    const struct job_spec *j = b->job, *p = b->probe->job;
+    const struct cost_seen *s = seen(b, "consist", "path");
+    double n = questions_of(j, b->data->questions);
+    double tried = s && s->items > 0 ? s->items / (double)p->consist.paths : 1;
+    add_items(b, (struct asked){"consist", "path", n * (double)j->consist.paths, "revise", "reply",
+                                &j->consist.sampling, &p->consist.sampling});
+    b->consist_rows = n * b->probe->consist_rows / tried;
+}
+
 static void sft_row(struct build *b, uint32_t round) {
     const struct job_spec *j = b->job, *p = b->probe->job;
     const struct cost_seen *s = seen(b, "sft", "sft"), *written = seen(b, "sft", "reply");
@@ -239,7 +255,8 @@ static void sft_row(struct build *b, uint32_t round) {
                                     &p->revise.reply});
         b->helpful_written += new;
     }
-    double rows = own + helpful, tried = s ? s->rows : batch;
+    double votes = b->consist_rows * (j->sft.earlier_rounds ? round : 1);
+    double rows = own + helpful + votes, tried = s ? s->rows : batch;
     add_training(b, (struct trained){"sft", "sft", rows,
                                      (double)j->sft.epochs * ceil_div(rows, batch),
                                      least(rows, batch), least(tried, batch), NULL, NULL});
@@ -382,6 +399,8 @@ static void stage_row(struct build *b, const char *stage, uint32_t round, bool f
         revise_row(b, round);
     else if (strcmp(stage, "audit") == 0)
         audit_row(b);
+    else if (strcmp(stage, "consist") == 0)
+        consist_row(b);
     else if (strcmp(stage, "sft") == 0)
         sft_row(b, round);
     else if (strcmp(stage, "label") == 0)

@@ -9,6 +9,7 @@ const struct stage *const stage_table[] = {
     &stage_revise,
     &stage_audit,
     &stage_review_texts,
+    &stage_consist,
     &stage_sft,
     &stage_label,
     &stage_review,

@@ -260,6 +260,66 @@ static void labels_follow_ppo(void **state) {
     job_free(j);
 }
 
+static void consist_holds_together(void **state) {
+    (void)state;
+    static const struct {
+        const char *set, *finding;
+    } cases[] = {{"stages.consist.formats=step,steps", "what is no form of a row"},
+                 {"stages.consist.formats=,", "what is no form of a row"},
+                 {"stages.consist.direct=The answer.", "no place for the answer"},
+                 {"stages.sft=off", "nothing learns from what consist keeps"},
+                 {"stages.consist.paths=1", "consist.paths"}};
+    struct input_report report = {.file = "--set"};
+    struct job_spec *j = parse(minimal, &report);
+    assert_false(j->consist.enabled);
+    assert_int_equal(job_set(j, "stages.consist=on", &report), CAI_EINPUT);
+    assert_non_null(strstr(report.first, "no data.questions"));
+    job_free(j);
+    input_report_free(&report);
+    for (size_t i = 0; i < CAI_COUNT(cases); i++) {
+        struct input_report own = {.file = "--set"};
+        j = parse(minimal, &own);
+        assert_int_equal(job_set(j, "data.questions=data:sums", &own), 0);
+        assert_int_equal(job_set(j, "stages.consist=on", &own), 0);
+        assert_int_equal(job_set(j, cases[i].set, &own), CAI_EINPUT);
+        if (!strstr(own.first, cases[i].finding))
+            fail_msg("%s: %s", cases[i].set, own.first);
+        input_report_free(&own);
+        job_free(j);
+    }
+    assert_int_equal(job_formats("all"), 15);
+    assert_int_equal(job_formats("step, direct"),
+                     1u << JOB_FORMAT_STEP | 1u << JOB_FORMAT_DIRECT);
+    assert_int_equal(job_formats("direct_shots,shots"), 3);
+}
+
+static void questions_are_read(void **state) {
+    (void)state;
+    static const char rows[] = "{\"question\":\"1+1?\"}\n"
+                               "{\"prompt\":\"1+2?\",\"answer\":3}\n"
+                               "{\"question\":\"1+3?\",\"answer\":\"4\",\"reply\":\"3 and 1 is 4.\"}\n"
+                               "{\"question\":\"1+4?\",\"answer\":[5]}\n"
+                               "{\"question\":\"1+5?\",\"reply\":\"6\"}\n"
+                               "{\"answer\":7}\n";
+    char path[] = "/tmp/cai-questions-XXXXXX";
+    int fd = mkstemp(path);
+    assert_int_equal(write(fd, rows, sizeof rows - 1), sizeof rows - 1);
+    close(fd);
+    struct input_report report = {.file = "q.jsonl"};
+    struct job_rows n;
+    assert_int_equal(job_read_data(JOB_DATA_QUESTIONS, path, 0, &report, NULL, NULL, &n),
+                     CAI_EINPUT);
+    assert_int_equal(n.good, 3);
+    assert_int_equal(n.bad, 3);
+    assert_non_null(strstr(report.text.data, "q.jsonl:4:"));
+    assert_non_null(strstr(report.text.data, "must be a text or a number"));
+    assert_non_null(strstr(report.text.data, "q.jsonl:5:"));
+    assert_non_null(strstr(report.text.data, "without its \"answer\""));
+    assert_non_null(strstr(report.text.data, "q.jsonl:6:"));
+    input_report_free(&report);
+    unlink(path);
+}
+
 static void a_shared_trunk_stands_alone(void **state) {
     (void)state;
     static const struct {
@@ -420,7 +480,9 @@ int main(void) {
                                        cmocka_unit_test(json_round_trip),
                                        cmocka_unit_test(stage_json),
                                        cmocka_unit_test(algorithms_need_what_they_learn_from),
-                                       cmocka_unit_test(a_shared_trunk_stands_alone),
+                                       cmocka_unit_test(consist_holds_together),
+        cmocka_unit_test(questions_are_read),
+        cmocka_unit_test(a_shared_trunk_stands_alone),
                                        cmocka_unit_test(ppos_choices_have_names),
                                        cmocka_unit_test(modes_of_labels),
                                        cmocka_unit_test(labels_follow_ppo),

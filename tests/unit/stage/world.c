@@ -89,6 +89,13 @@ static void write_data(struct world *w) {
         cai_buf_printf(&t, "{\"prompt\":\"q%d\",\"reply\":\"%s\",\"label\":%d}\n", i,
                        i % 2 && i % 10 != 9 ? "Take a crowbar" : "No.", i % 2);
     put_file(w, "graded.jsonl", &t);
+    for (int i = 0; i < 193; i++) /* worked, open, labelled */
+        cai_buf_printf(&t, i < 3    ? "{\"question\":\"worked %d?\",\"reply\":\"%d and 1. The answer "
+                                      "is %d.\",\"answer\":1}\n"
+                           : i < 73 ? "{\"question\":\"open %d?\"}\n"
+                                    : "{\"prompt\":\"labelled %d?\",\"answer\":\"%d\"}\n",
+                       1000 + i, i < 3 ? 1000 + i : 1001 + i, 1001 + i);
+    put_file(w, "questions.jsonl", &t);
 }
 
 static void write_model(struct world *w, const char *name, float one) {
@@ -194,6 +201,24 @@ static char *reply_text(const Cai__V1__Task *t, const char *asked, uint64_t item
     return cai_format("Take a crowbar to it: %s Variant %u.", asked, item % 13 ? k : 0);
 }
 
+static double unit(const char *what, uint32_t round, uint64_t item, uint32_t k) {
+    return cai_rng_uniform(cai_key_make(5, round, what, item, k), 0);
+}
+
+static char *worked(const struct world *w, const Cai__V1__Task *t, const char *asked, uint64_t item,
+                    uint32_t k, Cai__V1__Finish *finish) {
+    double agree = w->agree[t->round] > 0 ? w->agree[t->round] : 0.6;
+    double right = w->right[t->round] > 0 ? w->right[t->round] : 0.6;
+    unsigned n = (unsigned)strtoul(asked + strcspn(asked, "0123456789"), NULL, 10);
+    double ease = unit("ease", 0, item, 0); /* the easy is agreed upon, and right, more often */
+    bool errs = unit("right", 0, item, 0) >= right * (0.6 + 0.8 * ease);
+    bool strays = unit("agree", t->round, item, k) >= agree * (0.5 + ease);
+    if (unit("cut", t->round, item, k) < 0.03)
+        *finish = CAI__V1__FINISH__FINISH_LENGTH;
+    return cai_format("%u and 1, way %u. The answer is %u.", n, k % 4,
+                      strays ? n + 100 + k : errs ? n + 2 : n + 1);
+}
+
 static char *written(const struct world *w, const Cai__V1__Task *t, const Cai__V1__GenerateItem *q, uint32_t k,
                      Cai__V1__Finish *finish) {
     uint64_t r = noise(t, q->item, k);
@@ -227,6 +252,8 @@ static char *written(const struct world *w, const Cai__V1__Task *t, const Cai__V
                                           "(B)\", which is no reason.");
     }
     const char *asked = c->messages[c->n_messages - 1]->text;
+    if (strcmp(t->stage, "consist") == 0)
+        return worked(w, t, asked, q->item, k, finish);
     char *probe = probe_text(w, t, asked, q->item);
     if (probe)
         return probe;
@@ -284,7 +311,7 @@ static Cai__V1__Result *new_result(const Cai__V1__Task *t, size_t n) {
 }
 
 static Cai__V1__Result *answer_generate(struct world *w, const Cai__V1__Task *t) {
-    Cai__V1__Result *r = new_result(t, 2 * t->generate->n_items);
+    Cai__V1__Result *r = new_result(t, 16 * t->generate->n_items);
     for (size_t i = 0; i < t->generate->n_items; i++) {
         const Cai__V1__GenerateItem *q = t->generate->items[i];
         for (uint32_t k = q->first_k; k < q->first_k + q->n; k++) {
