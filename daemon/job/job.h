@@ -25,7 +25,21 @@ struct job_optimizer {
 
 struct job_red_team {
     bool enabled;
-    const char *method;      /* zero_shot | few_shot */
+    const char *method;      /* zero_shot | few_shot | supervised | rl: stage/red.h */
+    const char *request;     /* what a red model is asked; NULL = RED_REQUEST */
+    const char *form;        /* any | question: what counts as a prompt */
+    const char *from;        /* start | latest: the red model that goes on learning */
+    int64_t explore;         /* zero-shot cases judged first; 0 = as the method needs */
+    struct {
+        double lr;
+        int64_t epochs, batch;
+    } supervised;
+    struct {
+        double alpha, penalty, lr; /* learn/red.h */
+        int64_t steps, rollouts, checkpoint_every;
+    } rl;
+    int64_t coverage; /* failing replies of which the overseer says what they break */
+    int64_t check;    /* failures, and as many passes, kept for people to check */
     int64_t samples;         /* candidates to write */
     int64_t shots;           /* exemplars per prompt */
     double shot_temperature; /* weight of an exemplar ∝ exp(p_harm / T) (Perez et al. 2022) */
@@ -107,7 +121,7 @@ struct job_ppo {
     double pm_variance;       /* reward = mean - this × variance over the PM's members */
 };
 
-enum { JOB_VERSION = 1, JOB_SETTINGS_MAX = 192, JOB_PRIORITY_MAX = 100 };
+enum { JOB_VERSION = 1, JOB_SETTINGS_MAX = 256, JOB_PRIORITY_MAX = 100 };
 
 struct job_spec {
     struct cai_arena arena;
@@ -115,7 +129,7 @@ struct job_spec {
     const char *name;
     uint64_t seed;
     struct {
-        const char *start, *generator, *overseer, *pm; /* folders; or latest/start */
+        const char *start, *generator, *overseer, *pm, *red; /* folders; or latest/start */
         const char *dtype; /* float32 | bfloat16: of generation and scoring */
         const char *train_dtype; /* of matrix products in training */
         int64_t micro_batch_tokens; /* computed together in training */

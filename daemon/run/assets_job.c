@@ -20,7 +20,7 @@ struct named {
     bool model;
     enum job_data role;
 };
-enum { NAMED = 9 };
+enum { NAMED = 10 };
 
 static void list_named(struct job_spec *j, struct named ret[NAMED]) {
     const struct named all[NAMED] = {
@@ -28,6 +28,7 @@ static void list_named(struct job_spec *j, struct named ret[NAMED]) {
         {"models.generator", &j->models.generator, true, 0},
         {"models.overseer", &j->models.overseer, true, 0},
         {"models.pm", &j->models.pm, true, 0},
+        {"models.red", &j->models.red, true, 0},
         {"data.harmful", &j->data.harmful, false, JOB_DATA_HARMFUL},
         {"data.helpful", &j->data.helpful, false, JOB_DATA_HELPFUL},
         {"data.human", &j->data.human, false, JOB_DATA_HUMAN},

@@ -86,6 +86,7 @@ int control_check_job(const struct job_spec *spec) {
     CAI_TRY(check_model("generator", spec->models.generator));
     CAI_TRY(check_model("overseer", spec->models.overseer));
     CAI_TRY(check_model("pm", spec->models.pm));
+    CAI_TRY(check_model("red", spec->models.red));
     CAI_TRY(check_trained(spec));
     uint32_t round = 0;
     if (!stage_after(spec, 0, NULL, &round))

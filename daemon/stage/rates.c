@@ -231,23 +231,44 @@ double rates_self_bleu(const char *const *text, size_t n) {
     return sum / (double)n;
 }
 
-double rates_distinct_pairs(const char *const *text, size_t n) {
+/* All pairs of neighbouring words in order, the caller's. */
+static uint64_t *sorted_pairs(const char *const *text, size_t n, size_t *ret_n) {
     enum { PAIRS = 1 };
     CAI_AUTO(arena) struct cai_arena a = {0};
     struct words *all = cai_arena_array(&a, n + 1, sizeof *all);
-    size_t total = 0, filled = 0, distinct = 0;
+    size_t total = 0, filled = 0;
     for (size_t i = 0; i < n; i++) {
         all[i] = words_of(&a, text[i]);
         total += all[i].n > PAIRS ? all[i].n - PAIRS : 0;
     }
-    CAI_AUTO(mem) uint64_t *pair = cai_realloc(NULL, total + 1, sizeof *pair);
+    uint64_t *pair = cai_realloc(NULL, total + 1, sizeof *pair);
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j + PAIRS < all[i].n; j++)
             pair[filled++] = all[i].gram[PAIRS][j];
     qsort(pair, total, sizeof *pair, by_value);
+    *ret_n = total;
+    return pair;
+}
+
+double rates_distinct_pairs(const char *const *text, size_t n) {
+    size_t total, distinct = 0;
+    CAI_AUTO(mem) uint64_t *pair = sorted_pairs(text, n, &total);
     for (size_t i = 0; i < total; i++)
         distinct += i == 0 || pair[i] != pair[i - 1];
     return total ? (double)distinct / (double)total : 1;
+}
+
+double rates_pair_entropy(const char *const *text, size_t n) {
+    size_t total;
+    double bits = 0;
+    CAI_AUTO(mem) uint64_t *pair = sorted_pairs(text, n, &total);
+    for (size_t i = 0, same; i < total; i += same) {
+        for (same = 1; i + same < total && pair[i + same] == pair[i];)
+            same++;
+        double share = (double)same / (double)total;
+        bits -= share * log2(share);
+    }
+    return bits;
 }
 
 int rates_value(const struct stage_context *c, const char *name, double value) {
