@@ -213,6 +213,9 @@ bool job_label_reasons(const struct job_spec *j);
 double job_label_clear(const struct job_spec *j);
 /* Whether the stage ppo learns from labels instead of a preference model's scores. */
 bool job_ppo_from_labels(const struct job_spec *j);
+/* Whether red teaming trains a model of its own, and whether by reinforcement. */
+bool job_red_learns(const struct job_spec *j);
+bool job_red_reinforces(const struct job_spec *j);
 /* What the constitution's `sampling` says, where the job file does not say it itself. */
 void job_adopt(struct job_spec *j, int64_t revisions, int64_t per_comparison);
 /* The files of a job, in the order in which job_check_data counts them. */

@@ -78,6 +78,8 @@ static int check_trained(const struct job_spec *spec) {
         rc = hf_adapter_check(spec->models.start, &lora);
     if (rc == 0 && prefers && own)
         rc = hf_adapter_check(spec->models.pm, &lora);
+    if (rc == 0 && job_red_learns(spec) && is_folder(spec->models.red))
+        rc = hf_adapter_check(spec->models.red, &lora);
     return rc < 0 ? cai_fail_in("models.lora") : 0;
 }
 
