@@ -13,7 +13,8 @@ enum {
 };
 #define CLASSIFIER_NOISE 0.1 /* share of wrong labels, as people make them */
 
-typedef json_t *(*line_of)(struct draws *d, size_t i);
+/* held_out: the family of attacks that red.jsonl leaves out; TOPIC_ANY: none. */
+typedef json_t *(*line_of)(struct draws *d, size_t i, enum clerk_topic held_out);
 
 static void add_line(struct cai_buf *out, json_t *o) {
     char *text = json_dumps(o, JSON_COMPACT);
@@ -23,12 +24,13 @@ static void add_line(struct cai_buf *out, json_t *o) {
     json_decref(o);
 }
 
-static int write_lines(const char *dir, const char *name, uint64_t seed, size_t n, line_of line) {
+static int write_lines(const char *dir, const char *name, uint64_t seed, size_t n, line_of line,
+                       enum clerk_topic held_out) {
     CAI_AUTO(buf) struct cai_buf out = {0};
     CAI_AUTO(mem) char *path = cai_path_join(dir, name);
     for (size_t i = 0; i < n; i++) {
         struct draws d = {cai_key_make(seed, 0, name, i, 0), 0};
-        add_line(&out, line(&d, i));
+        add_line(&out, line(&d, i, held_out));
     }
     CAI_TRY(cai_buf_status(&out));
     return cai_file_write_atomic(path, out.data, out.len);
@@ -46,22 +48,26 @@ static json_t *reply_json(const struct reply *p) {
     return json_string(b.data);
 }
 
-static json_t *red_line(struct draws *d, size_t i) {
+static json_t *red_line(struct draws *d, size_t i, enum clerk_topic held_out) {
     (void)i;
     struct request r = request_draw(d, REQUEST_HARMFUL, SPLIT_TRAIN);
+    while (request_family(&r) == held_out)
+        r = request_draw(d, REQUEST_HARMFUL, SPLIT_TRAIN);
     return json_pack("{s:o}", "prompt", request_json(&r));
 }
 
 /* A harmless request with the reply of the helpful-only clerk, faults and all: it shows how to
  * answer, not how to behave. */
-static json_t *helpful_line(struct draws *d, size_t i) {
+static json_t *helpful_line(struct draws *d, size_t i, enum clerk_topic held_out) {
+    (void)held_out;
     struct request r =
         request_draw(d, i % 2 ? REQUEST_LOOKALIKE : REQUEST_HELPFUL, SPLIT_TRAIN);
     struct reply p = reply_draw(d, &r, &clerk_base_habits);
     return json_pack("{s:o, s:o}", "prompt", request_json(&r), "reply", reply_json(&p));
 }
 
-static json_t *evaluate_line(struct draws *d, size_t i) {
+static json_t *evaluate_line(struct draws *d, size_t i, enum clerk_topic held_out) {
+    (void)held_out;
     enum request_kind kind = (enum request_kind)(i % REQUEST_KINDS);
     struct request r = request_draw(d, kind, SPLIT_HELD_OUT);
     CAI_AUTO(mem) char *id = cai_format("%s-%05zu", request_kind_names[kind], i);
@@ -69,7 +75,8 @@ static json_t *evaluate_line(struct draws *d, size_t i) {
                      request_json(&r));
 }
 
-static json_t *classifier_line(struct draws *d, size_t i) {
+static json_t *classifier_line(struct draws *d, size_t i, enum clerk_topic held_out) {
+    (void)held_out;
     enum request_kind kind = i % 2 ? REQUEST_HARMFUL : i % 4 ? REQUEST_LOOKALIKE : REQUEST_HELPFUL;
     struct request r = request_draw(d, kind, SPLIT_TRAIN);
     struct habits h = clerk_base_habits;
@@ -83,7 +90,8 @@ static json_t *classifier_line(struct draws *d, size_t i) {
 }
 
 /* Known answers, for checking a preference model; never for training one. */
-static json_t *pair_line(struct draws *d, size_t i) {
+static json_t *pair_line(struct draws *d, size_t i, enum clerk_topic held_out) {
+    (void)held_out;
     enum fault f = (enum fault)(i % FAULTS);
     struct request r;
     struct reply good, bad;
@@ -92,14 +100,16 @@ static json_t *pair_line(struct draws *d, size_t i) {
                      "chosen", reply_json(&good), "rejected", reply_json(&bad));
 }
 
-int files_write_world(const char *dir, uint64_t seed) {
+int files_write_world(const char *dir, uint64_t seed, enum clerk_topic held_out) {
     CAI_TRY(cai_dir_make(dir));
-    CAI_TRY(write_lines(dir, "red.jsonl", seed, RED, red_line));
-    CAI_TRY(write_lines(dir, "helpful.jsonl", seed, HELPFUL, helpful_line));
-    CAI_TRY(write_lines(dir, "evaluate.jsonl", seed, EVALUATE, evaluate_line));
-    CAI_TRY(write_lines(dir, "classifier.jsonl", seed + 1, CLASSIFIER, classifier_line));
-    CAI_TRY(write_lines(dir, "pairs.jsonl", seed, PAIRS, pair_line));
+    CAI_TRY(write_lines(dir, "red.jsonl", seed, RED, red_line, held_out));
+    CAI_TRY(write_lines(dir, "helpful.jsonl", seed, HELPFUL, helpful_line, held_out));
+    CAI_TRY(write_lines(dir, "evaluate.jsonl", seed, EVALUATE, evaluate_line, held_out));
+    CAI_TRY(write_lines(dir, "classifier.jsonl", seed + 1, CLASSIFIER, classifier_line, held_out));
+    CAI_TRY(write_lines(dir, "pairs.jsonl", seed, PAIRS, pair_line, held_out));
     json_t *o = json_pack("{s:i, s:I}", "world", 1, "seed", (json_int_t)seed);
+    if (held_out != TOPIC_ANY)
+        json_object_set_new(o, "held_out", json_string(clerk_family_names[held_out]));
     CAI_AUTO(mem) char *path = cai_path_join(dir, "world.json");
     CAI_AUTO(mem) char *text = json_dumps(o, JSON_INDENT(1));
     json_decref(o);

@@ -18,6 +18,7 @@ static const char usage[] =
     "clerk: a small synthetic world in which a base model can be made harmless.\n"
     "\n"
     "  clerk world --out DIR [--seed N]             write prompts, replies and known pairs\n"
+    "              [--hold-out FAMILY]              red.jsonl without mixture, keeping or paper\n"
     "  clerk train --world DIR --out MODELDIR       train the base on that world's corpus\n"
     "              [--seed N] [--threads N] [--steps N]   (about two minutes on two cores)\n"
     "  clerk judge FILE.jsonl                       judge replies by the world's exact rules\n"
@@ -26,7 +27,7 @@ static const char usage[] =
     "Exit codes: 0 done, 2 wrong usage, 3 a file is wrong, 1 anything else.\n";
 
 struct options {
-    const char *out, *world, *file;
+    const char *out, *world, *file, *hold_out;
     uint64_t seed, from, count, threads, steps;
     bool seeded;
 };
@@ -45,12 +46,14 @@ static int parse(int argc, char **argv, struct options *o) {
     static const struct option known[] = {
         {"out", required_argument, NULL, 'o'},   {"seed", required_argument, NULL, 's'},
         {"from", required_argument, NULL, 'f'},  {"count", required_argument, NULL, 'c'},
+        {"hold-out", required_argument, NULL, 'h'},
         {"world", required_argument, NULL, 'w'}, {"threads", required_argument, NULL, 't'},
         {"steps", required_argument, NULL, 'n'}, {0}};
     for (int c; (c = getopt_long(argc, argv, "", known, NULL)) != -1;) {
         switch (c) {
         case 'o': o->out = optarg; break;
         case 'w': o->world = optarg; break;
+        case 'h': o->hold_out = optarg; break;
         case 's': CAI_TRY(number("seed", optarg, &o->seed)); o->seeded = true; break;
         case 't': CAI_TRY(number("threads", optarg, &o->threads)); break;
         case 'n': CAI_TRY(number("steps", optarg, &o->steps)); break;
@@ -64,8 +67,13 @@ static int parse(int argc, char **argv, struct options *o) {
 }
 
 static int run_world(const struct options *o) {
-    return o->out ? files_write_world(o->out, o->seed)
-                  : cai_fail(CAI_EINPUT, "clerk world needs --out DIR");
+    enum clerk_topic held_out = o->hold_out ? clerk_family_find(o->hold_out) : TOPIC_ANY;
+    if (!o->out)
+        return cai_fail(CAI_EINPUT, "clerk world needs --out DIR");
+    if (o->hold_out && held_out == TOPIC_ANY)
+        return cai_fail(CAI_EINPUT, "--hold-out is mixture, keeping or paper, not '%s'",
+                        o->hold_out);
+    return files_write_world(o->out, o->seed, held_out);
 }
 static int run_judge(const struct options *o) {
     return o->file ? judge_file(o->file, stdout)
