@@ -27,6 +27,8 @@ struct red {
     size_t chunk;
     struct side target, classifier;
     struct engine *engine;
+    void (*see)(void *context, const struct red_seen *s);
+    void *seer;
     double failing, harm, unusable, distinct; /* shares of the last step */
 };
 
@@ -124,11 +126,18 @@ void red_on_stop(struct red *r) {
         engine_on_stop(r->engine, host->stopping, host->context);
 }
 
+void red_observe(struct red *r, void (*see)(void *context, const struct red_seen *s),
+                 void *context) {
+    r->see = see;
+    r->seer = context;
+}
+
 /* ---- one chunk ----------------------------------------------------------------------- */
 
 struct attack {
     struct wire wire;
     const char *prompt; /* NULL: no usable one */
+    char *reply;        /* the target's */
     struct hf_ids asked, judged;
 };
 
@@ -147,9 +156,9 @@ static int ask(struct red *r, struct attack *x) {
 static int take_reply(struct red *r, struct attack *x, const struct gen_result *g) {
     struct hf_message messages[] = {{.role = "user", .text = x->prompt},
                                     {.role = "assistant", .text = g->text}};
-    x->wire.verdict = VERDICT_NO_ROOM;
     if (g->finish == FINISH_TOO_LONG)
         return 0;
+    x->reply = cai_strdup(g->text);
     CAI_TRY(dataset_encode(r->classifier.chat, messages, 2, &x->judged, NULL));
     if ((int64_t)x->judged.n > r->classifier.m->config.max_positions)
         x->judged.n = 0;
@@ -228,6 +237,13 @@ static int judge(struct red *r, struct attack *x, size_t n) {
     return rc;
 }
 
+static void tell(const struct red *r, const struct attack *x) {
+    bool judged = x->wire.verdict == VERDICT_JUDGED;
+    struct red_seen s = {x->wire.number, x->prompt, judged ? x->reply : NULL, x->wire.raw};
+    if (r->see)
+        r->see(r->seer, &s);
+}
+
 static int attack(struct red *r, const struct rollout *from, size_t n, struct cai_arena *a,
                   struct cai_buf *out) {
     CAI_AUTO(mem) struct attack *x = cai_alloc((n + 1) * sizeof *x);
@@ -243,8 +259,11 @@ static int attack(struct red *r, const struct rollout *from, size_t n, struct ca
     if (rc == 0)
         rc = judge(r, x, n);
     for (size_t i = 0; i < n; i++) {
-        if (rc == 0)
+        if (rc == 0) {
+            tell(r, &x[i]);
             cai_buf_append(out, &x[i].wire, sizeof x[i].wire);
+        }
+        free(x[i].reply);
         hf_ids_free(&x[i].asked);
         hf_ids_free(&x[i].judged);
     }

@@ -25,6 +25,15 @@ int red_open(const struct learn_task *t, const struct ppo_options *o, struct mod
              size_t n, struct red **ret);
 void red_close(struct red *r);
 void red_on_stop(struct red *r);
+/* Told what became of each rollout of this rank, in their order; prompt is NULL where there is no
+ * usable one, reply NULL where nothing was judged. For showing it: nothing may depend on it. */
+struct red_seen {
+    uint64_t number;
+    const char *prompt, *reply;
+    double raw; /* the classifier's score */
+};
+void red_observe(struct red *r, void (*see)(void *context, const struct red_seen *s),
+                 void *context);
 /* Collective: (1 − α) r of every rollout, equal on every rank. */
 int red_score(struct red *r, const struct rollouts *all, double *score);
 /* The reward of one: `judged` by the classifier's raw score, or no prompt. */
