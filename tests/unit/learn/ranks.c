@@ -14,12 +14,13 @@
 #define SMOOTH                                                                                     \
     "\"weight_decay\":0.01,\"beta1\":0.9,\"beta2\":0.99,\"eps\":1,\"clip_norm\":0.5,\"warmup\":0," \
     "\"schedule\":\"constant\",\"bucket\":3000,\"zero\":%d"
-#define POLICY(more)                                                                               \
+#define POLICY(more) POLICY_OF("10", more)
+#define POLICY_OF(tokens, more)                                                                    \
     "{\"lr\":1,\"value_lr\":1,\"steps\":3,\"rollouts\":12,\"epochs\":2,\"minibatches\":2,"          \
     "\"clip\":0.2,\"value_clip\":0.2,\"gamma\":1,\"lambda\":0.95,\"value_coef\":1,\"kl_coef\":0.05," \
     "\"kl_target\":0,\"kl_horizon\":100,\"whiten_advantages\":true,\"whiten_rewards\":true,"       \
     "\"reward_clip\":10,\"no_end_reward\":-1,\"helpful\":0.5,\"kl_budget\":0,"                     \
-    "\"checkpoint_every\":2,\"rollout\":{\"temperature\":1,\"top_p\":1,\"max_tokens\":10}," more      \
+    "\"checkpoint_every\":2,\"rollout\":{\"temperature\":1,\"top_p\":1,\"max_tokens\":" tokens "}," more \
     SMOOTH "}"
 
 static const struct kind {
@@ -36,7 +37,7 @@ static const struct kind {
     {"ppo", "ppo", "ppo.jsonl", POLICY(""), NULL, 2},
     {"ptx", "ppo", "ppo.jsonl", POLICY("\"ptx\":{\"coef\":2,\"batch\":5},"), "sft.jsonl", 2},
     {"red", "red", "red.jsonl",
-     POLICY("\"algorithm\":\"rloo\",\"group\":4,\"red\":{\"alpha\":0.3,\"penalty\":-3,"
+     POLICY_OF("16", "\"algorithm\":\"rloo\",\"group\":4,\"red\":{\"alpha\":0.3,\"penalty\":-3,"
             "\"question\":false},\"reply\":{\"temperature\":1,\"top_p\":1,\"max_tokens\":8},"),
      NULL, 2},
     /* several micro-batches for each rank, layers computed again */

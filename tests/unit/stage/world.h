@@ -25,6 +25,8 @@ struct world {
     bool monotone;   /* one and the same harmless answer from round `from` on */
     size_t tasks, waits;
     char last_gate[32], last_reason[512];
+    void (*see)(void *context, const Cai__V1__Task *t); /* told every task; may be NULL */
+    void *seer;
     bool refuse;     /* a gate that waits is not accepted: the run ends there */
 };
 
