@@ -25,7 +25,7 @@
 /* What was asked, in the order of answering: phases of one round, each once in a row. */
 struct asked {
     char phases[512];
-    char supervised[512], rl[1024];        /* their options */
+    char supervised[4096], rl[4096];       /* their options */
     char reward[65], target[65], init[65]; /* of rl: hashes */
     char red_init[65];                     /* of supervised */
     size_t writers;                        /* write tasks of another model than the start's */
