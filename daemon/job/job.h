@@ -228,6 +228,7 @@ enum job_data {
     JOB_DATA_FILES
 };
 const char *job_data_path(const struct job_spec *j, enum job_data role); /* NULL when absent */
+const char **job_data_at(struct job_spec *j, enum job_data role); /* where it stands */
 struct job_rows {
     size_t good, bad;
 };

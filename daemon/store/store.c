@@ -17,7 +17,10 @@ static int open_database(struct store *s, const char *path) {
                           "PRAGMA synchronous=FULL; PRAGMA cache_size=-4000;"
                           "PRAGMA temp_store=MEMORY; PRAGMA mmap_size=0;"
                           "PRAGMA journal_size_limit=16777216; PRAGMA cell_size_check=ON;"));
-    return schema_open_to(s, path, schema_newest());
+    CAI_TRY(schema_open_to(s, path, schema_newest()));
+    /* SQLite passes over a failure to make its log's name durable; without the name every commit
+     * would go with the power. */
+    return cai_file_sync(s->dir);
 }
 
 int store_open(const char *path, struct store **ret) {
@@ -51,6 +54,15 @@ void store_rollback(struct store *s) {
     /* SQLite may have rolled back by itself when the disk was full. */
     if (!sqlite3_get_autocommit(s->db))
         sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
+}
+
+int store_end(struct store *s, int rc) {
+    int done = rc < 0 ? rc : store_commit(s);
+    if (done < 0) {
+        store_rollback(s);
+        return done;
+    }
+    return rc;
 }
 
 int store_upgraded(const struct store *s, const char **ret_copy) {

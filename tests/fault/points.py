@@ -21,7 +21,7 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "system"))
-from harness import CONSTITUTION, Caid, Refused, files_of, main  # noqa: E402
+from harness import CONSTITUTION, Caid, Refused, ending, main  # noqa: E402
 
 parser = argparse.ArgumentParser()
 parser.add_argument("programs")
@@ -168,28 +168,12 @@ class Work:
         self.terminate()  # as a restart of the service
         self.backup()
         self.until(job, "COMPLETED")
-        result = {"rules": rules, "other": self.other_job(), **outcome(self, job)}
+        result = {"rules": rules, "other": self.other_job(), **ending(self.ask, job)}
         self.terminate()
         return result
 
     def fired(self):
         return not os.path.exists(self.file)
-
-
-def outcome(work, job):
-    show = work.ask("show", id=job)
-    models = [(m["round"], m["stage"], m["kind"], m["k"], m["step"], m["hash"])
-              for m in show["models"]]
-    texts, after = [], 0
-    while after is not None:
-        page = work.ask("export", id=job, what="examples", after=after)
-        texts += [(r["round"], r["stage"], r["item"], r["k"], r["kind"], r["text"])
-                  for r in page["rows"]]
-        after = page["next"]
-    metrics = [(r["round"], r["stage"], r["step"], r["name"], r["value"])
-               for r in work.ask("metrics", id=job)["rows"]]
-    return {"ledger": show["ledger"], "models": models, "texts": texts, "metrics": metrics,
-            "weights": [files_of(m["path"]) for m in show["models"]]}
 
 
 def undisturbed():

@@ -150,6 +150,7 @@ static void report_step(const struct loop_host *host, int step, const char *stat
 
 static int finish(const Cai__V1__Train *t, const char *state, Cai__V1__Result *ret) {
     CAI_AUTO(mem) char *path = cai_path_join(t->output, "model");
+    CAI_TRY(cai_dir_remove(t->output)); /* half of what a process that was ended wrote */
     CAI_TRY(cai_dir_make(t->output));
     CAI_TRY(cai_file_write_atomic(path, state, strlen(state)));
     ret->trained = cai_alloc(sizeof *ret->trained);
