@@ -540,10 +540,12 @@ static int build_report(struct run *r, const struct store_job *row, const struct
     json_decref(given);
     if (read == 0)
         report_curves(spec, series);
-    job_free(spec);
     add_tables(tables, f, g, rounds);
     report_scores(series, tables);
-    int rc = add_principles(r, row->id, f, rounds, tables);
+    int rc = report_red_team(r, row->id, read == 0 ? spec->red_team.method : "", g, tables);
+    job_free(spec);
+    if (rc == 0)
+        rc = add_principles(r, row->id, f, rounds, tables);
     if (rc == 0)
         rc = add_models(r, row->id, tables);
     if (rc == 0)

@@ -38,7 +38,16 @@ static int explored_exemplars(const struct stage_context *c, struct cai_arena *a
     return 0;
 }
 
-/* Seeds of data.harmful: their "p_harm", else 0.5: nobody judged them yet. */
+/* A seed's "p_harm"; a red-team attempt's "rating", which goes from 0 to 4; 0.5 where nobody
+ * judged it yet. */
+static double judged_before(const json_t *row) {
+    const json_t *p = json_object_get(row, "p_harm"), *rating = json_object_get(row, "rating");
+    if (json_is_number(p))
+        return fmin(1, fmax(0, json_number_value(p)));
+    return json_is_number(rating) ? fmin(1, fmax(0, json_number_value(rating) / 4)) : 0.5;
+}
+
+/* Seeds of data.harmful. */
 static int seed_exemplars(const struct stage_context *c, struct cai_arena *a,
                           struct exemplars *ret) {
     struct items pool;
@@ -48,9 +57,7 @@ static int seed_exemplars(const struct stage_context *c, struct cai_arena *a,
     for (size_t i = 0; i < pool.n; i++) {
         const struct store_example *e = examples_find(&seeds, pool.at[i], 0);
         json_t *o = json_loads(e->detail, 0, NULL);
-        const json_t *p = json_object_get(json_object_get(o, "row"), "p_harm");
-        show(ret, e->text,
-             json_is_number(p) ? fmin(1, fmax(0, json_number_value(p))) : 0.5);
+        show(ret, e->text, judged_before(json_object_get(o, "row")));
         json_decref(o);
     }
     return 0;
