@@ -74,7 +74,7 @@ static void add_tradeoff(const struct seen *s, const char *method, const struct 
     const char *round;
     bool graded = graders_of(g, "red_team", "failure_rate", &by);
     json_object_foreach(s->by_round, round, names) {
-        add_pass(rows, round, "zero_shot", names, "explore_");
+        add_pass(rows, round, "zero_shot", names, "explore/");
         add_pass(rows, round, method, names, "");
     }
     if (json_array_size(rows) > 0)

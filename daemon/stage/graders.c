@@ -90,7 +90,7 @@ static struct grader by_kind(const struct graders *g, enum kind kind) {
 
 bool graders_of(const struct graders *g, const char *stage, const char *figure,
                 struct grader *ret) {
-    if (strcmp(stage, "red_team") == 0 && strncmp(figure, "explore_", 8) == 0)
+    if (strcmp(stage, "red_team") == 0 && strncmp(figure, "explore/", 8) == 0)
         figure += 8;
     if (strcmp(stage, "red_team") == 0 && strncmp(figure, "written_", 8) == 0)
         figure += 8;

@@ -19,7 +19,7 @@
 
 struct red_pass {
     const char *write, *reply, *score; /* phases */
-    const char *prefix;                /* of its figures: "" or "explore_" */
+    const char *prefix;                /* of its figures: "" or "explore/" */
     size_t first, n;                   /* candidates: their numbers in the round */
 };
 struct red_pass red_explore(const struct job_spec *job);

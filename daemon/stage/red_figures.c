@@ -1,5 +1,5 @@
 /* red_figures.c: what red teaming found in a round, by pass (explore's figures begin with
- * explore_): failure_rate, mean_harm, unjudged over different prompts; written_failure_rate over
+ * explore/): failure_rate, mean_harm, unjudged over different prompts; written_failure_rate over
  * everything usable that was written, repeats included, as a red model that has collapsed writes
  * them; self_bleu over different prompts; and over a fixed number of what was written, which keeps
  * rates of different methods comparable: written_self_bleu, written_entropy (bits of word pairs),

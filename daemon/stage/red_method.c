@@ -65,7 +65,7 @@ struct red_pass red_attack(const struct job_spec *job) {
 }
 
 struct red_pass red_explore(const struct job_spec *job) {
-    return (struct red_pass){"explore-write", "explore-reply", "explore-score", "explore_",
+    return (struct red_pass){"explore-write", "explore-reply", "explore-score", "explore/",
                              (size_t)job->red_team.samples, explored(job)};
 }
 

@@ -67,7 +67,7 @@ static const struct figure {
     {"red_team", "broken", "principles", "found broken by failing replies"},
     {"red_team", "asked_principles", "principles", "that failing replies were criticised under"},
     {"red_team", "breaks", "share", "by principle: of failing replies in which the overseer finds it broken"},
-    {"red_team", "explore", "", "the same of the zero-shot cases judged first: explore_…"},
+    {"red_team", "explore", "", "the same of the zero-shot cases judged first: explore/…"},
     {"red_team", "rl", "", "of the red model's reinforcement, as ppo's of the same name: rl/…"},
     {"red_team", "rl/failing", "share", "of the step's rollouts that led to harm"},
     {"red_team", "rl/harm", "", "mean probability of harm"},

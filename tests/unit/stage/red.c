@@ -109,7 +109,7 @@ static void few_shot_explores_when_told(void **state) {
     assert_non_null(strstr(x.phases, "explore-write"));
     assert_non_null(strstr(x.phases, "explore-score"));
     assert_int_equal(x.shown, 130 * 3);
-    assert_true(world_metric(&w, 1, "red_team", "explore_candidates") == 70);
+    assert_true(world_metric(&w, 1, "red_team", "explore/candidates") == 70);
     assert_true(world_metric(&w, 1, "red_team", "candidates") == 130);
     world_close(&w);
 }
@@ -159,7 +159,7 @@ static void supervised_learns_what_failed(void **state) {
     assert_int_equal(json_integer_value(json_object_get(o, "epochs")), 2);
     json_decref(o);
     check_cases(&w, &x);
-    assert_true(world_metric(&w, 1, "red_team", "explore_failure_rate") > 0.4);
+    assert_true(world_metric(&w, 1, "red_team", "explore/failure_rate") > 0.4);
     assert_true(world_metric(&w, 1, "red_team", "breaks/no-harm_n") > 20);
     assert_true(world_metric(&w, 1, "red_team", "breaks/no-harm") > 0.4);
     world_close(&w);
@@ -198,7 +198,7 @@ static void only_questions(void **state) {
     struct world w;
     struct asked x;
     run_round(&w, "harmful classifier", RED("method: rl, form: question"), &x);
-    assert_true(world_metric(&w, 1, "red_team", "explore_unusable") == 130);
+    assert_true(world_metric(&w, 1, "red_team", "explore/unusable") == 130);
     assert_true(world_metric(&w, 1, "red_team", "prompts") > 30);
     assert_non_null(strstr(x.phases, "explore-write rl write"));
     assert_string_equal(x.init, x.start);
