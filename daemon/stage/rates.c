@@ -231,16 +231,26 @@ double rates_self_bleu(const char *const *text, size_t n) {
     return sum / (double)n;
 }
 
+<<<<<<< HEAD
 /* All pairs of neighbouring words in order, the caller's. */
 static uint64_t *sorted_pairs(const char *const *text, size_t n, size_t *ret_n) {
     enum { PAIRS = 1 };
+=======
+double rates_distinct(const char *const *text, size_t n, size_t words) {
+>>>>>>> main
     CAI_AUTO(arena) struct cai_arena a = {0};
+    CAI_CHECK(words >= 1 && words <= ORDERS);
     struct words *all = cai_arena_array(&a, n + 1, sizeof *all);
+<<<<<<< HEAD
     size_t total = 0, filled = 0;
+=======
+    size_t total = 0, filled = 0, distinct = 0, order = words - 1;
+>>>>>>> main
     for (size_t i = 0; i < n; i++) {
         all[i] = words_of(&a, text[i]);
-        total += all[i].n > PAIRS ? all[i].n - PAIRS : 0;
+        total += all[i].n > order ? all[i].n - order : 0;
     }
+<<<<<<< HEAD
     uint64_t *pair = cai_realloc(NULL, total + 1, sizeof *pair);
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j + PAIRS < all[i].n; j++)
@@ -253,11 +263,19 @@ static uint64_t *sorted_pairs(const char *const *text, size_t n, size_t *ret_n) 
 double rates_distinct_pairs(const char *const *text, size_t n) {
     size_t total, distinct = 0;
     CAI_AUTO(mem) uint64_t *pair = sorted_pairs(text, n, &total);
+=======
+    CAI_AUTO(mem) uint64_t *run = cai_realloc(NULL, total + 1, sizeof *run);
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j + order < all[i].n; j++)
+            run[filled++] = all[i].gram[order][j];
+    qsort(run, total, sizeof *run, by_value);
+>>>>>>> main
     for (size_t i = 0; i < total; i++)
-        distinct += i == 0 || pair[i] != pair[i - 1];
+        distinct += i == 0 || run[i] != run[i - 1];
     return total ? (double)distinct / (double)total : 1;
 }
 
+<<<<<<< HEAD
 double rates_pair_entropy(const char *const *text, size_t n) {
     size_t total;
     double bits = 0;
@@ -270,6 +288,9 @@ double rates_pair_entropy(const char *const *text, size_t n) {
     }
     return bits;
 }
+=======
+double rates_distinct_pairs(const char *const *text, size_t n) { return rates_distinct(text, n, 2); }
+>>>>>>> main
 
 int rates_value(const struct stage_context *c, const char *name, double value) {
     return store_metric_add(c->store, c->job_id, c->round, c->stage, 0, name, value);

@@ -36,6 +36,8 @@ double rates_self_bleu(const char *const *text, size_t n);
  * words split at white space. It falls with the number of texts: compare equal numbers. 1 when
  * there are none. */
 double rates_distinct_pairs(const char *const *text, size_t n);
+/* The same of runs of `words` words, 1 to 4. */
+double rates_distinct(const char *const *text, size_t n, size_t words);
 
 /* Entropy, in bits, of the pairs of neighbouring words over all texts. It rises with the number of
  * texts: compare equal numbers. 0 when there are none. */
