@@ -20,11 +20,7 @@ struct named {
     bool model;
     enum job_data role;
 };
-<<<<<<< HEAD
-enum { NAMED = 10 };
-=======
-enum { NAMED = 11 };
->>>>>>> main
+enum { NAMED = 12 };
 
 static void list_named(struct job_spec *j, struct named ret[NAMED]) {
     const struct named all[NAMED] = {

@@ -231,55 +231,37 @@ double rates_self_bleu(const char *const *text, size_t n) {
     return sum / (double)n;
 }
 
-<<<<<<< HEAD
-/* All pairs of neighbouring words in order, the caller's. */
-static uint64_t *sorted_pairs(const char *const *text, size_t n, size_t *ret_n) {
-    enum { PAIRS = 1 };
-=======
-double rates_distinct(const char *const *text, size_t n, size_t words) {
->>>>>>> main
+/* All runs of `words` words in order, the caller's. */
+static uint64_t *sorted_grams(const char *const *text, size_t n, size_t words, size_t *ret_n) {
     CAI_AUTO(arena) struct cai_arena a = {0};
     CAI_CHECK(words >= 1 && words <= ORDERS);
     struct words *all = cai_arena_array(&a, n + 1, sizeof *all);
-<<<<<<< HEAD
-    size_t total = 0, filled = 0;
-=======
-    size_t total = 0, filled = 0, distinct = 0, order = words - 1;
->>>>>>> main
+    size_t total = 0, filled = 0, order = words - 1;
     for (size_t i = 0; i < n; i++) {
         all[i] = words_of(&a, text[i]);
         total += all[i].n > order ? all[i].n - order : 0;
     }
-<<<<<<< HEAD
-    uint64_t *pair = cai_realloc(NULL, total + 1, sizeof *pair);
-    for (size_t i = 0; i < n; i++)
-        for (size_t j = 0; j + PAIRS < all[i].n; j++)
-            pair[filled++] = all[i].gram[PAIRS][j];
-    qsort(pair, total, sizeof *pair, by_value);
-    *ret_n = total;
-    return pair;
-}
-
-double rates_distinct_pairs(const char *const *text, size_t n) {
-    size_t total, distinct = 0;
-    CAI_AUTO(mem) uint64_t *pair = sorted_pairs(text, n, &total);
-=======
-    CAI_AUTO(mem) uint64_t *run = cai_realloc(NULL, total + 1, sizeof *run);
+    uint64_t *gram = cai_realloc(NULL, total + 1, sizeof *gram);
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j + order < all[i].n; j++)
-            run[filled++] = all[i].gram[order][j];
-    qsort(run, total, sizeof *run, by_value);
->>>>>>> main
+            gram[filled++] = all[i].gram[order][j];
+    qsort(gram, total, sizeof *gram, by_value);
+    *ret_n = total;
+    return gram;
+}
+
+double rates_distinct(const char *const *text, size_t n, size_t words) {
+    size_t total, distinct = 0;
+    CAI_AUTO(mem) uint64_t *gram = sorted_grams(text, n, words, &total);
     for (size_t i = 0; i < total; i++)
-        distinct += i == 0 || run[i] != run[i - 1];
+        distinct += i == 0 || gram[i] != gram[i - 1];
     return total ? (double)distinct / (double)total : 1;
 }
 
-<<<<<<< HEAD
 double rates_pair_entropy(const char *const *text, size_t n) {
     size_t total;
     double bits = 0;
-    CAI_AUTO(mem) uint64_t *pair = sorted_pairs(text, n, &total);
+    CAI_AUTO(mem) uint64_t *pair = sorted_grams(text, n, 2, &total);
     for (size_t i = 0, same; i < total; i += same) {
         for (same = 1; i + same < total && pair[i + same] == pair[i];)
             same++;
@@ -288,9 +270,8 @@ double rates_pair_entropy(const char *const *text, size_t n) {
     }
     return bits;
 }
-=======
+
 double rates_distinct_pairs(const char *const *text, size_t n) { return rates_distinct(text, n, 2); }
->>>>>>> main
 
 int rates_value(const struct stage_context *c, const char *name, double value) {
     return store_metric_add(c->store, c->job_id, c->round, c->stage, 0, name, value);
