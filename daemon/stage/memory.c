@@ -19,7 +19,7 @@ struct sized {
     struct hf_config config;
 };
 struct models {
-    struct sized start, generator, overseer, red, pm; /* pm: with its score head */
+    struct sized start, generator, overseer, second, red, pm; /* pm: with its score head */
     struct sized start_scalar;
 };
 
@@ -46,6 +46,8 @@ static int load_all(const struct job_spec *job, struct models *ret) {
     CAI_TRY(load_named(job->models.generator, false, &ret->start, &ret->generator));
     CAI_TRY(load_named(job->models.overseer, false, &ret->start, &ret->overseer));
     CAI_TRY(load_named(job->models.red, false, &ret->start, &ret->red));
+    if (job->models.second_overseer)
+        CAI_TRY(load_named(job->models.second_overseer, false, &ret->start, &ret->second));
     return load_named(job->models.pm, true, &ret->start_scalar, &ret->pm);
 }
 
@@ -95,6 +97,7 @@ static void generate_phase(const struct job_spec *job, const struct models *m,
                        is_word(job->models.overseer) ? 0 : m->overseer.size.all,
                        !job->red_team.enabled || (is_word(job->models.red) && !job_red_learns(job))
                            ? 0 : m->red.size.all,
+                       m->second.size.all,
                        job->prefer.enabled ? m->pm.size.all : 0};
     size_t n = sizeof sizes / sizeof *sizes, kept = 0;
     int64_t all = 0;

@@ -66,6 +66,8 @@ int models_ensure(const struct stage_context *c) {
     CAI_TRY(register_folder(c, "policy", c->job->models.start));
     if (is_folder(c->job->models.overseer))
         CAI_TRY(register_folder(c, "overseer", c->job->models.overseer));
+    if (is_folder(c->job->models.second_overseer))
+        CAI_TRY(register_folder(c, "second_overseer", c->job->models.second_overseer));
     if (is_folder(c->job->models.generator))
         CAI_TRY(register_folder(c, "generator", c->job->models.generator));
     if (is_folder(c->job->models.pm))
@@ -97,6 +99,7 @@ int models_role(const struct stage_context *c, const char *role, uint32_t round,
         const char *role, *name, *kind;
     } roles[] = {{"overseer", c->job->models.overseer, "overseer"},
                  {"pm", c->job->models.pm, "pm_start"},
+                 {"second_overseer", c->job->models.second_overseer, "second_overseer"},
                  {"generator", c->job->models.generator, "generator"},
                  {"red", c->job->models.red, "red_start"}};
     size_t i = 0;

@@ -52,7 +52,7 @@ static int seed_exemplars(const struct stage_context *c, struct cai_arena *a,
                           struct exemplars *ret) {
     struct items pool;
     struct examples seeds;
-    CAI_TRY(data_pool(c, DATA_HARMFUL, a, &pool));
+    CAI_TRY(data_pool(c, JOB_DATA_HARMFUL, a, &pool));
     CAI_TRY(examples_load(c, 0, "data", "harmful", a, &seeds));
     for (size_t i = 0; i < pool.n; i++) {
         const struct store_example *e = examples_find(&seeds, pool.at[i], 0);
