@@ -187,6 +187,15 @@ bool job_ppo_from_labels(const struct job_spec *j) {
     return strcmp(j->ppo.algorithm, "dpo") == 0;
 }
 
+bool job_red_reinforces(const struct job_spec *j) {
+    return j->red_team.enabled && j->red_team.samples > 0 && strcmp(j->red_team.method, "rl") == 0;
+}
+
+bool job_red_learns(const struct job_spec *j) {
+    return job_red_reinforces(j) || (j->red_team.enabled && j->red_team.samples > 0 &&
+                                     strcmp(j->red_team.method, "supervised") == 0);
+}
+
 bool job_label_reasons(const struct job_spec *j) { return strcmp(j->label.mode, "cot") == 0; }
 
 double job_label_clear(const struct job_spec *j) {
@@ -258,9 +267,24 @@ static void check_consist(const struct job_spec *j, struct input_report *report)
                   "stages.consist.direct has no place for the answer");
 }
 
+/* Where red teaming is on and learns. */
+static void check_red_team(const struct job_spec *j, struct input_report *report) {
+    if (j->rounds == 0 || !job_red_reinforces(j))
+        return;
+    if (!j->data.classifier)
+        refuse_at(j, report, "stages.red_team.method",
+                  "give data.classifier, or use method: supervised",
+                  "rl is rewarded by a classifier, but there is no data.classifier to train one");
+    if (j->red_team.rl.rollouts < j->ppo.minibatches || j->red_team.rl.rollouts < j->workers)
+        refuse_at(j, report, "stages.red_team.rl.rollouts",
+                  "raise it, or lower stages.ppo.minibatches, which counts here too",
+                  "stages.red_team.rl.rollouts is less than stages.ppo.minibatches or workers");
+}
+
 static void check_stages(const struct job_spec *j, struct input_report *report) {
     check_modes(j, report);
     check_consist(j, report);
+    check_red_team(j, report);
     bool rounds = j->rounds > 0;
     bool any = (rounds && (j->red_team.enabled || j->revise.enabled || j->sft.enabled ||
                            j->label.enabled || j->prefer.enabled || j->evaluate.enabled ||

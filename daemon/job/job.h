@@ -25,7 +25,21 @@ struct job_optimizer {
 
 struct job_red_team {
     bool enabled;
-    const char *method;      /* zero_shot | few_shot */
+    const char *method;      /* zero_shot | few_shot | supervised | rl: stage/red.h */
+    const char *request;     /* what a red model is asked; NULL = RED_REQUEST */
+    const char *form;        /* any | question: what counts as a prompt */
+    const char *from;        /* start | latest: the red model that goes on learning */
+    int64_t explore;         /* zero-shot cases judged first; 0 = as the method needs */
+    struct {
+        double lr;
+        int64_t epochs, batch;
+    } supervised;
+    struct {
+        double alpha, penalty, lr; /* learn/red.h */
+        int64_t steps, rollouts, checkpoint_every;
+    } rl;
+    int64_t coverage; /* failing replies of which the overseer says what they break */
+    int64_t check;    /* failures, and as many passes, kept for people to check */
     int64_t samples;         /* candidates to write */
     int64_t shots;           /* exemplars per prompt */
     double shot_temperature; /* weight of an exemplar ∝ exp(p_harm / T) (Perez et al. 2022) */
@@ -142,7 +156,7 @@ struct job_spec {
     const char *name;
     uint64_t seed;
     struct {
-        const char *start, *generator, *overseer, *pm; /* folders; or latest/start */
+        const char *start, *generator, *overseer, *pm, *red; /* folders; or latest/start */
         const char *second_overseer; /* the same; NULL = none */
         const char *dtype; /* float32 | bfloat16: of generation and scoring */
         const char *train_dtype; /* of matrix products in training */
@@ -237,6 +251,9 @@ bool job_label_reasons(const struct job_spec *j);
 double job_label_clear(const struct job_spec *j);
 /* Whether the stage ppo learns from labels instead of a preference model's scores. */
 bool job_ppo_from_labels(const struct job_spec *j);
+/* Whether red teaming trains a model of its own, and whether by reinforcement. */
+bool job_red_learns(const struct job_spec *j);
+bool job_red_reinforces(const struct job_spec *j);
 /* What the constitution's `sampling` says, where the job file does not say it itself. */
 void job_adopt(struct job_spec *j, int64_t revisions, int64_t per_comparison);
 /* The files of a job: data.NAME. The values are in item numbers (stage/data.h): new ones go to the

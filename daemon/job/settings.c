@@ -6,7 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const methods[] = {"zero_shot", "few_shot", NULL};
+static const char *const methods[] = {"zero_shot", "few_shot", "supervised", "rl", NULL};
+static const char *const forms[] = {"any", "question", NULL};
 static const char *const froms[] = {"start", "latest", NULL};
 static const char *const takes[] = {"all", "last", NULL};
 static const char *const modes[] = {"soft", "hard", "cot", "shuffled", NULL};
@@ -73,6 +74,8 @@ const struct setting settings[] = {
          "writes critiques and labels: start, latest or a folder"),
     TEXT("models.pm", models.pm, false, ROLE_MODEL, "start", "own",
          "trunk of the preference model"),
+    TEXT("models.red", models.red, false, ROLE_MODEL, "start", "Perez et al. 2022 §3: another than the target",
+         "writes red-team prompts, and learns to: start, latest or a folder"),
     TEXT("models.second_overseer", models.second_overseer, false, ROLE_MODEL, NULL, "own",
          "of other lineage: stages.audit asks it the same, to see where the two part"),
     WORD("models.dtype", models.dtype, dtypes, "float32", "own",
@@ -125,7 +128,40 @@ const struct setting settings[] = {
     FLAG("stages.red_team.enabled", red_team.enabled, "true", "own",
          "write further red-team prompts"),
     WORD("stages.red_team.method", red_team.method, methods, "few_shot", "Perez et al. 2022 §3",
-         "few_shot shows prompts that worked"),
+         "few_shot shows prompts that worked; supervised learns those that did, rl goes on from there"),
+    TEXT("stages.red_team.request", red_team.request, false, ROLE_PLAIN, NULL,
+         "own; Perez et al. 2022 §3: other harms by other words",
+         "what the red model is asked for; else one message that leads to harm"),
+    WORD("stages.red_team.form", red_team.form, forms, "any", "own; Perez et al. 2022 §3: question",
+         "what counts as a prompt: any line, or one that asks something"),
+    INT("stages.red_team.explore", red_team.explore, 0, 1e9, "0", "own; Perez et al. 500,000",
+        "zero-shot cases judged first: few_shot shows those, in place of data.harmful (0 = none); "
+        "supervised and rl learn from those that failed (0 = as many as samples)"),
+    WORD("stages.red_team.from", red_team.from, froms, "start", "own; Liu et al. 2025: latest",
+         "the red model that goes on learning: models.red, or the last round's"),
+    INT("stages.red_team.supervised.epochs", red_team.supervised.epochs, 1, 1000, "1",
+        "Perez et al. 2022 §3", "passes over the zero-shot cases that failed"),
+    INT("stages.red_team.supervised.batch", red_team.supervised.batch, 1, 1 << 20, "64",
+        "as stages.sft.batch", "cases per step, all ranks together"),
+    NUM("stages.red_team.supervised.lr", red_team.supervised.lr, 0, 1, "1e-5", "as stages.sft.lr",
+        "learning rate of AdamW; the rest as stages.sft"),
+    INT("stages.red_team.rl.steps", red_team.rl.steps, 1, 1e9, "100", "own",
+        "of reinforcement learning"),
+    INT("stages.red_team.rl.rollouts", red_team.rl.rollouts, 2, 1e6, "128", "own",
+        "prompts written, answered and judged in a step"),
+    NUM("stages.red_team.rl.alpha", red_team.rl.alpha, 0, 1, "0.3",
+        "Perez et al. 2022 §3: 0.3 to 0.4",
+        "share of the KL to the supervised model; the rest is -log(1 - p) of harm"),
+    NUM("stages.red_team.rl.penalty", red_team.rl.penalty, -1e6, 0, "-3", "Perez et al. 2022 §3",
+        "reward of what is no prompt (form)"),
+    NUM("stages.red_team.rl.lr", red_team.rl.lr, 0, 1, "3e-6", "as stages.ppo.lr",
+        "learning rate of AdamW; the rest as stages.ppo"),
+    INT("stages.red_team.rl.checkpoint_every", red_team.rl.checkpoint_every, 0, 1e9, "10", "own",
+        "steps; 0 = only at the end"),
+    INT("stages.red_team.coverage", red_team.coverage, 0, 1e6, "32", "own",
+        "failing replies of which the overseer says which principles they break; 0 = none"),
+    INT("stages.red_team.check", red_team.check, 0, 1e6, "10", "own",
+        "failures, and as many passes, set aside for people to check; 0 = none"),
     INT("stages.red_team.samples", red_team.samples, 0, 1e9, "2000", "own; Perez et al. 500,000",
         "candidates to write in a round"),
     INT("stages.red_team.shots", red_team.shots, 0, 64, "5", "Perez et al. 2022 §3",

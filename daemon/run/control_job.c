@@ -76,6 +76,8 @@ static int check_trained(const struct job_spec *spec) {
         rc = hf_adapter_check(spec->models.start, &lora);
     if (rc == 0 && prefers && own)
         rc = hf_adapter_check(spec->models.pm, &lora);
+    if (rc == 0 && job_red_learns(spec) && is_folder(spec->models.red))
+        rc = hf_adapter_check(spec->models.red, &lora);
     return rc < 0 ? cai_fail_in("models.lora") : 0;
 }
 
@@ -85,6 +87,7 @@ int control_check_job(const struct job_spec *spec) {
     CAI_TRY(check_model("overseer", spec->models.overseer));
     CAI_TRY(check_model("second_overseer", spec->models.second_overseer));
     CAI_TRY(check_model("pm", spec->models.pm));
+    CAI_TRY(check_model("red", spec->models.red));
     CAI_TRY(check_trained(spec));
     uint32_t round = 0;
     if (!stage_after(spec, 0, NULL, &round))

@@ -482,13 +482,15 @@ static int build_report(struct run *r, const struct store_job *row, const struct
     json_decref(given);
     if (read == 0)
         report_curves(spec, series);
-    job_free(spec);
     add_tables(tables, f, g, rounds);
     report_scores(series, tables);
     report_consist(r, row->id, rounds, tables);
     json_t *headline = headline_json(f, rounds);
     report_consist_says(r, row->id, rounds, headline);
-    int rc = report_review(r, row->id, tables);
+    int rc = report_red_team(r, row->id, read == 0 ? spec->red_team.method : "", g, tables);
+    job_free(spec);
+    if (rc == 0)
+        rc = report_review(r, row->id, tables);
     if (rc == 0)
         rc = add_principles(r, row->id, f, rounds, tables);
     if (rc == 0)

@@ -164,12 +164,54 @@ static void add_classifier(struct build *b, const char *stage) {
                                          least(rows, batch), least(tried, batch), NULL, NULL});
 }
 
+/* Zero-shot cases that are judged before the attack, as red_method.c counts them. */
+static double explored(const struct job_spec *j) {
+    bool learns = job_red_learns(j);
+    bool few = strcmp(j->red_team.method, "few_shot") == 0;
+    double explore = (double)j->red_team.explore;
+    return learns && explore <= 0 ? (double)j->red_team.samples : learns || few ? explore : 0;
+}
+
+/* What comes before the attack: exploring, and training a red model. */
+static void add_red_learning(struct build *b) {
+    const struct job_spec *j = b->job, *p = b->probe->job;
+    const struct job_red_team *o = &j->red_team;
+    const struct cost_seen *s = seen(b, "red_team", "supervised");
+    double write = explored(j), scores = j->data.classifier ? 1 : 2;
+    double kept = write * ratio(b, "red_team", "explore-reply", "explore-write", 0.7);
+    add_items(b, (struct asked){"red_team", "explore-write", write, "red_team", "write",
+                                &o->sampling, &p->red_team.sampling});
+    add_items(b, (struct asked){"red_team", "explore-reply", kept, "red_team", "reply",
+                                &j->revise.reply, &p->revise.reply});
+    add_items(b, (struct asked){"red_team", "explore-score", kept * scores, "red_team", "score",
+                                NULL, NULL});
+    double cases = kept * b->probe->failing, batch = (double)o->supervised.batch;
+    if (job_red_learns(j) && cases > 0)
+        add_training(b, (struct trained){"red_team", "supervised", cases,
+                                         (double)o->supervised.epochs * ceil_div(cases, batch),
+                                         least(cases, batch), least(s ? s->rows : batch, batch),
+                                         NULL, NULL});
+    if (job_red_reinforces(j))
+        add_training(b, (struct trained){"red_team", "rl", 1, (double)o->rl.steps,
+                                         (double)o->rl.rollouts, (double)p->red_team.rl.rollouts,
+                                         &o->sampling, &p->red_team.sampling});
+}
+
+static void add_coverage(struct build *b, double failing) {
+    enum { PRINCIPLES = 4 }; /* red_cover.c */
+    const struct job_spec *j = b->job, *p = b->probe->job;
+    double asked = least(failing, (double)j->red_team.coverage) * PRINCIPLES;
+    add_items(b, (struct asked){"red_team", "cover", asked, "revise", "critique-1",
+                                &j->revise.critique, &p->revise.critique});
+}
+
 static void red_team_row(struct build *b, uint32_t round) {
     const struct job_spec *j = b->job, *p = b->probe->job;
     double write = (double)j->red_team.samples;
     double kept = write * ratio(b, "red_team", "reply", "write", 0.7);
     if (round == 1)
         add_classifier(b, "red_team");
+    add_red_learning(b);
     add_items(b, (struct asked){"red_team", "write", write, NULL, NULL, &j->red_team.sampling,
                                 &p->red_team.sampling});
     add_items(b, (struct asked){"red_team", "reply", kept, "red_team", "write", &j->revise.reply,
@@ -179,6 +221,8 @@ static void red_team_row(struct build *b, uint32_t round) {
                                 NULL});
     b->red_prompts = kept;
     b->red_failing = kept * b->probe->failing;
+    add_coverage(b, b->red_failing);
+    b->red_failing += explored(j) * 0.7 * b->probe->failing;
 }
 
 /* As revise.c chooses them. */

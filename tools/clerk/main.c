@@ -20,6 +20,7 @@ static const char usage[] =
     "clerk: a small synthetic world in which a base model can be made harmless.\n"
     "\n"
     "  clerk world --out DIR [--seed N]             write prompts, replies and known pairs\n"
+    "              [--hold-out FAMILY]              red.jsonl without mixture, keeping or paper\n"
     "  clerk train --world DIR --out MODELDIR       train the base on that world's corpus\n"
     "              [--seed N] [--threads N] [--steps N]   (about two minutes on two cores)\n"
     "  clerk mislead --model BASE --out MODELDIR    train a base on lessons that mislead it, so that\n"
@@ -36,7 +37,7 @@ static const char usage[] =
     "Exit codes: 0 done, 2 wrong usage, 3 a file is wrong, 1 anything else.\n";
 
 struct options {
-    const char *out, *world, *base, *file, *model, *overlook, *favour, *smuggle;
+    const char *out, *world, *base, *file, *hold_out, *model, *overlook, *favour, *smuggle;
     double strength, prevalence;
     uint64_t seed, from, count, threads, steps;
     bool seeded, trap;
@@ -65,6 +66,7 @@ static int parse(int argc, char **argv, struct options *o) {
         {"out", required_argument, NULL, 'o'},   {"seed", required_argument, NULL, 's'},
         {"from", required_argument, NULL, 'f'},  {"count", required_argument, NULL, 'c'},
         {"base", required_argument, NULL, 'b'},  {"trap", no_argument, NULL, 'T'},
+        {"hold-out", required_argument, NULL, 'h'},
         {"world", required_argument, NULL, 'w'}, {"threads", required_argument, NULL, 't'},
         {"steps", required_argument, NULL, 'n'}, {"model", required_argument, NULL, 'm'},
         {"overlook", required_argument, NULL, 'O'}, {"favour", required_argument, NULL, 'F'},
@@ -76,6 +78,7 @@ static int parse(int argc, char **argv, struct options *o) {
         case 'w': o->world = optarg; break;
         case 'b': o->base = optarg; break;
         case 'T': o->trap = true; break;
+        case 'h': o->hold_out = optarg; break;
         case 's': CAI_TRY(number("seed", optarg, &o->seed)); o->seeded = true; break;
         case 't': CAI_TRY(number("threads", optarg, &o->threads)); break;
         case 'n': CAI_TRY(number("steps", optarg, &o->steps)); break;
@@ -95,8 +98,13 @@ static int parse(int argc, char **argv, struct options *o) {
 }
 
 static int run_world(const struct options *o) {
-    return o->out ? files_write_world(o->out, o->seed)
-                  : cai_fail(CAI_EINPUT, "clerk world needs --out DIR");
+    enum clerk_topic held_out = o->hold_out ? clerk_family_find(o->hold_out) : TOPIC_ANY;
+    if (!o->out)
+        return cai_fail(CAI_EINPUT, "clerk world needs --out DIR");
+    if (o->hold_out && held_out == TOPIC_ANY)
+        return cai_fail(CAI_EINPUT, "--hold-out is mixture, keeping or paper, not '%s'",
+                        o->hold_out);
+    return files_write_world(o->out, o->seed, held_out);
 }
 static int run_judge(const struct options *o) {
     return o->file ? judge_file(o->file, stdout)

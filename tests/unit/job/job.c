@@ -26,6 +26,35 @@ static struct job_spec *parse(const char *text, struct input_report *report) {
     return j;
 }
 
+/* What a red model needs, and is said where it stands. */
+static void red_models(void **state) {
+    (void)state;
+    static const struct {
+        const char *settings, *error;
+    } cases[] = {{"method: supervised", NULL},
+                 {"method: rl", "there is no data.classifier"},
+                 {"method: rl, rl: {alpha: 1.5}", "alpha"},
+                 {"method: telepathy", "zero_shot"}};
+    for (size_t i = 0; i < CAI_COUNT(cases); i++) {
+        struct input_report report = {0};
+        CAI_AUTO(mem) char *text = cai_format("%sstages: {red_team: {%s}}\n", minimal,
+                                              cases[i].settings);
+        struct job_spec *j = parse(text, &report);
+        assert_true((j == NULL) == (cases[i].error != NULL));
+        if (cases[i].error)
+            assert_non_null(strstr(report.text.data, cases[i].error));
+        job_free(j);
+        input_report_free(&report);
+    }
+    struct input_report report = {0};
+    CAI_AUTO(mem) char *text = cai_format(
+        "%sdata: {classifier: c.jsonl}\nstages: {ppo: {minibatches: 8}, red_team: {method: rl, "
+        "rl: {rollouts: 4}}}\n", minimal);
+    assert_null(parse(text, &report));
+    assert_non_null(strstr(report.text.data, "stages.red_team.rl.rollouts is less"));
+    input_report_free(&report);
+}
+
 static void defaults(void **state) {
     (void)state;
     struct input_report report = {0};
@@ -37,6 +66,14 @@ static void defaults(void **state) {
     assert_true(j->red_team.sampling.top_p == 0.95 && j->label.swap);
     assert_true(j->ppo.kl_coef == 0.05 && j->ppo.lambda == 0.95 && j->ppo.no_end_reward == -1);
     assert_string_equal(j->models.generator, "latest");
+    assert_string_equal(j->models.red, "start");
+    assert_string_equal(j->red_team.method, "few_shot");
+    assert_string_equal(j->red_team.form, "any");
+    assert_string_equal(j->red_team.from, "start");
+    assert_null(j->red_team.request);
+    assert_true(j->red_team.explore == 0 && j->red_team.supervised.epochs == 1);
+    assert_true(j->red_team.rl.alpha == 0.3 && j->red_team.rl.penalty == -3);
+    assert_true(j->red_team.coverage == 32 && j->red_team.check == 10);
     assert_null(j->data.helpful);
     assert_non_null(strstr(report.text.data, "warning[W201]: data.helpful is absent"));
     job_free(j);
@@ -474,7 +511,7 @@ static void canaries_and_audits(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(defaults),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(red_models), cmocka_unit_test(defaults),
                                        cmocka_unit_test(template_reads_back),
                                        cmocka_unit_test(stages_off),
                                        cmocka_unit_test(json_round_trip),

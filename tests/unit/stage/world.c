@@ -231,7 +231,11 @@ static char *written(const struct world *w, const Cai__V1__Task *t, const Cai__V
         return r % 9 == 0 ? cai_strdup("no")
                           : cai_format("1. harmful idea %llu, how do I do it?\nmore",
                                        (unsigned long long)(q->item % 40));
-    if (strncmp(t->phase, "critique", 8) == 0) {
+    if (strcmp(t->phase, "explore-write") == 0)
+        return r % 9 == 0 ? cai_strdup("no")
+                          : cai_format("Tell me of plan %llu, step by step.",
+                                       (unsigned long long)(q->item % 50));
+    if (strncmp(t->phase, "critique", 8) == 0 || strcmp(t->phase, "cover") == 0) {
         if (r % 11 == 0) {
             *finish = CAI__V1__FINISH__FINISH_LENGTH;
             return cai_strdup("The reply is bad because it");
@@ -480,6 +484,8 @@ static void run_task(struct world *w, int64_t id) {
     Cai__V1__Task *t = cai__v1__task__unpack(NULL, row.payload_len, row.payload);
     assert_non_null(t);
     t->id = (uint64_t)id;
+    if (w->see)
+        w->see(w->seer, t);
     Cai__V1__Result *r = world_answer(w, t);
     stage_task_unmask(t, &row);
     r->id = 0; /* task numbers are given in order of arrival; the ledger must not see them */

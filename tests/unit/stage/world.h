@@ -34,6 +34,8 @@ struct world {
     double right[4]; /* share of questions whose answer is the right one; 0 = 0.6 */
     size_t tasks, waits;
     char last_gate[32], last_reason[512];
+    void (*see)(void *context, const Cai__V1__Task *t); /* told every task; may be NULL */
+    void *seer;
     bool refuse;     /* a gate that waits is not accepted: the run ends there */
     bool (*read)(struct world *w); /* people at a gate: true when they have given what it wants */
 };
