@@ -57,11 +57,44 @@ static void check_kind(const struct row *o) {
     wrong(o, "kind", "it is harmful, helpful or lookalike", what);
 }
 
+static void check_text(const struct row *o, const char *key) {
+    const json_t *v = json_object_get(o->r->rest, key);
+    if (v && !json_is_null(v) && !json_is_string(v))
+        wrong(o, key, NULL, "must be text");
+}
+
+static bool is_there(const json_t *row, const char *key) {
+    const json_t *v = json_object_get(row, key);
+    return v && !json_is_null(v);
+}
+
+/* A reply and what a person verified about it. */
+static void check_critiques(const struct row *o) {
+    const json_t *row = o->r->rest;
+    if (!o->r->reply)
+        wrong(o, "reply", "end the messages with the assistant", "missing member \"reply\"");
+    if (is_there(row, "flaw") && !json_is_boolean(json_object_get(row, "flaw")))
+        wrong(o, "flaw", "true: the reply has a flaw", "\"flaw\" must be true or false");
+    if (is_there(row, "helpful") && !json_is_boolean(json_object_get(row, "helpful")))
+        wrong(o, "helpful", "true: the critique is right, and of use",
+              "\"helpful\" must be true or false");
+    if (is_there(row, "helpful") && !is_there(row, "critique"))
+        wrong(o, "critique", "\"helpful\" is said of a critique", "missing member \"critique\"");
+    check_text(o, "critique");
+    check_text(o, "refinement");
+    check_text(o, "principle");
+    if (!is_there(row, "flaw") && !is_there(row, "critique") && !is_there(row, "refinement"))
+        wrong(o, "flaw", "give \"flaw\", \"critique\" or \"refinement\"",
+              "nothing is said of the reply");
+}
+
 static void check_role(enum job_data role, const struct row *o) {
     if (role == JOB_DATA_HUMAN)
         check_human(o);
     if (role == JOB_DATA_CLASSIFIER)
         check_classifier(o);
+    if (role == JOB_DATA_CRITIQUES)
+        check_critiques(o);
     if (role == JOB_DATA_EVALUATE)
         check_kind(o);
 }
@@ -125,9 +158,16 @@ int job_read_data(enum job_data role, const char *path, double skip, struct inpu
 
 /* ---- a job's files ---------------------------------------------------------------------------- */
 
+const char *job_data_name(enum job_data role) {
+    static const char *const names[JOB_DATA_FILES] = {"harmful",    "helpful",   "human",
+                                                      "classifier", "critiques", "evaluate"};
+    return names[role];
+}
+
 const char *job_data_path(const struct job_spec *j, enum job_data role) {
     const char *const paths[JOB_DATA_FILES] = {j->data.harmful, j->data.helpful, j->data.human,
-                                               j->data.classifier, j->data.evaluate};
+                                               j->data.classifier, j->data.critiques,
+                                               j->data.evaluate};
     return paths[role];
 }
 
@@ -174,7 +214,7 @@ static void check_overlap(const struct job_spec *j, const struct seen *s,
     input_report_merge(report, &own);
 }
 
-int job_check_data(const struct job_spec *j, struct input_report *report, size_t ret_rows[5]) {
+int job_check_data(const struct job_spec *j, struct input_report *report, size_t ret_rows[JOB_DATA_FILES]) {
     size_t errors = report->errors;
     struct seen seen = {.texts = similar_new(j->data.near)};
     for (int k = 0; k < JOB_DATA_FILES; k++) {

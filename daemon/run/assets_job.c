@@ -20,7 +20,7 @@ struct named {
     bool model;
     enum job_data role;
 };
-enum { NAMED = 9 };
+enum { NAMED = 10 };
 
 static void list_named(struct job_spec *j, struct named ret[NAMED]) {
     const struct named all[NAMED] = {
@@ -32,6 +32,7 @@ static void list_named(struct job_spec *j, struct named ret[NAMED]) {
         {"data.helpful", &j->data.helpful, false, JOB_DATA_HELPFUL},
         {"data.human", &j->data.human, false, JOB_DATA_HUMAN},
         {"data.classifier", &j->data.classifier, false, JOB_DATA_CLASSIFIER},
+        {"data.critiques", &j->data.critiques, false, JOB_DATA_CRITIQUES},
         {"data.evaluate", &j->data.evaluate, false, JOB_DATA_EVALUATE},
     };
     memcpy(ret, all, sizeof all);

@@ -118,6 +118,7 @@ static int count_data(struct estimate *e) {
         case JOB_DATA_HELPFUL: e->data.helpful = rows; break;
         case JOB_DATA_HUMAN: e->data.human = rows; break;
         case JOB_DATA_CLASSIFIER: e->data.classifier = rows; break;
+        case JOB_DATA_CRITIQUES: e->data.critiques = rows; break;
         default:
             for (size_t i = 0; i < 3; i++)
                 e->data.evaluate[i] = (double)s.kinds[i];
@@ -182,15 +183,16 @@ int estimate_start(const struct request *q, json_t **ret) {
 
 /* Each data file gives so many rows to the rehearsal. */
 static int sample_data(struct job_spec *j, const char *dir, size_t rows) {
-    static const char *const names[] = {"harmful", "helpful", "human", "classifier", "evaluate"};
-    const char **paths[] = {&j->data.harmful, &j->data.helpful, &j->data.human,
-                            &j->data.classifier, &j->data.evaluate};
+    const char **paths[JOB_DATA_FILES] = {&j->data.harmful,    &j->data.helpful,
+                                          &j->data.human,      &j->data.classifier,
+                                          &j->data.critiques, &j->data.evaluate};
     CAI_TRY(cai_dir_make(dir));
     for (size_t i = 0; i < CAI_COUNT(paths); i++) {
         struct job_sample s;
         if (!*paths[i])
             continue;
-        char *to = cai_arena_printf(&j->arena, "%s/%s.jsonl", dir, names[i]);
+        char *to = cai_arena_printf(&j->arena, "%s/%s.jsonl", dir,
+                                    job_data_name((enum job_data)i));
         CAI_TRY(job_sample_data((enum job_data)i, *paths[i], j->data.skip, rows, j->seed, to, &s));
         *paths[i] = to;
     }

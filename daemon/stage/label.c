@@ -144,7 +144,8 @@ int label_people(const struct stage_context *c, size_t pairs) {
 /* A frozen overseer that passed in an earlier round need not be asked again. */
 static bool gate_passed_before(const struct stage_context *c) {
     double low = 0;
-    if (c->round == 1 || strcmp(c->job->models.overseer, "latest") == 0)
+    bool trained = c->job->skill.enabled && c->job->skill.use;
+    if (c->round == 1 || trained || strcmp(c->job->models.overseer, "latest") == 0)
         return false;
     for (uint32_t r = 1; r < c->round; r++)
         if (store_metric_get(c->store, c->job_id, r, "label", 0, "prompts", &low) == 0)

@@ -90,7 +90,15 @@ int models_policy(const struct stage_context *c, uint32_t round, struct cai_aren
 
 int models_role(const struct stage_context *c, const char *role, uint32_t round,
                 struct cai_arena *a, struct model_ref *ret) {
-    bool overseer = strcmp(role, "overseer") == 0, pm = strcmp(role, "pm") == 0;
+    bool judge = strcmp(role, "judge") == 0, pm = strcmp(role, "pm") == 0;
+    bool overseer = judge || strcmp(role, "overseer") == 0;
+    if (overseer && !judge && c->job->skill.enabled && c->job->skill.use) {
+        int trained = models_skilled(c, round, a, ret);
+        if (trained != CAI_ENOTFOUND)
+            return trained;
+        cai_error_clear();
+    }
+    role = judge ? "overseer" : role;
     CAI_CHECK(overseer || pm || strcmp(role, "generator") == 0);
     const char *name = overseer ? c->job->models.overseer
                        : pm     ? c->job->models.pm
@@ -101,6 +109,11 @@ int models_role(const struct stage_context *c, const char *role, uint32_t round,
         return models_start(c, a, ret);
     int rc = find(c, pm ? "pm_start" : role, "start", 0, 0, a, ret, NULL);
     return rc == CAI_ENOTFOUND ? missing(c, role) : rc;
+}
+
+int models_skilled(const struct stage_context *c, uint32_t round, struct cai_arena *a,
+                   struct model_ref *ret) {
+    return find(c, "overseer", "skill", round, 0, a, ret, NULL);
 }
 
 int models_pm(const struct stage_context *c, uint32_t round, struct cai_arena *a,

@@ -46,7 +46,7 @@ struct stage {
     int (*done)(const struct stage_context *c, struct stage_verdict *ret);
 };
 
-/* In the order they run; red_team revise sft label prefer evaluate, then ppo and its
+/* In the order they run; red_team revise sft label prefer skill evaluate, then ppo and its
  * evaluation. NULL-terminated. */
 extern const struct stage *const stage_table[];
 const struct stage *stage_find(const char *name);

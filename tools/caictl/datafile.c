@@ -32,13 +32,12 @@ static json_t *file_json(const struct corpus *c, size_t file) {
 
 /* With --role, what a job asks of a row besides. */
 static int check_roles(const struct args *a, const char *role) {
-    static const char *const names[] = {"harmful", "helpful", "human", "classifier", "evaluate"};
     int first = EXIT_OK;
     size_t k = 0;
-    while (k < CAI_COUNT(names) && strcmp(names[k], role) != 0)
+    while (k < JOB_DATA_FILES && strcmp(job_data_name((enum job_data)k), role) != 0)
         k++;
-    if (k == CAI_COUNT(names))
-        return complain(EXIT_USAGE, "--role is harmful, helpful, human, classifier or evaluate, "
+    if (k == JOB_DATA_FILES)
+        return complain(EXIT_USAGE, "--role is harmful, helpful, human, classifier, critiques or evaluate, "
                                     "as a job file names its data; not '%s'", role);
     for (size_t i = 0; i < a->n; i++) {
         struct input_report report = {.file = a->positional[i]};
