@@ -89,7 +89,7 @@ void linear16(const shim_kernels &K, int64_t m, const float *x, weights16 w, flo
         int64_t rows = std::min(ROWS, m - at), padded = (rows + K.nr - 1) / K.nr * K.nr;
         float *packed = scratch((padded + rows) * pairs), *plain = packed + padded * pairs;
         for (int64_t r = 0; r < rows; r++)
-            K.pairs(pairs, x + (at + r) * k, reinterpret_cast<uint32_t *>(plain + r * pairs));
+            K.halve(k, x + (at + r) * k, reinterpret_cast<uint16_t *>(plain + r * pairs));
         K.pack(rows, pairs, {plain, 1, pairs}, packed);
         const uint32_t *px = reinterpret_cast<const uint32_t *>(packed);
         int64_t grain = std::max<int64_t>(1, (int64_t{1} << 18) / (unit * padded * pairs));

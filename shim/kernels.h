@@ -77,7 +77,7 @@ struct shim_kernels {
     /* y[m, n] (row stride ldy) = x · wᵀ, w [n, k] as it lies; x packed as B(k, m) = xᵀ. */
     void (*few)(int64_t m, int64_t n, int64_t k, const float *x, const float *w, float *y,
                 int64_t ldy);
-    /* The same with w in bfloat16, k = 2 · pairs, and x's rows rounded to it: pairs() of each,
+    /* The same with w in bfloat16, k = 2 · pairs, and x's rows rounded to it: halve() of each,
      * packed like floats as B(pairs, m). */
     void (*few16)(int64_t m, int64_t n, int64_t pairs, const uint32_t *x, const uint16_t *w,
                   float *y, int64_t ldy);
@@ -86,7 +86,6 @@ struct shim_kernels {
     void (*few16_tiled)(int64_t m, int64_t n, int64_t pairs, const uint32_t *x, const uint16_t *w,
                         float *y, int64_t ldy);
     int64_t few16_rows; /* of w, that are best taken together */
-    void (*pairs)(int64_t pairs, const float *x, uint32_t *to);
     void (*halve)(int64_t n, const float *x, uint16_t *to); /* to bfloat16, ties to even */
     void (*widen)(int64_t n, const uint16_t *x, float *to); /* and back */
     int64_t (*attention_scratch)(int64_t positions, int64_t d, bool backward);

@@ -84,11 +84,6 @@ INLINE uint32_t rounded(float value) {
     return ((u & 0x7fffffff) > 0x7f800000 ? quiet : nearest) & 0xffff0000;
 }
 
-void KERNEL(kernel_pairs)(int64_t pairs, const float *x, uint32_t *to) {
-    for (int64_t p = 0; p < pairs; p++)
-        to[p] = rounded(x[2 * p]) >> 16 | rounded(x[2 * p + 1]);
-}
-
 void KERNEL(kernel_halve)(int64_t n, const float *restrict x, uint16_t *restrict to) {
     for (int64_t i = 0; i < n; i++)
         to[i] = (uint16_t)(rounded(x[i]) >> 16);

@@ -151,7 +151,6 @@ const struct shim_kernels KERNEL(shim_kernels) = {
     KERNEL(kernel_few16),
     NULL, /* few16_tiled */
     12,
-    KERNEL(kernel_pairs),
     KERNEL(kernel_halve),
     KERNEL(kernel_widen),
     KERNEL(kernel_attention_scratch),

@@ -132,7 +132,6 @@ void KERNEL(kernel_few)(int64_t m, int64_t n, int64_t k, const float *x, const f
                         int64_t ldy);
 void KERNEL(kernel_few16)(int64_t m, int64_t n, int64_t pairs, const uint32_t *x, const uint16_t *w,
                           float *y, int64_t ldy);
-void KERNEL(kernel_pairs)(int64_t pairs, const float *x, uint32_t *to);
 void KERNEL(kernel_halve)(int64_t n, const float *x, uint16_t *to);
 void KERNEL(kernel_widen)(int64_t n, const uint16_t *x, float *to);
 int64_t KERNEL(kernel_attention_scratch)(int64_t positions, int64_t d, bool backward);

@@ -200,6 +200,11 @@ static void to_hex(const unsigned char digest[crypto_hash_sha256_BYTES], char *r
     sodium_bin2hex(ret, CAI_SHA256_HEX, digest, crypto_hash_sha256_BYTES);
 }
 
+bool cai_is_sha256(const char *s) {
+    return strlen(s) == CAI_SHA256_HEX - 1 &&
+           strspn(s, "0123456789abcdef") == CAI_SHA256_HEX - 1;
+}
+
 void cai_sha256(const void *data, size_t len, char ret_hex[CAI_SHA256_HEX]) {
     unsigned char digest[crypto_hash_sha256_BYTES];
     crypto_hash_sha256(digest, data, len);

@@ -26,6 +26,7 @@ int64_t cai_dir_free_bytes(const char *path); /* negative code on failure */
 char *cai_path_join(const char *dir, const char *name); /* the caller's */
 
 void cai_sha256(const void *data, size_t len, char ret_hex[CAI_SHA256_HEX]);
+bool cai_is_sha256(const char *s); /* 64 lower-case hex digits and nothing else */
 int cai_file_sha256(const char *path, char ret_hex[CAI_SHA256_HEX]);
 
 #endif

@@ -164,11 +164,15 @@ const char *job_data_name(enum job_data role) {
     return names[role];
 }
 
+const char **job_data_at(struct job_spec *j, enum job_data role) {
+    const char **const at[JOB_DATA_FILES] = {&j->data.harmful, &j->data.helpful, &j->data.human,
+                                             &j->data.classifier, &j->data.critiques,
+                                             &j->data.evaluate};
+    return at[role];
+}
+
 const char *job_data_path(const struct job_spec *j, enum job_data role) {
-    const char *const paths[JOB_DATA_FILES] = {j->data.harmful, j->data.helpful, j->data.human,
-                                               j->data.classifier, j->data.critiques,
-                                               j->data.evaluate};
-    return paths[role];
+    return *job_data_at((struct job_spec *)(uintptr_t)j, role);
 }
 
 /* Prompts of all files in one numbering, to find held-out ones that are trained on. */

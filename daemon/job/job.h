@@ -232,6 +232,7 @@ enum job_data {
 };
 const char *job_data_name(enum job_data role); /* "harmful", … as a job file names it */
 const char *job_data_path(const struct job_spec *j, enum job_data role); /* NULL when absent */
+const char **job_data_at(struct job_spec *j, enum job_data role); /* where it stands */
 struct job_rows {
     size_t good, bad;
 };

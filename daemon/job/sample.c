@@ -73,3 +73,17 @@ int job_sample_data(enum job_data role, const char *path, double skip, size_t mo
                ? cai_fail(CAI_EINPUT, "%s has bad rows; see 'caictl data check'", path)
                : rc;
 }
+
+int job_sample_all(struct job_spec *j, size_t most, const char *dir) {
+    CAI_TRY(cai_dir_make(dir));
+    for (int role = 0; role < JOB_DATA_FILES; role++) {
+        const char **path = job_data_at(j, (enum job_data)role);
+        struct job_sample s;
+        if (!*path)
+            continue;
+        char *to = cai_arena_printf(&j->arena, "%s/%d.jsonl", dir, role);
+        CAI_TRY(job_sample_data((enum job_data)role, *path, j->data.skip, most, j->seed, to, &s));
+        *path = to;
+    }
+    return 0;
+}

@@ -13,5 +13,7 @@ struct job_sample {
  * order, in caid's own form. `to` NULL: counts only. */
 int job_sample_data(enum job_data role, const char *path, double skip, size_t most, uint64_t seed,
                     const char *to, struct job_sample *ret);
+/* Puts a sample of that many rows, in `dir`, in the place of each data file of the job. */
+int job_sample_all(struct job_spec *j, size_t most, const char *dir);
 
 #endif

@@ -71,6 +71,9 @@ struct pass {
 /* Whether queries, keys and values, or gate and up, can be had by one product. */
 bool layer_heads_fuse(const struct model_layer *l);
 bool layer_gate_fuses(const struct model_layer *l);
+/* Whether one of these projections has a low-rank adapter beside it. */
+bool layer_adapted(const struct model_layer *l, enum model_projection from,
+                   enum model_projection to);
 ct_tensor *layer_embed(ct_scope *s, const struct model *m, ct_tensor *ids, ct_tensor *positions);
 ct_tensor *layer_run(ct_scope *s, const struct model *m, int layer, ct_tensor *x,
                      const struct pass *p); /* [T, D] → [T, D] */

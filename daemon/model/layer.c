@@ -43,8 +43,8 @@ static ct_tensor *linear(ct_scope *s, const struct model *m, const struct model_
     return ct_add(s, y, ct_scale(s, ct_linear(s, low, lora->b, NULL), m->lora_scale));
 }
 
-static bool adapted(const struct model_layer *l, enum model_projection from,
-                    enum model_projection to)
+bool layer_adapted(const struct model_layer *l, enum model_projection from,
+                   enum model_projection to)
 {
     for (int i = (int)from; i <= (int)to; i++)
         if (l->lora[i].a)
@@ -57,7 +57,7 @@ static void linears(ct_scope *s, const struct model *m, const struct model_layer
                     enum model_projection first, ct_tensor *x, ct_tensor *const *w,
                     ct_tensor *const *b, int n, ct_tensor **ret)
 {
-    if (!adapted(l, first, (enum model_projection)((int)first + n - 1))) {
+    if (!layer_adapted(l, first, (enum model_projection)((int)first + n - 1))) {
         ct_linears(s, x, w, b, n, ret);
         return;
     }
@@ -67,12 +67,12 @@ static void linears(ct_scope *s, const struct model *m, const struct model_layer
 
 bool layer_heads_fuse(const struct model_layer *l)
 {
-    return l->qkv && !l->q_bias == !l->qkv_bias && !l->q_norm && !adapted(l, MODEL_Q, MODEL_V);
+    return l->qkv && !l->q_bias == !l->qkv_bias && !l->q_norm && !layer_adapted(l, MODEL_Q, MODEL_V);
 }
 
 bool layer_gate_fuses(const struct model_layer *l)
 {
-    return l->gate_up && !l->gate_bias == !l->gate_up_bias && !adapted(l, MODEL_GATE, MODEL_UP);
+    return l->gate_up && !l->gate_bias == !l->gate_up_bias && !layer_adapted(l, MODEL_GATE, MODEL_UP);
 }
 
 /* Queries, keys and values, ready to meet: [T, Hq, Dh] [T, Hkv, Dh] [T, Hkv, Dh]. */

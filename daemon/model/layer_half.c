@@ -4,14 +4,6 @@
  * T rows, D hidden, F inner, Dh a head's width. Not for: any other kind, a GPU. */
 #include "model/internal.h"
 
-static bool adapted(const struct model_layer *l)
-{
-    for (int i = 0; i < MODEL_PROJECTIONS; i++)
-        if (l->lora[i].a)
-            return true;
-    return false;
-}
-
 bool layer_is_plain(const struct model *m, int layer)
 {
     const struct model_layer *l = &m->layers[layer];
@@ -20,7 +12,7 @@ bool layer_is_plain(const struct model *m, int layer)
     bool normed = l->q_norm || l->k_norm || l->post_attention_norm || l->post_mlp_norm;
     return m->family->norm == HF_NORM_RMS && l->attention_norm && l->mlp_norm && l->gate &&
            m->config.activation == HF_SILU && !m->family->parallel && !biased && !normed &&
-           !adapted(l);
+           !layer_adapted(l, 0, MODEL_PROJECTIONS - 1);
 }
 
 ct_tensor *layer_run_half(ct_scope *s, const struct model *m, int layer, ct_tensor *x,

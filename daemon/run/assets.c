@@ -51,7 +51,6 @@ static bool is_file_name(const char *s) {
     return n > 0 && n <= 200 && !s[n] && s[0] != '.';
 }
 
-static bool is_hash(const char *s) { return strlen(s) == 64 && strspn(s, "0123456789abcdef") == 64; }
 
 /* By name, so that an offer's numbers of files do not depend on how a folder was read. */
 static int by_path(const void *a, const void *b) {
@@ -83,7 +82,7 @@ int asset_offer_check(struct asset_offer *o) {
     o->bytes = 0;
     for (size_t i = 0; i < o->n; i++) {
         const struct asset_file *f = &o->files[i];
-        if (!is_file_name(f->path) || !is_hash(f->hash) || f->bytes < 0 ||
+        if (!is_file_name(f->path) || !cai_is_sha256(f->hash) || f->bytes < 0 ||
             f->bytes > (int64_t)1 << 50 || (i && strcmp(f->path, o->files[i - 1].path) == 0))
             return cai_fail(CAI_EINPUT, "file %zu, '%.80s': its name, size or hash cannot be", i,
                             f->path);
@@ -242,11 +241,7 @@ static int add_rows(struct run *r, int64_t uid, const struct asset_offer *o, int
                                       .bytes = o->files[i].bytes, .hash = o->files[i].hash};
         rc = store_upload_file_add(r->store, *ret_id, &f);
     }
-    if (rc == 0)
-        rc = store_commit(r->store);
-    if (rc < 0)
-        store_rollback(r->store);
-    return rc;
+    return store_end(r->store, rc);
 }
 
 int asset_abandon(struct run *r, int64_t id) {
@@ -254,12 +249,7 @@ int asset_abandon(struct run *r, int64_t id) {
     close_uploads_of(r, id);
     CAI_TRY(store_begin(r->store));
     int rc = store_upload_remove(r->store, id);
-    if (rc == 0)
-        rc = store_commit(r->store);
-    if (rc < 0) {
-        store_rollback(r->store);
-        return rc;
-    }
+    CAI_TRY(store_end(r->store, rc));
     return cai_dir_remove(dir);
 }
 
@@ -409,11 +399,7 @@ static int name_content(struct run *r, const struct store_upload *u) {
     int rc = store_asset_add(r->store, &a);
     if (rc == 0)
         rc = store_upload_remove(r->store, u->id);
-    if (rc == 0)
-        rc = store_commit(r->store);
-    if (rc < 0)
-        store_rollback(r->store);
-    return rc;
+    return store_end(r->store, rc);
 }
 
 int asset_finish(struct run *r, int64_t id) {
@@ -502,7 +488,7 @@ static int sweep_models(struct run *r) {
         return errno == ENOENT ? 0 : cai_fail_errno("%s", dir);
     int rc = 0;
     for (struct dirent *e; rc == 0 && (e = readdir(d));)
-        if (is_hash(e->d_name))
+        if (cai_is_sha256(e->d_name))
             rc = sweep_model(r, e->d_name);
     closedir(d);
     return rc;

@@ -30,6 +30,8 @@ struct verb {
 
 int64_t request_int(const struct request *q, const char *name, int64_t otherwise);
 const char *request_text(const struct request *q, const char *name); /* NULL when absent */
+/* The constitution given as text ("canonical"), else the stored one of that name or revision. */
+int request_constitution(const struct request *q, const char *ref, struct constitution **ret);
 bool request_flag(const struct request *q, const char *name);
 
 /* {"id", "state"} of a job. */

@@ -1,5 +1,6 @@
-/* control_ckpt.c: verbs about what lies on the disk: ckpt.list, show, pin, rm, gc, and du.
- * Everything that is removed is marked first (keep.c). */
+/* control_ckpt.c: verbs about folders of models and resumable states: ckpt.list, show, pin, rm,
+ * gc. Everything that is removed is marked first (keep.c). Not for what lies on the disk as a
+ * whole (control_du.c). */
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
@@ -7,13 +8,9 @@
 #include "run/control.h"
 #include "run/keep.h"
 #include "run/people.h"
-#include <dirent.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-enum { LIST_ROWS = 100, GC_ROWS = 200, DU_JOBS = 200 };
+enum { LIST_ROWS = 100, GC_ROWS = 200 };
 
 static const char *state_word(const struct store_folder *f) {
     return f->state == FOLDER_GOING   ? "going"
@@ -215,12 +212,6 @@ static int may_remove(struct run *r, const struct store_folder *f, bool ended, b
     return rc;
 }
 
-static int mark(struct run *r, int64_t number, const char *why) {
-    CAI_TRY(store_folder_mark(r->store, number, why)); /* one statement, durable by itself */
-    r->keep_going = true;
-    return 0;
-}
-
 static int rm(const struct request *q, json_t **ret) {
     struct run *r = q->run;
     struct store_folder f;
@@ -237,7 +228,7 @@ static int rm(const struct request *q, json_t **ret) {
         bool could = last && job.state != JOB_COMPLETED;
         store_job_free(&job);
         (void)cai_dir_size(f.path, &bytes, &files);
-        rc = mark(r, f.number, could ? KEEP_BY_PERSON : "removed by a person");
+        rc = keep_mark(r, &f.number, 1, could ? KEEP_BY_PERSON : "removed by a person");
     }
     if (rc == 0)
         *ret = json_pack("{s:I, s:s, s:I}", "number", (json_int_t)f.number, "path", f.path,
@@ -254,6 +245,8 @@ struct gc {
     bool dry;
     int64_t bytes, looked, last, limit;
     bool full;
+    int64_t numbers[GC_ROWS]; /* of folders in rows */
+    size_t n;
 };
 
 static void gc_row(struct gc *g, json_t *o, const char *path) {
@@ -285,6 +278,7 @@ static int gc_folder(void *c, const struct store_folder *f) {
                           (json_int_t)f->job);
     int rc = store_models_of_path(g->look.run->store, f->path, take_role, o);
     gc_row(g, o, f->path);
+    g->numbers[g->n++] = f->number; /* at most `limit` were looked at */
     return rc < 0 ? rc : 0;
 }
 
@@ -309,8 +303,7 @@ static int gc_orphan(void *c, int64_t job, const char *path) {
 
 static int gc_blob(void *c, const char *name, const char *path) {
     struct gc *g = c;
-    bool blob = strlen(name) == 64 && strspn(name, "0123456789abcdef") == 64;
-    if (!blob || json_object_get(g->used, name) || json_array_size(g->rows) >= GC_ROWS)
+    if (!cai_is_sha256(name) || json_object_get(g->used, name) || json_array_size(g->rows) >= GC_ROWS)
         return 0;
     gc_row(g, json_pack("{s:n, s:s}", "job", "kind", "blob"), path);
     return g->dry ? 0 : throw_away(g->look.run, path);
@@ -332,26 +325,6 @@ static int gc_files(struct gc *g) {
     return rc;
 }
 
-static int gc_mark(struct gc *g) {
-    struct run *r = g->look.run;
-    size_t i;
-    json_t *row;
-    int rc = store_begin(r->store);
-    CAI_TRY(rc);
-    json_array_foreach(g->rows, i, row) {
-        if (rc == 0)
-            rc = store_folder_mark(r->store,
-                                   json_integer_value(json_object_get(row, "number")),
-                                   "nothing refers to it");
-    }
-    if (rc == 0)
-        rc = store_commit(r->store);
-    if (rc < 0)
-        store_rollback(r->store);
-    r->keep_going = r->keep_going || (rc == 0 && i > 0);
-    return rc;
-}
-
 static int gc(const struct request *q, json_t **ret) {
     struct gc g = {.rows = json_array(), .dry = request_flag(q, "dry_run"), .limit = GC_ROWS,
                    .last = request_int(q, "after", 0)};
@@ -364,7 +337,7 @@ static int gc(const struct request *q, json_t **ret) {
     rc = store_folders_each(q->run->store, 0, g.last, gc_folder, &g);
     rc = rc > 0 ? 0 : rc;
     if (rc == 0 && !g.dry)
-        rc = gc_mark(&g);
+        rc = keep_mark(q->run, g.numbers, g.n, "nothing refers to it");
     if (rc == 0 && !g.full)
         rc = gc_files(&g);
     keep_look_close(&g.look);

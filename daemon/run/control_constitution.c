@@ -137,11 +137,16 @@ static int store_applied(struct run *r, const struct constitution *c, const char
         rc = store_constitution_set_current(r->store, c->name, c->revision);
     if (rc == 0)
         rc = CAI_FAILPOINT("constitution.apply.before");
-    if (rc == 0)
-        rc = store_commit(r->store);
-    if (rc < 0)
-        store_rollback(r->store);
-    return rc;
+    return store_end(r->store, rc);
+}
+
+int request_constitution(const struct request *q, const char *ref, struct constitution **ret) {
+    const char *text = request_text(q, "canonical");
+    CAI_AUTO(mem) char *revision = NULL;
+    CAI_AUTO(mem) char *canonical = NULL;
+    if (!text)
+        CAI_TRY(store_constitution_get(q->run->store, ref, &revision, &canonical));
+    return parse_canonical(text ? text : canonical, ret);
 }
 
 static int apply(const struct request *q, json_t **ret) {

@@ -170,12 +170,7 @@ static int submit_spec(const struct request *q, struct job_spec *spec, const jso
     int rc = add_job(q, spec, uses, &id, &revision);
     if (rc == 0)
         rc = CAI_FAILPOINT("submit.commit.before");
-    if (rc == 0)
-        rc = store_commit(r->store);
-    if (rc < 0) {
-        store_rollback(r->store);
-        return rc;
-    }
+    CAI_TRY(store_end(r->store, rc));
     (void)CAI_FAILPOINT("submit.commit.after");
     if (!job_find(r, id))
         CAI_TRY(job_take(r, id));
@@ -436,12 +431,7 @@ static int set_running(struct run *r, struct job_run *j, const char *accept, int
         rc = store_event_add(r->store, j->id, CAI_LOG_INFO, event);
     if (rc == 0)
         rc = CAI_FAILPOINT("resume.commit.before");
-    if (rc == 0)
-        rc = store_commit(r->store);
-    if (rc < 0) {
-        store_rollback(r->store);
-        return rc;
-    }
+    CAI_TRY(store_end(r->store, rc));
     (void)CAI_FAILPOINT("resume.commit.after");
     /* Read again as after a restart: what is accepted and where it stands. */
     int64_t id = j->id;
@@ -521,12 +511,7 @@ static int requeue(const struct request *q, json_t **ret) {
         rc = store_event_add(r->store, id, CAI_LOG_INFO, "requeued");
     if (rc == 0)
         rc = CAI_FAILPOINT("requeue.commit.before");
-    if (rc == 0)
-        rc = store_commit(r->store);
-    if (rc < 0) {
-        store_rollback(r->store);
-        return rc;
-    }
+    CAI_TRY(store_end(r->store, rc));
     (void)CAI_FAILPOINT("requeue.commit.after");
     CAI_TRY(job_take(r, id));
     return reply_state(r, id, ret);

@@ -21,24 +21,41 @@ static const char *instead(enum job_state state) {
     }
 }
 
-static int wrong_state(int64_t id, enum job_state state, const char *can) {
-    return cai_fail(CAI_ESTATE, "job %lld is %s; %s. %s", (long long)id, job_state_name(state), can,
-                    instead(state));
-}
+/* A change that a person makes to a job. */
+struct change {
+    struct run *run;
+    int64_t id;
+    enum job_state state;
+    struct job_run *job; /* NULL: it is over */
+    char by[PERSON_MAX];
+};
 
-/* The job's state as people see it: one that pauses for want of space is SUSPENDED too. */
-static int state_of(const struct request *q, enum job_state *ret, struct job_run **ret_job) {
+static int change_open(const struct request *q, struct change *ret) {
     struct store_job row;
-    int64_t id = request_int(q, "id", 0);
-    CAI_TRY(store_job_get(q->run->store, id, &row));
-    *ret = row.state;
-    *ret_job = job_find(q->run, id);
+    *ret = (struct change){.run = q->run, .id = request_int(q, "id", 0)};
+    CAI_TRY(store_job_get(q->run->store, ret->id, &row));
+    ret->state = row.state;
+    ret->job = job_find(q->run, ret->id);
+    person_name(q->who->uid, ret->by);
     store_job_free(&row);
     return 0;
 }
 
-static int set_held(const struct request *q, int64_t id, const char *by) {
-    struct store *s = q->run->store;
+static int wrong_state(const struct change *x, const char *can) {
+    return cai_fail(CAI_ESTATE, "job %lld is %s; %s. %s", (long long)x->id,
+                    job_state_name(x->state), can, instead(x->state));
+}
+
+/* The end of what store_begin began: with an event, or, where rc is an error, not at all. */
+static int change_end(const struct change *x, int rc, const char *event) {
+    if (rc == 0)
+        rc = store_event_add(x->run->store, x->id, CAI_LOG_INFO, event);
+    CAI_TRY(store_end(x->run->store, rc));
+    x->run->dirty = true;
+    return 0;
+}
+
+static int set_held(struct store *s, int64_t id, const char *by) {
     CAI_AUTO(mem) char *reason = cai_format("held by %s: 'caictl release %lld' lets it start", by,
                                             (long long)id);
     CAI_TRY(store_job_set_state(s, id, JOB_HELD, reason, ""));
@@ -47,89 +64,61 @@ static int set_held(const struct request *q, int64_t id, const char *by) {
 
 int people_hold(const struct request *q, int64_t id) {
     char by[PERSON_MAX];
-    return set_held(q, id, person_name(q->who->uid, by));
-}
-
-static int commit(struct run *r, int rc, int64_t id, const char *event) {
-    if (rc == 0)
-        rc = store_event_add(r->store, id, CAI_LOG_INFO, event);
-    if (rc == 0)
-        rc = store_commit(r->store);
-    if (rc < 0)
-        store_rollback(r->store);
-    return rc;
+    return set_held(q->run->store, id, person_name(q->who->uid, by));
 }
 
 static int hold(const struct request *q, json_t **ret) {
-    struct run *r = q->run;
-    int64_t id = request_int(q, "id", 0);
-    enum job_state state;
-    struct job_run *j;
-    char by[PERSON_MAX];
-    CAI_TRY(state_of(q, &state, &j));
-    if (state != JOB_PENDING || !j)
-        return wrong_state(id, state, "only a job that has not begun can be held");
-    CAI_AUTO(mem) char *event = cai_format("held by %s", person_name(q->who->uid, by));
-    CAI_TRY(store_begin(r->store));
-    CAI_TRY(commit(r, set_held(q, id, by), id, event));
-    j->state = JOB_HELD;
-    r->dirty = true;
-    return reply_state(r, id, ret);
+    struct change x;
+    CAI_TRY(change_open(q, &x));
+    if (x.state != JOB_PENDING || !x.job)
+        return wrong_state(&x, "only a job that has not begun can be held");
+    CAI_AUTO(mem) char *event = cai_format("held by %s", x.by);
+    CAI_TRY(store_begin(q->run->store));
+    CAI_TRY(change_end(&x, set_held(q->run->store, x.id, x.by), event));
+    x.job->state = JOB_HELD;
+    return reply_state(q->run, x.id, ret);
 }
 
 static int release(const struct request *q, json_t **ret) {
-    struct run *r = q->run;
-    int64_t id = request_int(q, "id", 0);
-    enum job_state state;
-    struct job_run *j;
-    char by[PERSON_MAX];
-    CAI_TRY(state_of(q, &state, &j));
-    if (state != JOB_HELD || !j)
-        return wrong_state(id, state, "nothing holds it");
-    CAI_AUTO(mem) char *event = cai_format("released by %s", person_name(q->who->uid, by));
-    CAI_TRY(store_begin(r->store));
-    int rc = store_job_set_state(r->store, id, JOB_PENDING, "", "");
+    struct change x;
+    struct store *s = q->run->store;
+    CAI_TRY(change_open(q, &x));
+    if (x.state != JOB_HELD || !x.job)
+        return wrong_state(&x, "nothing holds it");
+    CAI_AUTO(mem) char *event = cai_format("released by %s", x.by);
+    CAI_TRY(store_begin(s));
+    int rc = store_job_set_state(s, x.id, JOB_PENDING, "", "");
     if (rc == 0)
-        rc = store_job_set_stopped(r->store, id, "");
-    CAI_TRY(commit(r, rc, id, event));
-    j->state = JOB_PENDING;
-    r->dirty = true;
-    return reply_state(r, id, ret);
+        rc = store_job_set_stopped(s, x.id, "");
+    CAI_TRY(change_end(&x, rc, event));
+    x.job->state = JOB_PENDING;
+    return reply_state(q->run, x.id, ret);
 }
 
 static int suspend(const struct request *q, json_t **ret) {
-    struct run *r = q->run;
-    int64_t id = request_int(q, "id", 0);
-    enum job_state state;
-    struct job_run *j;
-    char by[PERSON_MAX];
-    CAI_TRY(state_of(q, &state, &j));
-    bool running = j && (j->state == JOB_RUNNING || j->full);
-    if (!running)
-        return wrong_state(id, state, "only a running job can be suspended");
-    CAI_TRY(job_pause(r, j, person_name(q->who->uid, by)));
-    return reply_state(r, id, ret);
+    struct change x;
+    CAI_TRY(change_open(q, &x));
+    /* One that pauses for want of space is running to its owner. */
+    if (!x.job || !(x.job->state == JOB_RUNNING || x.job->full))
+        return wrong_state(&x, "only a running job can be suspended");
+    CAI_TRY(job_pause(q->run, x.job, x.by));
+    return reply_state(q->run, x.id, ret);
 }
 
 static int update(const struct request *q, json_t **ret) {
-    struct run *r = q->run;
-    int64_t id = request_int(q, "id", 0), priority = request_int(q, "priority", 0);
-    enum job_state state;
-    struct job_run *j;
-    char by[PERSON_MAX];
-    CAI_TRY(state_of(q, &state, &j));
-    if (!j)
-        return wrong_state(id, state, "nothing of it can be changed");
+    struct change x;
+    int64_t priority = request_int(q, "priority", 0);
+    CAI_TRY(change_open(q, &x));
+    if (!x.job)
+        return wrong_state(&x, "nothing of it can be changed");
     if (priority < -JOB_PRIORITY_MAX || priority > JOB_PRIORITY_MAX)
         return cai_fail(CAI_EINPUT, "priority %lld: expected %d to %d", (long long)priority,
                         -JOB_PRIORITY_MAX, JOB_PRIORITY_MAX);
-    CAI_AUTO(mem) char *event = cai_format("priority %lld, set by %s", (long long)priority,
-                                           person_name(q->who->uid, by));
-    CAI_TRY(store_begin(r->store));
-    CAI_TRY(commit(r, store_job_set_priority(r->store, id, priority), id, event));
-    j->priority = priority;
-    r->dirty = true;
-    CAI_TRY(reply_state(r, id, ret));
+    CAI_AUTO(mem) char *event = cai_format("priority %lld, set by %s", (long long)priority, x.by);
+    CAI_TRY(store_begin(q->run->store));
+    CAI_TRY(change_end(&x, store_job_set_priority(q->run->store, x.id, priority), event));
+    x.job->priority = priority;
+    CAI_TRY(reply_state(q->run, x.id, ret));
     json_object_set_new(*ret, "priority", json_integer(priority));
     return 0;
 }

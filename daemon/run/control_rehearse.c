@@ -30,28 +30,12 @@ static int phases(const struct request *q, json_t **ret) {
  * classifier needs both kinds. */
 enum { PER_PROMPT = 10, SMOKE_STEPS = 2 };
 
-static int sample(struct job_spec *j, enum job_data role, const char **path, int64_t rows,
-                  const char *dir) {
-    struct job_sample s;
-    if (!*path)
-        return 0;
-    char *to = cai_arena_printf(&j->arena, "%s/%d.jsonl", dir, (int)role);
-    CAI_TRY(job_sample_data(role, *path, j->data.skip, (size_t)rows, j->seed, to, &s));
-    *path = to;
-    return 0;
-}
-
 int rehearse_shrink(struct job_spec *j, int64_t prompts, const char *dir) {
     const struct job_scale scale = {.prompts = prompts, .pairs = prompts, .revisions = 0,
                                     .steps = SMOKE_STEPS, .rollouts = prompts};
     job_scale(j, &scale);
     j->name = cai_arena_printf(&j->arena, "%s-smoke", j->name);
-    CAI_TRY(cai_dir_make(dir));
-    CAI_TRY(sample(j, JOB_DATA_HARMFUL, &j->data.harmful, PER_PROMPT * prompts, dir));
-    CAI_TRY(sample(j, JOB_DATA_HELPFUL, &j->data.helpful, PER_PROMPT * prompts, dir));
-    CAI_TRY(sample(j, JOB_DATA_HUMAN, &j->data.human, PER_PROMPT * prompts, dir));
-    CAI_TRY(sample(j, JOB_DATA_CLASSIFIER, &j->data.classifier, PER_PROMPT * prompts, dir));
-    return sample(j, JOB_DATA_EVALUATE, &j->data.evaluate, PER_PROMPT * prompts, dir);
+    return job_sample_all(j, (size_t)(PER_PROMPT * prompts), dir);
 }
 
 const struct verb rehearse_verbs[] = {

@@ -91,20 +91,6 @@ static int copy_job(const struct job_spec *j, struct job_spec **ret) {
     return rc;
 }
 
-static int load_constitution(const struct request *q, struct estimate *e) {
-    const char *text = request_text(q, "canonical");
-    CAI_AUTO(mem) char *revision = NULL;
-    CAI_AUTO(mem) char *canonical = NULL;
-    if (!text)
-        CAI_TRY(store_constitution_get(q->run->store, e->job->constitution, &revision, &canonical));
-    text = text ? text : canonical;
-    struct input_report report = {.file = "constitution"};
-    int rc = constitution_parse("constitution", text, strlen(text), NULL, &report,
-                                &e->constitution);
-    input_report_free(&report);
-    return rc;
-}
-
 static int count_data(struct estimate *e) {
     struct job_sample s;
     for (int k = 0; k < JOB_DATA_FILES; k++) {
@@ -139,7 +125,7 @@ static int fill(const struct request *q, struct estimate *e) {
     CAI_TRY(memory_plan(e->job, &plan));
     CAI_TRY(admit_check(q->run, e->job, &plan));
     e->need = plan.phases[plan.peak].bytes;
-    CAI_TRY(load_constitution(q, e));
+    CAI_TRY(request_constitution(q, e->job->constitution, &e->constitution));
     CAI_TRY(count_data(e));
     return admit_disk(q->run, e->job, NULL);
 }
@@ -181,25 +167,6 @@ int estimate_start(const struct request *q, json_t **ret) {
 
 /* ---- rehearsals ------------------------------------------------------------------ */
 
-/* Each data file gives so many rows to the rehearsal. */
-static int sample_data(struct job_spec *j, const char *dir, size_t rows) {
-    const char **paths[JOB_DATA_FILES] = {&j->data.harmful,    &j->data.helpful,
-                                          &j->data.human,      &j->data.classifier,
-                                          &j->data.critiques, &j->data.evaluate};
-    CAI_TRY(cai_dir_make(dir));
-    for (size_t i = 0; i < CAI_COUNT(paths); i++) {
-        struct job_sample s;
-        if (!*paths[i])
-            continue;
-        char *to = cai_arena_printf(&j->arena, "%s/%s.jsonl", dir,
-                                    job_data_name((enum job_data)i));
-        CAI_TRY(job_sample_data((enum job_data)i, *paths[i], j->data.skip, rows, j->seed, to, &s));
-        *paths[i] = to;
-    }
-    j->data.near = 1; /* alike or not, nothing is kept of it */
-    return 0;
-}
-
 static int begin(struct estimate *e) {
     struct job_spec *j = NULL;
     const struct job_scale *scale = &sizes[e->size];
@@ -211,7 +178,8 @@ static int begin(struct estimate *e) {
     job_scale(j, scale);
     j->sft.checkpoint_every = j->prefer.checkpoint_every = j->ppo.checkpoint_every = 0;
     j->keep.fault_every = 0;
-    int rc = sample_data(j, data, rows);
+    j->data.near = 1; /* alike or not, nothing is kept of it */
+    int rc = job_sample_all(j, rows, data);
     if (rc < 0) {
         job_free(j);
         return rc;
@@ -369,28 +337,10 @@ static int go_on(struct run *r, struct estimate *e) {
 }
 
 static void send_task(struct run *r, struct estimate *e, struct worker *w) {
-    struct lease *l = cai_alloc(sizeof *l);
-    *l = (struct lease){.id = ++r->next_lease, .worker = w, .stage = cai_strdup("dry-run"),
-                        .phase = cai_strdup(e->task->phase), .since_ms = cai_now_ms(),
-                        .next = r->leases};
-    r->leases = l;
-    w->lease = l;
-    e->lease = l->id;
     e->granted_ms = cai_now_ms();
     e->begun_ms = e->begun_ms ? e->begun_ms : e->granted_ms;
     e->steps = (struct cost_steps){0};
-    Cai__V1__Gang gang = CAI__V1__GANG__INIT;
-    Cai__V1__Grant m = CAI__V1__GRANT__INIT;
-    gang.world = 1;
-    gang.backend = (char *)"single";
-    m.epoch = r->epoch;
-    m.lease = l->id;
-    m.task = e->task;
-    m.gang = &gang;
-    if (workers_send(r, &w->peer, CAI__V1__FRAME__BODY_GRANT, &m) < 0) {
-        e->lease = 0;
-        lease_end(r, l);
-    }
+    e->lease = lease_apart(r, e->task, w);
 }
 
 /* The next task, over the borders of rehearsals; none when it is finished. */
@@ -459,8 +409,7 @@ static void give_back(struct run *r, struct estimate *e, const char *why) {
 }
 
 bool estimate_report(struct run *r, struct worker *w, const Cai__V1__Report *m) {
-    struct lease *l = m->epoch == r->epoch ? lease_find(r, m->lease) : NULL;
-    struct estimate *e = l && l->worker == w ? estimate_of(r, l) : NULL;
+    struct estimate *e = estimate_of(r, lease_of(r, w, m->epoch, m->lease));
     if (!e)
         return false;
     if (m->n_metrics) { /* of a step */
@@ -478,8 +427,8 @@ bool estimate_report(struct run *r, struct worker *w, const Cai__V1__Report *m) 
 bool estimate_outcome(struct run *r, struct worker *w, const Cai__V1__Done *done,
                       const Cai__V1__Failed *failed) {
     uint64_t epoch = done ? done->epoch : failed->epoch, id = done ? done->lease : failed->lease;
-    struct lease *l = epoch == r->epoch ? lease_find(r, id) : NULL;
-    struct estimate *e = l && l->worker == w ? estimate_of(r, l) : NULL;
+    struct lease *l = lease_of(r, w, epoch, id);
+    struct estimate *e = estimate_of(r, l);
     if (!e)
         return false;
     if (done && done->result) {

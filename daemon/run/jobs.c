@@ -202,11 +202,8 @@ static int commit_state(struct run *r, struct job_run *j, enum job_state state, 
         rc = store_event_add(r->store, j->id, level, event);
     if (rc == 0)
         rc = CAI_FAILPOINT("job.state.before");
+    rc = store_end(r->store, rc);
     if (rc == 0)
-        rc = store_commit(r->store);
-    if (rc < 0)
-        store_rollback(r->store);
-    else
         (void)CAI_FAILPOINT("job.state.after");
     return rc;
 }
@@ -235,11 +232,7 @@ static int commit_pause(struct run *r, struct job_run *j, enum job_state state, 
         rc = store_job_set_stopped(r->store, j->id, by);
     if (rc == 0)
         rc = store_event_add(r->store, j->id, CAI_LOG_INFO, event);
-    if (rc == 0)
-        rc = store_commit(r->store);
-    if (rc < 0)
-        store_rollback(r->store);
-    return rc;
+    return store_end(r->store, rc);
 }
 
 int job_pause(struct run *r, struct job_run *j, const char *by) {
@@ -419,10 +412,8 @@ static int turn(struct run *r, struct job_run *j) {
     int result = rc;
     if (rc >= 0)
         rc = CAI_FAILPOINT("job.turn.before");
-    if (rc >= 0)
-        rc = store_commit(r->store);
+    rc = store_end(r->store, rc);
     if (rc < 0) {
-        store_rollback(r->store);
         j->round = before.round;
         j->stage = before.stage;
         j->planned = before.planned;
@@ -511,11 +502,8 @@ static int absorb(struct run *r, struct job_run *j, int64_t id, const Cai__V1__T
         rc = store_models_prune(r->store, j->id, task->round, task->stage, "checkpoint");
     if (rc == 0)
         rc = CAI_FAILPOINT("job.absorb.before");
+    rc = store_end(r->store, rc);
     if (rc == 0)
-        rc = store_commit(r->store);
-    if (rc < 0)
-        store_rollback(r->store);
-    else
         (void)CAI_FAILPOINT("job.absorb.after");
     return rc;
 }

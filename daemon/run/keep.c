@@ -283,16 +283,16 @@ static int note_free(void *c, const struct store_folder *f) {
     return 0;
 }
 
-static int mark_all(struct run *r, const struct marking *m) {
+int keep_mark(struct run *r, const int64_t *numbers, size_t n, const char *why) {
+    if (n == 0)
+        return 0;
     CAI_TRY(store_begin(r->store));
     int rc = 0;
-    for (size_t i = 0; i < m->n && rc == 0; i++)
-        rc = store_folder_mark(r->store, m->numbers[i], "keep: of its job");
-    if (rc == 0)
-        rc = store_commit(r->store);
-    if (rc < 0)
-        store_rollback(r->store);
-    return rc;
+    for (size_t i = 0; i < n && rc == 0; i++)
+        rc = store_folder_mark(r->store, numbers[i], why);
+    CAI_TRY(store_end(r->store, rc));
+    r->keep_going = true;
+    return 0;
 }
 
 static bool keeps_all(struct run *r, int64_t job) {
@@ -314,13 +314,12 @@ void keep_after_stage(struct run *r, int64_t job) {
         rc = store_folders_each(r->store, job, 0, note_free, &m);
         keep_look_close(&m.look);
     }
-    if (rc == 0 && m.n)
-        rc = mark_all(r, &m);
+    if (rc == 0)
+        rc = keep_mark(r, m.numbers, m.n, "keep: of its job");
     /* Nothing was lost by it; the next stage, or `ckpt gc`, asks again. */
     if (rc < 0)
         cai_warn("job %lld: what its keep: lets go stays for now: %s", (long long)job,
                  cai_error_text());
-    r->keep_going = r->keep_going || m.n > 0;
 }
 
 void keep_clear_states(struct run *r, const char *folder) {
@@ -414,15 +413,15 @@ int keep_marker(const char *path, bool pinned) {
     return 0;
 }
 
-static bool is_state(struct run *r, const char *path) {
-    (void)r;
+static bool is_state(const char *path) {
     CAI_AUTO(mem) char *manifest = cai_path_join(path, "MANIFEST.json");
     CAI_AUTO(mem) char *state = cai_path_join(path, "state.json");
     return cai_file_exists(manifest) && cai_file_exists(state);
 }
 
 static int mark_pin(void *c, const struct store_folder *f) {
-    if (f->pinned && f->state == FOLDER_THERE && is_state(c, f->path) &&
+    (void)c;
+    if (f->pinned && f->state == FOLDER_THERE && is_state(f->path) &&
         keep_marker(f->path, true) < 0)
         cai_warn("%s is pinned, and cannot be marked so: %s", f->path, cai_error_text());
     return 0;
@@ -443,7 +442,7 @@ static int count_orphan(void *c, int64_t job, const char *path) {
 int keep_start(struct run *r) {
     struct orphans o = {0};
     r->keep_going = true;
-    CAI_TRY(store_folders_each(r->store, 0, 0, mark_pin, r));
+    CAI_TRY(store_folders_each(r->store, 0, 0, mark_pin, NULL));
     CAI_TRY(keep_orphans(r, 0, count_orphan, &o));
     if (o.n)
         cai_warn("%zu folder%s that nothing names, first %s; 'caictl ckpt gc' removes them", o.n,

@@ -34,6 +34,8 @@ int keep_submit_check(struct run *r, const struct job_spec *spec);
 
 /* After a stage, and at a job's end: what its keep: does not keep is marked. */
 void keep_after_stage(struct run *r, int64_t job);
+/* These folders go, in one transaction; they are unlinked in turns of the loop. */
+int keep_mark(struct run *r, const int64_t *numbers, size_t n, const char *why);
 /* Resumable state of a task that is done: all but what is pinned. */
 void keep_clear_states(struct run *r, const char *folder);
 /* At start: goes on with what was marked, marks pins on the disk, and says what is orphaned. */

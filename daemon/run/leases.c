@@ -15,6 +15,11 @@ struct lease *lease_find(struct run *r, uint64_t id) {
     return NULL;
 }
 
+struct lease *lease_of(struct run *r, const struct worker *w, uint64_t epoch, uint64_t id) {
+    struct lease *l = epoch == r->epoch ? lease_find(r, id) : NULL;
+    return l && l->worker == w ? l : NULL;
+}
+
 bool lease_active(struct run *r, int64_t task) {
     for (struct lease *l = r->leases; l; l = l->next)
         if (l->task == task && (!l->revoked || l->saving))
@@ -112,24 +117,26 @@ static Cai__V1__Task *load_task(struct run *r, int64_t id) {
     return t;
 }
 
-static int send_grant(struct run *r, struct lease *l, Cai__V1__Task *task, Cai__V1__Gang *gang) {
+static int send_grant(struct run *r, struct lease *l, const Cai__V1__Task *task,
+                      Cai__V1__Gang *gang) {
     Cai__V1__Grant m = CAI__V1__GRANT__INIT;
     m.job = (uint64_t)l->job;
     m.epoch = r->epoch;
     m.lease = l->id;
-    m.task = task;
+    m.task = (Cai__V1__Task *)(uintptr_t)task; /* packed, not changed */
     m.gang = gang;
     int rc = workers_send(r, &l->worker->peer, CAI__V1__FRAME__BODY_GRANT, &m);
     l->worker->deaf = rc < 0;
     return rc;
 }
 
+/* Of no job: j is NULL, and nobody's share pays for it. */
 static struct lease *new_lease(struct run *r, struct job_run *j, const Cai__V1__Task *t,
                                struct worker *w, struct gang *g, uint32_t rank) {
     struct lease *l = cai_alloc(sizeof *l);
     *l = (struct lease){.id = ++r->next_lease,
-                        .job = j->id,
-                        .task = (int64_t)t->id,
+                        .job = j ? j->id : 0,
+                        .task = j ? (int64_t)t->id : 0,
                         .rank = rank,
                         .gang = g,
                         .worker = w,
@@ -137,7 +144,7 @@ static struct lease *new_lease(struct run *r, struct job_run *j, const Cai__V1__
                         .phase = cai_strdup(t->phase),
                         .round = t->round,
                         .since_ms = cai_now_ms(),
-                        .uid = j->uid,
+                        .uid = j ? j->uid : -1,
                         .counted_ms = cai_now_ms(),
                         .next = r->leases};
     r->leases = l;
@@ -161,6 +168,17 @@ int lease_single(struct run *r, struct job_run *j, int64_t task, struct worker *
     /* A worker that cannot be reached is found by its heartbeat; the task stays open. */
     if (rc < 0)
         lease_end(r, l);
+    return 0;
+}
+
+uint64_t lease_apart(struct run *r, const Cai__V1__Task *t, struct worker *w) {
+    struct lease *l = new_lease(r, NULL, t, w, NULL, 0);
+    Cai__V1__Gang gang = CAI__V1__GANG__INIT;
+    gang.world = 1;
+    gang.backend = (char *)"single";
+    if (send_grant(r, l, t, &gang) == 0)
+        return l->id;
+    lease_end(r, l);
     return 0;
 }
 

@@ -10,11 +10,6 @@
 #include <math.h>
 #include <string.h>
 
-static struct lease *lease_of(struct run *r, struct worker *w, uint64_t epoch, uint64_t id) {
-    struct lease *l = epoch == r->epoch ? lease_find(r, id) : NULL;
-    return l && l->worker == w ? l : NULL;
-}
-
 /* ---- reports --------------------------------------------------------------------- */
 
 /* Rollouts shown to people. After a restart from a checkpoint the same ones come again. */
@@ -66,11 +61,8 @@ static int keep_report(struct run *r, struct job_run *j, const struct lease *l,
         rc = keep_checkpoint(r, l, m);
     if (rc == 0)
         rc = CAI_FAILPOINT("report.keep.before");
+    rc = store_end(r->store, rc);
     if (rc == 0)
-        rc = store_commit(r->store);
-    if (rc < 0)
-        store_rollback(r->store);
-    else
         (void)CAI_FAILPOINT("report.keep.after");
     return rc;
 }

@@ -9,9 +9,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
-#include <dirent.h>
 #include <string.h>
-#include <sys/stat.h>
 
 enum { TURNS_MAX = 200 };
 
@@ -39,11 +37,7 @@ static int fill(struct rehearsal *h) {
     int rc = store_constitution_add(h->store, c->name, c->revision, canonical.data, "");
     if (rc == 0)
         rc = store_job_add(h->store, h->spec->name, text, c->revision, -1, "", &id);
-    if (rc == 0)
-        rc = store_commit(h->store);
-    if (rc < 0)
-        store_rollback(h->store);
-    return rc;
+    return store_end(h->store, rc);
 }
 
 int rehearsal_open(const char *dir, struct job_spec *spec, const struct constitution *c,
@@ -103,10 +97,8 @@ static int step(struct rehearsal *h) {
     struct stage_verdict v = {0};
     CAI_TRY(store_begin(h->store));
     int rc = turn(h, &v);
-    if (rc >= 0)
-        rc = store_commit(h->store);
+    rc = store_end(h->store, rc);
     if (rc < 0) {
-        store_rollback(h->store);
         cai_info("a rehearsal leaves %s out: %s", h->stage->name, cai_error_text());
         cai_error_clear();
         h->probe.whole = false;
@@ -159,21 +151,6 @@ int rehearsal_next(struct rehearsal *h, Cai__V1__Task **ret) {
 }
 
 /* ---- results ----------------------------------------------------------------------------- */
-static int64_t bytes_below(const char *dir) {
-    int64_t sum = 0;
-    DIR *d = opendir(dir);
-    for (struct dirent *e; d && (e = readdir(d));) {
-        CAI_AUTO(mem) char *path = cai_path_join(dir, e->d_name);
-        struct stat st;
-        if (e->d_name[0] == '.' || lstat(path, &st) != 0)
-            continue;
-        sum += S_ISDIR(st.st_mode) ? bytes_below(path) : (int64_t)st.st_size;
-    }
-    if (d)
-        closedir(d);
-    return sum;
-}
-
 int rehearsal_absorb(struct rehearsal *h, const Cai__V1__Task *task, Cai__V1__Result *result,
                      int64_t begun_ms, const struct cost_steps *steps) {
     struct stage_context c;
@@ -184,14 +161,10 @@ int rehearsal_absorb(struct rehearsal *h, const Cai__V1__Task *task, Cai__V1__Re
     int rc = store_task_done(h->store, (int64_t)task->id, "", result->seconds, result->tokens);
     if (rc == 0)
         rc = h->stage->absorb(&c, task, result);
-    if (rc == 0)
-        rc = store_commit(h->store);
-    if (rc < 0) {
-        store_rollback(h->store);
-        return rc;
-    }
+    CAI_TRY(store_end(h->store, rc));
     cost_note(&h->probe, task, result, (double)(cai_now_ms() - begun_ms) / 1000, steps);
-    if (task->work_case == CAI__V1__TASK__WORK_TRAIN)
-        h->probe.seen[h->probe.n - 1].disk = bytes_below(task->train->output);
-    return 0;
+    int64_t files;
+    return task->work_case == CAI__V1__TASK__WORK_TRAIN
+               ? cai_dir_size(task->train->output, &h->probe.seen[h->probe.n - 1].disk, &files)
+               : 0;
 }

@@ -41,22 +41,15 @@ static bool gang_alike(const struct run *r, const struct job_run *j, uint32_t wo
     return false;
 }
 
-/* Of the job's class and large enough, busy or not. */
-static bool admit_large(const struct run *r, const struct worker *w, const struct job_run *j) {
-    return (!*j->numeric_class || strcmp(w->numeric_class, j->numeric_class) == 0) &&
-           (!j->memory || admit_fits(r, w, j->memory->phases[j->memory->peak].bytes));
-}
-
 /* Workers of the job's class, busy or not; and those of them that are large enough. */
 static uint32_t count_class(const struct run *r, const struct job_run *j, uint32_t *ret_large) {
     uint32_t n = 0;
     *ret_large = 0;
     for (const struct worker *w = r->workers; w; w = w->next) {
-        if (*j->numeric_class && strcmp(w->numeric_class, j->numeric_class) != 0)
+        if (!worker_of_class(w, j->numeric_class))
             continue;
         n++;
-        *ret_large += !j->memory ||
-                      admit_fits(r, w, j->memory->phases[j->memory->peak].bytes);
+        *ret_large += worker_large(r, w, j);
     }
     return n;
 }
@@ -127,7 +120,8 @@ static void keep_for(struct run *r, const struct job_run *j, uint32_t world) {
     uint32_t soon = 0, kept = 0;
     for (const struct worker *w = r->workers; w; w = w->next)
         soon += worker_fits(r, w, j->numeric_class, j) ||
-                (w->lease && !w->lease->gang && admit_large(r, w, j));
+                (w->lease && !w->lease->gang && worker_of_class(w, j->numeric_class) &&
+                 worker_large(r, w, j));
     for (struct worker *w = r->workers; w && soon >= world && kept < world; w = w->next) {
         if (!worker_fits(r, w, j->numeric_class, j))
             continue;

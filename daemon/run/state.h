@@ -168,7 +168,9 @@ void workers_end_channel(struct run *r, const struct channel *c);
 void workers_free(struct run *r);
 int workers_send(struct run *r, const struct channel_peer *peer, Cai__V1__Frame__BodyCase kind,
                  void *body);
-/* Idle, of that class ("" = any), and large enough for the job (NULL = any). */
+bool worker_large(const struct run *r, const struct worker *w, const struct job_run *j);
+bool worker_of_class(const struct worker *w, const char *numeric_class); /* "" = any */
+/* Idle, of that class, and large enough for the job (NULL = any). */
 bool worker_fits(const struct run *r, const struct worker *w, const char *numeric_class,
                  const struct job_run *j);
 
@@ -179,6 +181,11 @@ uint32_t workers_alike(const struct run *r, const struct job_run *j, const char 
 int lease_single(struct run *r, struct job_run *j, int64_t task, struct worker *w);
 int lease_gang(struct run *r, struct job_run *j, int64_t task, uint32_t world);
 struct lease *lease_find(struct run *r, uint64_t id);
+/* The lease that this worker speaks of; NULL when it is of another epoch or not its own. */
+struct lease *lease_of(struct run *r, const struct worker *w, uint64_t epoch, uint64_t id);
+/* Grants a task of no job (a trial's, a dry run's) to a worker, alone. Its lease's id; 0 when the
+ * worker cannot be reached. */
+uint64_t lease_apart(struct run *r, const Cai__V1__Task *t, struct worker *w);
 /* Some lease of the task works on it, or still saves its state. */
 bool lease_active(struct run *r, int64_t task);
 void lease_end(struct run *r, struct lease *l);

@@ -70,21 +70,6 @@ void trials_free(struct run *r) {
 
 /* ---- starting -------------------------------------------------------------------- */
 
-static int load_constitution(const struct request *q, struct constitution **ret) {
-    const char *text = request_text(q, "canonical"), *ref = request_text(q, "ref");
-    CAI_AUTO(mem) char *revision = NULL;
-    CAI_AUTO(mem) char *canonical = NULL;
-    if (!text && !ref)
-        return cai_fail(CAI_EINPUT, "constitution.try needs 'canonical' or 'ref'");
-    if (!text)
-        CAI_TRY(store_constitution_get(q->run->store, ref, &revision, &canonical));
-    struct input_report report = {.file = "constitution"};
-    int rc = constitution_parse("constitution", text ? text : canonical,
-                                strlen(text ? text : canonical), NULL, &report, ret);
-    input_report_free(&report);
-    return rc;
-}
-
 static int take_prompts(const struct request *q, struct trial *t) {
     const json_t *list = json_object_get(q->args, "prompts");
     size_t n = json_array_size(list);
@@ -121,7 +106,10 @@ static int take_principles(const struct request *q, struct trial *t) {
 }
 
 static int fill(const struct request *q, struct trial *t) {
-    CAI_TRY(load_constitution(q, &t->constitution));
+    const char *ref = request_text(q, "ref");
+    if (!ref && !request_text(q, "canonical"))
+        return cai_fail(CAI_EINPUT, "constitution.try needs 'canonical' or 'ref'");
+    CAI_TRY(request_constitution(q, ref, &t->constitution));
     CAI_TRY(take_prompts(q, t));
     CAI_TRY(take_principles(q, t));
     t->model_path = cai_strdup(request_text(q, "model"));
@@ -242,24 +230,6 @@ static void open_sheet(struct sheet *s, const struct trial *t) {
         add_row(s, t, i);
 }
 
-static void grant_trial(struct run *r, struct trial *t, struct worker *w, struct sheet *s) {
-    struct lease *l = cai_alloc(sizeof *l);
-    *l = (struct lease){.id = ++r->next_lease, .worker = w, .stage = cai_strdup("try"),
-                        .phase = cai_strdup(s->task.phase), .since_ms = cai_now_ms(),
-                        .uid = -1, .next = r->leases};
-    r->leases = l;
-    w->lease = l;
-    t->lease = l->id;
-    Cai__V1__Grant m = CAI__V1__GRANT__INIT;
-    m.epoch = r->epoch;
-    m.lease = l->id;
-    m.task = &s->task;
-    if (workers_send(r, &w->peer, CAI__V1__FRAME__BODY_GRANT, &m) < 0) {
-        t->lease = 0;
-        lease_end(r, l);
-    }
-}
-
 void trials_schedule(struct run *r) {
     for (struct trial *t = r->trials; t; t = t->next) {
         if (t->step == TRIAL_FINISHED || t->lease)
@@ -274,7 +244,7 @@ void trials_schedule(struct run *r) {
         if (s.generate.n_items == 0)
             t->step = TRIAL_FINISHED; /* nothing was found to revise */
         else
-            grant_trial(r, t, w, &s);
+            t->lease = lease_apart(r, &s.task, w);
         cai_arena_free(&s.arena);
     }
 }
@@ -333,8 +303,8 @@ static void give_back(struct trial *t, const char *why) {
 bool trial_outcome(struct run *r, struct worker *w, const Cai__V1__Done *done,
                    const Cai__V1__Failed *failed) {
     uint64_t epoch = done ? done->epoch : failed->epoch, id = done ? done->lease : failed->lease;
-    struct lease *l = epoch == r->epoch ? lease_find(r, id) : NULL;
-    struct trial *t = l && l->worker == w ? trial_of(r, l) : NULL;
+    struct lease *l = lease_of(r, w, epoch, id);
+    struct trial *t = trial_of(r, l);
     if (!t)
         return false;
     if (done)

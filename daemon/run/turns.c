@@ -46,11 +46,7 @@ static int write_all(struct run *r) {
         if (x->changed)
             rc = store_share_set(r->store, x->uid, x->seconds, x->wall_ms);
     }
-    if (rc == 0)
-        rc = store_commit(r->store);
-    if (rc < 0)
-        store_rollback(r->store);
-    return rc;
+    return store_end(r->store, rc);
 }
 
 void turns_count(struct run *r) {
@@ -95,9 +91,7 @@ struct share_turn turn_of(struct run *r, const struct job_run *j) {
 static bool would_help(const struct run *r, const struct gang *g, const struct job_run *j) {
     uint32_t n = 0;
     for (const struct worker *w = r->workers; w; w = w->next) {
-        bool fits = (!*j->numeric_class || strcmp(w->numeric_class, j->numeric_class) == 0) &&
-                    (!j->memory ||
-                     admit_fits(r, w, j->memory->phases[j->memory->peak].bytes));
+        bool fits = worker_of_class(w, j->numeric_class) && worker_large(r, w, j);
         n += fits && (!w->lease || !w->lease->gang || w->lease->gang == g);
     }
     return n >= j->wants;

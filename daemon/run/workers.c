@@ -353,10 +353,17 @@ uint32_t workers_alike(const struct run *r, const struct job_run *j, const char 
     return n;
 }
 
+bool worker_large(const struct run *r, const struct worker *w, const struct job_run *j) {
+    return !j->memory || admit_fits(r, w, j->memory->phases[j->memory->peak].bytes);
+}
+
+bool worker_of_class(const struct worker *w, const char *numeric_class) {
+    return !*numeric_class || strcmp(w->numeric_class, numeric_class) == 0;
+}
+
 bool worker_fits(const struct run *r, const struct worker *w, const char *numeric_class,
                  const struct job_run *j) {
-    bool large = !j || !j->memory || admit_fits(r, w, j->memory->phases[j->memory->peak].bytes);
     bool kept = w->kept_for && !(j && j->id == w->kept_for);
-    return large && !w->lease && !w->deaf && !kept &&
-           (!*numeric_class || strcmp(w->numeric_class, numeric_class) == 0);
+    return (!j || worker_large(r, w, j)) && !w->lease && !w->deaf && !kept &&
+           worker_of_class(w, numeric_class);
 }

@@ -14,7 +14,7 @@ char *store_blob_path(const struct store *s, const char *hash) {
 bool store_blob_is(const struct store *s, const char *path) {
     size_t n = strlen(s->dir);
     return strncmp(path, s->dir, n) == 0 && strncmp(path + n, "/blobs/", 7) == 0 &&
-           strspn(path + n + 7, "0123456789abcdef") == 64 && path[n + 71] == '\0';
+           cai_is_sha256(path + n + 7);
 }
 
 int store_blob_put(struct store *s, const void *data, size_t len, char ret_hash[65],

@@ -114,10 +114,7 @@ static int run_steps(struct store *s, int from, int to) {
         rc = sql_script(s, pragma);
     if (rc == 0)
         rc = CAI_FAILPOINT("store.schema.before");
-    if (rc == 0)
-        rc = store_commit(s);
-    if (rc < 0)
-        store_rollback(s);
+    rc = store_end(s, rc);
     return rc < 0 ? rc : CAI_FAILPOINT("store.schema.after");
 }
 

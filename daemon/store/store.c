@@ -53,6 +53,15 @@ void store_rollback(struct store *s) {
         sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
 }
 
+int store_end(struct store *s, int rc) {
+    int done = rc < 0 ? rc : store_commit(s);
+    if (done < 0) {
+        store_rollback(s);
+        return done;
+    }
+    return rc;
+}
+
 int store_upgraded(const struct store *s, const char **ret_copy) {
     *ret_copy = s->copy;
     return s->upgraded_from;

@@ -31,6 +31,9 @@ void store_backup_free(struct store_backup *b); /* removes the file unless it is
 int store_begin(struct store *s);
 int store_commit(struct store *s);
 void store_rollback(struct store *s);
+/* The end of what store_begin began: committed where rc, the work's outcome, is no error, else
+ * rolled back. Returns rc, or the commit's own error. */
+int store_end(struct store *s, int rc);
 int64_t store_epoch_next(struct store *s); /* raises and returns the epoch; own transaction */
 
 /* ---- jobs ------------------------------------------------------------------------ */

@@ -274,7 +274,7 @@ static int restore(const char *from, const char *state, const json_t *manifest) 
     json_t *name;
     json_array_foreach(json_object_get(manifest, "blobs"), i, name) {
         const char *hash = json_string_value(name);
-        if (!hash || strspn(hash, "0123456789abcdef") != 64 || strlen(hash) != 64)
+        if (!hash || !cai_is_sha256(hash))
             return cai_fail(CAI_EINPUT, "%s: a file's name is no hash", from);
         CAI_AUTO(mem) char *source = cai_path_join(from_dir, hash);
         CAI_AUTO(mem) char *target = cai_path_join(to_dir, hash);

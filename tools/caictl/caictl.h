@@ -112,6 +112,11 @@ int terminal_height(int fd); /* the same */
  * returns 0 to go on. 0 or an exit code (data.c). */
 int data_pages(const char *verb, json_t *arguments, int64_t limit,
                int (*f)(void *c, const json_t *row), void *c);
+/* The same, as an array in *ret_rows (the caller's, also after an error). */
+int data_rows(const char *verb, json_t *arguments, int64_t limit, json_t **ret_rows);
+/* One verb on each job of the command line; `done` says what became of it. The first failure's
+ * exit code (jobs.c). */
+int job_each(const struct args *a, const char *verb, const char *accept, const char *done);
 int run_report(const struct args *a); /* report.c */
 /* A file, what the daemon keeps under a name or revision, or (NULL) the constitution that comes
  * with caid; prints what is wrong (constitution.c). 0 or an exit code. */

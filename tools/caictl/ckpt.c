@@ -30,11 +30,6 @@ static json_t *size_json(int64_t bytes) {
 
 /* ---- list ---------------------------------------------------------------------------------- */
 
-static int collect(void *c, const json_t *row) {
-    json_array_append(c, (json_t *)(uintptr_t)row);
-    return 0;
-}
-
 /* Cells for the table alone. */
 static void add_cells(json_t *rows) {
     size_t i;
@@ -62,18 +57,17 @@ static int run_list(const struct args *a) {
         {"KIND", "kind", CELL_TEXT},       {"K", "k", CELL_NUMBER},
         {"STEP", "step", CELL_NUMBER},     {"SIZE", "size", CELL_TEXT},
         {"IS", "is", CELL_TEXT},           {"BECAUSE", "by", CELL_TEXT}};
-    json_t *o = json_pack("{s:b}", "all", args_has(a, "all")), *rows = json_array();
+    json_t *o = json_pack("{s:b}", "all", args_has(a, "all")), *rows;
     int64_t id;
     if (a->n && !args_number("a job's id", a->positional[0], &id)) {
         json_decref(o);
-        json_decref(rows);
         return EXIT_USAGE;
     }
     if (a->n)
         json_object_set_new(o, "id", json_integer(id));
     if (args_has(a, "kind"))
         json_object_set_new(o, "kind", json_string(args_get(a, "kind")));
-    int code = data_pages("ckpt.list", o, -1, collect, rows);
+    int code = data_rows("ckpt.list", o, -1, &rows);
     if (code) {
         json_decref(rows);
         return code;
@@ -231,8 +225,9 @@ static int verify_rows(const json_t *models) {
 }
 
 static int run_verify(const struct args *a) {
-    json_t *models = json_array(), *reply;
-    int code = a->n ? 0 : data_pages("ckpt.list", json_object(), -1, collect, models);
+    json_t *models = NULL, *reply;
+    int code = a->n ? 0 : data_rows("ckpt.list", json_object(), -1, &models);
+    models = models ? models : json_array();
     for (size_t i = 0; i < a->n && code == 0; i++) {
         int64_t number;
         if (!args_number("a model's number", a->positional[i], &number))

@@ -57,6 +57,16 @@ int data_pages(const char *verb, json_t *arguments, int64_t limit,
     return code;
 }
 
+static int collect(void *c, const json_t *row) {
+    json_array_append(c, (json_t *)(uintptr_t)row);
+    return 0;
+}
+
+int data_rows(const char *verb, json_t *arguments, int64_t limit, json_t **ret_rows) {
+    *ret_rows = json_array();
+    return data_pages(verb, arguments, limit, collect, *ret_rows);
+}
+
 /* ---- samples --------------------------------------------------------------------------------- */
 
 static int print_sample(void *c, const json_t *row) {
@@ -97,7 +107,7 @@ static int run_samples(const struct args *a) {
  * ------------------------------------------------------------------------------------- */
 
 /* "by": the grader and its mark in one cell, for the table. */
-static int collect(void *c, const json_t *row) {
+static int take_metric(void *c, const json_t *row) {
     const char *grader = text_of(row, "grader");
     bool verified = json_is_true(json_object_get(row, "verified"));
     CAI_AUTO(mem) char *by = cai_format("%s%s", grader, *grader && !verified ? ", unverified" : "");
@@ -141,7 +151,7 @@ static int run_metrics(const struct args *a) {
         json_object_set_new(o, "name", json_string(args_get(a, "metric")));
     if (o)
         put_text(a, "stage", o);
-    code = o ? data_pages("metrics", o, -1, collect, rows) : EXIT_USAGE;
+    code = o ? data_pages("metrics", o, -1, take_metric, rows) : EXIT_USAGE;
     if (code == 0)
         return print_reply(json_pack("{s:o}", "rows", rows), columns, CAI_COUNT(columns));
     json_decref(rows);

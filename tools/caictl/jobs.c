@@ -143,11 +143,6 @@ static void add_cells(json_t *rows) {
 
 enum { JOBS_SHOWN = 100 };
 
-static int collect_job(void *c, const json_t *row) {
-    json_array_append(c, (json_t *)(uintptr_t)row);
-    return 0;
-}
-
 static int run_jobs(const struct args *a) {
     static const struct column columns[] = {
         {"ID", "id", CELL_NUMBER},       {"NAME", "name", CELL_TEXT},
@@ -168,8 +163,8 @@ static int run_jobs(const struct args *a) {
     }
     if (limit >= 0)
         json_object_set_new(o, "limit", json_integer(limit + 1)); /* one more tells that there is */
-    json_t *rows = json_array();
-    int code = data_pages("jobs", o, limit < 0 ? -1 : limit + 1, collect_job, rows);
+    json_t *rows;
+    int code = data_rows("jobs", o, limit < 0 ? -1 : limit + 1, &rows);
     if (code) {
         json_decref(rows);
         return code;
@@ -292,8 +287,7 @@ static int run_show(const struct args *a) {
     return EXIT_OK;
 }
 
-/* One verb on each of several jobs; the first failure's exit code. */
-static int each(const struct args *a, const char *verb, const char *done, const char *accept) {
+int job_each(const struct args *a, const char *verb, const char *accept, const char *done) {
     int first = EXIT_OK;
     for (size_t i = 0; i < a->n; i++) {
         json_t *reply, *o;
@@ -317,10 +311,10 @@ static int each(const struct args *a, const char *verb, const char *done, const 
 }
 
 static int run_cancel(const struct args *a) {
-    return each(a, "cancel", "cancelled", NULL);
+    return job_each(a, "cancel", NULL, "cancelled");
 }
 static int run_requeue(const struct args *a) {
-    return each(a, "requeue", "queued again", NULL);
+    return job_each(a, "requeue", NULL, "queued again");
 }
 static int run_rollback(const struct args *a) {
     const char *to = args_get(a, "to");
@@ -346,7 +340,7 @@ static int run_rollback(const struct args *a) {
     return EXIT_OK;
 }
 static int run_resume(const struct args *a) {
-    return each(a, "resume", "resumed", args_get(a, "accept"));
+    return job_each(a, "resume", args_get(a, "accept"), "resumed");
 }
 
 const struct command job_commands[] = {

@@ -79,11 +79,6 @@ static int key_rotate(const struct args *a) {
                 ROLE_NONE);
 }
 
-static int add_row(void *rows, const json_t *row) {
-    json_array_append(rows, (json_t *)row);
-    return 0;
-}
-
 static int key_list(const struct args *a) {
     (void)a;
     static const struct column columns[] = {
@@ -91,8 +86,8 @@ static int key_list(const struct args *a) {
         {"STATE", "state", CELL_TEXT},    {"CONNECTIONS", "connections", CELL_COUNT},
         {"MADE", "made_ms", CELL_TIME},   {"ENDS", "ends_ms", CELL_TIME},
         {"PUBLIC KEY", "public", CELL_TEXT}};
-    json_t *rows = json_array();
-    int code = data_pages("key.list", json_object(), -1, add_row, rows);
+    json_t *rows;
+    int code = data_rows("key.list", json_object(), -1, &rows);
     if (code) {
         json_decref(rows);
         return code;

@@ -5,31 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* One verb on each of several jobs; the first failure's exit code. */
-static int each(const struct args *a, const char *verb, const char *done) {
-    int first = EXIT_OK;
-    for (size_t i = 0; i < a->n; i++) {
-        json_t *reply;
-        int64_t id;
-        if (!args_number("a job's id", a->positional[i], &id))
-            return EXIT_USAGE;
-        int code = client_call(verb, json_pack("{s:I}", "id", (json_int_t)id), true, &reply);
-        first = first ? first : code;
-        if (code)
-            continue;
-        if (globals.json)
-            print_json(reply);
-        else
-            printf("Job %lld %s; it is now %s\n", (long long)id, done, text_of(reply, "state"));
-        json_decref(reply);
-    }
-    return first;
-}
-
-static int run_hold(const struct args *a) { return each(a, "hold", "held"); }
-static int run_release(const struct args *a) { return each(a, "release", "released"); }
+static int run_hold(const struct args *a) { return job_each(a, "hold", NULL, "held"); }
+static int run_release(const struct args *a) { return job_each(a, "release", NULL, "released"); }
 static int run_suspend(const struct args *a) {
-    return each(a, "suspend", "stops at its next durable point");
+    return job_each(a, "suspend", NULL, "stops at its next durable point");
 }
 
 static int run_update(const struct args *a) {

@@ -156,7 +156,6 @@ static int run_through(int64_t id, bool *ret_waited) {
     }
 }
 
-
 /* What a stage's figures say in a few words: the first that it has of these. */
 static const struct {
     const char *stage, *name, *format;
@@ -238,21 +237,15 @@ static json_t *sum_stages(const json_t *phases, const json_t *metrics) {
     return rows;
 }
 
-static int add_metric(void *c, const json_t *row) {
-    json_array_append(c, (json_t *)(uintptr_t)row);
-    return 0;
-}
-
 static int print_what_was_done(int64_t id, int code) {
     static const struct column columns[] = {
         {"ROUND", "round", CELL_NUMBER},     {"STAGE", "stage", CELL_TEXT},
         {"TASKS", "tasks", CELL_COUNT},      {"SECONDS", "seconds", CELL_NUMBER},
         {"TOKENS", "tokens", CELL_COUNT},    {"DID", "did", CELL_TEXT}};
-    json_t *phases = NULL, *metrics = json_array();
+    json_t *phases = NULL, *metrics = NULL;
     int rc = client_call("phases", json_pack("{s:I}", "id", (json_int_t)id), false, &phases);
     if (rc == 0)
-        rc = data_pages("metrics", json_pack("{s:I}", "id", (json_int_t)id), -1, add_metric,
-                        metrics);
+        rc = data_rows("metrics", json_pack("{s:I}", "id", (json_int_t)id), -1, &metrics);
     if (rc == 0) {
         json_t *o = json_pack("{s:I, s:b, s:o}", "id", (json_int_t)id, "ok", code == 0, "rows",
                               sum_stages(phases, metrics));

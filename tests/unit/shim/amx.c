@@ -63,7 +63,7 @@ static void fill(void) {
         rounded[0] = drawn((uint64_t)i + 1000000) * (i % 101 == 7 ? 1e-20f : 1);
         rounded[1] = 0;
         uint32_t pair;
-        shim_kernels_base.pairs(1, rounded, &pair);
+        shim_kernels_base.halve(2, rounded, (uint16_t *)&pair);
         w[i] = (uint16_t)pair;
     }
 }
@@ -76,7 +76,7 @@ static void pack(int64_t nr, int64_t from, int64_t m, int64_t pairs) {
             uint32_t *to = packed + i / nr * nr * pairs + p * nr + i % nr;
             *to = 0;
             if (i < m)
-                shim_kernels_base.pairs(1, x + (from + i) * 2 * PAIRS + 2 * p, to);
+                shim_kernels_base.halve(2, x + (from + i) * 2 * PAIRS + 2 * p, (uint16_t *)to);
         }
 }
 
@@ -98,7 +98,7 @@ static void product(few16_function *f, int64_t nr, int64_t from, int64_t m, int6
 
 static float bf16_of(float value) {
     uint32_t pair;
-    shim_kernels_base.pairs(1, (float[]){value, 0}, &pair);
+    shim_kernels_base.halve(2, (float[]){value, 0}, (uint16_t *)&pair);
     return widened((uint16_t)pair);
 }
 
@@ -209,7 +209,7 @@ static void sums_are_in_the_order_of_the_manual(void **state) {
         float y = NAN, same = NAN;
         memset(packed, 0, sizeof packed);
         for (int p = 0; p < 2; p++)
-            shim_kernels_base.pairs(1, cases[i].x + 2 * p, packed + p * 32);
+            shim_kernels_base.halve(2, cases[i].x + 2 * p, (uint16_t *)(packed + p * 32));
         by_hand(1, 1, 2, packed, ones, &y, 1);
         assert_float_equal(y, cases[i].want, 0);
         kernel_few16_amx(1, 1, 2, packed, ones, &same, 1);
