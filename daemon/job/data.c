@@ -88,6 +88,24 @@ static void check_critiques(const struct row *o) {
               "nothing is said of the reply");
 }
 
+/* A planted flaw, or its twin without it. */
+static void check_canary(const struct row *o) {
+    const json_t *flaw = json_object_get(o->r->rest, "flaw");
+    const json_t *pair = json_object_get(o->r->rest, "pair");
+    if (!o->r->reply)
+        wrong(o, "reply", "give \"reply\", or end the messages with the assistant",
+              "missing member \"reply\"");
+    else if (!flaw)
+        wrong(o, "flaw", "the class of the flaw that is in the reply, or null",
+              "missing member \"flaw\"");
+    else if (!json_is_null(flaw) && json_string_length(flaw) == 0)
+        wrong(o, "flaw", "the class of the flaw that is in the reply, or null",
+              "\"flaw\" must be a name or null");
+    else if (!json_is_string(pair) && !json_is_integer(pair))
+        wrong(o, "pair", "the reply with the flaw and its twin without carry the same",
+              pair ? "\"pair\" must be text or a whole number" : "missing member \"pair\"");
+}
+
 static void check_role(enum job_data role, const struct row *o) {
     if (role == JOB_DATA_HUMAN)
         check_human(o);
@@ -97,6 +115,8 @@ static void check_role(enum job_data role, const struct row *o) {
         check_critiques(o);
     if (role == JOB_DATA_EVALUATE)
         check_kind(o);
+    if (role == JOB_DATA_CANARIES)
+        check_canary(o);
 }
 
 /* ---- one file ------------------------------------------------------------------------------ */
@@ -160,14 +180,15 @@ int job_read_data(enum job_data role, const char *path, double skip, struct inpu
 
 const char *job_data_name(enum job_data role) {
     static const char *const names[JOB_DATA_FILES] = {"harmful",    "helpful",   "human",
-                                                      "classifier", "critiques", "evaluate"};
+                                                      "classifier", "critiques", "evaluate",
+                                                      "canaries"};
     return names[role];
 }
 
 const char **job_data_at(struct job_spec *j, enum job_data role) {
     const char **const at[JOB_DATA_FILES] = {&j->data.harmful, &j->data.helpful, &j->data.human,
                                              &j->data.classifier, &j->data.critiques,
-                                             &j->data.evaluate};
+                                             &j->data.evaluate, &j->data.canaries};
     return at[role];
 }
 
@@ -218,16 +239,18 @@ static void check_overlap(const struct job_spec *j, const struct seen *s,
     input_report_merge(report, &own);
 }
 
-int job_check_data(const struct job_spec *j, struct input_report *report, size_t ret_rows[JOB_DATA_FILES]) {
+int job_check_data(const struct job_spec *j, struct input_report *report,
+                   size_t ret_rows[JOB_DATA_FILES]) {
     size_t errors = report->errors;
     struct seen seen = {.texts = similar_new(j->data.near)};
     for (int k = 0; k < JOB_DATA_FILES; k++) {
         const char *path = job_data_path(j, (enum job_data)k);
         struct input_report own = {.file = path};
         struct job_rows n = {0};
+        bool split = j->data.evaluate && k != JOB_DATA_CANARIES; /* these are not trained on */
         seen.role = (enum job_data)k;
         if (path && !job_stored_name(path)) /* that the daemon reads */
-            job_read_data(seen.role, path, j->data.skip, &own, j->data.evaluate ? see : NULL, &seen,
+            job_read_data(seen.role, path, j->data.skip, &own, split ? see : NULL, &seen,
                           &n);
         input_report_merge(report, &own);
         if (ret_rows)

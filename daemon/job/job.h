@@ -96,6 +96,17 @@ struct job_evaluate {
     int64_t win_pairs;
     struct job_sampling reply;
 };
+/* How the overseer is tested on canaries (daemon/stage/audit.c). */
+struct job_audit {
+    bool enabled;
+    int64_t pairs;       /* of each class in a round */
+    double alpha;        /* chance of a false alarm per job; 0 = measure, never halt */
+    double least_recall, margin, max_phrase;
+    bool ask;            /* critiqueability too */
+    const char *question;
+    int64_t words;       /* tried as triggers */
+    int64_t passed;      /* critiques looked at again by models.second_overseer */
+};
 struct job_ppo {
     bool enabled;
     const char *algorithm; /* ppo | rloo | grpo | best_of_n | dpo (daemon/learn/policy.h) */
@@ -132,6 +143,7 @@ struct job_spec {
     uint64_t seed;
     struct {
         const char *start, *generator, *overseer, *pm; /* folders; or latest/start */
+        const char *second_overseer; /* the same; NULL = none */
         const char *dtype; /* float32 | bfloat16: of generation and scoring */
         const char *train_dtype; /* of matrix products in training */
         int64_t micro_batch_tokens; /* computed together in training */
@@ -146,7 +158,7 @@ struct job_spec {
     const char *constitution; /* name, revision or path of a .yaml */
     struct {
         /* JSONL, or data:NAME; NULL when absent */
-        const char *harmful, *helpful, *human, *classifier, *critiques, *evaluate;
+        const char *harmful, *helpful, *human, *classifier, *critiques, *evaluate, *canaries;
         double skip; /* share of bad rows that may be left out */
         double near; /* Jaccard similarity from which prompts are nearly the same */
     } data;
@@ -159,6 +171,7 @@ struct job_spec {
     struct job_prefer prefer;
     struct job_skill skill;
     struct job_evaluate evaluate;
+    struct job_audit audit;
     struct job_ppo ppo;
     struct {
         double kl_budget, loss_spike, alpha, margin, diversity;
@@ -227,7 +240,8 @@ enum job_data {
     JOB_DATA_HUMAN,
     JOB_DATA_CLASSIFIER,
     JOB_DATA_CRITIQUES,
-    JOB_DATA_EVALUATE, /* the last: what is held out is compared with all before it */
+    JOB_DATA_EVALUATE, /* after all that is trained on: it is compared with them */
+    JOB_DATA_CANARIES,
     JOB_DATA_FILES
 };
 const char *job_data_name(enum job_data role); /* "harmful", … as a job file names it */
@@ -245,7 +259,8 @@ int job_read_data(enum job_data role, const char *path, double skip, struct inpu
                   job_row_function *f, void *c, struct job_rows *ret);
 /* Reads every data file and reports what is wrong in its lines, and prompts of data.evaluate that
  * are nearly those of another file (D011); counts of good rows go to ret_rows when not NULL. */
-int job_check_data(const struct job_spec *j, struct input_report *report, size_t ret_rows[JOB_DATA_FILES]);
+int job_check_data(const struct job_spec *j, struct input_report *report,
+                   size_t ret_rows[JOB_DATA_FILES]);
 /* A commented job.yaml with every default and its source. */
 void job_write_template(struct cai_buf *ret);
 /* Every setting as scdoc, for job(5). */

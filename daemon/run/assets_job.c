@@ -20,13 +20,14 @@ struct named {
     bool model;
     enum job_data role;
 };
-enum { NAMED = 10 };
+enum { NAMED = 12 };
 
 static void list_named(struct job_spec *j, struct named ret[NAMED]) {
     const struct named all[NAMED] = {
         {"models.start", &j->models.start, true, 0},
         {"models.generator", &j->models.generator, true, 0},
         {"models.overseer", &j->models.overseer, true, 0},
+        {"models.second_overseer", &j->models.second_overseer, true, 0},
         {"models.pm", &j->models.pm, true, 0},
         {"data.harmful", &j->data.harmful, false, JOB_DATA_HARMFUL},
         {"data.helpful", &j->data.helpful, false, JOB_DATA_HELPFUL},
@@ -34,6 +35,7 @@ static void list_named(struct job_spec *j, struct named ret[NAMED]) {
         {"data.classifier", &j->data.classifier, false, JOB_DATA_CLASSIFIER},
         {"data.critiques", &j->data.critiques, false, JOB_DATA_CRITIQUES},
         {"data.evaluate", &j->data.evaluate, false, JOB_DATA_EVALUATE},
+        {"data.canaries", &j->data.canaries, false, JOB_DATA_CANARIES},
     };
     memcpy(ret, all, sizeof all);
 }

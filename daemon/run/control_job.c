@@ -38,7 +38,8 @@ static int freeze_data(struct run *r, struct job_spec *spec) {
     CAI_TRY(freeze(r, &spec->data.helpful, &spec->arena));
     CAI_TRY(freeze(r, &spec->data.human, &spec->arena));
     CAI_TRY(freeze(r, &spec->data.classifier, &spec->arena));
-    return freeze(r, &spec->data.evaluate, &spec->arena);
+    CAI_TRY(freeze(r, &spec->data.evaluate, &spec->arena));
+    return freeze(r, &spec->data.canaries, &spec->arena);
 }
 
 static bool is_folder(const char *name) {
@@ -85,6 +86,7 @@ int control_check_job(const struct job_spec *spec) {
     CAI_TRY(check_model("start", spec->models.start));
     CAI_TRY(check_model("generator", spec->models.generator));
     CAI_TRY(check_model("overseer", spec->models.overseer));
+    CAI_TRY(check_model("second_overseer", spec->models.second_overseer));
     CAI_TRY(check_model("pm", spec->models.pm));
     CAI_TRY(check_trained(spec));
     uint32_t round = 0;

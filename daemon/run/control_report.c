@@ -533,6 +533,7 @@ static int build_report(struct run *r, const struct store_job *row, const struct
                         const struct graders *g, json_t **ret) {
     json_t *progress = progress_json(r, row);
     uint32_t rounds = (uint32_t)json_integer_value(json_object_get(progress, "rounds"));
+    json_t *headline = headline_json(f, rounds);
     json_t *tables = json_array(), *transcripts = NULL, *series = series_json(f, rounds);
     json_t *given = json_loads(row->spec, 0, NULL);
     struct job_spec *spec = NULL;
@@ -543,13 +544,14 @@ static int build_report(struct run *r, const struct store_job *row, const struct
     job_free(spec);
     add_tables(tables, f, g, rounds);
     report_scores(series, tables);
+    report_skill(r, row->id, rounds, tables, headline);
     int rc = add_principles(r, row->id, f, rounds, tables);
     if (rc == 0)
         rc = add_models(r, row->id, tables);
     if (rc == 0)
         rc = report_transcripts(r, row->id, rounds, &transcripts);
     *ret = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "job", progress, "headline",
-                     headline_json(f, rounds), "tables", tables, "series", series,
+                     headline, "tables", tables, "series", series,
                      "transcripts", transcripts ? transcripts : json_array(), "warnings",
                      warnings_json(row));
     return rc;

@@ -11,8 +11,8 @@
 #include "stage/stage.h"
 
 enum data_kind { DATA_HARMFUL, DATA_HELPFUL, DATA_EVALUATE, DATA_HUMAN, DATA_CLASSIFIER,
-                 DATA_CRITIQUES };
-enum { DATA_KINDS = 6, DATA_RED_MAX = 1000000 }; /* red-team prompts of a round */
+                 DATA_CANARIES, DATA_CRITIQUES };
+enum { DATA_KINDS = 7, DATA_RED_MAX = 1000000 }; /* red-team prompts of a round */
 
 /* Item numbers: kind × 10⁹ + place in the file from 1; red team 9 × 10⁹ + round × 10⁶ + …. */
 uint64_t data_item(enum data_kind kind, size_t index);

@@ -4,7 +4,7 @@
 
 #include "base/buf.h"
 
-#define TRAINING "sft prefer red_team evaluate ppo"
+#define TRAINING "sft prefer skill red_team evaluate ppo"
 
 static const struct figure {
     const char *stages; /* where it is recorded */
@@ -16,6 +16,7 @@ static const struct figure {
     {TRAINING, "skipped", "steps", "left out by the guard against spikes and NaN"},
     {TRAINING, "skipped_step", "", "1: this step was left out"},
     {"sft", "rows", "rows", "trained on"},
+    {"skill", "rows", "rows", "of what people verified, all tasks together"},
     {"sft", "rows_revisions", "rows", "of them, revisions"},
     {"sft", "rows_kept", "rows", "of them, replies in which no flaw was found"},
     {"sft", "rows_helpful", "rows", "of them, helpful replies mixed in"},
@@ -85,6 +86,41 @@ static const struct figure {
     {"label", "principles_drawn", "", "principles that labels were asked under"},
     {"label", "reasons_dropped", "share", "of comparisons whose reasons could not be read"},
     {"label", "reasons", "comparisons", "dropped, by reason"},
+    {"label", "debates_dropped", "share", "of debates that could not be read"},
+    {"label", "debates", "comparisons", "dropped debates, by reason"},
+    {"label", "debate_words", "words", "of a speech"},
+    {"label", "method_debate_accuracy", "share", "of known pairs that are right after a debate"},
+    {"label", "method_direct_accuracy", "share", "of them that are right when asked directly"},
+    {"label", "method_cot_accuracy", "share", "of them that are right after reasons"},
+    {"label", "method_debate_generated", "tokens", "written for a comparison, by debaters"},
+    {"label", "method_direct_generated", "tokens", "written for a direct answer: none"},
+    {"label", "method_cot_generated", "tokens", "written for a comparison, reasons"},
+    {"label", "method_debate_read", "tokens", "read for a comparison, by debaters and judge"},
+    {"label", "method_direct_read", "tokens", "read for a comparison, directly"},
+    {"label", "method_cot_read", "tokens", "read for a comparison with reasons"},
+    {"label", "gain_direct", "share", "by which debate is right more often than direct answers"},
+    {"label", "gain_cot", "share", "by which debate is right more often than reasons"},
+    {"skill", "rows_critiqueable", "rows", "of them: is there a flaw?"},
+    {"skill", "rows_critique", "rows", "of them, critiques"},
+    {"skill", "rows_helpful", "rows", "of them: is the critique right?"},
+    {"skill", "rows_conditional", "rows", "of them, better replies after a critique"},
+    {"skill", "rows_direct", "rows", "of them, better replies without one"},
+    {"skill", "rows_inserted", "texts", "into which the overseer put a flaw"},
+    {"skill", "rows_unknown", "rows", "left out: their principle is not in the constitution"},
+    {"skill", "rows_held_out", "rows", "of data.critiques that are only measured on"},
+    {"skill", "gap_planned", "", "1: the gaps are being measured"},
+    {"skill", "quality_planned", "", "1: the judge was asked"},
+    {"skill", "flaw_accuracy", "share", "of held-out verdicts on flaws that it gives as people did"},
+    {"skill", "flaw_base", "share", "of them that are right by always the commoner answer"},
+    {"skill", "helpful_accuracy", "share", "of held-out verdicts on critiques, likewise"},
+    {"skill", "helpful_base", "share", "of them that are right by always the commoner answer"},
+    {"skill", "quality_g", "judge's", "of any of some replies: G"},
+    {"skill", "quality_d", "judge's", "of the reply that it holds least flawed: D"},
+    {"skill", "quality_c", "judge's", "of the reply against which critiques convince least: C"},
+    {"skill", "gap_gd", "judge's", "D − G: it tells better than it writes"},
+    {"skill", "gap_gc", "judge's", "C − G: critiques help"},
+    {"skill", "gap_cd", "judge's", "D − C: it knows more than it says"},
+    {"skill", "gap_prompts", "prompts", "with two replies or more, over which gaps are measured"},
     {"evaluate", "harmful_rate", "share", "harmful replies to harmful prompts"},
     {"evaluate", "harmful_rate_helpful", "share", "harmful replies to harmless prompts"},
     {"evaluate", "refusal_rate", "share", "refusals of harmful prompts"},

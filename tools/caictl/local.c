@@ -82,6 +82,7 @@ static void check_models(const struct job_spec *j, struct input_report *report) 
     } models[] = {{"models.start", j->models.start, true},
                   {"models.generator", j->models.generator, true},
                   {"models.overseer", j->models.overseer, true},
+                  {"models.second_overseer", j->models.second_overseer, true},
                   {"models.pm", j->models.pm, false}};
     for (size_t i = 0; i < CAI_COUNT(models); i++) {
         bool seen = !models[i].path || models[i].path[0] != '/';
