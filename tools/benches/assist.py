@@ -31,7 +31,6 @@ PROMPTS, PAIRS, KNOWN = 400, 1000, 180
 BLIND = "rude"
 PARTS = ["critiques", "labels", "blind", "methods", "skill"]
 NONE = small.settings(evaluate=0)
-COUNT = dict(zip(world.FAULTS, range(len(world.FAULTS))))
 PRINCIPLE = {f: "harm" if f == "harmful" else f for f in world.FAULTS}
 
 
@@ -279,25 +278,37 @@ def blind(a):
 
 
 # ---- methods ------------------------------------------------------------------------------------
+def known_pairs(a, seed):
+    """Replies of the base that differ in the fault that the overseer was asked about, and in whatever
+    else they do; the better one is known."""
+    found = []
+    for x, v, w in labelled(a, seed):
+        truth = better(world.fault_of(x["principle"]), v, w)
+        if truth is not None and v["known"]:
+            good, bad = ("chosen", "rejected") if truth else ("rejected", "chosen")
+            found.append({"prompt": x["prompt"], "chosen": x[good], "rejected": x[bad], "principle": x["principle"]})
+    return found[:KNOWN]
+
+
 def asked_by_methods(a, seed):
-    folder, _ = small.base(a.work, seed, a.bases)
-    known = [{**p, "principle": PRINCIPLE[p["fault"]]} for p in world.lines(folder / "pairs.jsonl")[:KNOWN]]
+    known = known_pairs(a, seed)
     path = write(a.work / f"known-{seed}.jsonl", known)
     sets = [s for s in small.settings(label=1, evaluate=0) if "gate_pairs" not in s and "prefer" not in s]
     return small.run(a.work, "methods", seed, sets + [
-        small.OFF["prefer"], "stages.label.mode=debate", f"stages.label.turns={a.turns}", f"stages.label.gate_pairs={KNOWN}",
+        small.OFF["prefer"], "stages.label.mode=debate", f"stages.label.turns={a.turns}", f"stages.label.gate_pairs={len(known)}",
         "stages.label.speech.max_tokens=24", "stages.label.reasons.max_tokens=64", f"data.human={path}"], accept=["*"],
         bases=a.bases)
 
 
 def methods(a):
     runs = small.every([functools.partial(asked_by_methods, a, s) for s in a.numbers], a.at_once)
-    print(f"\nLabel methods on {KNOWN} known pairs a seed, both orders or seatings averaged ({a.turns} speeches a side):")
+    n = {len(world.lines(a.work / f"known-{s}.jsonl")) for s in a.numbers}
+    print(f"\nLabel methods on {min(n)} to {max(n)} pairs a seed whose better reply is known, both orders or seatings averaged ({a.turns} speeches a side):")
     print("\n| method | right | answered | tokens written | tokens read |\n|---|---|---|---|---|")
     for name in ("direct", "cot", "debate"):
         of = [{k: r.metrics.get((1, "label", f"method_{name}_{k}"), 0) for k in ("accuracy", "accuracy_n", "generated", "read")} for r in runs]
         right = [numpy.r_[numpy.ones(round(o["accuracy"] * o["accuracy_n"])), numpy.zeros(round((1 - o["accuracy"]) * o["accuracy_n"]))] for o in of]
-        print(f"| {name} | {show(over(right))} | {sum(o['accuracy_n'] for o in of) / len(of) / KNOWN:.0%} | "
+        print(f"| {name} | {show(over(right))} | {numpy.mean([o['accuracy_n'] / len(world.lines(a.work / f'known-{s}.jsonl')) for o, s in zip(of, a.numbers)]):.0%} | "
               f"{numpy.mean([o['generated'] for o in of]):.0f} | {numpy.mean([o['read'] for o in of]):.0f} |")
     for other in ("direct", "cot"):
         gain = [(r.metrics.get((1, "label", f"gain_{other}")), r.metrics.get((1, "label", f"gain_{other}_low")),
@@ -334,7 +345,7 @@ def skilled(a, seed):
         "stages.skill.enabled=true", f"data.critiques={path}", "stages.skill.lr=1e-3", "stages.skill.batch=24",
         "stages.skill.epochs=2", "stages.skill.held_out=0.2", "stages.skill.prompts=40", "stages.skill.reply.max_tokens=48",
         "stages.skill.critique.max_tokens=24", "stages.skill.refinement.max_tokens=48", "stages.label.max_flipped=1",
-        f"stages.label.helpful=0.5"]
+        "stages.label.helpful=0.5"]
     r = small.run(a.work, "skill", seed, sets, even(a.work), exports=("examples",), accept=["*"], bases=a.bases)
     return r, oracle_gaps(r)
 
