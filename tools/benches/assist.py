@@ -128,8 +128,9 @@ def assisted(rows, chances):
 
 
 def show(value, points=True):
-    scale, unit = (100, " %") if points else (1, "")
-    return f"{scale * value[0]:.1f}{unit} ({scale * value[1]:.1f} – {scale * value[2]:.1f})"
+    if not points:
+        return f"{value[0]:.2f} ({value[1]:.2f} – {value[2]:.2f})"
+    return f"{100 * value[0]:.1f} % ({100 * value[1]:.1f} – {100 * value[2]:.1f})"
 
 
 def over(values):
