@@ -20,7 +20,7 @@ struct named {
     bool model;
     enum job_data role;
 };
-enum { NAMED = 12 };
+enum { NAMED = 14 };
 
 static void list_named(struct job_spec *j, struct named ret[NAMED]) {
     const struct named all[NAMED] = {
@@ -36,6 +36,8 @@ static void list_named(struct job_spec *j, struct named ret[NAMED]) {
         {"data.critiques", &j->data.critiques, false, JOB_DATA_CRITIQUES},
         {"data.evaluate", &j->data.evaluate, false, JOB_DATA_EVALUATE},
         {"data.canaries", &j->data.canaries, false, JOB_DATA_CANARIES},
+        {"data.probes", &j->data.probes, false, JOB_DATA_PROBES},
+        {"data.graded", &j->data.graded, false, JOB_DATA_GRADED},
     };
     memcpy(ret, all, sizeof all);
 }

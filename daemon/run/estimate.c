@@ -106,9 +106,11 @@ static int count_data(struct estimate *e) {
         case JOB_DATA_CLASSIFIER: e->data.classifier = rows; break;
         case JOB_DATA_CRITIQUES: e->data.critiques = rows; break;
         case JOB_DATA_CANARIES: break; /* each row is asked as often as the job says */
-        default:
+        case JOB_DATA_EVALUATE:
             for (size_t i = 0; i < 3; i++)
                 e->data.evaluate[i] = (double)s.kinds[i];
+            break;
+        default: break; /* the guards' own questions are few */
         }
     }
     return 0;

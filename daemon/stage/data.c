@@ -9,15 +9,22 @@
 #include <string.h>
 
 #define ITEM_KIND UINT64_C(1000000000)
+/* Kinds beyond these are numbered above the red team's prompts, and above questions of gates. */
+#define KINDS_BELOW_RED UINT64_C(8)
+#define FIRST_ABOVE UINT64_C(20)
 #define ITEM_RED (9 * ITEM_KIND)
 #define ITEM_ROUND ((uint64_t)DATA_RED_MAX)
 #define HELD_OUT_SHARE 0.1 /* of prompts, when the job names no file for evaluation */
 
 static const char *const kind_names[DATA_KINDS] = {"harmful", "helpful", "evaluate", "human",
-                                                   "classifier", "canaries", "critiques"};
+                                                   "classifier", "probes", "graded", "canaries",
+                                                   "critiques"};
 
 uint64_t data_item(enum data_kind kind, size_t index) {
-    return (uint64_t)kind * ITEM_KIND + index + 1;
+    uint64_t of = (uint64_t)kind;
+    if (of >= KINDS_BELOW_RED)
+        of += FIRST_ABOVE - KINDS_BELOW_RED;
+    return of * ITEM_KIND + index + 1;
 }
 
 uint64_t data_red_item(uint32_t round, size_t index) {
@@ -26,7 +33,10 @@ uint64_t data_red_item(uint32_t round, size_t index) {
 }
 
 const char *data_item_source(uint64_t item) {
-    return data_item_is_red(item) ? "red_team" : kind_names[item / ITEM_KIND % DATA_KINDS];
+    uint64_t of = item / ITEM_KIND;
+    if (data_item_is_red(item))
+        return "red_team";
+    return kind_names[(of < FIRST_ABOVE ? of : of - FIRST_ABOVE + KINDS_BELOW_RED) % DATA_KINDS];
 }
 
 json_t *data_messages(const struct turn *turns, size_t n) {
@@ -76,7 +86,8 @@ static json_t *row_json(const struct input_record *m) {
 
 /* What a draw for or against holding out is keyed by must not part prompts that are alike. */
 static void note_text(struct freeze *f, uint64_t item, const struct input_record *r) {
-    if (f->kind == DATA_EVALUATE || f->kind == DATA_CLASSIFIER || f->kind == DATA_CANARIES)
+    if (f->kind != DATA_HARMFUL && f->kind != DATA_HELPFUL && f->kind != DATA_HUMAN &&
+        f->kind != DATA_CRITIQUES)
         return;
     size_t i = similar_count(f->texts);
     if (i == f->cap) {
@@ -106,7 +117,8 @@ static int freeze_row(void *context, size_t line, const struct input_record *r) 
 static int freeze_file(struct freeze *f, enum data_kind kind) {
     static const enum job_data roles[DATA_KINDS] = {JOB_DATA_HARMFUL, JOB_DATA_HELPFUL,
                                                     JOB_DATA_EVALUATE, JOB_DATA_HUMAN,
-                                                    JOB_DATA_CLASSIFIER, JOB_DATA_CANARIES,
+                                                    JOB_DATA_CLASSIFIER, JOB_DATA_PROBES,
+                                                    JOB_DATA_GRADED, JOB_DATA_CANARIES,
                                                     JOB_DATA_CRITIQUES};
     const char *path = job_data_path(f->c->job, roles[kind]);
     struct input_report report = {.file = path};

@@ -17,7 +17,15 @@ static int open_database(struct store *s, const char *path) {
                           "PRAGMA synchronous=FULL; PRAGMA cache_size=-4000;"
                           "PRAGMA temp_store=MEMORY; PRAGMA mmap_size=0;"
                           "PRAGMA journal_size_limit=16777216; PRAGMA cell_size_check=ON;"));
-    return schema_open_to(s, path, schema_newest());
+    CAI_TRY(schema_open_to(s, path, schema_newest()));
+    /* SQLite passes over a failure to make its log's name durable; without the name every commit
+     * would go with the power. */
+    return cai_file_sync(s->dir);
+}
+
+int store_renew_log(const char *path) {
+    CAI_AUTO(mem) char *log = cai_format("%s-wal", path);
+    return cai_file_renew(log);
 }
 
 int store_open(const char *path, struct store **ret) {

@@ -9,6 +9,7 @@ disturbed run takes a new state folder and is hit `PER_RUN` times; what is compa
 name folders. With --lora adapters are trained; they name their base's folder, which is one for
 all runs."""
 import argparse
+import itertools
 import os
 import random
 import shutil
@@ -18,7 +19,7 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "system"))
-from harness import Caid, Refused, files_of, main  # noqa: E402
+from harness import Caid, Refused, ending, main  # noqa: E402
 
 PER_RUN = 5
 parser = argparse.ArgumentParser()
@@ -61,32 +62,13 @@ def wait(caid, job):
         caid.ask("resume", id=job, accept=p["gate"])
 
 
-def outcome(caid, job):
-    """All that must be equal, free of times and folders."""
-    show = caid.ask("show", id=job)
-    models = [(m["round"], m["stage"], m["kind"], m["k"], m["step"], m["hash"])
-              for m in show["models"]]
-    weights = [files_of(m["path"]) for m in show["models"]]
-    texts, after = [], 0
-    while after is not None:
-        page = caid.ask("export", id=job, what="examples", after=after)
-        texts += [(r["round"], r["stage"], r["item"], r["k"], r["kind"], r["text"])
-                  for r in page["rows"]]
-        after = page["next"]
-    metrics = [(r["round"], r["stage"], r["step"], r["name"], r["value"])
-               for r in caid.ask("metrics", id=job)["rows"]
-               if not any(w in r["name"] for w in ("second", "per_s", "time"))]
-    return {"ledger": show["ledger"], "models": models, "weights": weights, "texts": texts,
-            "metrics": metrics}
-
-
 def undisturbed():
     caid = start()
     try:
         job = submit(caid)
         began = time.monotonic()
         wait(caid, job)
-        return outcome(caid, job), time.monotonic() - began
+        return ending(caid.ask, job), time.monotonic() - began
     finally:
         caid.close()
 
@@ -127,6 +109,12 @@ def hit(caid, draw):
     return what
 
 
+def difference(wanted, got):
+    """The first entry that is not the same, of both."""
+    pairs = itertools.zip_longest(wanted, got) if isinstance(wanted, list) else [(wanted, got)]
+    return next((f"{a} against {b}" for a, b in pairs if a != b), "none")
+
+
 def disturbed(seed, expected, lasts):
     draw = random.Random(seed)
     caid = start()
@@ -138,9 +126,10 @@ def disturbed(seed, expected, lasts):
             blows.append(hit(caid, draw))
         caid.until(caid.answers, 10, "caid answers")
         wait(caid, job)
-        got = outcome(caid, job)
+        got = ending(caid.ask, job)
         for key, value in expected.items():
-            assert got[key] == value, f"seed {seed}, {blows}: {key} differ\n{caid.tail(60)}"
+            assert got[key] == value, \
+                f"seed {seed}, {blows}: {key} differ: {difference(value, got[key])}\n{caid.tail(60)}"
     finally:
         caid.close()
 

@@ -21,7 +21,7 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "system"))
-from harness import CONSTITUTION, Caid, Refused, files_of, main  # noqa: E402
+from harness import CONSTITUTION, Caid, Refused, ending, main  # noqa: E402
 
 parser = argparse.ArgumentParser()
 parser.add_argument("programs")
@@ -114,15 +114,15 @@ class Work:
         return self.ask("submit", key, spec=spec, canonical=CONSTITUTION, hold=hold)["id"]
 
     def constitutions(self):
-        other = CONSTITUTION.replace("kindly", "more kindly")
-        first = self.change("constitution.apply", "a1", canonical=CONSTITUTION)
-        self.change("constitution.apply", "a2", canonical=other)
+        """Back by one: asked again after a crash, it is not gone back by two."""
+        forms = [CONSTITUTION.replace("kindly", word) for word in ("kindly", "more kindly", "well")]
+        made = [self.ask("constitution.apply", f"a{i}", canonical=f)["revision"]
+                for i, f in enumerate(forms)]
+        back = self.ask("constitution.rollback", "b1", name="house")
+        assert (back["revision"], back["previous"]) == (made[1], made[2]), back
         rows = self.ask("constitution.list", name="house")["rows"]
-        old = [r["revision"] for r in rows if not r["current"]]
-        self.change("constitution.rollback", "a3", name="house", to=old[0])
-        assert first is None or first["revision"] == old[0]
-        return [(r["revision"], r["current"]) for r in self.ask("constitution.list",
-                                                               name="house")["rows"]]
+        assert [(r["revision"], r["current"]) for r in rows] == list(zip(made, [False, True, False])), rows
+        return made
 
     def other_job(self):
         job = self.submit("j2", name="other", hold=True)
@@ -153,6 +153,17 @@ class Work:
         except ProcessLookupError:
             pass
 
+    def states(self, job):
+        """Folders of resumable states, which a training that is done has no more."""
+        folder = self.ask("show", id=job)["work_dir"]
+        return [name for name in os.listdir(folder) if name.endswith(".ckpt")]
+
+    def cleared(self, job):
+        while self.states(job):
+            assert time.monotonic() < self.end, f"left behind: {self.states(job)}\n{self.caid.tail()}"
+            self.alive()
+            time.sleep(0.05)
+
     def terminate(self):
         self.alive()
         self.caid.process.send_signal(signal.SIGTERM)
@@ -168,28 +179,13 @@ class Work:
         self.terminate()  # as a restart of the service
         self.backup()
         self.until(job, "COMPLETED")
-        result = {"rules": rules, "other": self.other_job(), **outcome(self, job)}
+        self.cleared(job)
+        result = {"rules": rules, "other": self.other_job(), **ending(self.ask, job)}
         self.terminate()
         return result
 
     def fired(self):
         return not os.path.exists(self.file)
-
-
-def outcome(work, job):
-    show = work.ask("show", id=job)
-    models = [(m["round"], m["stage"], m["kind"], m["k"], m["step"], m["hash"])
-              for m in show["models"]]
-    texts, after = [], 0
-    while after is not None:
-        page = work.ask("export", id=job, what="examples", after=after)
-        texts += [(r["round"], r["stage"], r["item"], r["k"], r["kind"], r["text"])
-                  for r in page["rows"]]
-        after = page["next"]
-    metrics = [(r["round"], r["stage"], r["step"], r["name"], r["value"])
-               for r in work.ask("metrics", id=job)["rows"]]
-    return {"ledger": show["ledger"], "models": models, "texts": texts, "metrics": metrics,
-            "weights": [files_of(m["path"]) for m in show["models"]]}
 
 
 def undisturbed():

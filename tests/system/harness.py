@@ -141,6 +141,25 @@ def files_of(folder):
     return sorted(found)
 
 
+def ending(ask, job):
+    """All of a job that must be equal however it got there, free of times and folders."""
+    show = ask("show", id=job)
+    models = [(m["round"], m["stage"], m["kind"], m["k"], m["step"], m["hash"])
+              for m in show["models"]]
+    weights = [files_of(m["path"]) for m in show["models"]]
+    texts, after = [], 0
+    while after is not None:
+        page = ask("export", id=job, what="examples", after=after)
+        texts += [(r["round"], r["stage"], r["item"], r["k"], r["kind"], r["text"])
+                  for r in page["rows"]]
+        after = page["next"]
+    metrics = [(r["round"], r["stage"], r["step"], r["name"], r["value"])
+               for r in ask("metrics", id=job)["rows"]
+               if not any(w in r["name"] for w in ("second", "per_s", "time"))]
+    return {"ledger": show["ledger"], "models": models, "weights": weights, "texts": texts,
+            "metrics": metrics}
+
+
 def main(tests):
     """Runs functions in order; the name of each failure goes to stderr."""
     failed = 0

@@ -7,6 +7,8 @@ import socket
 import struct
 import time
 
+from wire import fields
+
 zmq = ctypes.CDLL(ctypes.util.find_library("zmq") or "libzmq.so.5")
 for name in ("zmq_ctx_new", "zmq_socket"):
     getattr(zmq, name).restype = ctypes.c_void_p
@@ -50,25 +52,7 @@ def frame(kind, *fields):
 
 
 def fields_of(data):
-    out, at = {}, 0
-
-    def number():
-        nonlocal at
-        n = shift = 0
-        while True:
-            b = data[at]
-            at += 1
-            n |= (b & 127) << shift
-            shift += 7
-            if b < 128:
-                return n
-    while at < len(data):
-        tag = number()
-        value = number()
-        if tag & 7 == 2:
-            value, at = data[at:at + value], at + value
-        out[tag >> 3] = value
-    return out
+    return dict(fields(data))
 
 
 def request(verb, json="{}", key=""):

@@ -59,6 +59,11 @@ static uint64_t toy_collective(bool *ret_inside) {
     return p->entered;
 }
 
+static int64_t toy_standing(void) {
+    struct toy_place *p = toy_place();
+    return p->inside ? cai_now_ms() - p->since_ms + 1 : 0;
+}
+
 /* What a test asks of the toy: TOY_LATE="RANK STEP MS" keeps that rank so long before it. */
 static void be_late(const Cai__V1__Gang *g, int step) {
     const char *asked = getenv("TOY_LATE");
@@ -150,6 +155,7 @@ static void report_step(const struct loop_host *host, int step, const char *stat
 
 static int finish(const Cai__V1__Train *t, const char *state, Cai__V1__Result *ret) {
     CAI_AUTO(mem) char *path = cai_path_join(t->output, "model");
+    CAI_TRY(cai_dir_remove(t->output)); /* half of what a process that was ended wrote */
     CAI_TRY(cai_dir_make(t->output));
     CAI_TRY(cai_file_write_atomic(path, state, strlen(state)));
     ret->trained = cai_alloc(sizeof *ret->trained);
@@ -179,6 +185,7 @@ static int train(const Cai__V1__Task *task, const Cai__V1__Gang *g, const struct
         if (host->stopping(host->context))
             return cai_fail(CAI_ESTATE, "told to stop");
         be_late(g, step);
+        place->since_ms = cai_now_ms();
         place->entered++;
         place->inside = true;
         bool leave;
@@ -225,4 +232,4 @@ static int toy_run(const Cai__V1__Task *task, const Cai__V1__Gang *gang,
     return rc;
 }
 
-const struct loop_engine toy_engine = {toy_open, toy_run, toy_collective, NULL, NULL, NULL};
+const struct loop_engine toy_engine = {toy_open, toy_run, toy_collective, NULL, NULL, NULL, toy_standing};

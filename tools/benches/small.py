@@ -52,6 +52,7 @@ class Result:
         found = json.loads((folder / "result.json").read_text())
         self.seconds, self.gate, self.reason = found["seconds"], found["gate"], found["reason"]
         self.halted = bool(self.gate)  # it waited for a person, who did not come
+        self.passed = [tuple(x) for x in found["passed"]]  # (gate, reason) that a person let pass
         self.error = found["error"]  # why it failed; "" = it did not
         self.metrics = {(r, s, n): v for r, s, n, v in found["metrics"]}  # (round, stage, name): value
         self.verdicts = {int(r): rows for r, rows in found["verdicts"].items()}  # round: set: item: verdict
@@ -106,8 +107,9 @@ def _verdicts(folder):
     return found
 
 
-def _finish(daemon, folder, number, accept):
-    """Waits for the job, accepting the gates named; (gate, reason, error) of where it ended."""
+def _finish(daemon, number, accept, passed):
+    """Waits for the job, accepting the gates named, which `passed` takes with their reasons; (gate,
+    reason, error) of where it ended."""
     while True:
         code = daemon.ask("wait", number, check=False).returncode
         shown = json.loads(daemon.ask("show", number, "-o", "json").stdout)
@@ -116,25 +118,28 @@ def _finish(daemon, folder, number, accept):
         gate = shown.get("gate") or "?"
         if gate not in accept and "*" not in accept:
             return gate, shown["reason"], ""
+        passed.append((gate, shown["reason"]))
         daemon.ask("resume", number, "--accept", gate)
 
 
 def run(work, key, seed, sets, constitution="constitution/clerk.yaml", accept=(), data=None, start=None,
-        exports=(), keep=False, bases=None):
+        exports=(), keep=False, bases=None, draw=None):
     """Runs a job once and reads what it found. `sets`: its settings (settings(…)); `data`: a folder
     with the world's files in place of the seed's own; `start`: another base; `accept`: gates that a
     person lets pass ("*": all); `exports`: what else of `caictl export` is kept beside the result;
-    `keep`: the state folder, with its models, stays."""
+    `keep`: the state folder, with its models, stays; `draw`: the job's own seed, where a base serves
+    several runs (their keys must differ)."""
     folder = work / f"{key}-{seed}"
     if (folder / "result.json").exists():
         return Result(folder)
     shutil.rmtree(folder, ignore_errors=True)  # what was cut short is done again: it is short
     folder.mkdir(parents=True)
     files, own = base(work, seed, bases)
-    daemon, began = world.Daemon(folder, 1, 1), time.monotonic()
+    daemon, began, passed = world.Daemon(folder, 1, 1), time.monotonic(), []
     try:
-        number = _submit(daemon, folder, start or own, _demo(data or files), constitution, str(seed), sets)
-        gate, reason, error = _finish(daemon, folder, number, accept)
+        number = _submit(daemon, folder, start or own, _demo(data or files), constitution,
+                         str(seed if draw is None else draw), sets)
+        gate, reason, error = _finish(daemon, number, accept, passed)
         seconds = time.monotonic() - began
         for what in {"replies", "metrics", *exports}:
             (folder / f"{what}.jsonl").write_text(daemon.ask("export", number, what).stdout)
@@ -143,8 +148,8 @@ def run(work, key, seed, sets, constitution="constitution/clerk.yaml", accept=()
         daemon.close()
     metrics = [(m["round"], m["stage"], m["name"], m["value"]) for m in world.lines(folder / "metrics.jsonl")
                if m["step"] == 0 or m["stage"] == "ppo"]
-    found = {"seconds": round(seconds, 1), "gate": gate, "reason": reason, "error": error, "metrics": metrics,
-             "verdicts": _verdicts(folder)}
+    found = {"seconds": round(seconds, 1), "gate": gate, "reason": reason, "error": error, "passed": passed,
+             "metrics": metrics, "verdicts": _verdicts(folder)}
     (folder / ".result").write_text(json.dumps(found))
     (folder / ".result").rename(folder / "result.json")
     for what in ("judged", "replies", "metrics"):

@@ -38,8 +38,8 @@ static int check_roles(const struct args *a, const char *role) {
         k++;
     if (k == JOB_DATA_FILES)
         return complain(EXIT_USAGE, "--role is harmful, helpful, human, classifier, critiques, "
-                                    "evaluate or canaries, as a job file names its data; not '%s'",
-                        role);
+                                    "evaluate, probes, graded or canaries, as a job file names its "
+                                    "data; not '%s'", role);
     for (size_t i = 0; i < a->n; i++) {
         struct input_report report = {.file = a->positional[i]};
         struct job_rows n;
@@ -245,7 +245,7 @@ const struct command file_commands[] = {
      "  caictl data check pairs.jsonl\n  caictl data check hh/train.jsonl.gz --role human\n"
      "  caictl data check held-out.jsonl --against train.jsonl\n",
      "  --role ROLE     also what a job asks of it as data.ROLE: harmful, helpful, human,\n"
-     "                  classifier, evaluate or canaries\n"
+     "                  classifier, critiques, evaluate, probes, graded or canaries\n"
      "  --against FILE  refuse rows that are nearly the same as one of that file, or of the same\n"
      "                  conversation: what is trained on must not be asked about\n\n"
      "Forms are told by their keys:\n"

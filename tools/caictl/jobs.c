@@ -382,7 +382,7 @@ const struct command job_commands[] = {
      "                 overseer  it is not above chance, or does not answer with the options\n"
      "                 label     the labels passed a limit (stages.label.…)\n"
      "                 prefer    the preference model is not above chance\n"
-     "                 guard-N   a failure rose, or variety fell, in round N (guards.…)\n"},
+     "                 guard-N-NAME  the guard NAME tripped in round N; guard-N: all of that round's\n"},
     {"rollback", "ID --to ROUND", "to", 1, 1, run_rollback,
      "Let a job that a guard stopped go on with an earlier round's model",
      "  caictl rollback 1 --to 1\n",

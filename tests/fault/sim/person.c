@@ -70,12 +70,13 @@ static void look(const json_t *o) {
     const char *state = json_string_value(json_object_get(o, "state"));
     const char *reason = json_string_value(json_object_get(o, "reason"));
     const char *stage = json_string_value(json_object_get(o, "stage"));
+    bool known = strcmp(person.state, "FAILED") == 0; /* answers to what was asked before */
     snprintf(person.state, sizeof person.state, "%s", state ? state : "?");
     snprintf(person.reason, sizeof person.reason, "%s", reason ? reason : "");
     snprintf(person.stage, sizeof person.stage, "%s", stage ? stage : "");
     if (strcmp(person.state, "COMPLETED") == 0)
         person.ended = true;
-    if (strcmp(person.state, "FAILED") != 0)
+    if (known || strcmp(person.state, "FAILED") != 0)
         return;
     told("the job failed: %s", person.reason);
     if (!may_fail(person.reason))
