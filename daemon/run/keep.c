@@ -1,10 +1,12 @@
 /* keep.c: see keep.h.
  *
  * there → marked in the store, durable → unlinked in turns of the loop → gone. A crash between
- * leaves a mark, and the start goes on from it; nothing is unlinked that is not marked. Not for
+ * leaves a mark, and the start goes on from it; what cannot be unlinked is tried again every
+ * minute; nothing is unlinked that is not marked. Not for
  * requests (control_ckpt.c), nor for files that the store does not name (keep_disk.c). */
 #include "run/keep.h"
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -17,6 +19,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+enum { AGAIN_MS = 60000 };
 
 /* ---- who names a folder -------------------------------------------------------------- */
 
@@ -405,6 +409,18 @@ static int first_going(void *c, const struct store_folder *f) {
     return 1;
 }
 
+static void wait_a_minute(struct run *r) {
+    r->keep_going = false;
+    r->keep_again_ms = cai_now_ms() + AGAIN_MS;
+}
+
+void keep_beat(struct run *r) {
+    if (!r->keep_again_ms || cai_now_ms() < r->keep_again_ms)
+        return;
+    r->keep_again_ms = 0;
+    r->keep_going = true;
+}
+
 static void unlink_marked(struct run *r, const struct store_folder *f) {
     bool there = cai_file_exists(f->path);
     /* A path that is not ours was never marked; look again before it is too late. */
@@ -418,8 +434,8 @@ static void unlink_marked(struct run *r, const struct store_folder *f) {
         cai_log_about(CAI_LOG_INFO, CAI_ABOUT(EVENT_REMOVED, f->job), "removed %s: %s", f->path,
                       f->why);
     if (rc < 0) {
-        cai_warn("%s; tried again at the next start", cai_error_text());
-        r->keep_going = false;
+        cai_warn("%s; tried again in a minute", cai_error_text());
+        wait_a_minute(r);
     }
 }
 
@@ -451,7 +467,7 @@ void keep_turn(struct run *r) {
     else if (rc == 0)
         r->keep_going = empty_trash(r);
     else
-        r->keep_going = false;
+        wait_a_minute(r);
     store_folder_free(&f);
 }
 

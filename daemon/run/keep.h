@@ -44,6 +44,7 @@ void keep_clear_states(struct run *r, const char *folder);
 int keep_start(struct run *r);
 /* Unlinks one marked folder; a turn of the loop. */
 void keep_turn(struct run *r);
+void keep_beat(struct run *r); /* what could not be unlinked is tried again */
 bool keep_busy(const struct run *r);
 char *keep_trash(const struct run *r); /* what lies in it is unlinked in turns; the caller's */
 /* The file that tells a trainer to leave a state alone. */

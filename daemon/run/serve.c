@@ -324,6 +324,7 @@ static void timers(struct run *r) {
     if (now >= r->next_beat_ms) {
         r->next_beat_ms = now + HEARTBEAT_MS;
         workers_beat(r);
+        keep_beat(r);
         gate_beat(r);
         r->dirty = r->dirty || r->jobs; /* pauses after failures end by time */
         notify(r);

@@ -149,6 +149,7 @@ struct run {
     bool backup_failed;
     int64_t backup_until_ms; /* until then somebody copies blobs away: none is removed */
     size_t trash_count;
+    int64_t keep_again_ms;       /* when what could not be unlinked is tried again; 0 = all was */
     bool keep_going;             /* folders are marked, or trash/ may not be empty; keep.c */
     char status[128];
     struct shares shares;

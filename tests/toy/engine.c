@@ -206,9 +206,12 @@ static int train(const Cai__V1__Task *task, const Cai__V1__Gang *g, const struct
     return g->rank ? 0 : finish(t, state, ret);
 }
 
-/* What a test asks of the toy through its environment: TOY_FAIL=CODE fails every training. */
+/* What a test asks of the toy through its environment: TOY_FAIL=CODE fails every training;
+ * TOY_FAIL_ONCE=FILE fails the one task that takes that file away. */
 static int asked_to_fail(const Cai__V1__Task *task) {
-    const char *code = getenv("TOY_FAIL");
+    const char *code = getenv("TOY_FAIL"), *once = getenv("TOY_FAIL_ONCE");
+    if (once && unlink(once) == 0)
+        return cai_fail(CAI_EINTERNAL, "told to fail once by the test");
     if (!code || task->work_case != CAI__V1__TASK__WORK_TRAIN)
         return 0;
     return cai_fail(atoi(code), "told to fail by the test");
