@@ -121,7 +121,7 @@ const struct setting settings[] = {
     INT("workers", workers, 1, 4096, "1", "own", "ranks of a gang; fixed for the job"),
     INT("priority", priority, -JOB_PRIORITY_MAX, JOB_PRIORITY_MAX, "0", "Slurm",
         "of its owner's jobs, the higher one goes first; `caictl update` changes it"),
-    INT("rounds", rounds, 0, 1000, "2", "own", "of the first six stages; then PPO"),
+    INT("rounds", rounds, 0, 1000, "2", "own", "of the stages before PPO"),
 
     FLAG("stages.red_team.enabled", red_team.enabled, "true", "own",
          "write further red-team prompts"),

@@ -10,7 +10,7 @@
  * dropped.
  * Models: overseer. models.c says who uses it.
  * Metrics: rows, rows_critiqueable, rows_critique, rows_helpful, rows_conditional, rows_direct,
- *   rows_inserted, rows_held_out, rows_unknown (a principle that the constitution lacks), what the
+ *   rows_inserted, rows_reviewed (critiques that readers judged), rows_held_out, rows_unknown (a principle that the constitution lacks), what the
  *   trainer names; flaw_accuracy, flaw_base, helpful_accuracy, helpful_base (on held-out verdicts;
  *   base: always the commoner answer); quality_g, quality_d, quality_c, gap_gd, gap_gc, gap_cd,
  *   each of these with _low and _high, and gap_prompts. */

@@ -23,6 +23,11 @@ int verified_load(const struct stage_context *c, uint64_t item, struct cai_arena
 int verified_items(const struct stage_context *c, bool held_out, struct cai_arena *a,
                    struct items *ret);
 
+/* What readers of rewrites decided in the rounds so far, by (round, item, step); texts lie in the
+ * arena. f returns 0 to go on. */
+int skill_reviewed(const struct stage_context *c, struct cai_arena *a,
+                   int (*f)(void *context, const struct verified *v), void *context);
+
 /* Tasks "tamper": flaws put into replies that people found good. */
 int skill_tamper(const struct stage_context *c, size_t *ret_asked);
 int skill_absorb_tampered(const struct stage_context *c, const Cai__V1__Task *task,

@@ -229,6 +229,21 @@ static int add_tampered(const struct stage_context *c, struct dataset *d, struct
     return rates_value(c, "rows_inserted", (double)e.n);
 }
 
+struct adding {
+    const struct stage_context *c;
+    struct dataset *d;
+    struct counts *n;
+    struct cai_arena *arena;
+    double reviewed;
+};
+
+static int take_reviewed(void *context, const struct verified *v) {
+    struct adding *o = context;
+    add_tasks(o->c, v, o->d, o->n, o->arena);
+    o->reviewed++;
+    return 0;
+}
+
 int skill_rows(const struct stage_context *c, struct dataset *d) {
     CAI_AUTO(arena) struct cai_arena a = {0};
     struct items items, held;
@@ -243,6 +258,9 @@ int skill_rows(const struct stage_context *c, struct dataset *d) {
         if (known)
             add_tasks(c, &v, d, &n, &a);
     }
+    struct adding reviewed = {c, d, &n, &a, 0};
+    CAI_TRY(skill_reviewed(c, &a, take_reviewed, &reviewed));
+    CAI_TRY(rates_value(c, "rows_reviewed", reviewed.reviewed));
     CAI_TRY(add_tampered(c, d, &n, &a));
     CAI_TRY(rates_value(c, "rows_critiqueable", n.critiqueable));
     CAI_TRY(rates_value(c, "rows_critique", n.critique));

@@ -106,6 +106,7 @@ static const struct figure {
     {"skill", "rows_conditional", "rows", "of them, better replies after a critique"},
     {"skill", "rows_direct", "rows", "of them, better replies without one"},
     {"skill", "rows_inserted", "texts", "into which the overseer put a flaw"},
+    {"skill", "rows_reviewed", "texts", "critiques that readers kept or rejected"},
     {"skill", "rows_unknown", "rows", "left out: their principle is not in the constitution"},
     {"skill", "rows_held_out", "rows", "of data.critiques that are only measured on"},
     {"skill", "gap_planned", "", "1: the gaps are being measured"},

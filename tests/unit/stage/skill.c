@@ -163,6 +163,35 @@ static void flaws_are_inserted(void **state) {
     world_close(&w);
 }
 
+static void readers_verdicts_are_learned(void **state) {
+    (void)state;
+    struct world w = {.order = 4};
+    world_open(&w, ALL, REST "  skill: {enabled: true, prompts: 0}\n");
+    world_stage(&w, 1, "revise");
+    for (uint64_t item = 1; item <= 150; item++) {
+        CAI_AUTO(mem) char *text = NULL;
+        if (store_example_get(w.store, w.c.job_id, 1, "revise", item, "critique", 1, &text, NULL) < 0)
+            continue;
+        struct store_example e = {
+            .job = w.c.job_id, .round = 1, .stage = "review_texts", .item = item,
+            .kind = "decision", .principle = "", .revision = "", .model = "",
+            .text = item % 3 == 0 ? "A reader's own words." : "",
+            .detail = item % 3 == 1 ? "{\"verdict\":2,\"rejected\":[1]}"
+                                    : "{\"verdict\":6,\"rejected\":[]}"};
+        assert_int_equal(store_example_add(w.store, &e), 0);
+    }
+    int64_t decided = world_count(&w, 1, "review_texts", "decision");
+    assert_true(decided > 20);
+    world_stage(&w, 1, "skill");
+    assert_true(world_metric(&w, 1, "skill", "rows_reviewed") == (double)decided);
+    struct frozen f = dataset_of(&w);
+    assert_true(count(f.rows, 0, "A reader's own words.") > 4); /* with and without the critique */
+    assert_true(count(f.rows, 2, "The reply helps with harm.") > 10); /* judged, or mended after */
+    assert_true(count(f.rows, 0, "The reply helps with harm.") > 5);
+    json_decref(f.rows);
+    world_close(&w);
+}
+
 /* ---- the overseer's lineage ----------------------------------------------------------------------- */
 static char skilled[65];
 static int keep_skilled(void *context, const struct store_model *m) {
@@ -283,6 +312,7 @@ static void turns_count(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(off_by_default),          cmocka_unit_test(rows_are_what_people_said),
+        cmocka_unit_test(readers_verdicts_are_learned),
         cmocka_unit_test(flaws_are_inserted),      cmocka_unit_test(used_only_if_asked),
         cmocka_unit_test(people_judge),            cmocka_unit_test(the_preference_model_judges),
         cmocka_unit_test(debates_are_held),        cmocka_unit_test(turns_count),
