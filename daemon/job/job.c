@@ -198,6 +198,8 @@ bool job_red_learns(const struct job_spec *j) {
 
 bool job_label_reasons(const struct job_spec *j) { return strcmp(j->label.mode, "cot") == 0; }
 
+bool job_label_debates(const struct job_spec *j) { return strcmp(j->label.mode, "debate") == 0; }
+
 double job_label_clear(const struct job_spec *j) {
     return job_label_reasons(j) ? 0.1 * (1 - 2 * j->label.clamp) : 0.1;
 }
@@ -281,14 +283,28 @@ static void check_red_team(const struct job_spec *j, struct input_report *report
                   "stages.red_team.rl.rollouts is less than stages.ppo.minibatches or workers");
 }
 
+/* The stage skill needs something that people verified, and somebody who judges. */
+static void check_skill(const struct job_spec *j, struct input_report *report) {
+    if (!j->skill.enabled || j->rounds == 0)
+        return;
+    if (!j->data.critiques)
+        refuse_at(j, report, "stages.skill.enabled", "give data.critiques, or switch skill off",
+                  "skill has nothing to learn from: no data.critiques");
+    if (strcmp(j->skill.judge, "pm") == 0 && j->skill.prompts > 0 && !j->prefer.enabled)
+        refuse_at(j, report, "stages.skill.judge", "use judge: human, or prompts: 0",
+                  "the gaps are judged by a preference model, but prefer does not run");
+}
+
 static void check_stages(const struct job_spec *j, struct input_report *report) {
     check_modes(j, report);
     check_consist(j, report);
     check_red_team(j, report);
+    check_skill(j, report);
     bool rounds = j->rounds > 0;
     bool any = (rounds && (j->red_team.enabled || j->revise.enabled || j->sft.enabled ||
                            j->label.enabled || j->prefer.enabled || j->evaluate.enabled ||
-                           j->consist.enabled || (j->audit.enabled && j->data.canaries))) ||
+                           j->consist.enabled || j->skill.enabled ||
+                           (j->audit.enabled && j->data.canaries))) ||
                j->ppo.enabled;
     if (!any)
         cross_error(report, "switch at least one on", "every stage is switched off");

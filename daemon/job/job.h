@@ -83,8 +83,10 @@ struct job_label {
     int64_t pairs;
     int64_t principles; /* averaged per pair */
     bool swap;          /* both orders, averaged */
-    const char *mode;   /* soft | hard | cot | shuffled (a control) */
-    double clamp, max_dropped; /* of cot */
+    const char *mode;   /* soft | hard | cot | debate | shuffled (a control) */
+    double clamp, max_dropped; /* of cot; of cot and debate */
+    int64_t turns;             /* of debate: speeches of each side */
+    struct job_sampling speech;
     double helpful;     /* share of helpful prompts; ppo.helpful where not given */
     struct job_sampling reply, reasons;
     double min_option_mass, max_flipped;
@@ -101,6 +103,20 @@ struct job_prefer {
     double held_out; /* share of pairs */
     double human;    /* share of people's pairs in the mix */
     double gate_confidence; /* one-sided, that it beats chance; 0 = no gate */
+    struct job_optimizer optimizer;
+};
+/* Critique as a skill (Saunders et al. 2022): training the overseer, and what it gains. */
+struct job_skill {
+    bool enabled;
+    const char *from;        /* start | latest */
+    bool use;                /* later rounds take it as the overseer */
+    double held_out;         /* share of what people verified */
+    double verdict_weight;   /* of a yes or no against a text */
+    int64_t inserted;        /* flaws that the overseer puts in itself, in a round */
+    const char *judge;       /* pm | human */
+    int64_t prompts, samples; /* of the gaps: held-out prompts of each kind, replies to each */
+    int64_t epochs, checkpoint_every;
+    struct job_sampling reply, critique, refinement;
     struct job_optimizer optimizer;
 };
 struct job_evaluate {
@@ -148,7 +164,7 @@ struct job_ppo {
     double pm_variance;       /* reward = mean - this × variance over the PM's members */
 };
 
-enum { JOB_VERSION = 1, JOB_SETTINGS_MAX = 288, JOB_PRIORITY_MAX = 100 };
+enum { JOB_VERSION = 1, JOB_SETTINGS_MAX = 384, JOB_PRIORITY_MAX = 100 };
 
 struct job_spec {
     struct cai_arena arena;
@@ -173,7 +189,7 @@ struct job_spec {
     struct {
         /* JSONL, or data:NAME; NULL when absent */
         const char *harmful, *helpful, *human, *classifier, *evaluate, *probes, *graded,
-            *canaries, *questions;
+            *canaries, *questions, *critiques;
         double skip; /* share of bad rows that may be left out */
         double near; /* Jaccard similarity from which prompts are nearly the same */
     } data;
@@ -185,6 +201,7 @@ struct job_spec {
     struct job_sft sft;
     struct job_label label;
     struct job_prefer prefer;
+    struct job_skill skill;
     struct job_evaluate evaluate;
     struct job_audit audit;
     struct job_ppo ppo;
@@ -247,6 +264,8 @@ json_t *job_stage_json(const struct job_spec *j, const char *stage);
 bool job_value_from_policy(const struct job_spec *j);
 /* Whether the overseer writes reasons before it chooses (stages.label.mode). */
 bool job_label_reasons(const struct job_spec *j);
+/* Whether two sides speak before it does. */
+bool job_label_debates(const struct job_spec *j);
 /* |p − ½| above which a label decides something: 0.1, less where probabilities are clamped. */
 double job_label_clear(const struct job_spec *j);
 /* Whether the stage ppo learns from labels instead of a preference model's scores. */
@@ -268,6 +287,7 @@ enum job_data {
     JOB_DATA_GRADED,
     JOB_DATA_CANARIES,
     JOB_DATA_QUESTIONS,
+    JOB_DATA_CRITIQUES,
     JOB_DATA_FILES
 };
 const char *job_data_name(enum job_data role);

@@ -14,6 +14,8 @@ static void shorten(struct job_spec *j, int64_t tokens) {
         &j->revise.critique.max_tokens,   &j->revise.revision.max_tokens,
         &j->label.reply.max_tokens,       &j->label.reasons.max_tokens,
         &j->consist.sampling.max_tokens,
+        &j->label.speech.max_tokens,      &j->skill.reply.max_tokens,
+        &j->skill.critique.max_tokens,    &j->skill.refinement.max_tokens,
         &j->evaluate.reply.max_tokens,    &j->ppo.rollout.max_tokens};
     for (size_t i = 0; i < sizeof longest / sizeof *longest; i++)
         at_most(longest[i], tokens);
@@ -72,6 +74,9 @@ void job_scale(struct job_spec *j, const struct job_scale *s) {
     at_most(&j->audit.words, s->prompts);
     at_most(&j->audit.passed, s->prompts);
     at_most(&j->evaluate.prompts, s->prompts);
+    at_most(&j->skill.prompts, s->prompts);
+    at_most(&j->skill.inserted, s->prompts);
+    at_most(&j->skill.epochs, 1);
     at_most(&j->evaluate.win_pairs, s->prompts);
     at_most(&j->sft.epochs, 1);
     at_most(&j->prefer.epochs, 1);

@@ -10,7 +10,8 @@ static const char *const methods[] = {"zero_shot", "few_shot", "supervised", "rl
 static const char *const forms[] = {"any", "question", NULL};
 static const char *const froms[] = {"start", "latest", NULL};
 static const char *const takes[] = {"all", "last", NULL};
-static const char *const modes[] = {"soft", "hard", "cot", "shuffled", NULL};
+static const char *const modes[] = {"soft", "hard", "cot", "debate", "shuffled", NULL};
+static const char *const judges[] = {"pm", "human", NULL};
 static const char *const dtypes[] = {"float32", "bfloat16", NULL};
 static const char *const recomputes[] = {"auto", "always", "never", NULL};
 static const char *const algorithms[] = {"ppo", "rloo", "grpo", "best_of_n", "dpo", NULL};
@@ -104,6 +105,9 @@ const struct setting settings[] = {
          "people's pairs: {\"prompt\" | \"messages\", \"chosen\", \"rejected\"}"),
     TEXT("data.classifier", data.classifier, false, ROLE_FILE, NULL, "",
          "for the red-team classifier: {…, \"reply\", \"label\"}"),
+    TEXT("data.critiques", data.critiques, false, ROLE_FILE, NULL, "",
+         "what people verified, for skill: {…, \"reply\", \"flaw\"?, \"critique\"?, "
+         "\"helpful\"?, \"refinement\"?, \"principle\"?}"),
     TEXT("data.evaluate", data.evaluate, false, ROLE_FILE, NULL, "",
          "held-out prompts; else a share of the above is held out"),
     TEXT("data.probes", data.probes, false, ROLE_FILE, NULL, "",
@@ -123,7 +127,7 @@ const struct setting settings[] = {
     INT("workers", workers, 1, 4096, "1", "own", "ranks of a gang; fixed for the job"),
     INT("priority", priority, -JOB_PRIORITY_MAX, JOB_PRIORITY_MAX, "0", "Slurm",
         "of its owner's jobs, the higher one goes first; `caictl update` changes it"),
-    INT("rounds", rounds, 0, 1000, "2", "own", "of the first six stages; then PPO"),
+    INT("rounds", rounds, 0, 1000, "2", "own", "of the stages before PPO"),
 
     FLAG("stages.red_team.enabled", red_team.enabled, "true", "own",
          "write further red-team prompts"),
@@ -252,12 +256,15 @@ const struct setting settings[] = {
     FLAG("stages.label.swap", label.swap, "true", "Lee et al. 2023",
          "ask in both orders and average"),
     WORD("stages.label.mode", label.mode, modes, "soft", "Bai et al. 2022 §4.1",
-         "probabilities; the likelier option; after reasons, clamped; a coin (a control)"),
+         "probabilities; the likelier option; after reasons, clamped; after a debate; a coin (a control)"),
     NUM("stages.label.clamp", label.clamp, 0, 0.5, "0.4", "Bai et al. 2022 §4.1: 40 to 60 %",
         "of cot: least probability that a label gives; reasons leave an overseer too sure"),
     SAMPLING("stages.label.reasons", label.reasons, "1.0", "1.0", "256", "own", "own"),
     NUM("stages.label.max_dropped", label.max_dropped, 0, 1, "0.2", "own",
-        "of cot: share of reasons that could not be read; above, the job waits"),
+        "of cot and debate: share of reasons or debates that cannot be read; above, the job waits"),
+    INT("stages.label.turns", label.turns, 1, 16, "2", "own; Khan et al. 2024: 3",
+        "of debate: speeches of each side"),
+    SAMPLING("stages.label.speech", label.speech, "1.0", "1.0", "128", "own", "own"),
     NUM("stages.label.helpful", label.helpful, 0, 1, "0.49",
         "stages.ppo.helpful; Bai et al. 2022 §4.1: 0, people's pairs are the helpful ones",
         "share of helpful prompts"),
@@ -320,6 +327,36 @@ const struct setting settings[] = {
     OPTIMIZER("stages.prefer", prefer.optimizer, "1e-5", "InstructGPT, OpenRLHF 9e-6", "0.999",
               "TRL", "1e-8", "PyTorch", "0.03", "cosine", "summarize_from_feedback"),
     INT("stages.prefer.checkpoint_every", prefer.checkpoint_every, 0, 1e9, "100", "own",
+        "steps; 0 = only at the end"),
+
+    FLAG("stages.skill.enabled", skill.enabled, "false", "own",
+         "train the overseer to critique, on what people verified"),
+    WORD("stages.skill.from", skill.from, froms, "start", "Saunders et al. 2022 §3: one base",
+         "start: the overseer that the job names; latest: the one of the round before"),
+    FLAG("stages.skill.use", skill.use, "false", "own: an overseer stays frozen",
+         "later rounds take it for critiques and labels"),
+    NUM("stages.skill.held_out", skill.held_out, 0, 0.9, "0.1", "own",
+        "share of what people verified that is only measured on"),
+    NUM("stages.skill.verdict_weight", skill.verdict_weight, 1e-3, 1e6, "4", "own",
+        "of a yes or no; a word that carries all, among texts of many"),
+    INT("stages.skill.inserted", skill.inserted, 0, 1e9, "0", "own; McAleese et al. 2024: half",
+        "flaws put into good replies by the overseer itself, in a round"),
+    WORD("stages.skill.judge", skill.judge, judges, "pm", "own",
+         "of quality, for the gaps: the preference model, or people's held-out verdicts"),
+    INT("stages.skill.prompts", skill.prompts, 0, 1e7, "100", "own",
+        "held-out prompts of each kind, for the gaps; 0 = none"),
+    INT("stages.skill.samples", skill.samples, 2, 64, "4", "own; Saunders et al. 2022: 8",
+        "replies to each, of which the best is taken"),
+    SAMPLING("stages.skill.reply", skill.reply, "1.0", "1.0", "256", "own", "own"),
+    SAMPLING("stages.skill.critique", skill.critique, "1.0", "1.0", "192", "own", "own"),
+    SAMPLING("stages.skill.refinement", skill.refinement, "1.0", "1.0", "256", "own", "own"),
+    INT("stages.skill.epochs", skill.epochs, 1, 1000, "1", "Saunders et al. 2022: 1",
+        "passes over the rows"),
+    INT("stages.skill.batch", skill.optimizer.batch, 1, 1 << 20, "64", "own",
+        "rows per step, all ranks together"),
+    OPTIMIZER("stages.skill", skill.optimizer, "1e-5", "own, as sft", "0.999", "TRL", "1e-8",
+              "PyTorch", "0.03", "linear", "own"),
+    INT("stages.skill.checkpoint_every", skill.checkpoint_every, 0, 1e9, "100", "own",
         "steps; 0 = only at the end"),
 
     FLAG("stages.evaluate.enabled", evaluate.enabled, "true", "own", "measure on held-out prompts"),

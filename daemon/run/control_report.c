@@ -475,6 +475,7 @@ static int build_report(struct run *r, const struct store_job *row, const struct
                         const struct graders *g, json_t **ret) {
     json_t *progress = progress_json(r, row);
     uint32_t rounds = (uint32_t)json_integer_value(json_object_get(progress, "rounds"));
+    json_t *headline = headline_json(f, rounds);
     json_t *tables = json_array(), *transcripts = NULL, *series = series_json(f, rounds);
     json_t *given = json_loads(row->spec, 0, NULL);
     struct job_spec *spec = NULL;
@@ -485,10 +486,10 @@ static int build_report(struct run *r, const struct store_job *row, const struct
     add_tables(tables, f, g, rounds);
     report_scores(series, tables);
     report_consist(r, row->id, rounds, tables);
-    json_t *headline = headline_json(f, rounds);
     report_consist_says(r, row->id, rounds, headline);
     int rc = report_red_team(r, row->id, read == 0 ? spec->red_team.method : "", g, tables);
     job_free(spec);
+    report_skill(r, row->id, rounds, tables, headline);
     if (rc == 0)
         rc = report_review(r, row->id, tables);
     if (rc == 0)

@@ -105,6 +105,7 @@ static int count_data(struct estimate *e) {
         case JOB_DATA_HUMAN: e->data.human = rows; break;
         case JOB_DATA_CLASSIFIER: e->data.classifier = rows; break;
         case JOB_DATA_QUESTIONS: e->data.questions = rows; break;
+        case JOB_DATA_CRITIQUES: e->data.critiques = rows; break;
         case JOB_DATA_EVALUATE:
             for (size_t i = 0; i < 3; i++)
                 e->data.evaluate[i] = (double)s.kinds[i];

@@ -15,6 +15,8 @@ int principle_rows(struct run *r, int64_t job, json_t **ret);
 /* {"role", "content"} of a prompt's turns; *ret_row (may be NULL): the data line's other
  * fields. Both are the caller's. */
 int prompt_messages(struct run *r, int64_t job, uint64_t item, json_t **ret, json_t **ret_row);
+/* Adds what the stage skill and debates showed: tables, and sentences to the headline. */
+void report_skill(struct run *r, int64_t job, uint32_t rounds, json_t *tables, json_t *headline);
 /* Replies to held-out prompts before and after. */
 int report_transcripts(struct run *r, int64_t job, uint32_t rounds, json_t **ret);
 /* To the series of the stage ppo that a person looks at: "unit", "says", "marks", "place"; adds

@@ -307,15 +307,35 @@ static void sft_row(struct build *b, uint32_t round) {
     b->row->trained += rows * (double)j->sft.epochs * b->row_tokens;
 }
 
+/* Speeches of both sides in both seatings, after which the judge is asked. */
+static void add_debates(struct build *b, const char *before, double asked) {
+    const struct job_spec *j = b->job, *p = b->probe->job;
+    for (int64_t k = 1; k <= 2 * j->label.turns; k++) {
+        char phase[32];
+        snprintf(phase, sizeof phase, "%sdebate-%lld", before, (long long)k);
+        add_items(b, (struct asked){"label", phase, asked, "label", "reply", &j->label.speech,
+                                    &p->label.speech});
+    }
+}
+
 static void label_row(struct build *b, uint32_t round) {
     const struct job_spec *j = b->job, *p = b->probe->job;
     double pairs = (double)j->label.pairs, gate = (double)j->label.gate_pairs;
     const struct cost_seen *g = seen(b, "label", "gate");
-    bool cot = strcmp(j->label.mode, "cot") == 0;
+    bool cot = strcmp(j->label.mode, "cot") == 0, debate = job_label_debates(j);
     if (round == 1 || strcmp(j->models.overseer, "latest") == 0) {
         double asked = g && p->label.gate_pairs > 0 ? g->items / (double)p->label.gate_pairs : 2;
         add_items(b, (struct asked){"label", "gate-reason", cot ? gate * asked : 0, "label",
                                     "reason", &j->label.reasons, &p->label.reasons});
+        if (debate) {
+            add_debates(b, "gate-", gate * asked);
+            add_items(b, (struct asked){"label", "gate-cot-reason", gate * asked, "label", "reply",
+                                        &j->label.reasons, &p->label.reasons});
+            add_items(b, (struct asked){"label", "gate-cot", gate * asked, "label", "score", NULL,
+                                        NULL});
+            add_items(b, (struct asked){"label", "gate-direct", gate * asked, "label", "score",
+                                        NULL, NULL});
+        }
         add_items(b, (struct asked){"label", "gate", gate * asked, "label", "score", NULL, NULL});
     }
     add_items(b, (struct asked){"label", "reply", 2 * pairs, "revise", "reply", &j->label.reply,
@@ -324,6 +344,8 @@ static void label_row(struct build *b, uint32_t round) {
     double reasons = ratio(b, "label", "reason", "reply", scores);
     add_items(b, (struct asked){"label", "reason", cot ? 2 * pairs * reasons : 0, "label",
                                 "reply", &j->label.reasons, &p->label.reasons});
+    if (debate)
+        add_debates(b, "", 2 * pairs * ratio(b, "label", "debate-1", "reply", scores));
     add_items(b, (struct asked){"label", "score", 2 * pairs * scores, "label", "reply", NULL,
                                 NULL});
     double kept = p->label.pairs > 0 ? b->probe->pairs / (double)p->label.pairs : 1;
@@ -417,6 +439,39 @@ static void ppo_row(struct build *b) {
     }
 }
 
+/* What people verified gives about three rows a reply (skill_rows.c). */
+static void skill_row(struct build *b, uint32_t round) {
+    enum { ROWS_EACH = 3 };
+    const struct job_spec *j = b->job, *p = b->probe->job;
+    const struct cost_seen *s = seen(b, "skill", "skill");
+    double batch = (double)j->skill.optimizer.batch, tried = s ? s->rows : batch;
+    double rows = ROWS_EACH * (b->data->critiques * (1 - j->skill.held_out) +
+                               (double)j->skill.inserted);
+    add_items(b, (struct asked){"skill", "tamper", (double)j->skill.inserted, "revise", "revision-1",
+                                &j->skill.refinement, &p->skill.refinement});
+    if (round == 1 || strcmp(j->skill.from, "latest") == 0) {
+        add_training(b, (struct trained){"skill", "skill", rows,
+                                         (double)j->skill.epochs * ceil_div(rows, batch),
+                                         least(rows, batch), least(tried, batch), NULL, NULL});
+        b->row->trained += rows * (double)j->skill.epochs * b->row_tokens;
+    }
+    double n = 0, replies = (double)j->skill.samples;
+    for (size_t i = 0; i < 3; i++)
+        n += least((double)j->skill.prompts, j->data.evaluate ? b->data->evaluate[i] : 0);
+    bool pm = strcmp(j->skill.judge, "pm") == 0;
+    double asked = pm ? n * replies : b->data->critiques * j->skill.held_out;
+    add_items(b, (struct asked){"skill", "sample", pm ? asked : 0, "revise", "reply",
+                                &j->skill.reply, &p->skill.reply});
+    add_items(b, (struct asked){"skill", "flaw", asked, "label", "score", NULL, NULL});
+    add_items(b, (struct asked){"skill", "critique", asked, "revise", "critique-1",
+                                &j->skill.critique, &p->skill.critique});
+    add_items(b, (struct asked){"skill", "helpful", asked, "label", "score", NULL, NULL});
+    add_items(b, (struct asked){"skill", "refinement", pm ? asked : 0, "revise", "revision-1",
+                                &j->skill.refinement, &p->skill.refinement});
+    add_items(b, (struct asked){"skill", "quality", pm ? 2 * asked : 0, "prefer", "score", NULL,
+                                NULL});
+}
+
 /* ---- all of them ----------------------------------------------------------------------------- */
 /* So many canaries of each class as in the rehearsal, or as many more as the job asks. */
 static void audit_row(struct build *b) {
@@ -451,6 +506,8 @@ static void stage_row(struct build *b, const char *stage, uint32_t round, bool f
         label_row(b, round);
     else if (strcmp(stage, "prefer") == 0)
         prefer_row(b);
+    else if (strcmp(stage, "skill") == 0)
+        skill_row(b, round);
     else if (strcmp(stage, "evaluate") == 0)
         evaluate_row(b, round, first_look);
     else if (strcmp(stage, "ppo") == 0)

@@ -11,7 +11,7 @@
 
 /* Usable rows of the whole data files. */
 struct cost_data {
-    double harmful, helpful, human, classifier, questions;
+    double harmful, helpful, human, classifier, questions, critiques;
     double evaluate[3]; /* of data.evaluate: harmful, helpful, lookalike */
 };
 

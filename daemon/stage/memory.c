@@ -217,6 +217,8 @@ int memory_plan(const struct job_spec *job, struct memory_plan *ret) {
         train_phase(job, &m->start, false, "sft", ret);
     if (job->rounds > 0 && job_red_learns(job))
         red_phase(job, m, ret);
+    if (job->skill.enabled)
+        train_phase(job, &m->start, false, "skill", ret);
     if (job->data.classifier)
         train_phase(job, &m->start_scalar, true, "classifier", ret);
     if (job->prefer.enabled)

@@ -95,6 +95,14 @@ int models_policy(const struct stage_context *c, uint32_t round, struct cai_aren
 
 int models_role(const struct stage_context *c, const char *role, uint32_t round,
                 struct cai_arena *a, struct model_ref *ret) {
+    bool judge = strcmp(role, "judge") == 0;
+    if (strcmp(role, "overseer") == 0 && c->job->skill.enabled && c->job->skill.use) {
+        int trained = models_skilled(c, round, a, ret);
+        if (trained != CAI_ENOTFOUND)
+            return trained;
+        cai_error_clear();
+    }
+    role = judge ? "overseer" : role;
     const struct {
         const char *role, *name, *kind;
     } roles[] = {{"overseer", c->job->models.overseer, "overseer"},
@@ -113,6 +121,11 @@ int models_role(const struct stage_context *c, const char *role, uint32_t round,
         return models_start(c, a, ret);
     int rc = find(c, roles[i].kind, "start", 0, 0, a, ret, NULL);
     return rc == CAI_ENOTFOUND ? missing(c, role) : rc;
+}
+
+int models_skilled(const struct stage_context *c, uint32_t round, struct cai_arena *a,
+                   struct model_ref *ret) {
+    return find(c, "overseer", "skill", round, 0, a, ret, NULL);
 }
 
 int models_pm(const struct stage_context *c, uint32_t round, struct cai_arena *a,

@@ -19,10 +19,14 @@ int models_start(const struct stage_context *c, struct cai_arena *a, struct mode
 int models_policy(const struct stage_context *c, uint32_t round, struct cai_arena *a,
                   struct model_ref *ret);
 /* What the job file names for a role: "start", "latest" (newest policy of a round <=
- * `round`) or a folder. role: "generator", "overseer",
- * "second_overseer", "pm", "red". */
+ * `round`) or a folder. role: "generator", "overseer", "second_overseer", "pm", "red"; "judge" is
+ * the overseer as the job names it, where stages.skill.use puts one that the stage skill trained
+ * into its place. */
 int models_role(const struct stage_context *c, const char *role, uint32_t round,
                 struct cai_arena *a, struct model_ref *ret);
+/* The newest overseer that the stage skill trained in a round <= `round`; CAI_ENOTFOUND. */
+int models_skilled(const struct stage_context *c, uint32_t round, struct cai_arena *a,
+                   struct model_ref *ret);
 /* Members k = 0 … of the newest PM of a round <= `round`; CAI_ENOTFOUND. */
 int models_pm(const struct stage_context *c, uint32_t round, struct cai_arena *a,
               struct model_ref **ret, size_t *ret_n);

@@ -14,6 +14,7 @@ const struct stage *const stage_table[] = {
     &stage_label,
     &stage_review,
     &stage_prefer,
+    &stage_skill,
     &stage_evaluate,
     &stage_ppo,
     NULL};

@@ -255,6 +255,11 @@ static void modes_of_labels(void **state) {
                  {"label: {helpful: 1.5}", ":7:20: error["},
                  {"ppo: {algorithm: dpo, ptx: {coef: 27.8}}", ":7:37: error[C042]"},
                  {"sft: off\n  ppo: {ptx: {coef: 1}}", ":8:21: error[C042]"},
+                 {"label: {mode: debate, turns: 0}", ":7:32: error["},
+                 {"label: {mode: debate, turns: 3}", NULL},
+                 {"skill: {enabled: true}", ":7:20: error[C042]"}, /* nothing that people verified */
+                 {"skill: {enabled: true, judge: oracle}", ":7:33: error["},
+                 {"skill: {samples: 1}", ":7:20: error["},
                  {"ppo: {ptx: {coef: 27.8}}", NULL}};
     for (size_t i = 0; i < CAI_COUNT(cases); i++) {
         struct input_report report = {0};

@@ -71,6 +71,18 @@ static void write_data(struct world *w) {
                            "\"assistant\",\"content\":\"r%d\"}],\"label\":%s}\n", i, i,
                        i % 2 ? "true" : "0.25");
     put_file(w, "classifier.jsonl", &t);
+    for (int i = 0; i < 120; i++) /* four replies to each prompt, every other one flawed */
+        cai_buf_printf(&t, i % 2 ? "{\"prompt\":\"verified %d!\",\"reply\":\"Fine words %d.\",\"flaw\":"
+                                   "false%s}\n"
+                                 : "{\"prompt\":\"verified %d!\",\"reply\":\"Take a crowbar %d.\","
+                                   "\"flaw\":true,\"critique\":\"It speaks of a crowbar.\","
+                                   "\"refinement\":\"Ask the owner.\"%s}\n", i / 4, i,
+                       i % 6 == 0   ? ",\"helpful\":true"
+                       : i % 6 == 2 ? ",\"helpful\":false"
+                       : i == 4     ? ",\"principle\":\"no-harm\""
+                       : i == 10    ? ",\"principle\":\"nobody\""
+                                    : "");
+    put_file(w, "critiques.jsonl", &t);
     static const char *const kinds[] = {"harmful", "helpful", "lookalike"};
     for (int i = 0; i < 90; i++)
         cai_buf_printf(&t, "{\"prompt\":\"%s held out %d!\",\"kind\":\"%s\"}\n",
@@ -255,6 +267,9 @@ static char *written(const struct world *w, const Cai__V1__Task *t, const Cai__V
                                         : "Response (A) is one thing, and (B) says \"The answer is: "
                                           "(B)\", which is no reason.");
     }
+    if (strstr(t->phase, "debate-"))
+        return cai_format("The other response helps with harm, says %llu.",
+                          (unsigned long long)(r % 10));
     const char *asked = c->messages[c->n_messages - 1]->text;
     if (strcmp(t->stage, "consist") == 0)
         return worked(w, t, asked, q->item, k, finish);
@@ -287,6 +302,11 @@ static double prefers_first(struct world *w, const Cai__V1__Task *t, const Cai__
     const Cai__V1__Conversation *c = q->conversation;
     const char *text = c->messages[c->n_messages - 1]->text;
     double r = (double)(noise(t, q->item, q->k) % 1000) / 1000 - 0.5;
+    if (strcmp(t->stage, "skill") == 0) { /* a flaw, or a critique that is right */
+        const char *reply = c->messages[strstr(text, "critique again") ? c->n_messages - 4
+                                                                        : c->n_messages - 2]->text;
+        return (strstr(reply, "crowbar") ? 1.5 : -1.5) + r;
+    }
     const char *a = strstr(text, "Response (A):\n"), *b = strstr(text, "Response (B):\n");
     const char *about, *judged = canary_judged(c, &about);
     if (judged) /* "is there a flaw?" */
@@ -315,7 +335,10 @@ static Cai__V1__Result *new_result(const Cai__V1__Task *t, size_t n) {
 }
 
 static Cai__V1__Result *answer_generate(struct world *w, const Cai__V1__Task *t) {
-    Cai__V1__Result *r = new_result(t, 16 * t->generate->n_items);
+    size_t n = 0;
+    for (size_t i = 0; i < t->generate->n_items; i++)
+        n += t->generate->items[i]->n;
+    Cai__V1__Result *r = new_result(t, n);
     for (size_t i = 0; i < t->generate->n_items; i++) {
         const Cai__V1__GenerateItem *q = t->generate->items[i];
         for (uint32_t k = q->first_k; k < q->first_k + q->n; k++) {
