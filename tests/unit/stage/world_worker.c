@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "world.h"
 #include "world_canary.h"
 #include <math.h>
