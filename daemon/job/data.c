@@ -57,6 +57,55 @@ static void check_kind(const struct row *o) {
     wrong(o, "kind", "it is harmful, helpful or lookalike", what);
 }
 
+static bool one_of(const char *word, const char *const *words, size_t n) {
+    for (size_t i = 0; word && i < n; i++)
+        if (strcmp(word, words[i]) == 0)
+            return true;
+    return false;
+}
+
+static void check_choices(const struct row *o) {
+    const json_t *list = json_object_get(o->r->rest, "choices"), *v;
+    const json_t *answer = json_object_get(o->r->rest, "answer");
+    size_t i, n = json_array_size(list);
+    bool texts = n >= 2;
+    json_array_foreach(list, i, v)
+        texts = texts && json_string_length(v) > 0;
+    if (!texts)
+        wrong(o, "choices", "give two choices or more, as texts", "\"choices\" must be texts");
+    else if (!json_is_integer(answer) || json_integer_value(answer) < 0 ||
+             (size_t)json_integer_value(answer) >= n)
+        wrong(o, "answer", "the right choice's place, from 0", "\"answer\" must be a place in choices");
+}
+
+static void check_marker(const struct row *o) {
+    if (!strstr(o->r->turns[o->r->n - 1].text, "{prompt}"))
+        wrong(o, "prompt", "write {prompt} where the probe's own prompt goes",
+              "a marker's last user text must hold {prompt}");
+}
+
+static void check_probe(const struct row *o) {
+    static const char *const kinds[] = {"text", "choice", "answer", "marker"};
+    const char *kind = json_string_value(json_object_get(o->r->rest, "kind"));
+    if (!one_of(kind, kinds, CAI_COUNT(kinds)))
+        wrong(o, "kind", "it is text, choice, answer or marker", "a probe's \"kind\" must be known");
+    else if (strcmp(kind, "choice") == 0)
+        check_choices(o);
+    else if (strcmp(kind, "marker") == 0)
+        check_marker(o);
+    else if (!o->r->reply)
+        wrong(o, "reply", "the text that is scored, or the answer that is right",
+              "missing member \"reply\"");
+}
+
+static void check_graded(const struct row *o) {
+    static const char *const what[] = {"harm", "refusal", "evasion"};
+    const char *of = json_string_value(json_object_get(o->r->rest, "of"));
+    check_classifier(o);
+    if (of && !one_of(of, what, CAI_COUNT(what)))
+        wrong(o, "of", "it is harm, refusal or evasion", "\"of\" is not known");
+}
+
 static void check_role(enum job_data role, const struct row *o) {
     if (role == JOB_DATA_HUMAN)
         check_human(o);
@@ -64,6 +113,10 @@ static void check_role(enum job_data role, const struct row *o) {
         check_classifier(o);
     if (role == JOB_DATA_EVALUATE)
         check_kind(o);
+    if (role == JOB_DATA_PROBES)
+        check_probe(o);
+    if (role == JOB_DATA_GRADED)
+        check_graded(o);
 }
 
 /* ---- one file ------------------------------------------------------------------------------ */
@@ -127,7 +180,8 @@ int job_read_data(enum job_data role, const char *path, double skip, struct inpu
 
 const char **job_data_at(struct job_spec *j, enum job_data role) {
     const char **const at[JOB_DATA_FILES] = {&j->data.harmful, &j->data.helpful, &j->data.human,
-                                             &j->data.classifier, &j->data.evaluate};
+                                             &j->data.classifier, &j->data.evaluate,
+                                             &j->data.probes, &j->data.graded};
     return at[role];
 }
 
@@ -158,16 +212,17 @@ static int see(void *c, size_t line, const struct input_record *r) {
     return 0;
 }
 
+static bool trained_on(enum job_data role) { return role < JOB_DATA_EVALUATE; }
+
 /* A group's lowest number is of a file that is trained on, if any is: those are read first. */
-static void check_overlap(const struct job_spec *j, const struct seen *s,
+static void check_overlap(const struct job_spec *j, const struct seen *s, enum job_data role,
                           struct input_report *report) {
-    struct input_report own = {.file = j->data.evaluate};
+    struct input_report own = {.file = job_data_path(j, role)};
     const char *help = "take it out of one of the two files; or, where all prompts are built alike, "
                        "raise data.near";
-    similar_group(s->texts);
     for (size_t i = 0; i < similar_count(s->texts); i++) {
         size_t other = similar_of(s->texts, i);
-        if (s->at[i].role != JOB_DATA_EVALUATE || s->at[other].role == JOB_DATA_EVALUATE)
+        if (s->at[i].role != role || !trained_on(s->at[other].role))
             continue;
         input_report_add(&own, s->at[i].line, 1, "D011", own.errors ? NULL : help,
                          "the prompt is nearly that of %s:%zu, which is trained on (similarity "
@@ -178,23 +233,27 @@ static void check_overlap(const struct job_spec *j, const struct seen *s,
     input_report_merge(report, &own);
 }
 
-int job_check_data(const struct job_spec *j, struct input_report *report, size_t ret_rows[5]) {
+int job_check_data(const struct job_spec *j, struct input_report *report, size_t ret_rows[JOB_DATA_FILES]) {
     size_t errors = report->errors;
     struct seen seen = {.texts = similar_new(j->data.near)};
+    bool held_out = j->data.evaluate || j->data.probes;
     for (int k = 0; k < JOB_DATA_FILES; k++) {
         const char *path = job_data_path(j, (enum job_data)k);
         struct input_report own = {.file = path};
         struct job_rows n = {0};
         seen.role = (enum job_data)k;
         if (path && !job_stored_name(path)) /* that the daemon reads */
-            job_read_data(seen.role, path, j->data.skip, &own, j->data.evaluate ? see : NULL, &seen,
+            job_read_data(seen.role, path, j->data.skip, &own, held_out ? see : NULL, &seen,
                           &n);
         input_report_merge(report, &own);
         if (ret_rows)
             ret_rows[k] = n.good;
     }
-    if (j->data.evaluate && report->errors == errors)
-        check_overlap(j, &seen, report);
+    if (held_out && report->errors == errors) {
+        similar_group(seen.texts);
+        check_overlap(j, &seen, JOB_DATA_EVALUATE, report);
+        check_overlap(j, &seen, JOB_DATA_PROBES, report);
+    }
     similar_free(seen.texts);
     free(seen.at);
     cai_error_clear();

@@ -78,6 +78,7 @@ struct job_evaluate {
     bool enabled;
     int64_t prompts; /* held-out prompts, per kind */
     int64_t win_pairs;
+    int64_t marked; /* of each kind, asked again under each marker of data.probes */
     struct job_sampling reply;
 };
 struct job_ppo {
@@ -107,7 +108,7 @@ struct job_ppo {
     double pm_variance;       /* reward = mean - this × variance over the PM's members */
 };
 
-enum { JOB_VERSION = 1, JOB_SETTINGS_MAX = 192, JOB_PRIORITY_MAX = 100 };
+enum { JOB_VERSION = 1, JOB_SETTINGS_MAX = 256, JOB_PRIORITY_MAX = 100 };
 
 struct job_spec {
     struct cai_arena arena;
@@ -130,7 +131,7 @@ struct job_spec {
     const char *constitution; /* name, revision or path of a .yaml */
     struct {
         /* JSONL, or data:NAME; NULL when absent */
-        const char *harmful, *helpful, *human, *classifier, *evaluate;
+        const char *harmful, *helpful, *human, *classifier, *evaluate, *probes, *graded;
         double skip; /* share of bad rows that may be left out */
         double near; /* Jaccard similarity from which prompts are nearly the same */
     } data;
@@ -145,6 +146,7 @@ struct job_spec {
     struct job_ppo ppo;
     struct {
         double kl_budget, loss_spike, alpha, margin, diversity;
+        double skill, bits, watched, people, disagreement, openings, length, entropy, sampler_gap;
         int64_t max_skipped;
     } guards;
     struct job_human { /* what people are asked to judge; stage/review.h */
@@ -214,6 +216,8 @@ enum job_data {
     JOB_DATA_HUMAN,
     JOB_DATA_CLASSIFIER,
     JOB_DATA_EVALUATE,
+    JOB_DATA_PROBES,
+    JOB_DATA_GRADED,
     JOB_DATA_FILES
 };
 const char *job_data_path(const struct job_spec *j, enum job_data role); /* NULL when absent */
@@ -228,9 +232,9 @@ typedef int job_row_function(void *c, size_t line, const struct input_record *r)
  * most `skip` of all rows. 0, CAI_EINPUT, or what f returned. */
 int job_read_data(enum job_data role, const char *path, double skip, struct input_report *report,
                   job_row_function *f, void *c, struct job_rows *ret);
-/* Reads every data file and reports what is wrong in its lines, and prompts of data.evaluate that
- * are nearly those of another file (D011); counts of good rows go to ret_rows when not NULL. */
-int job_check_data(const struct job_spec *j, struct input_report *report, size_t ret_rows[5]);
+/* Reads every data file and reports what is wrong in its lines, and prompts of data.evaluate and
+ * data.probes that are nearly those of another file (D011); counts of good rows go to ret_rows when not NULL. */
+int job_check_data(const struct job_spec *j, struct input_report *report, size_t ret_rows[JOB_DATA_FILES]);
 /* A commented job.yaml with every default and its source. */
 void job_write_template(struct cai_buf *ret);
 /* Every setting as scdoc, for job(5). */

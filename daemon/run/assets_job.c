@@ -20,7 +20,7 @@ struct named {
     bool model;
     enum job_data role;
 };
-enum { NAMED = 9 };
+enum { NAMED = 11 };
 
 static void list_named(struct job_spec *j, struct named ret[NAMED]) {
     const struct named all[NAMED] = {
@@ -33,6 +33,8 @@ static void list_named(struct job_spec *j, struct named ret[NAMED]) {
         {"data.human", &j->data.human, false, JOB_DATA_HUMAN},
         {"data.classifier", &j->data.classifier, false, JOB_DATA_CLASSIFIER},
         {"data.evaluate", &j->data.evaluate, false, JOB_DATA_EVALUATE},
+        {"data.probes", &j->data.probes, false, JOB_DATA_PROBES},
+        {"data.graded", &j->data.graded, false, JOB_DATA_GRADED},
     };
     memcpy(ret, all, sizeof all);
 }

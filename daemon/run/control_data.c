@@ -198,8 +198,8 @@ static int export_pair(void *c, const struct store_label *l) {
     struct exporter *x = c;
     if (!page_wants(&x->page))
         return 0;
-    bool human = strcmp(l->source, "human") == 0;
-    uint32_t pass = human ? 0 : l->k / (uint32_t)(x->principles > 0 ? x->principles : 1);
+    bool own = strcmp(l->source, "human") == 0 && data_item_is_human(l->item);
+    uint32_t pass = own ? 0 : l->k / (uint32_t)(x->principles > 0 ? x->principles : 1);
     CAI_AUTO(mem) char *a = NULL;
     CAI_AUTO(mem) char *b = NULL;
     json_t *messages = NULL;

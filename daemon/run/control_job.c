@@ -38,6 +38,8 @@ static int freeze_data(struct run *r, struct job_spec *spec) {
     CAI_TRY(freeze(r, &spec->data.helpful, &spec->arena));
     CAI_TRY(freeze(r, &spec->data.human, &spec->arena));
     CAI_TRY(freeze(r, &spec->data.classifier, &spec->arena));
+    CAI_TRY(freeze(r, &spec->data.probes, &spec->arena));
+    CAI_TRY(freeze(r, &spec->data.graded, &spec->arena));
     return freeze(r, &spec->data.evaluate, &spec->arena);
 }
 
@@ -486,7 +488,9 @@ static int rollback(const struct request *q, json_t **ret) {
                         "%u", (long long)to, (long long)id, j->round, j->round - 1);
     CAI_AUTO(mem) char *event = cai_format("rolled back to the policy of round %lld by a person",
                                            (long long)to);
-    CAI_TRY(set_running(r, j, gate, to, event));
+    /* What else of the round was found, was found of the policy that is gone. */
+    CAI_AUTO(mem) char *all = cai_format("guard-%u", j->round);
+    CAI_TRY(set_running(r, j, all, to, event));
     return reply_state(r, id, ret);
 }
 

@@ -3,21 +3,11 @@
 #include "base/error.h"
 #include "proto/control.h"
 #include "run/report.h"
-#include "stage/probes.h"
+#include "run/report_tables.h"
 #include <math.h>
 #include <string.h>
 
 enum { POINTS_MAX = 250 };
-
-struct figures { /* of a job, by (round, stage, name, step) */
-    struct figure_row {
-        uint32_t round;
-        uint64_t step;
-        char *stage, *name;
-        double value;
-    } *at;
-    size_t n, cap;
-};
 
 static int collect(void *c, const struct store_metric *m) {
     struct figures *f = c;
@@ -38,7 +28,7 @@ static void free_figures(struct figures *f) {
     free(f->at);
 }
 
-static const double *find(const struct figures *f, uint32_t round, const char *stage,
+const double *figures_find(const struct figures *f, uint32_t round, const char *stage,
                           const char *name) {
     for (size_t i = 0; i < f->n; i++)
         if (f->at[i].round == round && f->at[i].step == 0 &&
@@ -47,23 +37,23 @@ static const double *find(const struct figures *f, uint32_t round, const char *s
     return NULL;
 }
 
-static const double *find_part(const struct figures *f, uint32_t round, const char *stage,
+const double *figures_part(const struct figures *f, uint32_t round, const char *stage,
                                const char *name, const char *part) {
     CAI_AUTO(mem) char *full = cai_format("%s_%s", name, part);
-    return find(f, round, stage, full);
+    return figures_find(f, round, stage, full);
 }
 
-static json_t *number(const double *v) { return v ? json_real(*v) : json_null(); }
+json_t *figure_json(const double *v) { return v ? json_real(*v) : json_null(); }
 
 static json_t *interval(const struct figures *f, uint32_t round, const char *stage,
                         const char *name) {
-    const double *v = find(f, round, stage, name);
+    const double *v = figures_find(f, round, stage, name);
     if (!v)
         return json_null();
     return json_pack("{s:f, s:o, s:o, s:o}", "value", *v, "low",
-                     number(find_part(f, round, stage, name, "low")), "high",
-                     number(find_part(f, round, stage, name, "high")), "n",
-                     number(find_part(f, round, stage, name, "n")));
+                     figure_json(figures_part(f, round, stage, name, "low")), "high",
+                     figure_json(figures_part(f, round, stage, name, "high")), "n",
+                     figure_json(figures_part(f, round, stage, name, "n")));
 }
 
 json_t *grader_json(const struct grader *g) {
@@ -72,10 +62,6 @@ json_t *grader_json(const struct grader *g) {
 }
 
 /* ---- tables ---------------------------------------------------------------------- */
-
-struct column {
-    const char *key, *title, *kind; /* kind "text" is filled by the caller */
-};
 
 /* Whether some row has the figure. */
 static bool filled(const json_t *rows, const char *key) {
@@ -90,7 +76,7 @@ static bool filled(const json_t *rows, const char *key) {
 }
 
 /* Those with a figure, and the grader of each that is somebody's verdict; g NULL = none is. */
-static json_t *columns_json(const struct column *c, size_t n, const char *first,
+json_t *table_columns(const struct column *c, size_t n, const char *first,
                             const struct graders *g, const char *stage, const json_t *rows) {
     json_t *list = json_array();
     struct grader by;
@@ -132,7 +118,7 @@ static json_t *rows_json(const struct figures *f, const char *stage, const struc
         for (size_t i = 0; i < n; i++) {
             json_t *cell = strcmp(c[i].kind, "interval") == 0
                                ? interval(f, round, stage, c[i].key)
-                               : number(find(f, round, stage, c[i].key));
+                               : figure_json(figures_find(f, round, stage, c[i].key));
             any = any || !json_is_null(cell);
             json_object_set_new(row, c[i].key, cell);
         }
@@ -152,7 +138,7 @@ static void add_table(json_t *tables, const struct figures *f, const struct grad
         json_decref(rows);
         return;
     }
-    json_t *columns = columns_json(c, n, by_checkpoint ? "Checkpoint" : "Round", g, stage, rows);
+    json_t *columns = table_columns(c, n, by_checkpoint ? "Checkpoint" : "Round", g, stage, rows);
     json_array_append_new(tables, json_pack("{s:s, s:s, s:s?, s:o, s:o}", "name", stage, "title",
                                             title, "note", note, "columns", columns, "rows",
                                             rows));
@@ -262,7 +248,7 @@ static bool member_row(const struct figures *f, uint32_t round, const struct col
         CAI_AUTO(mem) char *name = cai_format("%s%s", prefix, c[i].key);
         const double *v = find_last(f, round, "prefer", name);
         any = any || v;
-        json_object_set_new(row, c[i].key, number(v));
+        json_object_set_new(row, c[i].key, figure_json(v));
     }
     if (any)
         json_array_append(rows, row);
@@ -285,65 +271,13 @@ static void add_members(json_t *tables, const struct figures *f, uint32_t rounds
         more = member_row(f, rounds, c, CAI_COUNT(c), prefix, title, rows);
     }
     member_row(f, rounds, c, CAI_COUNT(c), "average.", "mean weights", rows);
-    json_t *columns = columns_json(c, CAI_COUNT(c), "Member", NULL, "", rows);
+    json_t *columns = table_columns(c, CAI_COUNT(c), "Member", NULL, "", rows);
     if (json_array_size(rows) > 1)
         json_array_append_new(
             tables, json_pack("{s:s, s:s, s:s, s:O, s:O}", "name", "members", "title",
                               "Members of the last preference model", "note",
                               "Each alone, on held-out pairs. Mean weights: the one model that "
                               "stages.prefer.average makes of them, and that PPO is given.",
-                              "columns", columns, "rows", rows));
-    json_decref(columns);
-    json_decref(rows);
-}
-
-/* "0.28 (0.24 to 0.33)": a ratio, not a share. */
-static json_t *ratio_text(const struct figures *f, uint32_t round, const char *name,
-                          const char *part) {
-    CAI_AUTO(mem) char *full = cai_format("%s_%s", name, part);
-    const double *v = find(f, round, "evaluate", full);
-    const double *low = find_part(f, round, "evaluate", full, "low");
-    const double *high = find_part(f, round, "evaluate", full, "high");
-    if (!v || !low || !high)
-        return json_null();
-    CAI_AUTO(mem) char *text = cai_format("%.2f (%.2f to %.2f)", *v, *low, *high);
-    return json_string(text);
-}
-
-/* Whether failures multiplied, at the last evaluation. */
-static void add_guard(json_t *tables, const struct figures *f, uint32_t rounds) {
-    static const struct column c[] = {
-        {"R", "R, last round", "text"},       {"R0", "R, start", "text"},
-        {"data", "In its data", "share"},     {"S", "S", "number"},
-        {"I", "I", "number"},                 {"least", "Least rise shown", "share"},
-    };
-    json_t *rows = json_array();
-    uint32_t round = rounds + 1;
-    char place[32], title[96];
-    while (round > 0 && !find(f, round, "evaluate", "distinct_pairs"))
-        round--;
-    for (const struct probe_class *p = probe_classes; round > 0 && p->name; p++) {
-        json_t *r = ratio_text(f, round, p->name, "R");
-        json_t *r0 = ratio_text(f, round, p->name, "R0");
-        json_t *row = json_pack("{s:s, s:o, s:o}", "checkpoint", p->says, "R", r, "R0", r0);
-        for (size_t i = 2; i < CAI_COUNT(c); i++)
-            json_object_set_new(row, c[i].key,
-                                number(find_part(f, round, "evaluate", p->name, c[i].key)));
-        if (!json_is_null(r))
-            json_array_append(rows, row);
-        json_decref(row);
-    }
-    report_checkpoint(round, rounds, place, sizeof place);
-    snprintf(title, sizeof title, "Do failures multiply? (%s)", place);
-    json_t *columns = columns_json(c, CAI_COUNT(c), "Failure", NULL, "", rows);
-    if (json_array_size(rows))
-        json_array_append_new(
-            tables, json_pack("{s:s, s:s, s:s, s:O, s:O}", "name", "guard", "title", title, "note",
-                              "R: how many times as often as before, on the same prompts; above 1 it "
-                              "grows. R = S × I: S says whether the texts that were trained on have "
-                              "it more often than the model had (selection), I whether the model "
-                              "has it more often than they (inheritance). Least rise shown: a "
-                              "smaller one could have been overlooked.",
                               "columns", columns, "rows", rows));
     json_decref(columns);
     json_decref(rows);
@@ -360,7 +294,7 @@ static void add_tables(json_t *tables, const struct figures *f, const struct gra
               prefer_columns, CAI_COUNT(prefer_columns), rounds);
     add_members(tables, f, rounds);
     add_reliability(tables, f, rounds);
-    add_guard(tables, f, rounds);
+    report_guards(tables, f, rounds);
     add_table(tables, f, g, "label", "Labels",
               "Option mass: the probability of the two options together. Flipped by order: choices "
               "that turned when the replies changed places. Margin: 0 is a toss-up, 1 is certain. "
@@ -400,7 +334,7 @@ static int add_principles(struct run *r, int64_t job, const struct figures *f, u
     json_t *rows = NULL;
     CAI_TRY(principle_rows(r, job, &rows));
     add_agreement(rows, f, rounds);
-    json_t *columns = columns_json(c, CAI_COUNT(c), "Principle", NULL, "", rows);
+    json_t *columns = table_columns(c, CAI_COUNT(c), "Principle", NULL, "", rows);
     json_object_set_new(json_array_get(columns, 0), "key", json_string("principle"));
     json_array_append_new(
         tables, json_pack("{s:s, s:s, s:s, s:o, s:o}", "name", "principles", "title", "Principles",
@@ -485,18 +419,18 @@ static void say(json_t *list, const char *format, ...) {
 static uint32_t last_round(const struct figures *f, uint32_t rounds, const char *name) {
     uint32_t last = 0;
     for (uint32_t round = 1; round <= rounds + 1; round++)
-        if (find(f, round, "evaluate", name))
+        if (figures_find(f, round, "evaluate", name))
             last = round;
     return last;
 }
 
 static void say_harm(json_t *list, const struct figures *f, uint32_t rounds, const char *place) {
     uint32_t last = last_round(f, rounds, "harmful_rate");
-    const double *before = find(f, 0, "evaluate", "harmful_rate");
-    const double *n = find(f, last, "evaluate", "harmful_rate_n");
+    const double *before = figures_find(f, 0, "evaluate", "harmful_rate");
+    const double *n = figures_find(f, last, "evaluate", "harmful_rate_n");
     if (last && before)
         say(list, "Harmful replies to harmful held-out prompts: %.1f %% at the start, %.1f %% after "
-                  "%s (of %.0f).", 100 * *before, 100 * *find(f, last, "evaluate", "harmful_rate"),
+                  "%s (of %.0f).", 100 * *before, 100 * *figures_find(f, last, "evaluate", "harmful_rate"),
             place, n ? *n : 0);
 }
 
@@ -508,9 +442,9 @@ static json_t *headline_json(const struct figures *f, uint32_t rounds) {
     say_harm(list, f, rounds, place);
     if (won && won == last)
         say(list, "The overseer prefers the replies after %s to those of the start model in %.0f %% "
-                  "of blind comparisons.", place, 100 * *find(f, won, "evaluate", "win_rate"));
-    const double *accuracy = find(f, rounds, "prefer", "pm_accuracy");
-    const double *n = find(f, rounds, "prefer", "pm_accuracy_n");
+                  "of blind comparisons.", place, 100 * *figures_find(f, won, "evaluate", "win_rate"));
+    const double *accuracy = figures_find(f, rounds, "prefer", "pm_accuracy");
+    const double *n = figures_find(f, rounds, "prefer", "pm_accuracy_n");
     if (accuracy && n)
         say(list, "The last preference model agrees with %.1f %% of the %.0f clear held-out labels.",
             100 * *accuracy, *n);
@@ -543,7 +477,9 @@ static int build_report(struct run *r, const struct store_job *row, const struct
     job_free(spec);
     add_tables(tables, f, g, rounds);
     report_scores(series, tables);
-    int rc = add_principles(r, row->id, f, rounds, tables);
+    int rc = report_review(r, row->id, tables);
+    if (rc == 0)
+        rc = add_principles(r, row->id, f, rounds, tables);
     if (rc == 0)
         rc = add_models(r, row->id, tables);
     if (rc == 0)

@@ -104,9 +104,11 @@ static int count_data(struct estimate *e) {
         case JOB_DATA_HELPFUL: e->data.helpful = rows; break;
         case JOB_DATA_HUMAN: e->data.human = rows; break;
         case JOB_DATA_CLASSIFIER: e->data.classifier = rows; break;
-        default:
+        case JOB_DATA_EVALUATE:
             for (size_t i = 0; i < 3; i++)
                 e->data.evaluate[i] = (double)s.kinds[i];
+            break;
+        default: break; /* the guards' own questions are few */
         }
     }
     return 0;

@@ -22,6 +22,8 @@ int report_transcripts(struct run *r, int64_t job, uint32_t rounds, json_t **ret
 void report_curves(const struct job_spec *job, json_t *series);
 /* A table of the series "score/PRINCIPLE": where each began and ended. */
 void report_scores(const json_t *series, json_t *tables);
+/* Tables of people's review; none where nobody was asked. */
+int report_review(struct run *r, int64_t job, json_t *tables);
 /* "start", "SFT round 1" or "after PPO" for a round of evaluation. */
 void report_checkpoint(uint32_t round, uint32_t rounds, char *out, size_t size);
 

@@ -147,8 +147,8 @@ int build_generate_rendered(struct builder *b, uint64_t item, uint32_t k,
     return 0;
 }
 
-static int add_score(struct builder *b, uint64_t item, uint32_t k, Cai__V1__Conversation *asked,
-                     const char *prefix, const char *option_a, const char *option_b) {
+static int add_options(struct builder *b, uint64_t item, uint32_t k, Cai__V1__Conversation *asked,
+                       const char *prefix, const char *const *options, size_t n) {
     CAI_TRY(reserve(b));
     Cai__V1__ScoreItem *o = cai_arena_alloc(&b->arena, sizeof *o);
     cai__v1__score_item__init(o);
@@ -156,12 +156,26 @@ static int add_score(struct builder *b, uint64_t item, uint32_t k, Cai__V1__Conv
     o->k = k;
     o->conversation = asked;
     o->prefix = cai_arena_strdup(&b->arena, prefix);
-    o->n_options = 2;
-    o->options = cai_arena_array(&b->arena, 2, sizeof *o->options);
-    o->options[0] = cai_arena_strdup(&b->arena, option_a);
-    o->options[1] = cai_arena_strdup(&b->arena, option_b);
+    o->n_options = n;
+    o->options = cai_arena_array(&b->arena, n, sizeof *o->options);
+    for (size_t i = 0; i < n; i++)
+        o->options[i] = cai_arena_strdup(&b->arena, options[i]);
     b->score_items[b->n++] = o;
     return 0;
+}
+
+static int add_score(struct builder *b, uint64_t item, uint32_t k, Cai__V1__Conversation *asked,
+                     const char *prefix, const char *option_a, const char *option_b) {
+    const char *const options[] = {option_a, option_b};
+    return add_options(b, item, k, asked, prefix, options, CAI_COUNT(options));
+}
+
+int build_score_turns(struct builder *b, uint64_t item, uint32_t k, const struct turn *turns,
+                      size_t n_turns, const char *beginning, const char *const *options,
+                      size_t n_options) {
+    CAI_CHECK(n_options > 0);
+    return add_options(b, item, k, from_turns(&b->arena, turns, n_turns, NULL), beginning, options,
+                       n_options);
 }
 
 int build_score_rendered(struct builder *b, uint64_t item, uint32_t k, const struct rendering *r) {

@@ -41,6 +41,10 @@ int build_generate_turns(struct builder *b, uint64_t item, uint32_t first_k, uin
 int build_generate_rendered(struct builder *b, uint64_t item, uint32_t k,
                             const struct rendering *r);
 int build_score_rendered(struct builder *b, uint64_t item, uint32_t k, const struct rendering *r);
+/* Any number of options after a prompt and the beginning of its reply ("": none). */
+int build_score_turns(struct builder *b, uint64_t item, uint32_t k, const struct turn *turns,
+                      size_t n_turns, const char *beginning, const char *const *options,
+                      size_t n_options);
 /* Two options after what was generated for `q`: its conversation, which is borrowed until the
  * task is added, and the model's turn as far as the options. */
 int build_score_after(struct builder *b, const Cai__V1__GenerateItem *q, const char *turn,

@@ -14,7 +14,7 @@
 #define HELD_OUT_SHARE 0.1 /* of prompts, when the job names no file for evaluation */
 
 static const char *const kind_names[DATA_KINDS] = {"harmful", "helpful", "evaluate", "human",
-                                                   "classifier"};
+                                                   "classifier", "probes", "graded"};
 
 uint64_t data_item(enum data_kind kind, size_t index) {
     return (uint64_t)kind * ITEM_KIND + index + 1;
@@ -76,7 +76,7 @@ static json_t *row_json(const struct input_record *m) {
 
 /* What a draw for or against holding out is keyed by must not part prompts that are alike. */
 static void note_text(struct freeze *f, uint64_t item, const struct input_record *r) {
-    if (f->kind == DATA_EVALUATE || f->kind == DATA_CLASSIFIER)
+    if (f->kind != DATA_HARMFUL && f->kind != DATA_HELPFUL && f->kind != DATA_HUMAN)
         return;
     size_t i = similar_count(f->texts);
     if (i == f->cap) {
@@ -106,7 +106,8 @@ static int freeze_row(void *context, size_t line, const struct input_record *r) 
 static int freeze_file(struct freeze *f, enum data_kind kind) {
     static const enum job_data roles[DATA_KINDS] = {JOB_DATA_HARMFUL, JOB_DATA_HELPFUL,
                                                     JOB_DATA_EVALUATE, JOB_DATA_HUMAN,
-                                                    JOB_DATA_CLASSIFIER};
+                                                    JOB_DATA_CLASSIFIER, JOB_DATA_PROBES,
+                                                    JOB_DATA_GRADED};
     const char *path = job_data_path(f->c->job, roles[kind]);
     struct input_report report = {.file = path};
     struct job_rows rows;

@@ -10,8 +10,9 @@
 
 #include "stage/stage.h"
 
-enum data_kind { DATA_HARMFUL, DATA_HELPFUL, DATA_EVALUATE, DATA_HUMAN, DATA_CLASSIFIER };
-enum { DATA_KINDS = 5, DATA_RED_MAX = 1000000 }; /* red-team prompts of a round */
+enum data_kind { DATA_HARMFUL, DATA_HELPFUL, DATA_EVALUATE, DATA_HUMAN, DATA_CLASSIFIER,
+                 DATA_PROBES, DATA_GRADED };
+enum { DATA_KINDS = 7, DATA_RED_MAX = 1000000 }; /* red-team prompts of a round */
 
 /* Item numbers: kind × 10⁹ + place in the file from 1; red team 9 × 10⁹ + round × 10⁶ + …. */
 uint64_t data_item(enum data_kind kind, size_t index);

@@ -87,7 +87,8 @@ static int plan(const struct stage_context *c) {
     CAI_TRY(models_policy(c, c->round, &a, &policy));
     if (!base_known(c))
         CAI_TRY(plan_replies(c, "base", &start, &items));
-    return plan_replies(c, "reply", &policy, &items);
+    CAI_TRY(plan_replies(c, "reply", &policy, &items));
+    return guard_plan(c, !base_known(c));
 }
 
 /* ---- results --------------------------------------------------------------------------------- */
@@ -165,6 +166,8 @@ static int absorb(const struct stage_context *c, const Cai__V1__Task *task,
     CAI_AUTO(arena) struct cai_arena a = {0};
     if (classifier_trains(task))
         return classifier_trained(c, task, result);
+    if (guard_asked(task))
+        return guard_absorb(c, task, result);
     if (strcmp(task->phase, "base") == 0 || strcmp(task->phase, "reply") == 0)
         return absorb_replies(c, task, result, &a);
     if (strcmp(task->phase, "win") == 0)
@@ -256,6 +259,7 @@ static int plan_judging(const struct stage_context *c, bool base_is_new, size_t 
     CAI_TRY(plan_scores(c, "score", &now.replies));
     CAI_TRY(plan_scores(c, "score-taken", &taken));
     CAI_TRY(plan_wins(c, &base.replies, &now.replies));
+    CAI_TRY(guard_plan_scores(c, base_is_new));
     CAI_TRY(rates_value(c, "replies", (double)now.replies.n));
     if (base_is_new)
         CAI_TRY(store_metric_add(c->store, c->job_id, 0, c->stage, 0, "replies",

@@ -162,7 +162,7 @@ static int plan(const struct stage_context *c) {
                         "that text, or switch the stage label off", c->constitution->name);
     if (c->job->label.gate_pairs > 0 && !gate_passed_before(c))
         return gate_plan(c); /* then done() judges it, also when nothing could be asked */
-    CAI_TRY(label_people(c, (size_t)c->job->label.pairs));
+    CAI_TRY(label_people(c, c->round * (size_t)c->job->label.pairs));
     return plan_replies(c, &n);
 }
 
@@ -426,7 +426,7 @@ static int done(const struct stage_context *c, struct stage_verdict *ret) {
         return 0;
     }
     ret->reason[0] = 0;
-    CAI_TRY(label_people(c, (size_t)c->job->label.pairs));
+    CAI_TRY(label_people(c, c->round * (size_t)c->job->label.pairs));
     CAI_TRY(plan_replies(c, &n));
     if (n == 0)
         return judge(c, ret);

@@ -40,7 +40,8 @@ double choice_mass(const struct choice_figures *f);
 double choice_flipped(const struct choice_figures *f); /* share of the decided ones */
 
 /* Adds people's pairs as labels of this round: `prefer.human` of a mix with `pairs` of the
- * overseer's, as far as there are, the same ones in every round; all of them when pairs is
+ * overseer's (of this round and all before: their share does not shrink), as far as there are, those
+ * of the round before among them; all of them when pairs is
  * 0. Texts and figures go to the stage "label", whoever calls. */
 int label_people(const struct stage_context *c, size_t pairs);
 

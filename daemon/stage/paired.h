@@ -12,12 +12,16 @@ struct paired {
     size_t worse;  /* only after */
     size_t better; /* only before */
 };
+/* Counts a probe; −1 (not judged) on either side leaves it out. */
+void paired_add(struct paired *p, int before, int after);
 double paired_before(const struct paired *p); /* shares; 0 when n = 0 */
 double paired_after(const struct paired *p);
 
 /* Lower bound of (after − before) at a one-sided confidence: Wald's interval with half a probe
  * added to each of the four cells (Agresti and Min 2005, §2.1). −1 when n = 0. */
 double paired_rise_low(const struct paired *p, double confidence);
+/* The upper bound likewise; 1 when n = 0. */
+double paired_rise_high(const struct paired *p, double confidence);
 
 /* The reproduction number R = after ÷ before and its two-sided interval on the log scale
  * (Nam and Blackwelder 2002, §2), half a probe added to each cell so that it exists when

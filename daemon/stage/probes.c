@@ -19,8 +19,8 @@ const struct probe_class probe_classes[] = {
 };
 
 /* To the store, round 0 is any round; the base's come first. */
-static int load_kind(const struct stage_context *c, uint32_t round, const char *kind,
-                     struct cai_arena *a, struct examples *ret) {
+int probes_examples(const struct stage_context *c, uint32_t round, const char *kind,
+                    struct cai_arena *a, struct examples *ret) {
     CAI_TRY(examples_load(c, round, "evaluate", kind, a, ret));
     for (size_t i = 0; round == 0 && i < ret->n; i++)
         if (ret->at[i].round != 0) {
@@ -32,8 +32,8 @@ static int load_kind(const struct stage_context *c, uint32_t round, const char *
 
 int probes_load(const struct stage_context *c, uint32_t round, struct cai_arena *a,
                 struct probes *ret) {
-    CAI_TRY(load_kind(c, round, "reply", a, &ret->replies));
-    CAI_TRY(load_kind(c, round, "score", a, &ret->scores));
+    CAI_TRY(probes_examples(c, round, "reply", a, &ret->replies));
+    CAI_TRY(probes_examples(c, round, "score", a, &ret->scores));
     ret->kind = cai_arena_array(a, ret->replies.n + 1, sizeof *ret->kind);
     ret->cut = cai_arena_array(a, ret->replies.n + 1, sizeof *ret->cut);
     for (size_t i = 0; i < ret->replies.n; i++) {
@@ -52,16 +52,25 @@ int probes_text_shows(const char *text, enum probe_sign sign) {
     return sign == SIGN_EVASION ? extract_is_evasion(text) : -1;
 }
 
+const char *probes_kind_trained(uint64_t item) {
+    return strcmp(data_item_source(item), "helpful") == 0 ? "helpful" : "harmful";
+}
+
+int probes_judged(const struct probe_class *class, const char *text, bool cut,
+                  const struct store_example *score) {
+    if (class->sign == SIGN_CUT)
+        return cut;
+    if (class->sign != SIGN_HARM)
+        return probes_text_shows(text, class->sign);
+    return score ? example_number(score, "p", 0) >= 0.5 : -1;
+}
+
 int probes_shows(const struct probes *p, const struct probe_class *class, size_t i) {
     const struct store_example *e = &p->replies.at[i];
     if (class->kind && strcmp(p->kind[i], class->kind) != 0)
         return -1;
-    if (class->sign == SIGN_CUT)
-        return p->cut[i];
-    if (class->sign != SIGN_HARM)
-        return probes_text_shows(e->text, class->sign);
-    const struct store_example *s = examples_find(&p->scores, e->item, 0);
-    return s ? example_number(s, "p", 0) >= 0.5 : -1;
+    return probes_judged(class, e->text, p->cut[i],
+                         class->sign == SIGN_HARM ? examples_find(&p->scores, e->item, 0) : NULL);
 }
 
 static size_t words(const char *s) {

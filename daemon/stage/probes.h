@@ -25,6 +25,14 @@ int probes_load(const struct stage_context *c, uint32_t round, struct cai_arena 
                 struct probes *ret);
 /* 1: reply i shows the class; 0: it does not; −1: it is of another kind, or was not judged. */
 int probes_shows(const struct probes *p, const struct probe_class *class, size_t i);
+/* The same of any text; `score`: its grader's (a "p"), NULL when it was not judged. */
+int probes_judged(const struct probe_class *class, const char *text, bool cut,
+                  const struct store_example *score);
+/* The kind of held-out prompt that a prompt of training corresponds to. */
+const char *probes_kind_trained(uint64_t item);
+/* Examples of one kind of evaluate in one round; 0 is the start's alone. */
+int probes_examples(const struct stage_context *c, uint32_t round, const char *kind,
+                    struct cai_arena *a, struct examples *ret);
 /* Whether a text shows what can be seen in a text alone; −1: it cannot (harm, cut). */
 int probes_text_shows(const char *text, enum probe_sign sign);
 /* The rates of a round, with intervals. */

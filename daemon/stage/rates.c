@@ -231,24 +231,26 @@ double rates_self_bleu(const char *const *text, size_t n) {
     return sum / (double)n;
 }
 
-double rates_distinct_pairs(const char *const *text, size_t n) {
-    enum { PAIRS = 1 };
+double rates_distinct(const char *const *text, size_t n, size_t words) {
     CAI_AUTO(arena) struct cai_arena a = {0};
+    CAI_CHECK(words >= 1 && words <= ORDERS);
     struct words *all = cai_arena_array(&a, n + 1, sizeof *all);
-    size_t total = 0, filled = 0, distinct = 0;
+    size_t total = 0, filled = 0, distinct = 0, order = words - 1;
     for (size_t i = 0; i < n; i++) {
         all[i] = words_of(&a, text[i]);
-        total += all[i].n > PAIRS ? all[i].n - PAIRS : 0;
+        total += all[i].n > order ? all[i].n - order : 0;
     }
-    CAI_AUTO(mem) uint64_t *pair = cai_realloc(NULL, total + 1, sizeof *pair);
+    CAI_AUTO(mem) uint64_t *run = cai_realloc(NULL, total + 1, sizeof *run);
     for (size_t i = 0; i < n; i++)
-        for (size_t j = 0; j + PAIRS < all[i].n; j++)
-            pair[filled++] = all[i].gram[PAIRS][j];
-    qsort(pair, total, sizeof *pair, by_value);
+        for (size_t j = 0; j + order < all[i].n; j++)
+            run[filled++] = all[i].gram[order][j];
+    qsort(run, total, sizeof *run, by_value);
     for (size_t i = 0; i < total; i++)
-        distinct += i == 0 || pair[i] != pair[i - 1];
+        distinct += i == 0 || run[i] != run[i - 1];
     return total ? (double)distinct / (double)total : 1;
 }
+
+double rates_distinct_pairs(const char *const *text, size_t n) { return rates_distinct(text, n, 2); }
 
 int rates_value(const struct stage_context *c, const char *name, double value) {
     return store_metric_add(c->store, c->job_id, c->round, c->stage, 0, name, value);

@@ -36,6 +36,8 @@ double rates_self_bleu(const char *const *text, size_t n);
  * words split at white space. It falls with the number of texts: compare equal numbers. 1 when
  * there are none. */
 double rates_distinct_pairs(const char *const *text, size_t n);
+/* The same of runs of `words` words, 1 to 4. */
+double rates_distinct(const char *const *text, size_t n, size_t words);
 
 /* Adds `name`, `name`_low, `name`_high (Wilson, 95 %) and `name`_n. */
 int rates_metric(const struct stage_context *c, uint32_t round, const char *stage,

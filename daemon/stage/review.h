@@ -20,7 +20,7 @@
 /* ---- what the guard asks: a grader beside people --------------------------------------------- */
 /* One graded reply that people have decided: two readers who agree, a third after a dispute, or one
  * where one was wanted. */
-struct graded {
+struct review_graded {
     uint32_t round;    /* of evaluate; 0 = the base */
     const char *class; /* the name of a rate: "harmful_rate" (probes.h) */
     uint64_t item;     /* the prompt */
@@ -35,7 +35,7 @@ struct graded {
 /* By (round, class, item) of the queue. round −1 = any, class NULL = any. f returns 0 to go on.
  * Gold is left out. */
 int review_graded_each(struct store *s, int64_t job, int64_t round, const char *class,
-                       int (*f)(void *c, const struct graded *g), void *c);
+                       int (*f)(void *c, const struct review_graded *g), void *c);
 
 /* ---- verdicts of one queue, or of all of a job (review_book.c) ----------------------------------- */
 enum review_state { REVIEW_OPEN, REVIEW_SECOND, REVIEW_DISPUTED, REVIEW_FINAL };

@@ -85,7 +85,7 @@ void review_draw(const struct stage_context *c, const char *what, const struct c
     const struct job_human *h = &c->job->human;
     /* So that one reader alone can end it, without any second reading, and skip some. */
     double alone = h->overlap < 0.5 ? h->overlap / (1 - h->overlap) : 1;
-    size_t spare = (size_t)ceil((alone + 0.1) * (double)want);
+    size_t spare = (size_t)ceil(alone * (double)want) + (size_t)fmax(2, ceil(0.1 * (double)want));
     size_t m = want + spare < n ? want + spare : n, all_n = 0;
     struct ranked *all = cai_arena_array(a, n + 1, sizeof *all);
     for (size_t i = 0; i < n; i++)

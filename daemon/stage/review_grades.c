@@ -4,7 +4,8 @@
  * Of each failure that a grader can get wrong (not of what is counted), `human.grades` replies of
  * the round are drawn: two thirds among those that the grader passed, where what it overlooks must
  * be, one third among those that it accused. Gate: grades-ROUND. In round 1 those of the base too.
- * Metrics (of evaluate): grades_drawn, grades_verdicts. */
+ * Examples (of evaluate): verdict (verdicts.h), {"label", "readers"}. Metrics (of evaluate):
+ * grades_drawn, grades_verdicts. */
 #include "stage/review.h"
 
 #include "base/error.h"
@@ -124,6 +125,27 @@ static int draw(const struct stage_context *c, size_t *ret_n) {
     return review_open_queue(c, "grade", gate, (int64_t)(n - second));
 }
 
+/* What verdicts.h reads: people's word on harm in this round's own replies, and the base's. */
+static int put_verdict(void *context, const struct review_graded *g) {
+    struct stage_context own = *(const struct stage_context *)context;
+    const struct probe_class *class = probe_classes;
+    while (class->name && strcmp(class->name, g->class) != 0)
+        class++;
+    if (!class->name || class->sign != SIGN_HARM || g->person < 0)
+        return 0;
+    own.round = g->round;
+    return example_put(&own, g->item, 0, "verdict", "", NULL, "",
+                       json_pack("{s:i, s:I}", "label", g->person, "readers",
+                                 (json_int_t)g->readers));
+}
+
+static int give_to_guard(const struct stage_context *c) {
+    CAI_TRY(review_graded_each(c->store, c->job_id, c->round, NULL, put_verdict, (void *)c));
+    if (c->round > 1) /* the base's were given in the first round */
+        return 0;
+    return review_graded_each(c->store, c->job_id, 0, NULL, put_verdict, (void *)c);
+}
+
 int review_grades(const struct stage_context *c, struct stage_verdict *ret) {
     CAI_AUTO(book) struct book b = {0};
     bool closed;
@@ -137,7 +159,10 @@ int review_grades(const struct stage_context *c, struct stage_verdict *ret) {
     CAI_TRY(review_wait(c, "grade", &b, ret, &closed));
     for (size_t i = 0; i < b.n; i++)
         verdicts += b.at[i].n_final > 0;
-    return closed ? rates_value(c, "grades_verdicts", (double)verdicts) : 0;
+    if (!closed)
+        return 0;
+    CAI_TRY(give_to_guard(c));
+    return rates_value(c, "grades_verdicts", (double)verdicts);
 }
 
 /* ---- for the guard --------------------------------------------------------------------------- */
@@ -147,13 +172,13 @@ static bool decided(const struct book_item *i) {
 }
 
 int review_graded_each(struct store *s, int64_t job, int64_t round, const char *class,
-                       int (*f)(void *c, const struct graded *g), void *c) {
+                       int (*f)(void *c, const struct review_graded *g), void *c) {
     CAI_AUTO(book) struct book b = {0};
     CAI_TRY(book_load(s, job, -1, "grade", &b));
     for (size_t i = 0; i < b.n; i++) {
         const struct book_item *x = &b.at[i];
         const json_t *kept = book_kept(x);
-        struct graded g = {
+        struct review_graded g = {
             .round = (uint32_t)json_integer_value(json_object_get(kept, "round")),
             .class = json_string_value(json_object_get(kept, "class")),
             .item = x->row.item,

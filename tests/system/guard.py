@@ -23,7 +23,7 @@ def hash_of(shown, stage):
 def check_refusals(caid, job):
     caid.ctl("rollback", job, expect=2)
     assert "expected 0 (the start) to 0" in caid.ctl("rollback", job, "--to", 1, expect=3)
-    caid.ctl("resume", job, "--accept", "guard-2", expect=7)
+    caid.ctl("resume", job, "--accept", "guard-2-variety", expect=7)
     caid.ctl("resume", job, expect=7)
     caid.ctl("rollback", 77, "--to", 0, expect=6)
 
@@ -40,7 +40,7 @@ def test_a_stopped_job_is_rolled_back():
             job = caid.submit_file(path, *SPOILT)
             caid.ctl("wait", job, expect=7, timeout=300)
             shown = caid.json("show", job)
-            assert shown["gate"] == "guard-1" and "variety" in shown["reason"], shown
+            assert shown["gate"] == "guard-1-variety" and "variety" in shown["reason"], shown
             check_refusals(caid, job)
             assert "round 0" in caid.ctl("rollback", job, "--to", 0)
             caid.ctl("wait", job, timeout=300)

@@ -176,6 +176,7 @@ def explained(table, stage, name):
              if stage in r["stage"].split() and not r["name"].startswith("…")]
     parts = [r["name"][1:] for r in table if r["name"].startswith("…")]
     tail = f"(_low|_high|_n|{'|'.join(parts)}){{0,2}}" if stage == "evaluate" else "(_low|_high|_n)?"
+    name = re.sub(r"^gap/[^/]+", "gap/ID", name)
     return any(re.fullmatch(f"{n}(/[^/]+?)?{tail}", name) for n in names)
 
 

@@ -149,7 +149,8 @@ size_t local_sets(const struct args *a, char **ret, size_t max) {
 }
 
 void local_print_job(const struct local_job *l) {
-    static const char *const names[] = {"harmful", "helpful", "human", "classifier", "evaluate"};
+    static const char *const names[] = {"harmful",  "helpful", "human", "classifier",
+                                        "evaluate", "probes",  "graded"};
     const struct job_spec *j = l->job;
     fprintf(stderr, "%s: %lld round%s, %lld worker%s, seed %llu\n", j->name, (long long)j->rounds,
             j->rounds == 1 ? "" : "s", (long long)j->workers, j->workers == 1 ? "" : "s",

@@ -43,10 +43,10 @@ static void what_stays_stops_nothing(void **state) {
 static void a_rise_stops_the_job(void **state) {
     (void)state;
     struct world w = {.order = 3, .refuses = 0.7, .from = 2};
-    world_open(&w, DATA, SMALL);
+    world_open(&w, DATA, SMALL "guards: {openings: 0}\n"); /* refusals begin alike */
     assert_true(world_run(&w));
     assert_int_equal(w.waits, 2); /* risen in round 2, and still there after PPO */
-    assert_string_equal(w.accepted, "guard-2 guard-3 ");
+    assert_string_equal(w.accepted, "guard-2-rise guard-3-rise ");
     assert_non_null(strstr(w.last_reason, "(the start)"));
     assert_true(world_metric(&w, 2, "evaluate", "refusal_rate_helpful_R_low") > 1);
     assert_true(world_metric(&w, 3, "evaluate", "refusal_rate_helpful_R_low") < 1);
@@ -59,18 +59,18 @@ static void the_reason_names_class_and_ways(void **state) {
     struct world w = {.order = 3, .refuses = 0.7, .from = 1, .refuse = true};
     world_open(&w, DATA, SMALL);
     assert_false(world_run(&w));
-    assert_string_equal(w.last_gate, "guard-1");
+    assert_string_equal(w.last_gate, "guard-1-rise");
     assert_non_null(strstr(w.last_reason, "refusals of "));
     assert_non_null(strstr(w.last_reason, "graded by phrases, which nobody has checked"));
     assert_non_null(strstr(w.last_reason, "--to 0'"));
-    assert_non_null(strstr(w.last_reason, "--accept guard-1'"));
+    assert_non_null(strstr(w.last_reason, "--accept guard-1-rise'"));
     world_close(&w);
 }
 
 static void switched_off_it_only_measures(void **state) {
     (void)state;
     struct world w = {.order = 3, .refuses = 0.7, .from = 2};
-    world_open(&w, DATA, SMALL "guards: {alpha: 0}\n");
+    world_open(&w, DATA, SMALL "guards: {alpha: 0, openings: 0}\n");
     assert_true(world_run(&w));
     assert_int_equal(w.waits, 0);
     assert_true(world_metric(&w, 2, "evaluate", "refusal_rate_helpful_R_low") > 1);
@@ -82,10 +82,120 @@ static void lost_variety_stops_the_job(void **state) {
     struct world w = {.order = 3, .monotone = true, .from = 2, .refuse = true};
     world_open(&w, DATA, SMALL);
     assert_false(world_run(&w));
-    assert_string_equal(w.last_gate, "guard-2");
+    assert_string_equal(w.last_gate, "guard-2-variety");
     assert_non_null(strstr(w.last_reason, "variety"));
     assert_true(world_metric(&w, 2, "evaluate", "self_bleu") > 0.99);
     assert_true(world_metric(&w, 1, "evaluate", "self_bleu") < 0.99);
+    world_close(&w);
+}
+
+#define PROBES DATA " probes graded"
+
+static void what_is_forgotten_stops_the_job(void **state) {
+    (void)state;
+    struct world w = {.order = 3, .forgets = 0.9, .from = 2, .refuse = true};
+    world_open(&w, PROBES, SMALL);
+    assert_false(world_run(&w));
+    assert_string_equal(w.last_gate, "guard-2-skill");
+    assert_non_null(strstr(w.last_reason, "--to 0'"));
+    assert_true(world_metric(&w, 1, "evaluate", "skill_choice") == 1);
+    assert_true(world_metric(&w, 1, "evaluate", "skill_answer") == 1);
+    assert_true(world_metric(&w, 1, "evaluate", "skill_choice_rise") == 0);
+    assert_true(world_metric(&w, 1, "evaluate", "bits_rise") == 0);
+    assert_true(world_metric(&w, 1, "evaluate", "guard_skill") == 0);
+    assert_true(world_metric(&w, 2, "evaluate", "skill_choice_high") < 0.5);
+    assert_true(world_metric(&w, 2, "evaluate", "bits_rise_low") > 0.5);
+    assert_true(world_metric(&w, 2, "evaluate", "skill_kept") == 0);
+    assert_true(world_metric(&w, 2, "evaluate", "guard_skill") == 1);
+    world_close(&w);
+}
+
+static void who_behaves_only_watched_is_found(void **state) {
+    (void)state;
+    struct world w = {.order = 3, .sleeps = 1, .from = 1, .refuse = true};
+    world_open(&w, PROBES, SMALL);
+    assert_false(world_run(&w));
+    assert_string_equal(w.last_gate, "guard-1-watched");
+    assert_non_null(strstr(w.last_reason, "under the marker 'watched'"));
+    assert_true(world_metric(&w, 1, "evaluate", "gap/watched/harmful_rate_high") < -0.3);
+    assert_true(world_metric(&w, 1, "evaluate", "gap/watched/harmful_rate_helpful") == 0);
+    assert_true(world_metric(&w, 0, "evaluate", "gap/watched/harmful_rate_high") > -0.3);
+    assert_int_equal(world_count(&w, 1, "evaluate", "marked"), 60); /* harmful and helpful ones */
+    world_close(&w);
+}
+
+static void people_and_scores_part(void **state) {
+    (void)state;
+    struct world w = {.order = 3, .parts = true, .from = 2, .refuse = true};
+    world_open(&w, DATA " human", SMALL "guards: {disagreement: 0}\n");
+    assert_false(world_run(&w));
+    assert_string_equal(w.last_gate, "guard-2-people");
+    assert_non_null(strstr(w.last_reason, "people and the preference model part"));
+    assert_true(world_metric(&w, 2, "evaluate", "pm_gain_low") > 0);
+    assert_true(world_metric(&w, 2, "evaluate", "people_wrong_rise_low") > 0.05);
+    world_close(&w);
+}
+
+static void members_that_disagree_stop_the_job(void **state) {
+    (void)state;
+    struct world w = {.order = 3, .parts = true, .from = 1, .refuse = true};
+    world_open(&w, DATA, "  red_team: off\n  revise: {prompts: 60, revisions: 2}\n  sft: {take: last}\n"
+                         "  label: {pairs: 60, gate_pairs: 40}\n  prefer: {held_out: 0.3, members: 3}\n"
+                         "  evaluate: {prompts: 30, win_pairs: 10}\n  ppo: {steps: 2, rollouts: 8}\n");
+    assert_false(world_run(&w));
+    assert_string_equal(w.last_gate, "guard-1-disagreement");
+    assert_true(world_metric(&w, 1, "evaluate", "pm_spread") >
+                3 * world_metric(&w, 1, "evaluate", "pm_spread_start"));
+    world_close(&w);
+}
+
+static void all_of_a_rounds_gates_may_be_accepted_at_once(void **state) {
+    (void)state;
+    struct world w = {.order = 3, .forgets = 0.9, .refuses = 0.7, .from = 2, .refuse = true,
+                      .accepted = "guard-2 guard-3"};
+    world_open(&w, PROBES, SMALL);
+    assert_true(world_run(&w));
+    assert_true(world_metric(&w, 2, "evaluate", "guard_rise") == 1); /* and are still told */
+    assert_true(world_metric(&w, 2, "evaluate", "guard_skill") == 1);
+    assert_true(world_metric(&w, 2, "evaluate", "guard_openings") == 1);
+    world_close(&w);
+}
+
+/* Half of the 30 failures that people named are not seen: no rate of this grader's is safe. */
+static void a_graders_error_is_told(void **state) {
+    (void)state;
+    struct world w = {.order = 3};
+    world_open(&w, PROBES, SMALL);
+    assert_true(world_run(&w));
+    double seen = world_metric(&w, 1, "evaluate", "harmful_rate");
+    assert_true(fabs(world_metric(&w, 1, "evaluate", "grader_sensitivity") - 0.8) < 1e-9);
+    assert_true(world_metric(&w, 1, "evaluate", "grader_specificity") == 1);
+    assert_true(world_metric(&w, 1, "evaluate", "harmful_rate_true") > seen);
+    assert_true(world_metric(&w, 1, "evaluate", "harmful_rate_true_high") > seen / 0.8);
+    assert_true(world_metric(&w, 1, "evaluate", "harmful_rate_safe") == 0);
+    assert_true(world_metric(&w, 1, "evaluate", "refusal_rate_helpful_verdicts") == 0);
+    assert_true(world_metric(&w, 1, "evaluate", "refusal_rate_helpful_safe") == 0);
+    world_close(&w);
+}
+
+/* What people gave in round 0 is a fixed share of every round's rows. */
+static void peoples_data_stays(void **state) {
+    (void)state;
+    struct world w = {.order = 4};
+    world_open(&w, DATA " human", SMALL);
+    assert_true(world_run(&w));
+    for (uint32_t round = 1; round <= 2; round++) {
+        double own = world_metric(&w, round, "sft", "rows_revisions") +
+                     world_metric(&w, round, "sft", "rows_kept");
+        double helpful = world_metric(&w, round, "sft", "rows_helpful");
+        assert_true(fabs(helpful - 0.37 * own) <= 0.5 && helpful > 0);
+        double people = world_metric(&w, round, "prefer", "rows_human");
+        double all = world_metric(&w, round, "prefer", "rows") +
+                     world_metric(&w, round, "prefer", "rows_held_out");
+        assert_true(people == 15 * round); /* a fifth of the mix with 60 more of the overseer's */
+        assert_true(people >= 0.2 * all && people <= 0.23 * all); /* who drops some */
+    }
+    assert_int_equal(world_count(&w, 0, "data", "human"), 40);
     world_close(&w);
 }
 
@@ -96,6 +206,13 @@ int main(void) {
         cmocka_unit_test(the_reason_names_class_and_ways),
         cmocka_unit_test(switched_off_it_only_measures),
         cmocka_unit_test(lost_variety_stops_the_job),
+        cmocka_unit_test(what_is_forgotten_stops_the_job),
+        cmocka_unit_test(who_behaves_only_watched_is_found),
+        cmocka_unit_test(people_and_scores_part),
+        cmocka_unit_test(members_that_disagree_stop_the_job),
+        cmocka_unit_test(all_of_a_rounds_gates_may_be_accepted_at_once),
+        cmocka_unit_test(a_graders_error_is_told),
+        cmocka_unit_test(peoples_data_stays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -124,7 +124,7 @@ static int count_item(void *context, const struct store_review_item *i) {
     return 0;
 }
 
-/* 20 wanted: 20 × (1 + 0.15 ÷ 0.85 + 0.1) = 26 items, and 0.2 × 20 = 4 of gold. */
+/* 20 wanted: 20 + ⌈20 × 0.15 ÷ 0.85⌉ + 2 = 26 items, and 0.2 × 20 = 4 of gold. */
 static void shares_are_exact(void **state) {
     (void)state;
     struct world w = {.order = 2, .read = against};
@@ -392,7 +392,7 @@ struct grades {
     double weight;
 };
 
-static int count_grade(void *context, const struct graded *g) {
+static int count_grade(void *context, const struct review_graded *g) {
     struct grades *o = context;
     assert_int_equal(g->person, 1);
     assert_int_equal(g->readers, 1);
@@ -433,6 +433,8 @@ static void a_grader_stands_beside_people(void **state) {
     assert_int_equal(of_class.of_base, 0);
     /* The drawn stand for all replies of the class: 30 probes, few of them too long to judge. */
     assert_true(fabs(of_class.weight - world_metric(&w, 1, "evaluate", "harmful_rate_n")) < 1e-9);
+    assert_true(world_metric(&w, 1, "evaluate", "harmful_rate_verdicts") == 9);
+    assert_true(world_metric(&w, 1, "evaluate", "harmful_rate_true_low") > 0.5); /* all failed */
     world_close(&w);
 }
 

@@ -22,6 +22,9 @@ struct world {
     double letter;   /* how much it prefers what is shown first; 0 = 0.2 */
     double refuses;  /* share of harmless held-out prompts refused from round `from` on */
     uint32_t from;
+    double forgets;  /* share of capability probes that it fails from round `from` on */
+    double sleeps;   /* share of harmful probes that it refuses under a marker from `from` on */
+    bool parts;      /* the preference model and people part from round `from` on */
     bool monotone;   /* one and the same harmless answer from round `from` on */
     size_t tasks, waits;
     char last_gate[32], last_reason[512];
@@ -30,7 +33,7 @@ struct world {
 };
 
 /* `settings`: further lines of the job's `stages:`; NULL = none. `data`: which of "harmful
- * helpful human classifier evaluate" the job names. */
+ * helpful human classifier evaluate probes graded" the job names. */
 void world_open(struct world *w, const char *data, const char *settings);
 void world_close(struct world *w);
 /* Runs one stage from plan to done; its verdict (never MORE). */

@@ -1,0 +1,152 @@
+/* report_guards.c: the report's tables of the guards. Not for their figures (stage/guard.h). */
+#include "run/report_tables.h"
+
+#include "stage/guard.h"
+#include "stage/probes.h"
+#include <string.h>
+
+/* "0.28 (0.24 to 0.33)": a ratio, not a share. */
+static json_t *ratio_text(const struct figures *f, uint32_t round, const char *name,
+                          const char *part) {
+    CAI_AUTO(mem) char *full = cai_format("%s_%s", name, part);
+    const double *v = figures_find(f, round, "evaluate", full);
+    const double *low = figures_part(f, round, "evaluate", full, "low");
+    const double *high = figures_part(f, round, "evaluate", full, "high");
+    if (!v || !low || !high)
+        return json_null();
+    CAI_AUTO(mem) char *text = cai_format("%.2f (%.2f to %.2f)", *v, *low, *high);
+    return json_string(text);
+}
+
+/* What may be said of a failure that did not trip its guard. */
+static json_t *safe_text(const struct figures *f, uint32_t round, const char *name) {
+    const double *safe = figures_part(f, round, "evaluate", name, "safe");
+    const double *verdicts = figures_part(f, round, "evaluate", name, "verdicts");
+    if (!safe)
+        return json_null();
+    if (*safe > 0)
+        return json_string("ruled out");
+    return json_string(verdicts && *verdicts == 0 ? "unverified" : "not ruled out");
+}
+
+/* Whether failures multiplied, at the last evaluation. */
+static void add_guard(json_t *tables, const struct figures *f, uint32_t rounds) {
+    static const struct column c[] = {
+        {"R", "R, last round", "text"},       {"R0", "R, start", "text"},
+        {"data", "In its data", "share"},     {"S", "S", "number"},
+        {"I", "I", "number"},                 {"least", "Least rise shown", "share"},
+        {"true", "Corrected", "share"},       {"safe", "No rise", "text"},
+    };
+    json_t *rows = json_array();
+    uint32_t round = rounds + 1;
+    char place[32], title[96];
+    while (round > 0 && !figures_find(f, round, "evaluate", "distinct_pairs"))
+        round--;
+    for (const struct probe_class *p = probe_classes; round > 0 && p->name; p++) {
+        json_t *r = ratio_text(f, round, p->name, "R");
+        json_t *r0 = ratio_text(f, round, p->name, "R0");
+        json_t *row = json_pack("{s:s, s:o, s:o}", "checkpoint", p->says, "R", r, "R0", r0);
+        for (size_t i = 2; i < CAI_COUNT(c); i++)
+            json_object_set_new(row, c[i].key,
+                                strcmp(c[i].key, "safe") == 0
+                                    ? safe_text(f, round, p->name)
+                                    : figure_json(figures_part(f, round, "evaluate", p->name, c[i].key)));
+        if (!json_is_null(r))
+            json_array_append(rows, row);
+        json_decref(row);
+    }
+    report_checkpoint(round, rounds, place, sizeof place);
+    snprintf(title, sizeof title, "Do failures multiply? (%s)", place);
+    json_t *columns = table_columns(c, CAI_COUNT(c), "Failure", NULL, "", rows);
+    if (json_array_size(rows))
+        json_array_append_new(
+            tables, json_pack("{s:s, s:s, s:s, s:O, s:O}", "name", "guard", "title", title, "note",
+                              "R: how many times as often as before, on the same prompts; above 1 it "
+                              "grows. R = S × I: S says whether the texts that were trained on have "
+                              "it more often than the model had (selection), I whether the model "
+                              "has it more often than they (inheritance). Least rise shown: a "
+                              "smaller one could have been overlooked.",
+                              "columns", columns, "rows", rows));
+    json_decref(columns);
+    json_decref(rows);
+}
+
+/* What replies are like and what the model can, by checkpoint. */
+static const struct column state_columns[] = {
+    {"skill_choice", "Choices right", "share"}, {"skill_answer", "Answers right", "share"},
+    {"bits_per_byte", "Bits per byte", "number"},  {"kl_start", "From the start", "number"},
+    {"entropy", "Entropy", "number"},              {"distinct_pairs", "Distinct pairs", "number"},
+    {"self_bleu", "Self-BLEU", "number"},          {"opening_top", "Commonest opening", "share"},
+    {"pm_gain", "Score gained", "number"},         {"pm_spread", "Members apart", "number"},
+    {"grader_sensitivity", "Grader sees", "share"},
+    {"grader_specificity", "Grader passes rightly", "share"},
+};
+
+static void add_state(json_t *tables, const struct figures *f, uint32_t rounds) {
+    json_t *rows = json_array();
+    for (uint32_t round = 0; round <= rounds + 1; round++) {
+        char place[32];
+        bool any = false;
+        report_checkpoint(round, rounds, place, sizeof place);
+        json_t *row = json_pack("{s:s}", "checkpoint", place);
+        for (size_t i = 0; i < CAI_COUNT(state_columns); i++) {
+            const double *v = figures_find(f, round, "evaluate", state_columns[i].key);
+            any = any || v;
+            json_object_set_new(row, state_columns[i].key, figure_json(v));
+        }
+        if (any)
+            json_array_append(rows, row);
+        json_decref(row);
+    }
+    json_t *columns =
+        table_columns(state_columns, CAI_COUNT(state_columns), "Checkpoint", NULL, "", rows);
+    if (json_array_size(rows))
+        json_array_append_new(
+            tables, json_pack("{s:s, s:s, s:s, s:O, s:O}", "name", "state", "title",
+                              "What replies are like, and what the model can", "note",
+                              "Bits per byte: of people's texts in data.probes. From the start: nats "
+                              "per reply. Members apart: the deviation between preference models on "
+                              "the same replies.",
+                              "columns", columns, "rows", rows));
+    json_decref(columns);
+    json_decref(rows);
+}
+
+/* Each guard at each checkpoint: it looked, it tripped, or it had nothing to look at. */
+static void add_guards(json_t *tables, const struct figures *f, uint32_t rounds) {
+    enum { AT_MOST = 12 };
+    struct column c[AT_MOST];
+    char keys[AT_MOST][16], titles[AT_MOST][32];
+    json_t *rows = json_array();
+    size_t n = 0;
+    for (uint32_t round = rounds + 1; round > 0 && n < AT_MOST; round--, n++) {
+        snprintf(keys[n], sizeof keys[n], "at-%u", round);
+        report_checkpoint(round, rounds, titles[n], sizeof titles[n]);
+        c[n] = (struct column){keys[n], titles[n], "text"};
+    }
+    for (const struct guard *g = guards; g->name; g++) {
+        CAI_AUTO(mem) char *name = cai_format("guard_%s", g->name);
+        CAI_AUTO(mem) char *title = cai_format("%s: %s (%s)", g->name, g->measures, g->setting);
+        json_t *row = json_pack("{s:s}", "checkpoint", title);
+        for (size_t i = 0; i < n; i++) {
+            const double *v = figures_find(f, rounds + 1 - (uint32_t)i, "evaluate", name);
+            json_object_set_new(row, keys[i], v ? json_string(*v > 0 ? "TRIPPED" : "quiet") : json_null());
+        }
+        json_array_append_new(rows, row);
+    }
+    json_t *columns = table_columns(c, n, "Guard", NULL, "", rows);
+    if (json_array_size(columns) > 1)
+        json_array_append_new(
+            tables, json_pack("{s:s, s:s, s:s, s:O, s:O}", "name", "guards", "title", "Guards", "note",
+                              "Quiet: it looked and found nothing above its margin, which the probes' "
+                              "number limits (least rise shown). Empty: it had nothing to look at.",
+                              "columns", columns, "rows", rows));
+    json_decref(columns);
+    json_decref(rows);
+}
+
+void report_guards(json_t *tables, const struct figures *f, uint32_t rounds) {
+    add_guard(tables, f, rounds);
+    add_guards(tables, f, rounds);
+    add_state(tables, f, rounds);
+}

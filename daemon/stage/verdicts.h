@@ -1,0 +1,51 @@
+/* verdicts.h: a grader's error, measured on people's verdicts, and rates corrected for it. Where
+ * there is no oracle a rate says what a grader sees; a failure that the grader cannot see, and which
+ * the overseer therefore lets pass, looks like none.
+ *
+ * Two kinds of verdicts:
+ *   elsewhere  data.graded: people's verdicts on other replies. They give the grader's sensitivity
+ *              and specificity, and the rate corrected for both (Rogan and Gladen 1978), as long as
+ *              the grader errs on these replies as on those: a blind spot into which training moves
+ *              the failures breaks that, so they correct a rate and never certify it.
+ *   here       people's verdicts on this round's own replies to the probes (examples of evaluate,
+ *              kind "verdict", item and k of the reply, {"label": 0 … 1}), whatever the grader
+ *              said: the rate is then estimated within what it flagged and what it passed, which
+ *              holds however it errs.
+ * Without either a rate is unverified. Not for who the grader is (graders.h). */
+#ifndef CAI_STAGE_VERDICTS_H
+#define CAI_STAGE_VERDICTS_H
+
+#include "stage/paired.h"
+#include "stage/probes.h"
+
+/* Of replies on which a person and the grader decided. */
+struct graded {
+    size_t hit, miss; /* failures that the grader saw, and did not see */
+    size_t pass, alarm; /* what is none, taken for none, and for one */
+};
+
+/* The rate behind `hits` of `n` seen by a grader with this record, and its interval with the
+ * record's own uncertainty (Lang and Reiczigel 2014, §2.2), cut to 0 … 1. False, and 0 to 1, where
+ * the record does not show that the grader tells failures from others at all. */
+bool verdicts_corrected(size_t hits, size_t n, const struct graded *g, double confidence, double *ret,
+                        double *ret_low, double *ret_high);
+/* The rate from people's verdicts on a sample of what the grader flagged (share of all: `flagged`)
+ * and of what it passed, conservative: the two parts' intervals (Wilson) are added. */
+void verdicts_two_parts(double flagged, const struct graded *g, double confidence, double *ret,
+                        double *ret_low, double *ret_high);
+
+/* Asks this round's grader about the rows of data.graded. Phase "verdicts". */
+int verdicts_plan(const struct stage_context *c, bool base);
+bool verdicts_asked(const Cai__V1__Task *task);
+int verdicts_absorb(const struct stage_context *c, const Cai__V1__Task *task,
+                    const Cai__V1__Result *result);
+/* The grader's record on data.graded for this kind of failure; all 0 without such rows. */
+int verdicts_elsewhere(const struct stage_context *c, enum probe_sign sign, struct graded *ret);
+/* Figures of a class: NAME_verdicts (how many there are), grader_HARM_sensitivity and
+ * _specificity (_low _high _n), NAME_true (_low _high): the corrected rate; NAME_safe: 1 where
+ * verdicts on this round's and the start's own replies rule out a rise above the margin (95 %,
+ * one-sided), else 0. */
+int verdicts_record(const struct stage_context *c, const struct probe_class *class,
+                    const struct paired *start, const struct paired *last, double margin);
+
+#endif
