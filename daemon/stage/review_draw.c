@@ -79,6 +79,20 @@ static size_t choose(const struct stage_context *c, const char *what, struct ran
     return got + take(all, n, WAY_RANDOM, m - got, a);
 }
 
+/* Among the first `within` places: the reserve behind them may never be read. */
+static bool *gold_places(const struct stage_context *c, const char *what, size_t within,
+                         size_t gold, size_t n, struct cai_arena *a) {
+    bool *is = cai_arena_array(a, n + 1, sizeof *is);
+    uint32_t *order = cai_arena_array(a, within + 1, sizeof *order);
+    if (gold)
+        cai_rng_permutation(cai_key_make(c->job->seed, c->round,
+                                         cai_arena_printf(a, "%s/golden", what), 0, 0), within,
+                            order);
+    for (size_t i = 0; i < gold; i++)
+        is[order[i]] = true;
+    return is;
+}
+
 void review_draw(const struct stage_context *c, const char *what, const struct candidate *from,
                  size_t n, size_t want, size_t gold, struct cai_arena *a, struct drawn **ret,
                  size_t *ret_n) {
@@ -92,7 +106,7 @@ void review_draw(const struct stage_context *c, const char *what, const struct c
         all[i] = (struct ranked){&from[i], from[i].doubt, from[i].disputes, 0, -1};
     m = m ? choose(c, what, all, n, m, a) : 0;
     gold = m ? gold : 0;
-    struct drawn *chosen = cai_arena_array(a, m + gold + 1, sizeof *chosen);
+    struct drawn *chosen = cai_arena_array(a, m + 1, sizeof *chosen);
     bool *unaided = cai_arena_array(a, m + gold + 1, sizeof *unaided);
     bool *second = cai_arena_array(a, m + 1, sizeof *second);
     mark(c, cai_arena_printf(a, "%s/unaided", what), h->unaided, m + gold, unaided);
@@ -103,15 +117,15 @@ void review_draw(const struct stage_context *c, const char *what, const struct c
                                            .second = second[all_n]};
             all_n++;
         }
-    for (size_t g = 0; g < gold; g++) /* looks like any other */
-        chosen[all_n++] = (struct drawn){.gold = true, .how = chosen[g % m].how};
-    uint32_t *order = cai_arena_array(a, all_n + 1, sizeof *order);
+    bool *golden = gold_places(c, what, (want < m ? want : m) + gold, gold, m + gold, a);
+    uint32_t *order = cai_arena_array(a, m + 1, sizeof *order);
     cai_rng_permutation(cai_key_make(c->job->seed, c->round, cai_arena_printf(a, "%s/order", what),
-                                     0, 0), all_n, order);
-    *ret = cai_arena_array(a, all_n + 1, sizeof **ret);
-    for (size_t i = 0; i < all_n; i++) {
-        (*ret)[i] = chosen[order[i]];
+                                     0, 0), m, order);
+    *ret = cai_arena_array(a, m + gold + 1, sizeof **ret);
+    *ret_n = m + gold;
+    for (size_t i = 0, k = 0; i < m + gold; i++) {
+        (*ret)[i] = golden[i] ? (struct drawn){.gold = true, .how = chosen[i % m].how}
+                              : chosen[order[k++]];
         (*ret)[i].unaided = unaided[i];
     }
-    *ret_n = all_n;
 }

@@ -134,7 +134,7 @@ static int put_verdict(void *context, const struct review_graded *g) {
     if (!class->name || class->sign != SIGN_HARM || g->person < 0)
         return 0;
     own.round = g->round;
-    return example_put(&own, g->item, 0, "verdict", "", NULL, "",
+    return example_put(&own, g->item, 0, "verdict", g->class, NULL, "",
                        json_pack("{s:i, s:I}", "label", g->person, "readers",
                                  (json_int_t)g->readers));
 }
