@@ -181,7 +181,11 @@ def test_only_who_was_let_in_is_served():
         log = site.tail(400)
         for refusal in ("web.session", "web.host", "web.origin"):
             assert refusal in log, log
-        print(f"     {len(table)} requests refused")
+        with open(f"/proc/{site.process.pid}/status") as f:
+            rss = [int(line.split()[1]) for line in f if line.startswith("VmRSS")][0] / 1024
+        if "asan" not in os.path.realpath(TOYS):
+            assert rss <= 20, f"{rss:.1f} MB"
+        print(f"     {len(table)} requests refused, {rss:.1f} MB")
 
 
 def test_nonsense_and_garbage():
