@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-const struct stage *const stage_table[] = {&stage_red_team, &stage_revise, &stage_sft,
+const struct stage *const stage_table[] = {&stage_red_team, &stage_revise, &stage_audit, &stage_sft,
                                            &stage_label, &stage_prefer, &stage_evaluate,
                                            &stage_ppo, NULL};
 
