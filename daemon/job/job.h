@@ -143,8 +143,8 @@ struct job_spec {
     const char *constitution; /* name, revision or path of a .yaml */
     struct {
         /* JSONL, or data:NAME; NULL when absent */
-        const char *harmful, *helpful, *human, *classifier, *evaluate, *probes, *graded;
-        const char *canaries;
+        const char *harmful, *helpful, *human, *classifier, *evaluate, *probes, *graded,
+            *canaries;
         double skip; /* share of bad rows that may be left out */
         double near; /* Jaccard similarity from which prompts are nearly the same */
     } data;
@@ -217,18 +217,21 @@ double job_label_clear(const struct job_spec *j);
 bool job_ppo_from_labels(const struct job_spec *j);
 /* What the constitution's `sampling` says, where the job file does not say it itself. */
 void job_adopt(struct job_spec *j, int64_t revisions, int64_t per_comparison);
-/* The files of a job, in the order in which job_check_data counts them. */
+/* The files of a job: data.NAME. The values are in item numbers (stage/data.h): new ones go to the
+ * end. A row in roles.c each. */
 enum job_data {
     JOB_DATA_HARMFUL,
     JOB_DATA_HELPFUL,
+    JOB_DATA_EVALUATE,
     JOB_DATA_HUMAN,
     JOB_DATA_CLASSIFIER,
-    JOB_DATA_EVALUATE,
     JOB_DATA_PROBES,
     JOB_DATA_GRADED,
     JOB_DATA_CANARIES,
     JOB_DATA_FILES
 };
+const char *job_data_name(enum job_data role);
+int job_data_find(const char *name); /* a role, or CAI_ENOTFOUND without a message */
 const char *job_data_path(const struct job_spec *j, enum job_data role); /* NULL when absent */
 const char **job_data_at(struct job_spec *j, enum job_data role); /* where it stands */
 struct job_rows {
@@ -242,8 +245,10 @@ typedef int job_row_function(void *c, size_t line, const struct input_record *r)
 int job_read_data(enum job_data role, const char *path, double skip, struct input_report *report,
                   job_row_function *f, void *c, struct job_rows *ret);
 /* Reads every data file and reports what is wrong in its lines, and prompts of data.evaluate and
- * data.probes that are nearly those of another file (D011); counts of good rows go to ret_rows when not NULL. */
-int job_check_data(const struct job_spec *j, struct input_report *report, size_t ret_rows[JOB_DATA_FILES]);
+ * data.probes that are nearly those of another file (D011); counts of good rows go to ret_rows when
+ * not NULL. */
+int job_check_data(const struct job_spec *j, struct input_report *report,
+                   size_t ret_rows[JOB_DATA_FILES]);
 /* A commented job.yaml with every default and its source. */
 void job_write_template(struct cai_buf *ret);
 /* Every setting as scdoc, for job(5). */

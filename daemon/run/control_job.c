@@ -34,14 +34,9 @@ static int freeze(struct run *r, const char **io_path, struct cai_arena *a) {
 }
 
 static int freeze_data(struct run *r, struct job_spec *spec) {
-    CAI_TRY(freeze(r, &spec->data.harmful, &spec->arena));
-    CAI_TRY(freeze(r, &spec->data.helpful, &spec->arena));
-    CAI_TRY(freeze(r, &spec->data.human, &spec->arena));
-    CAI_TRY(freeze(r, &spec->data.classifier, &spec->arena));
-    CAI_TRY(freeze(r, &spec->data.probes, &spec->arena));
-    CAI_TRY(freeze(r, &spec->data.graded, &spec->arena));
-    CAI_TRY(freeze(r, &spec->data.canaries, &spec->arena));
-    return freeze(r, &spec->data.evaluate, &spec->arena);
+    for (int role = 0; role < JOB_DATA_FILES; role++)
+        CAI_TRY(freeze(r, job_data_at(spec, (enum job_data)role), &spec->arena));
+    return 0;
 }
 
 static bool is_folder(const char *name) {

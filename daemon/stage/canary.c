@@ -153,10 +153,10 @@ static void take_class(const struct stage_context *c, const struct rows *r, cons
 static int number(const struct stage_context *c, struct cai_arena *a, struct canaries *io) {
     size_t before;
     uint32_t *perm = cai_arena_array(a, io->n + 1, sizeof *perm);
-    CAI_TRY(data_count(c, DATA_HARMFUL, &before));
+    CAI_TRY(data_count(c, JOB_DATA_HARMFUL, &before));
     cai_rng_permutation(cai_key_make(c->job->seed, c->round, "audit/order", 0, 0), io->n, perm);
     for (size_t i = 0; i < io->n; i++)
-        io->at[i].item = data_item(DATA_HARMFUL, before + perm[i]);
+        io->at[i].item = data_item(JOB_DATA_HARMFUL, before + perm[i]);
     return 0;
 }
 

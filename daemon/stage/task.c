@@ -1,6 +1,7 @@
 /* task.c: what any stage does with its context: adding a task, asking what a person accepted. */
 #include "stage/stage.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 bool stage_accepted(const struct stage_context *c, const char *gate) {

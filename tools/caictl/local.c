@@ -150,8 +150,6 @@ size_t local_sets(const struct args *a, char **ret, size_t max) {
 }
 
 void local_print_job(const struct local_job *l) {
-    static const char *const names[] = {"harmful",  "helpful", "human",  "classifier",
-                                        "evaluate", "probes",  "graded", "canaries"};
     const struct job_spec *j = l->job;
     fprintf(stderr, "%s: %lld round%s, %lld worker%s, seed %llu\n", j->name, (long long)j->rounds,
             j->rounds == 1 ? "" : "s", (long long)j->workers, j->workers == 1 ? "" : "s",
@@ -161,9 +159,9 @@ void local_print_job(const struct local_job *l) {
                 l->constitution->n_principles, l->constitution->revision);
     else
         fprintf(stderr, "constitution: %s (the daemon's)\n", j->constitution);
-    for (size_t i = 0; i < CAI_COUNT(names); i++)
+    for (int i = 0; i < JOB_DATA_FILES; i++)
         if (l->rows[i])
-            fprintf(stderr, "data.%s: %zu rows\n", names[i], l->rows[i]);
+            fprintf(stderr, "data.%s: %zu rows\n", job_data_name((enum job_data)i), l->rows[i]);
 }
 
 static int run_job_check(const struct args *a) {

@@ -9,8 +9,8 @@
 #include <string.h>
 
 enum {
-    RED = 4000, HELPFUL = 4000, EVALUATE = 2400, CLASSIFIER = 2000, PAIRS = 2250,
-    SKILLS = 200, GRADED = 400, CANARIES = 160, /* of each fault */
+    RED = 4000, HELPFUL = 4000, EVALUATE = 2400, CLASSIFIER = 2000, PAIRS = 2250, SKILLS = 200,
+    GRADED = 400, CANARIES = 160 /* pairs of each fault */
 };
 #define CLASSIFIER_NOISE 0.1 /* share of wrong labels, as people make them */
 
