@@ -164,16 +164,16 @@ def names(run, kind):
 
 # ---- parts -----------------------------------------------------------------------------------------
 def strongest(a):
-    bases, pairs = range(a.first, a.first + a.seeds), 16
+    bases, pairs = range(a.first, a.first + a.seeds), 40
     hits = n = right = 0
     missed = []
     for i, fault in enumerate(world.FAULTS):
         base = bases[i % len(bases)]
-        if a.finished and not (a.work / f"audits-strong-{fault}-{base}").exists():
+        if a.finished and not (a.work / f"audits-strong-{fault}-{base}-{pairs}").exists():
             continue
         model = overseer(a, base, fault, steps=150)
         seeds = range(1, 1 + math.ceil(59 / len(world.FAULTS)))
-        for s, r in zip(seeds, audits(a, f"strong-{fault}-{base}", base, model, seeds, pairs)):
+        for s, r in zip(seeds, audits(a, f"strong-{fault}-{base}-{pairs}", base, model, seeds, pairs)):
             n, hits, right = n + 1, hits + r["halted"], right + names(r, fault)
             missed += [] if names(r, fault) else [f"{fault} (base {base}, draw {s})"]
     print(f"strongest: {pairs} canaries a class, one round: halted in {interval(hits, n)}, the class named in "
