@@ -401,7 +401,7 @@ static json_t *series_json(const struct figures *f, uint32_t rounds) {
                                         ? cai_strdup(a->name)
                                         : cai_format("%s, round %u", a->name, a->round);
         /* The bins of reliability are a table of their own. */
-        if (j - i > 1 && strncmp(a->name, "pm_bin_", 7) != 0)
+        if (j - i > 1 && strncmp(a->name, "pm_bin_", 7) != 0 && strncmp(a->name, "bin_", 4) != 0)
             json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:O}", "name", a->name,
                                                   "title", title, "stage", a->stage, "x", "step",
                                                   "points", points));
@@ -475,6 +475,7 @@ static int build_report(struct run *r, const struct store_job *row, const struct
                         const struct graders *g, json_t **ret) {
     json_t *progress = progress_json(r, row);
     uint32_t rounds = (uint32_t)json_integer_value(json_object_get(progress, "rounds"));
+    json_t *headline = headline_json(f, rounds);
     json_t *tables = json_array(), *transcripts = NULL, *series = series_json(f, rounds);
     json_t *given = json_loads(row->spec, 0, NULL);
     struct job_spec *spec = NULL;
@@ -482,16 +483,23 @@ static int build_report(struct run *r, const struct store_job *row, const struct
     json_decref(given);
     if (read == 0)
         report_curves(spec, series);
-    job_free(spec);
     add_tables(tables, f, g, rounds);
     report_scores(series, tables);
-    int rc = add_principles(r, row->id, f, rounds, tables);
+    report_consist(r, row->id, rounds, tables);
+    report_consist_says(r, row->id, rounds, headline);
+    int rc = report_red_team(r, row->id, read == 0 ? spec->red_team.method : "", g, tables);
+    job_free(spec);
+    report_skill(r, row->id, rounds, tables, headline);
+    if (rc == 0)
+        rc = report_review(r, row->id, tables);
+    if (rc == 0)
+        rc = add_principles(r, row->id, f, rounds, tables);
     if (rc == 0)
         rc = add_models(r, row->id, tables);
     if (rc == 0)
         rc = report_transcripts(r, row->id, rounds, &transcripts);
     *ret = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "job", progress, "headline",
-                     headline_json(f, rounds), "tables", tables, "series", series,
+                     headline, "tables", tables, "series", series,
                      "transcripts", transcripts ? transcripts : json_array(), "warnings",
                      warnings_json(row));
     return rc;

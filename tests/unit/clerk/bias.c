@@ -95,7 +95,7 @@ static void canaries_differ_in_the_fault_alone(void **state) {
     char dir[] = "/tmp/cai-clerk-XXXXXX";
     CAI_AUTO(buf) struct cai_buf text = {0};
     assert_non_null(mkdtemp(dir));
-    assert_int_equal(files_write_world(dir, 3), 0);
+    assert_int_equal(files_write_world(dir, 3, TOPIC_ANY), 0);
     CAI_AUTO(mem) char *path = cai_path_join(dir, "canaries.jsonl");
     assert_int_equal(cai_file_read(path, 16 << 20, &text), 0);
     size_t n = 0, flawed_first = 0;
