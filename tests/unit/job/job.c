@@ -17,12 +17,19 @@
 static const char minimal[] = "job: 1\nname: a\nmodels: {start: ./m}\nconstitution: house\n"
                               "data: {harmful: red.jsonl}\n";
 
-static struct job_spec *parse(const char *text, struct input_report *report) {
+/* NULL when it is refused. */
+static struct job_spec *parse_any(const char *text, struct input_report *report) {
     struct job_spec *j = NULL;
     int rc = job_parse("j.yaml", text, strlen(text), NULL, report, &j);
-    if (rc < 0)
+    assert_true((rc == 0) == (j != NULL));
+    return j;
+}
+
+static struct job_spec *parse(const char *text, struct input_report *report) {
+    struct job_spec *j = parse_any(text, report);
+    if (!j)
         print_error("%s", report->text.data);
-    assert_int_equal(rc, 0);
+    assert_non_null(j);
     return j;
 }
 
@@ -39,7 +46,7 @@ static void red_models(void **state) {
         struct input_report report = {0};
         CAI_AUTO(mem) char *text = cai_format("%sstages: {red_team: {%s}}\n", minimal,
                                               cases[i].settings);
-        struct job_spec *j = parse(text, &report);
+        struct job_spec *j = parse_any(text, &report);
         assert_true((j == NULL) == (cases[i].error != NULL));
         if (cases[i].error)
             assert_non_null(strstr(report.text.data, cases[i].error));
@@ -50,7 +57,7 @@ static void red_models(void **state) {
     CAI_AUTO(mem) char *text = cai_format(
         "%sdata: {classifier: c.jsonl}\nstages: {ppo: {minibatches: 8}, red_team: {method: rl, "
         "rl: {rollouts: 4}}}\n", minimal);
-    assert_null(parse(text, &report));
+    assert_null(parse_any(text, &report));
     assert_non_null(strstr(report.text.data, "stages.red_team.rl.rollouts is less"));
     input_report_free(&report);
 }
