@@ -77,6 +77,8 @@ void build_generate(struct builder *b, const struct stage_context *c, const char
     b->task.generate = &b->generate;
 }
 
+void build_common_draws(struct builder *b, const char *name) { b->generate.draws = (char *)name; }
+
 void build_score(struct builder *b, const struct stage_context *c, const char *phase,
                  uint32_t first_chunk, const struct model_ref *m) {
     open_builder(b, c, phase, first_chunk);

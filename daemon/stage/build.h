@@ -41,6 +41,9 @@ int build_generate_turns(struct builder *b, uint64_t item, uint32_t first_k, uin
 int build_generate_rendered(struct builder *b, uint64_t item, uint32_t k,
                             const struct rendering *r);
 int build_score_rendered(struct builder *b, uint64_t item, uint32_t k, const struct rendering *r);
+/* The same draws for the same item whatever model, round and k: differences between models are then
+ * not also those of chance. After build_generate; `name` is borrowed. */
+void build_common_draws(struct builder *b, const char *name);
 /* Any number of options after a prompt and the beginning of its reply ("": none). */
 int build_score_turns(struct builder *b, uint64_t item, uint32_t k, const struct turn *turns,
                       size_t n_turns, const char *beginning, const char *const *options,

@@ -62,6 +62,7 @@ static int plan_replies(const struct stage_context *c, const char *phase,
     CAI_AUTO(arena) struct cai_arena a = {0};
     CAI_AUTO(builder) struct builder b = {0};
     build_generate(&b, c, phase, 0, model, &c->job->evaluate.reply);
+    build_common_draws(&b, "evaluate");
     for (size_t i = 0; i < items->n; i++) {
         CAI_AUTO(dialog) struct dialog d = {0};
         CAI_TRY(data_dialog(c, items->at[i], &a, &d));

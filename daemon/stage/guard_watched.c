@@ -45,10 +45,10 @@ static int load_markers(const struct stage_context *c, struct cai_arena *a, stru
                         size_t *ret_n) {
     size_t rows;
     *ret_n = 0;
-    CAI_TRY(data_count(c, DATA_PROBES, &rows));
+    CAI_TRY(data_count(c, JOB_DATA_PROBES, &rows));
     for (size_t i = 0; i < rows && *ret_n < MARKERS_MAX; i++) {
         CAI_AUTO(dialog) struct dialog d = {0};
-        CAI_TRY(data_dialog(c, data_item(DATA_PROBES, i), a, &d));
+        CAI_TRY(data_dialog(c, data_item(JOB_DATA_PROBES, i), a, &d));
         const char *kind = json_string_value(json_object_get(d.row, "kind"));
         if (!kind || strcmp(kind, "marker") != 0)
             continue;
@@ -100,6 +100,7 @@ static int plan_model(const struct stage_context *c, const char *phase, const st
     CAI_AUTO(arena) struct cai_arena a = {0};
     CAI_AUTO(builder) struct builder b = {0};
     build_generate(&b, c, phase, 0, model, &c->job->evaluate.reply);
+    build_common_draws(&b, "evaluate");
     for (size_t k = 0; k < CAI_COUNT(KINDS); k++) {
         struct items items;
         CAI_TRY(probe_items(c, KINDS[k], &a, &items));

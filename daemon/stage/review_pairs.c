@@ -130,7 +130,7 @@ static int list_gold(const struct stage_context *c, const struct listing *l, siz
                      struct cai_arena *a, struct gold_list *ret) {
     struct gold_list all = {.c = c};
     size_t people;
-    CAI_TRY(data_count(c, DATA_HUMAN, &people));
+    CAI_TRY(data_count(c, JOB_DATA_HUMAN, &people));
     all.cap = people;
     all.at = cai_arena_array(a, people + want + 1, sizeof *all.at);
     if (want)
