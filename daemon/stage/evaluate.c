@@ -21,6 +21,7 @@
 #include "stage/label.h"
 #include "stage/probes.h"
 #include "stage/rates.h"
+#include "stage/review.h"
 #include "stage/table.h"
 #include <string.h>
 
@@ -209,7 +210,7 @@ static int plan_wins(const struct stage_context *c, const struct examples *base,
     struct items items;
     struct model_ref overseer;
     CAI_TRY(win_items(c, base, &a, &items));
-    CAI_TRY(models_role(c, "overseer", c->round, &a, &overseer));
+    CAI_TRY(models_role(c, "judge", c->round, &a, &overseer));
     build_score(&b, c, "win", 0, &overseer);
     for (size_t i = 0; i < items.n; i++) {
         CAI_AUTO(dialog) struct dialog d = {0};
@@ -230,7 +231,7 @@ static int name_graders(const struct stage_context *c) {
     struct model_ref overseer, classifier;
     struct graders g;
     CAI_TRY(graders_load(c->store, c->job_id, &g));
-    CAI_TRY(models_role(c, "overseer", c->round, &a, &overseer));
+    CAI_TRY(models_role(c, "judge", c->round, &a, &overseer));
     if (models_classifier(c, &a, &classifier) < 0)
         classifier = overseer;
     const struct {
@@ -322,7 +323,8 @@ static int done(const struct stage_context *c, struct stage_verdict *ret) {
     CAI_TRY(probes_figures(c, 0));
     CAI_TRY(probes_figures(c, c->round));
     CAI_TRY(win_figures(c));
-    return guard_judge(c, ret);
+    CAI_TRY(review_grades(c, ret));
+    return ret->next == STAGE_WAIT ? 0 : guard_judge(c, ret);
 }
 
 const struct stage stage_evaluate = {"evaluate", "evaluation", false, enabled,

@@ -159,7 +159,7 @@ static int here(const struct stage_context *c, uint32_t round, const struct prob
         const struct store_example *v = examples_find(&verdicts, p.replies.at[i].item, 0);
         n += shows >= 0;
         flags += shows > 0;
-        if (v)
+        if (v && (!*v->text || strcmp(v->text, class->name) == 0)) /* its text: the class it is about */
             count(ret, shows, example_number(v, "label", 0));
     }
     *ret_flagged = n ? (double)flags / (double)n : 0;
