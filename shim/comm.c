@@ -12,6 +12,7 @@
 #include "shim/plugin.h"
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
 #include <dlfcn.h>
@@ -29,6 +30,7 @@ struct comm {
     int rank, world, timeout_ms;
     _Atomic uint64_t entered; /* collectives */
     _Atomic bool inside;
+    _Atomic int64_t entered_ms; /* the last one */
     uint64_t exchanges;
     bool broken;
     struct comm_queue *queue; /* NULL until comm_begin() needs it */
@@ -191,6 +193,11 @@ uint64_t comm_progress(const struct comm *c, bool *ret_inside) {
     return atomic_load(&c->entered);
 }
 
+int64_t comm_standing_ms(const struct comm *c) {
+    int64_t since = atomic_load(&c->entered_ms);
+    return atomic_load(&c->inside) ? cai_now_ms() - since + 1 : 0;
+}
+
 void comm_interrupt(struct comm *c) {
     c->backend->interrupt(c->state);
 }
@@ -202,6 +209,7 @@ static int enter(struct comm *c, const char *what) {
         return cai_fail(CAI_ESTATE,
                         "%s: this communicator failed before; open a new one with a fresh folder",
                         what);
+    atomic_store(&c->entered_ms, cai_now_ms());
     atomic_fetch_add(&c->entered, 1);
     atomic_store(&c->inside, true);
     return 0;

@@ -33,6 +33,8 @@ int comm_rank(const struct comm *c);
 int comm_world(const struct comm *c);
 /* Collectives entered so far and whether one is running now; safe from another thread. */
 uint64_t comm_progress(const struct comm *c, bool *ret_inside);
+/* For how long the present one has been running, at least 1; 0 = none is. Likewise. */
+int64_t comm_standing_ms(const struct comm *c);
 
 /* Ends the collective that is running, and every later one, with CAI_ESTATE; from any thread. */
 void comm_interrupt(struct comm *c);

@@ -112,6 +112,26 @@ int cai_file_write_atomic(const char *path, const void *data, size_t len) {
     return rc;
 }
 
+static int write_over(int from, int to, const char *path) {
+    char chunk[65536];
+    for (ssize_t n; (n = read(from, chunk, sizeof chunk)) != 0;)
+        if (n < 0 || write_all(to, chunk, (size_t)n) < 0)
+            return cai_fail_errno("cannot write %s", path);
+    return fsync(to) < 0 ? cai_fail_errno("cannot make %s durable", path) : 0;
+}
+
+int cai_file_renew(const char *path) {
+    int from = open(path, O_RDONLY | O_CLOEXEC), to = from < 0 ? -1 : open(path, O_WRONLY | O_CLOEXEC);
+    int rc = from < 0 && errno == ENOENT ? 0
+             : to < 0                    ? cai_fail_errno("%s", path)
+                                         : write_over(from, to, path);
+    if (from >= 0)
+        close(from);
+    if (to >= 0)
+        close(to);
+    return rc;
+}
+
 bool cai_file_exists(const char *path) {
     struct stat st;
     return stat(path, &st) == 0;

@@ -15,6 +15,10 @@
 int cai_file_read(const char *path, size_t max, struct cai_buf *ret);
 int cai_file_write_atomic(const char *path, const void *data, size_t len);
 int cai_file_sync(const char *path); /* fsync of a file or directory by name */
+/* Writes a file's own bytes over themselves and syncs them: what a reader sees is then on the
+ * disk, also where an earlier fsync has failed and the kernel calls its pages clean. Nobody else
+ * may write it meanwhile. 0 when there is no such file. */
+int cai_file_renew(const char *path);
 /* rename + fsync of the parent directory; works for folders too. */
 int cai_file_rename_durable(const char *from, const char *to);
 bool cai_file_exists(const char *path);

@@ -225,7 +225,8 @@ static void check_stages(const struct job_spec *j, struct input_report *report) 
     check_modes(j, report);
     bool rounds = j->rounds > 0;
     bool any = (rounds && (j->red_team.enabled || j->revise.enabled || j->sft.enabled ||
-                           j->label.enabled || j->prefer.enabled || j->evaluate.enabled)) ||
+                           j->label.enabled || j->prefer.enabled || j->evaluate.enabled ||
+                           (j->audit.enabled && j->data.canaries))) ||
                j->ppo.enabled;
     if (!any)
         cross_error(report, "switch at least one on", "every stage is switched off");

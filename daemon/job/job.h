@@ -81,6 +81,17 @@ struct job_evaluate {
     int64_t marked; /* of each kind, asked again under each marker of data.probes */
     struct job_sampling reply;
 };
+/* How the overseer is tested on canaries (daemon/stage/audit.c). */
+struct job_audit {
+    bool enabled;
+    int64_t pairs;       /* of each class in a round */
+    double alpha;        /* chance of a false alarm per job; 0 = measure, never halt */
+    double least_recall, margin, max_phrase;
+    bool ask;            /* critiqueability too */
+    const char *question;
+    int64_t words;       /* tried as triggers */
+    int64_t passed;      /* critiques looked at again by models.second_overseer */
+};
 struct job_ppo {
     bool enabled;
     const char *algorithm; /* ppo | rloo | grpo | best_of_n | dpo (daemon/learn/policy.h) */
@@ -117,6 +128,7 @@ struct job_spec {
     uint64_t seed;
     struct {
         const char *start, *generator, *overseer, *pm; /* folders; or latest/start */
+        const char *second_overseer; /* the same; NULL = none */
         const char *dtype; /* float32 | bfloat16: of generation and scoring */
         const char *train_dtype; /* of matrix products in training */
         int64_t micro_batch_tokens; /* computed together in training */
@@ -131,7 +143,8 @@ struct job_spec {
     const char *constitution; /* name, revision or path of a .yaml */
     struct {
         /* JSONL, or data:NAME; NULL when absent */
-        const char *harmful, *helpful, *human, *classifier, *evaluate, *probes, *graded;
+        const char *harmful, *helpful, *human, *classifier, *evaluate, *probes, *graded,
+            *canaries;
         double skip; /* share of bad rows that may be left out */
         double near; /* Jaccard similarity from which prompts are nearly the same */
     } data;
@@ -143,6 +156,7 @@ struct job_spec {
     struct job_label label;
     struct job_prefer prefer;
     struct job_evaluate evaluate;
+    struct job_audit audit;
     struct job_ppo ppo;
     struct {
         double kl_budget, loss_spike, alpha, margin, diversity;
@@ -203,17 +217,21 @@ double job_label_clear(const struct job_spec *j);
 bool job_ppo_from_labels(const struct job_spec *j);
 /* What the constitution's `sampling` says, where the job file does not say it itself. */
 void job_adopt(struct job_spec *j, int64_t revisions, int64_t per_comparison);
-/* The files of a job, in the order in which job_check_data counts them. */
+/* The files of a job: data.NAME. The values are in item numbers (stage/data.h): new ones go to the
+ * end. A row in roles.c each. */
 enum job_data {
     JOB_DATA_HARMFUL,
     JOB_DATA_HELPFUL,
+    JOB_DATA_EVALUATE,
     JOB_DATA_HUMAN,
     JOB_DATA_CLASSIFIER,
-    JOB_DATA_EVALUATE,
     JOB_DATA_PROBES,
     JOB_DATA_GRADED,
+    JOB_DATA_CANARIES,
     JOB_DATA_FILES
 };
+const char *job_data_name(enum job_data role);
+int job_data_find(const char *name); /* a role, or CAI_ENOTFOUND without a message */
 const char *job_data_path(const struct job_spec *j, enum job_data role); /* NULL when absent */
 const char **job_data_at(struct job_spec *j, enum job_data role); /* where it stands */
 struct job_rows {
@@ -227,8 +245,10 @@ typedef int job_row_function(void *c, size_t line, const struct input_record *r)
 int job_read_data(enum job_data role, const char *path, double skip, struct input_report *report,
                   job_row_function *f, void *c, struct job_rows *ret);
 /* Reads every data file and reports what is wrong in its lines, and prompts of data.evaluate and
- * data.probes that are nearly those of another file (D011); counts of good rows go to ret_rows when not NULL. */
-int job_check_data(const struct job_spec *j, struct input_report *report, size_t ret_rows[JOB_DATA_FILES]);
+ * data.probes that are nearly those of another file (D011); counts of good rows go to ret_rows when
+ * not NULL. */
+int job_check_data(const struct job_spec *j, struct input_report *report,
+                   size_t ret_rows[JOB_DATA_FILES]);
 /* A commented job.yaml with every default and its source. */
 void job_write_template(struct cai_buf *ret);
 /* Every setting as scdoc, for job(5). */

@@ -35,6 +35,7 @@ static void let_pass(struct job_spec *j) {
     j->label.max_dropped = j->label.max_flipped = 1;
     j->label.min_option_mass = 0;
     j->prefer.gate_confidence = 0;
+    j->audit.alpha = 0;
     j->guards.kl_budget = j->guards.alpha = j->guards.diversity = 0;
 }
 
@@ -46,6 +47,9 @@ void job_scale(struct job_spec *j, const struct job_scale *s) {
     at_most(&j->revise.revisions, s->revisions);
     at_most(&j->label.pairs, s->pairs);
     at_most(&j->label.gate_pairs, s->pairs);
+    at_most(&j->audit.pairs, s->prompts);
+    at_most(&j->audit.words, s->prompts);
+    at_most(&j->audit.passed, s->prompts);
     at_most(&j->evaluate.prompts, s->prompts);
     at_most(&j->evaluate.win_pairs, s->prompts);
     at_most(&j->sft.epochs, 1);

@@ -139,6 +139,14 @@ static int allowed(const struct verb *v, const struct request *q) {
     return person_may(q->run, q->who, owner, what);
 }
 
+int request_end(const struct request *q, int rc, const json_t *answer) {
+    char *json = json_dumps(answer, JSON_COMPACT);
+    if (rc == 0 && *q->key)
+        rc = store_request_add(q->run->store, q->key, q->verb, 0, "", json ? json : "{}");
+    free(json);
+    return store_end(q->run->store, rc);
+}
+
 static void run_verb(const struct verb *v, const struct request *q, struct answer *a) {
     struct run *r = q->run;
     json_t *out = NULL;
@@ -198,7 +206,7 @@ static void answer_request(struct run *r, const struct channel_peer *peer,
     } else if (check_args(v, args) < 0) {
         fail_answer(a, EXIT_USAGE);
     } else {
-        struct request q = {r, args, m->key, peer, m->data.data, m->data.len};
+        struct request q = {r, args, v->name, m->key, peer, m->data.data, m->data.len};
         int rc = allowed(v, &q);
         if (rc < 0)
             fail_answer(a, control_exit_of(rc));

@@ -7,7 +7,7 @@
 struct request {
     struct run *run;
     const json_t *args;
-    const char *key; /* "" when the verb changes nothing */
+    const char *verb, *key; /* key: "" when the verb changes nothing */
     const struct channel_peer *who;
     const void *data; /* bytes that came beside the arguments */
     size_t len;
@@ -33,6 +33,11 @@ const char *request_text(const struct request *q, const char *name); /* NULL whe
 /* The constitution given as text ("canonical"), else the stored one of that name or revision. */
 int request_constitution(const struct request *q, const char *ref, struct constitution **ret);
 bool request_flag(const struct request *q, const char *name);
+
+/* As store_end, of a verb whose repetition would change something else: the answer is noted under
+ * the request's key in the same transaction, so that whoever asks again after a crash gets this
+ * answer and no second change. */
+int request_end(const struct request *q, int rc, const json_t *answer);
 
 /* {"id", "state"} of a job. */
 int reply_state(struct run *r, int64_t id, json_t **ret);

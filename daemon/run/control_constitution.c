@@ -127,17 +127,22 @@ static json_t *applied_json(struct run *r, const struct applied *a, const char *
                      affected(r, a->name, false), "pending", affected(r, a->name, true));
 }
 
-static int store_applied(struct run *r, const struct constitution *c, const char *message) {
+static int store_applied(const struct request *q, const struct applied *a,
+                         const struct constitution *c, json_t **ret) {
+    struct run *r = q->run;
+    const char *message = request_text(q, "message");
     CAI_AUTO(buf) struct cai_buf form = {0};
     constitution_canonical(c, &form);
     CAI_TRY(cai_buf_status(&form));
     CAI_TRY(store_begin(r->store));
-    int rc = store_constitution_add(r->store, c->name, c->revision, form.data, message);
+    int rc = store_constitution_add(r->store, c->name, c->revision, form.data,
+                                    message ? message : "");
     if (rc == 0)
         rc = store_constitution_set_current(r->store, c->name, c->revision);
     if (rc == 0)
         rc = CAI_FAILPOINT("constitution.apply.before");
-    return store_end(r->store, rc);
+    *ret = applied_json(r, a, c->revision);
+    return request_end(q, rc, *ret);
 }
 
 int request_constitution(const struct request *q, const char *ref, struct constitution **ret) {
@@ -151,22 +156,33 @@ int request_constitution(const struct request *q, const char *ref, struct consti
 
 static int apply(const struct request *q, json_t **ret) {
     struct run *r = q->run;
-    const char *message = request_text(q, "message");
     struct constitution *c = NULL;
     CAI_TRY(parse_canonical(request_text(q, "canonical"), &c));
     struct applied a = {.name = c->name};
     int rc = store_constitutions_each(r->store, find_previous, &a);
     if (rc == 0)
-        rc = store_applied(r, c, message ? message : "");
+        rc = store_applied(q, &a, c, ret);
     (void)CAI_FAILPOINT("constitution.apply.after");
-    if (rc == 0)
-        *ret = applied_json(r, &a, c->revision);
     free_applied(&a);
     constitution_free(c);
     return rc;
 }
 
-static int rollback_to(struct run *r, struct applied *a, const char *to, json_t **ret) {
+static int change_back(const struct request *q, const struct applied *a, const char *revision,
+                       json_t **ret) {
+    CAI_TRY(store_begin(q->run->store));
+    int rc = CAI_FAILPOINT("constitution.rollback.before");
+    if (rc == 0)
+        rc = store_constitution_set_current(q->run->store, a->name, revision);
+    *ret = applied_json(q->run, a, revision);
+    rc = request_end(q, rc, *ret);
+    if (rc == 0)
+        (void)CAI_FAILPOINT("constitution.rollback.after");
+    return rc;
+}
+
+static int rollback_to(const struct request *q, struct applied *a, const char *to, json_t **ret) {
+    struct run *r = q->run;
     CAI_TRY(store_constitutions_each(r->store, find_previous, a));
     if (!a->previous)
         return cai_fail(CAI_ENOTFOUND, "there is no constitution '%s'", a->name);
@@ -175,16 +191,12 @@ static int rollback_to(struct run *r, struct applied *a, const char *to, json_t 
     CAI_AUTO(mem) char *revision = NULL;
     CAI_AUTO(mem) char *canonical = NULL;
     CAI_TRY(store_constitution_get(r->store, to ? to : a->before, &revision, &canonical));
-    CAI_TRY(CAI_FAILPOINT("constitution.rollback.before"));
-    CAI_TRY(store_constitution_set_current(r->store, a->name, revision));
-    CAI_TRY(CAI_FAILPOINT("constitution.rollback.after"));
-    *ret = applied_json(r, a, revision);
-    return 0;
+    return change_back(q, a, revision, ret);
 }
 
 static int rollback(const struct request *q, json_t **ret) {
     struct applied a = {.name = request_text(q, "name")};
-    int rc = rollback_to(q->run, &a, request_text(q, "to"), ret);
+    int rc = rollback_to(q, &a, request_text(q, "to"), ret);
     free_applied(&a);
     return rc;
 }

@@ -34,13 +34,9 @@ static int freeze(struct run *r, const char **io_path, struct cai_arena *a) {
 }
 
 static int freeze_data(struct run *r, struct job_spec *spec) {
-    CAI_TRY(freeze(r, &spec->data.harmful, &spec->arena));
-    CAI_TRY(freeze(r, &spec->data.helpful, &spec->arena));
-    CAI_TRY(freeze(r, &spec->data.human, &spec->arena));
-    CAI_TRY(freeze(r, &spec->data.classifier, &spec->arena));
-    CAI_TRY(freeze(r, &spec->data.probes, &spec->arena));
-    CAI_TRY(freeze(r, &spec->data.graded, &spec->arena));
-    return freeze(r, &spec->data.evaluate, &spec->arena);
+    for (int role = 0; role < JOB_DATA_FILES; role++)
+        CAI_TRY(freeze(r, job_data_at(spec, (enum job_data)role), &spec->arena));
+    return 0;
 }
 
 static bool is_folder(const char *name) {
@@ -87,6 +83,7 @@ int control_check_job(const struct job_spec *spec) {
     CAI_TRY(check_model("start", spec->models.start));
     CAI_TRY(check_model("generator", spec->models.generator));
     CAI_TRY(check_model("overseer", spec->models.overseer));
+    CAI_TRY(check_model("second_overseer", spec->models.second_overseer));
     CAI_TRY(check_model("pm", spec->models.pm));
     CAI_TRY(check_trained(spec));
     uint32_t round = 0;
@@ -495,7 +492,7 @@ static int rollback(const struct request *q, json_t **ret) {
                         "%u", (long long)to, (long long)id, j->round, j->round - 1);
     CAI_AUTO(mem) char *event = cai_format("rolled back to the policy of round %lld by a person",
                                            (long long)to);
-    /* What the round's other guards saw is undone with it. */
+    /* What else of the round was found, was found of the policy that is gone. */
     CAI_AUTO(mem) char *all = cai_format("guard-%u", j->round);
     CAI_TRY(set_running(r, j, all, to, event));
     return reply_state(r, id, ret);

@@ -27,13 +27,6 @@ void job_event(struct run *r, int64_t job, int level, const char *format, ...) {
     (void)store_event_add(r->store, job, level, text);
 }
 
-struct job_run *job_find(struct run *r, int64_t id) {
-    for (struct job_run *j = r->jobs; j; j = j->next)
-        if (j->id == id)
-            return j;
-    return NULL;
-}
-
 static void free_job(struct job_run *j) {
     free(j->name);
     free(j->accepted);
@@ -50,20 +43,14 @@ static void free_job(struct job_run *j) {
 }
 
 void job_drop(struct run *r, struct job_run *j) {
-    struct job_run **at = &r->jobs, *before = NULL;
-    while (*at != j) {
-        before = *at;
-        at = &(*at)->next;
-    }
-    *at = j->next;
-    if (r->last_job == j)
-        r->last_job = before;
+    job_list_remove(r, j);
     free_job(j);
 }
 
 void jobs_free(struct run *r) {
     while (r->jobs)
         job_drop(r, r->jobs);
+    job_list_free(r);
 }
 
 void job_context(struct run *r, const struct job_run *j, struct stage_context *ret) {
@@ -136,18 +123,6 @@ int job_need(struct run *r, struct job_run *j) {
     return rc;
 }
 
-static void insert_by_id(struct run *r, struct job_run *j) {
-    /* New jobs come last, and thousands may wait. */
-    struct job_run **at = r->last_job && r->last_job->id < j->id ? &r->last_job->next : &r->jobs;
-    while (*at && (*at)->id < j->id)
-        at = &(*at)->next;
-    j->next = *at;
-    *at = j;
-    if (!j->next)
-        r->last_job = j;
-    r->dirty = true;
-}
-
 static int take_row(struct run *r, const struct store_job *row) {
     struct job_run *j = job_of_row(r, row);
     /* Of jobs that wait their turn there may be thousands: job_need loads them. */
@@ -159,7 +134,7 @@ static int take_row(struct run *r, const struct store_job *row) {
         free_job(j);
         return rc;
     }
-    insert_by_id(r, j);
+    job_list_add(r, j);
     return 0;
 }
 
@@ -500,6 +475,8 @@ static int absorb(struct run *r, struct job_run *j, int64_t id, const Cai__V1__T
         rc = stage->absorb(&c, task, result);
     if (rc == 0 && task->work_case == CAI__V1__TASK__WORK_TRAIN)
         rc = store_models_prune(r->store, j->id, task->round, task->stage, "checkpoint");
+    if (rc == 0 && task->work_case == CAI__V1__TASK__WORK_TRAIN && *task->train->checkpoints)
+        rc = keep_mark_states(r, j->id, task->train->checkpoints);
     if (rc == 0)
         rc = CAI_FAILPOINT("job.absorb.before");
     rc = store_end(r->store, rc);
@@ -516,6 +493,7 @@ int job_absorb(struct run *r, struct job_run *j, int64_t id, Cai__V1__Result *re
     if (!task)
         return cai_fail(CAI_EIO, "the stored task %lld cannot be read", (long long)id);
     task->id = (uint64_t)id;
+    stage_task_unmask(task, &row);
     int rc = absorb(r, j, id, task, result);
     if (rc == 0 && result->saves)
         job_event(r, j->id, CAI_LOG_INFO, "%s %s: %u states saved in %.2f s, %.1f %% of %.1f s",

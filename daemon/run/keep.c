@@ -1,20 +1,26 @@
 /* keep.c: see keep.h.
  *
  * there → marked in the store, durable → unlinked in turns of the loop → gone. A crash between
- * leaves a mark, and the start goes on from it; nothing is unlinked that is not marked. Not for
+ * leaves a mark, and the start goes on from it; what cannot be unlinked is tried again every
+ * minute; nothing is unlinked that is not marked. Not for
  * requests (control_ckpt.c), nor for files that the store does not name (keep_disk.c). */
 #include "run/keep.h"
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "hf/adapter.h"
 #include "run/trial.h"
 #include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+enum { AGAIN_MS = 60000 };
 
 /* ---- who names a folder -------------------------------------------------------------- */
 
@@ -244,7 +250,7 @@ int keep_requeue_check(struct run *r, int64_t job) {
 
 int keep_submit_check(struct run *r, const struct job_spec *spec) {
     const char *const paths[] = {spec->models.start, spec->models.generator, spec->models.overseer,
-                                 spec->models.pm};
+                                 spec->models.second_overseer, spec->models.pm};
     for (size_t i = 0; i < CAI_COUNT(paths); i++) {
         struct store_folder f;
         char real[PATH_MAX];
@@ -322,26 +328,73 @@ void keep_after_stage(struct run *r, int64_t job) {
                  cai_error_text());
 }
 
-void keep_clear_states(struct run *r, const char *folder) {
-    struct dirent **list = NULL;
-    int n = scandir(folder, &list, NULL, NULL), left = 0;
-    for (int i = 0; i < n; i++) {
-        bool dot = strcmp(list[i]->d_name, ".") == 0 || strcmp(list[i]->d_name, "..") == 0;
-        CAI_AUTO(mem) char *path = cai_path_join(folder, list[i]->d_name);
-        struct store_folder f = {0};
-        int rc = dot ? CAI_ENOTFOUND : store_folder_find(r->store, path, &f);
-        bool pinned = rc == 0 && f.pinned;
-        if (!dot && !pinned && cai_dir_remove(path) < 0)
-            cai_warn("%s", cai_error_text());
-        else if (rc == 0 && !pinned)
-            (void)store_folder_gone(r->store, f.number);
-        left += pinned;
-        store_folder_free(&f);
-        free(list[i]);
+#define STATES_DONE "its training is done" /* as store_models_prune says of each state */
+
+int keep_mark_states(struct run *r, int64_t job, const char *folder) {
+    struct store_folder f;
+    CAI_TRY(store_folder_add(r->store, job, folder));
+    CAI_TRY(store_folder_find(r->store, folder, &f));
+    int rc = store_folder_mark(r->store, f.number, STATES_DONE);
+    store_folder_free(&f);
+    return rc;
+}
+
+/* Durable before the store forgets it: a power cut must not bring it back. */
+static int remove_durably(const char *path) {
+    if (!cai_file_exists(path))
+        return 0;
+    CAI_AUTO(mem) char *above = cai_strdup(path);
+    char *slash = strrchr(above, '/');
+    CAI_TRY(cai_dir_remove(path));
+    if (slash && slash != above)
+        *slash = '\0';
+    return cai_file_sync(above);
+}
+
+/* A state, or what a crash left of one. 1: it is pinned, and stays. */
+static int clear_state(struct run *r, const char *path) {
+    struct store_folder f = {0};
+    int rc = store_folder_find(r->store, path, &f);
+    bool known = rc == 0, pinned = known && f.pinned;
+    rc = rc == CAI_ENOTFOUND ? 0 : rc;
+    if (rc == 0 && !pinned)
+        rc = cai_dir_remove(path);
+    if (rc == 0 && known && !pinned)
+        rc = store_folder_gone(r->store, f.number);
+    store_folder_free(&f);
+    return rc < 0 ? rc : pinned;
+}
+
+static int clear_states(struct run *r, const char *folder) {
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = 0;
+    bool left = false;
+    if (fd < 0)
+        return errno == ENOENT ? 0 : cai_fail_errno("%s", folder);
+    DIR *d = fdopendir(fd);
+    CAI_CHECK(d);
+    for (struct dirent *e; rc == 0 && (e = readdir(d));) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+            continue;
+        CAI_AUTO(mem) char *path = cai_path_join(folder, e->d_name);
+        rc = clear_state(r, path);
+        left = left || rc > 0;
+        rc = rc > 0 ? 0 : rc;
     }
-    free(list);
-    if (!left)
-        (void)rmdir(folder);
+    closedir(d);
+    return rc < 0 || left ? rc : remove_durably(folder);
+}
+
+void keep_clear_states(struct run *r, const char *folder) {
+    struct store_folder f;
+    int rc = store_folder_find(r->store, folder, &f);
+    if (rc == 0) {
+        rc = clear_states(r, folder);
+        if (rc == 0)
+            rc = store_folder_gone(r->store, f.number);
+        store_folder_free(&f);
+    }
+    if (rc < 0)
+        cai_warn("%s: its states stay for now: %s", folder, cai_error_text());
     r->keep_going = true; /* those that the trainer removed itself are marked, too */
 }
 
@@ -356,18 +409,33 @@ static int first_going(void *c, const struct store_folder *f) {
     return 1;
 }
 
+static void wait_a_minute(struct run *r) {
+    r->keep_going = false;
+    r->keep_again_ms = cai_now_ms() + AGAIN_MS;
+}
+
+void keep_beat(struct run *r) {
+    if (!r->keep_again_ms || cai_now_ms() < r->keep_again_ms)
+        return;
+    r->keep_again_ms = 0;
+    r->keep_going = true;
+}
+
 static void unlink_marked(struct run *r, const struct store_folder *f) {
     bool there = cai_file_exists(f->path);
     /* A path that is not ours was never marked; look again before it is too late. */
-    int rc = keep_owns(r, f->path) ? cai_dir_remove(f->path) : 0;
+    bool states = strcmp(f->why, STATES_DONE) == 0;
+    int rc = !keep_owns(r, f->path) ? 0
+             : states               ? clear_states(r, f->path)
+                                    : remove_durably(f->path);
     if (rc == 0)
         rc = store_folder_gone(r->store, f->number);
-    if (rc == 0 && there && strcmp(f->why, "its training is done") != 0)
+    if (rc == 0 && there && !states)
         cai_log_about(CAI_LOG_INFO, CAI_ABOUT(EVENT_REMOVED, f->job), "removed %s: %s", f->path,
                       f->why);
     if (rc < 0) {
-        cai_warn("%s; tried again at the next start", cai_error_text());
-        r->keep_going = false;
+        cai_warn("%s; tried again in a minute", cai_error_text());
+        wait_a_minute(r);
     }
 }
 
@@ -399,7 +467,7 @@ void keep_turn(struct run *r) {
     else if (rc == 0)
         r->keep_going = empty_trash(r);
     else
-        r->keep_going = false;
+        wait_a_minute(r);
     store_folder_free(&f);
 }
 

@@ -36,12 +36,15 @@ int keep_submit_check(struct run *r, const struct job_spec *spec);
 void keep_after_stage(struct run *r, int64_t job);
 /* These folders go, in one transaction; they are unlinked in turns of the loop. */
 int keep_mark(struct run *r, const int64_t *numbers, size_t n, const char *why);
-/* Resumable state of a task that is done: all but what is pinned. */
+/* The folder of a task's resumable states goes, but for what is pinned: marked in the transaction
+ * that the task is done in, so that a crash before its removal leaves nothing; and removed. */
+int keep_mark_states(struct run *r, int64_t job, const char *folder);
 void keep_clear_states(struct run *r, const char *folder);
 /* At start: goes on with what was marked, marks pins on the disk, and says what is orphaned. */
 int keep_start(struct run *r);
 /* Unlinks one marked folder; a turn of the loop. */
 void keep_turn(struct run *r);
+void keep_beat(struct run *r); /* what could not be unlinked is tried again */
 bool keep_busy(const struct run *r);
 char *keep_trash(const struct run *r); /* what lies in it is unlinked in turns; the caller's */
 /* The file that tells a trainer to leave a state alone. */

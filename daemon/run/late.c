@@ -1,57 +1,130 @@
-/* late.c: which rank of a gang the others wait for. Every pong of a worker says how many
- * collectives its task has entered and whether it is inside one; a rank with fewer than one
- * that waits inside is behind. It is late when that lasts longer than three steps of its gang
- * (the longest of the last ones, which is their 99th percentile), counted from when it began, of
- * which a heartbeat tells a second later at most. Not for ending a gang: the collectives have a deadline of
- * their own (shim/comm.h), and a silent worker is found by its heartbeat (workers.c). */
+/* late.c: which rank of a gang the others wait for. A worker tells with every pong how many
+ * collectives its task has entered, and whether and how long it stands in one. The deadline
+ * follows the gang's own steps: a rank that others have awaited for twice their 99th percentile
+ * is late, so that it is named within three of them, counted from when it hung: the first is at
+ * most what was left of its step. Before enough steps are known, late_s is the deadline.
+ *
+ * Quiet → asked (a worker says, unasked, that it has stood in one collective for half the
+ * deadline; pings say how long that is): all ranks are asked again and again → late (the deadline
+ * is over and a rank has entered fewer, or has not answered since) or quiet (nobody stands).
+ *
+ * Not for ending a gang: the collectives have a deadline of their own (shim/comm.h), and a silent
+ * worker is found by its heartbeat (workers.c). */
 #include "base/clock.h"
 #include "base/log.h"
 #include "run/state.h"
 #include <stdio.h>
 
-void late_note(struct worker *w, const Cai__V1__Pong *m) {
+enum {
+    LATE_MIN_MS = 400,  /* what a busy machine takes a rank away for at a time; see tests/fault */
+    ASK_MIN_MS = 25,
+    OLD_MS = 2000 /* of workers that do not say how long they stand: the least */
+};
+
+/* ---- deadlines ---------------------------------------------------------------------- */
+
+static int64_t deadline_ms(const struct run *r, const struct gang *g) {
+    int64_t wait = 2 * g->steps.p99_ms;
+    if (!wait)
+        return 1000 * r->o.config.late_s;
+    return wait < LATE_MIN_MS ? LATE_MIN_MS : wait;
+}
+
+uint32_t late_standing_ms(const struct run *r, const struct worker *w) {
+    const struct gang *g = w->lease ? w->lease->gang : NULL;
+    return g && g->world > 1 && !g->settled ? (uint32_t)(deadline_ms(r, g) / 2) : 0;
+}
+
+static int64_t ask_every_ms(const struct run *r, const struct gang *g) {
+    int64_t every = deadline_ms(r, g) / 10;
+    return every < ASK_MIN_MS ? ASK_MIN_MS : every > HEARTBEAT_MS ? HEARTBEAT_MS : every;
+}
+
+/* ---- what workers say ----------------------------------------------------------------- */
+
+void late_note(struct run *r, struct worker *w, const Cai__V1__Pong *m) {
     struct lease *l = w->lease;
+    int64_t now = cai_now_ms();
     if (!l || m->lease != l->id)
         return;
     if (!l->counted || l->collective != m->collective || l->inside != m->inside)
-        l->collective_ms = cai_now_ms();
+        l->collective_ms = now;
+    if (m->standing_ms)
+        l->collective_ms = now - (int64_t)m->standing_ms;
     l->counted = true;
     l->collective = m->collective;
     l->inside = m->inside;
+    l->said_ms = now;
+    l->says_standing = m->standing_ms > 0;
+    struct gang *g = l->gang;
+    if (g && !g->asked_ms && m->standing_ms && (int64_t)m->standing_ms >= deadline_ms(r, g) / 2)
+        g->asked_ms = g->ask_ms = now;
 }
+
+/* ---- who waits for whom ----------------------------------------------------------------- */
 
 struct wait {
     const struct lease *behind, *waiting; /* NULL: nobody waits */
+    bool silent;                          /* behind has not answered */
     double seconds;
 };
 
-static struct wait look(const struct run *r, const struct gang *g) {
-    struct wait w = {0};
+static bool answered(const struct gang *g, const struct lease *l) {
+    return !g->asked_ms || l->said_ms >= g->asked_ms;
+}
+
+static const struct lease *furthest_inside(const struct run *r, const struct gang *g) {
+    const struct lease *found = NULL;
     for (const struct lease *l = r->leases; l; l = l->next)
-        if (l->gang == g && l->counted && l->inside &&
-            (!w.waiting || l->collective > w.waiting->collective ||
-             (l->collective == w.waiting->collective && l->rank < w.waiting->rank)))
-            w.waiting = l;
-    for (const struct lease *l = r->leases; w.waiting && l; l = l->next)
-        if (l->gang == g && l->counted && l->collective < w.waiting->collective &&
-            (!w.behind || l->collective < w.behind->collective ||
-             (l->collective == w.behind->collective && l->rank < w.behind->rank)))
-            w.behind = l;
-    if (!w.behind)
-        return (struct wait){0};
-    w.seconds = (double)(cai_now_ms() - w.waiting->collective_ms) / 1000;
+        if (l->gang == g && l->counted && l->inside && answered(g, l) &&
+            (!found || l->collective > found->collective ||
+             (l->collective == found->collective && l->rank < found->rank)))
+            found = l;
+    return found;
+}
+
+static const struct lease *least(const struct run *r, const struct gang *g,
+                                 const struct lease *waiting) {
+    const struct lease *found = NULL;
+    for (const struct lease *l = r->leases; l; l = l->next)
+        if (l->gang == g && l->counted && l->collective < waiting->collective &&
+            (!found || l->collective < found->collective ||
+             (l->collective == found->collective && l->rank < found->rank)))
+            found = l;
+    return found;
+}
+
+/* Somebody who has been asked for as long as the deadline leaves, and has not said a word. */
+static const struct lease *silent(const struct run *r, const struct gang *g) {
+    for (const struct lease *l = r->leases; l; l = l->next)
+        if (l->gang == g && l->counted && !answered(g, l))
+            return l;
+    return NULL;
+}
+
+static struct wait look(const struct run *r, const struct gang *g) {
+    struct wait w = {.waiting = furthest_inside(r, g)};
+    if (!w.waiting)
+        return w;
+    w.seconds = (double)(w.waiting->said_ms - w.waiting->collective_ms) / 1000;
+    w.behind = least(r, g, w.waiting);
+    if (w.behind && answered(g, w.behind))
+        return w;
+    w.behind = silent(r, g);
+    w.silent = w.behind != NULL;
     return w;
 }
 
 static const char *name_of(const struct lease *l) { return l->worker ? l->worker->name : "?"; }
 
 static void describe(const struct wait *w, char *out, size_t size) {
-    snprintf(out, size,
-             "rank %u (worker %.64s) is behind: it has entered %llu collectives, rank %u (worker "
-             "%.64s) has waited %.0f s in number %llu",
-             w->behind->rank, name_of(w->behind), (unsigned long long)w->behind->collective,
-             w->waiting->rank, name_of(w->waiting), w->seconds,
-             (unsigned long long)w->waiting->collective);
+    char how[64] = "does not answer";
+    if (!w->silent)
+        snprintf(how, sizeof how, "is behind: it has entered %llu collectives",
+                 (unsigned long long)w->behind->collective);
+    snprintf(out, size, "rank %u (worker %.64s) %s, rank %u (worker %.64s) has waited %.1f s in "
+             "number %llu", w->behind->rank, name_of(w->behind), how, w->waiting->rank,
+             name_of(w->waiting), w->seconds, (unsigned long long)w->waiting->collective);
 }
 
 bool late_behind(const struct run *r, const struct gang *g, char *out, size_t size) {
@@ -61,26 +134,14 @@ bool late_behind(const struct run *r, const struct gang *g, char *out, size_t si
     return w.behind != NULL;
 }
 
-void late_step(struct gang *g, uint64_t steps) {
-    int64_t now = cai_now_ms();
-    if (g->stepped_ms && steps > 0)
-        g->step_ms[g->n_steps++ % GANG_STEPS] = (now - g->stepped_ms) / (int64_t)steps;
-    g->stepped_ms = now;
-}
-
-static double patience(const struct run *r, const struct gang *g) {
-    int64_t most = 1000 * r->o.config.late_s, usual = 0;
-    uint32_t n = g->n_steps < GANG_STEPS ? g->n_steps : GANG_STEPS;
-    for (uint32_t i = 0; i < n; i++)
-        usual = g->step_ms[i] > usual ? g->step_ms[i] : usual;
-    int64_t wait = 3 * usual - HEARTBEAT_MS;
-    wait = wait < LATE_MIN_MS ? LATE_MIN_MS : wait;
-    return (double)(n < GANG_STEPS_MIN || wait > most ? most : wait) / 1000;
-}
-
 static bool is_late(const struct run *r, const struct gang *g, struct wait *ret) {
     *ret = look(r, g);
-    return ret->behind && !g->settled && ret->seconds >= patience(r, g);
+    if (!ret->behind || g->settled)
+        return false;
+    int64_t deadline = deadline_ms(r, g);
+    if (!ret->waiting->says_standing)
+        deadline = deadline < OLD_MS ? OLD_MS : deadline;
+    return 1000 * ret->seconds >= (double)deadline;
 }
 
 bool late_job(const struct run *r, int64_t job, char *out, size_t size) {
@@ -100,12 +161,14 @@ bool late_worker(const struct run *r, const struct lease *l, char *out, size_t s
     if (l == w.behind)
         describe(&w, out, size);
     else if (l->inside && l->collective > w.behind->collective)
-        snprintf(out, size, "waits %.0f s for rank %u (worker %.64s)", w.seconds, w.behind->rank,
+        snprintf(out, size, "waits %.1f s for rank %u (worker %.64s)", w.seconds, w.behind->rank,
                  name_of(w.behind));
     else
         return false;
     return true;
 }
+
+/* ---- asking and telling ------------------------------------------------------------------- */
 
 /* Once for each rank and attempt: a rank that is slow at every step is one piece of news. */
 void late_watch(struct run *r) {
@@ -118,4 +181,37 @@ void late_watch(struct run *r) {
         l->told_late = true;
         job_event(r, l->job, CAI_LOG_WARN, "%s %s: %s", l->stage, l->phase, text);
     }
+}
+
+static bool anybody_stands(const struct run *r, const struct gang *g) {
+    const struct lease *l = furthest_inside(r, g);
+    return l && !g->settled && l->said_ms - l->collective_ms >= deadline_ms(r, g) / 2;
+}
+
+static void ask(struct run *r, struct gang *g, int64_t now) {
+    g->ask_ms = now + ask_every_ms(r, g);
+    for (struct lease *l = r->leases; l; l = l->next)
+        if (l->gang == g && l->worker)
+            workers_ping(r, l->worker);
+}
+
+void late_ask(struct run *r) {
+    int64_t now = cai_now_ms();
+    for (struct lease *l = r->leases; l; l = l->next) {
+        struct gang *g = l->gang;
+        if (!g || !g->asked_ms || now < g->ask_ms)
+            continue;
+        if (anybody_stands(r, g))
+            ask(r, g, now);
+        else
+            g->asked_ms = 0;
+    }
+}
+
+int64_t late_next_ask(const struct run *r) {
+    int64_t first = 0;
+    for (const struct lease *l = r->leases; l; l = l->next)
+        if (l->gang && l->gang->asked_ms && (!first || l->gang->ask_ms < first))
+            first = l->gang->ask_ms;
+    return first;
 }

@@ -73,7 +73,7 @@ static void note_progress(struct job_run *j, struct lease *l, const Cai__V1__Rep
         s->deaths = 0;
     if (m->total) { /* a checkpoint's report says nothing of progress */
         if (l->gang && m->done > l->done)
-            late_step(l->gang, m->done - l->done);
+            step_times_add(&l->gang->steps, m->done - l->done, cai_now_ms());
         l->done = m->done;
         l->total = m->total;
     }
@@ -85,12 +85,13 @@ void outcome_report(struct run *r, struct worker *w, const Cai__V1__Report *m) {
     struct lease *l = lease_of(r, w, m->epoch, m->lease);
     struct job_run *j = l ? job_find(r, l->job) : NULL;
     /* A rank 0 that is to save and leave does so by a report. */
-    if (!j || (l->revoked && !l->saving && !r->draining))
+    if (!j || l->missed || (l->revoked && !l->saving && !r->draining))
         return;
     note_progress(j, l, m);
     bool keep = m->n_metrics || m->n_samples || *m->checkpoint;
     int rc = keep ? keep_report(r, j, l, m) : 0;
     if (rc < 0) {
+        l->missed = true;
         job_trouble(r, j, rc);
         return;
     }

@@ -17,6 +17,7 @@
 #include "run/gauges.h"
 #include "run/run.h"
 #include "run/share.h"
+#include "run/step_times.h"
 #include "stage/stage.h"
 #include "store/store.h"
 
@@ -27,10 +28,7 @@ enum {
     HUNG_MS = 2000,        /* from silence to the end of a worker that caid started */
     FAILURES_MAX = 3,      /* of one task, then the job fails */
     DEATHS_MAX = 8,        /* workers lost in a row on one task without progress */
-    DISK_CHECK_MS = 2000,
-    GANG_STEPS = 64, /* of which a gang's usual step is known */
-    GANG_STEPS_MIN = 8,
-    LATE_MIN_MS = 2000 /* heartbeats say where ranks are, once a second */
+    DISK_CHECK_MS = 2000
 };
 
 struct lease;
@@ -56,8 +54,8 @@ struct gang {
     int failed;           /* code of a rank's trouble with the others; 0 = none */
     char why[512];        /* its words */
     char *stage, *phase, *rendezvous;
-    int64_t step_ms[GANG_STEPS], stepped_ms; /* the last steps' times; when the last one ended */
-    uint32_t n_steps;
+    struct step_times steps;
+    int64_t asked_ms, ask_ms; /* since when all ranks are asked where they are, and next; late.c */
 };
 
 struct lease {
@@ -68,13 +66,15 @@ struct lease {
     struct worker *worker;
     bool revoked;
     bool saving; /* revoked, and may still save its state or end */
+    bool missed; /* a report could not be kept: no later one is, or there would be a gap */
     int64_t uid, counted_ms; /* whose time it takes; up to when it is counted. -1: nobody's */
     char *stage, *phase;
     uint32_t round;
     uint64_t done, total;
     uint64_t collective; /* entered so far, as its last pong says; inside: and not left */
     bool counted, inside, told_late;
-    int64_t since_ms, collective_ms; /* when that last changed */
+    bool says_standing; /* how long it has been inside; older workers do not */
+    int64_t since_ms, collective_ms, said_ms; /* when that last changed; when it was last told */
     struct lease *next;
 };
 
@@ -137,7 +137,8 @@ struct run {
     char nonce[33];
     struct worker *workers;
     struct lease *leases;
-    struct job_run *jobs, *last_job;
+    struct job_run *jobs, **by_id; /* the same, ordered by id; job_list.c */
+    size_t n_jobs, cap_jobs;
     struct cai_buf spawner_in;
     struct started *started;
     struct gate *gate;
@@ -148,6 +149,7 @@ struct run {
     bool backup_failed;
     int64_t backup_until_ms; /* until then somebody copies blobs away: none is removed */
     size_t trash_count;
+    int64_t keep_again_ms;       /* when what could not be unlinked is tried again; 0 = all was */
     bool keep_going;             /* folders are marked, or trash/ may not be empty; keep.c */
     char status[128];
     struct shares shares;
@@ -158,6 +160,7 @@ struct run {
 /* ---- workers.c ------------------------------------------------------------------- */
 void workers_frame(struct run *r, const struct channel_peer *peer, Cai__V1__Frame *f);
 void workers_beat(struct run *r); /* pings */
+int workers_ping(struct run *r, struct worker *w);
 void workers_watch(struct run *r); /* finds the silent ones */
 int64_t workers_next_silence(const struct run *r); /* when the next one would be; 0 = never */
 void workers_process_started(struct run *r, const char *name, uint32_t pid);
@@ -205,21 +208,30 @@ void outcome_lost(struct run *r, struct lease *l, const struct worker *w, const 
 void outcome_gang_ended(struct run *r, const struct gang *g); /* its last lease has ended */
 
 /* ---- late.c: which rank of a gang the others wait for ------------------------------ */
-void late_note(struct worker *w, const Cai__V1__Pong *m);
+void late_note(struct run *r, struct worker *w, const Cai__V1__Pong *m);
 void late_watch(struct run *r); /* tells a job's log */
-void late_step(struct gang *g, uint64_t steps); /* so many more are done */
-/* True and a sentence: somebody waits, however short; longer than three of the gang's usual steps
- * (or, before these are known, and at most, than the configuration's late_s),
- * in a job's gang; what that means for one worker. */
+/* Gangs in which somebody stands are asked where all are; when the next time is, 0 = never. */
+void late_ask(struct run *r);
+int64_t late_next_ask(const struct run *r);
+/* How long its task may stand in a collective before it says so unasked; 0 = for ever. */
+uint32_t late_standing_ms(const struct run *r, const struct worker *w);
+/* True and a sentence: somebody waits, however short; longer than the gang's own steps allow
+ * (before these are known, than the configuration's late_s), in a job's gang; what that means for
+ * one worker. */
 bool late_behind(const struct run *r, const struct gang *g, char *out, size_t size);
 bool late_job(const struct run *r, int64_t job, char *out, size_t size);
 bool late_worker(const struct run *r, const struct lease *l, char *out, size_t size);
+
+/* ---- job_list.c: those in memory ---------------------------------------------------- */
+struct job_run *job_find(const struct run *r, int64_t id); /* or NULL */
+void job_list_add(struct run *r, struct job_run *j);
+void job_list_remove(struct run *r, struct job_run *j);
+void job_list_free(struct run *r); /* after the last one */
 
 /* ---- jobs.c: the course of a job ------------------------------------------------- */
 int jobs_load(struct run *r); /* from the store, at start */
 int job_take(struct run *r, int64_t id); /* a job of the store into memory */
 int job_need(struct run *r, struct job_run *j); /* spec, memory and constitution of one that waited */
-struct job_run *job_find(struct run *r, int64_t id);
 void job_drop(struct run *r, struct job_run *j); /* out of memory; it is in the store */
 void job_context(struct run *r, const struct job_run *j, struct stage_context *ret);
 int job_start(struct run *r, struct job_run *j);

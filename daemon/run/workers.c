@@ -134,12 +134,13 @@ static void insert_by_name(struct run *r, struct worker *w) {
     *at = w;
 }
 
-static void say_welcome(struct run *r, const struct channel_peer *peer) {
+static void say_welcome(struct run *r, const struct channel_peer *peer, uint64_t session) {
     Cai__V1__Welcome welcome = CAI__V1__WELCOME__INIT;
     welcome.epoch = r->epoch;
     welcome.heartbeat_ms = HEARTBEAT_MS;
     welcome.liveness = LIVENESS;
     welcome.protocol = PROTOCOL;
+    welcome.session = session;
     (void)workers_send(r, peer, CAI__V1__FRAME__BODY_WELCOME, &welcome);
 }
 
@@ -218,7 +219,7 @@ static void on_hello(struct run *r, const struct channel_peer *peer, const Cai__
         mark(r, h->name, h->pid, 0);
     if (is_copy(old, h)) {
         old->seen_ms = cai_now_ms();
-        say_welcome(r, peer);
+        say_welcome(r, peer, h->session);
         return;
     }
     if (!admit(r, peer, h, name) || !make_room(r, peer, name))
@@ -236,7 +237,7 @@ static void on_hello(struct run *r, const struct channel_peer *peer, const Cai__
     insert_by_name(r, w);
     cai_log_about(CAI_LOG_INFO, CAI_ABOUT(EVENT_WORKER_HERE, .worker = w->name),
                   "worker %s (pid %u) is here: %s", w->name, w->pid, w->numeric_class);
-    say_welcome(r, peer);
+    say_welcome(r, peer, h->session);
     r->dirty = true;
 }
 
@@ -257,8 +258,7 @@ void workers_frame(struct run *r, const struct channel_peer *peer, Cai__V1__Fram
     w->deaf = false;
     switch (f->body_case) {
     case CAI__V1__FRAME__BODY_PONG:
-        late_note(w, f->pong);
-        late_watch(r);
+        late_note(r, w, f->pong);
         break;
     case CAI__V1__FRAME__BODY_REPORT: outcome_report(r, w, f->report); break;
     case CAI__V1__FRAME__BODY_DONE: outcome_done(r, w, f->done); break;
@@ -291,18 +291,21 @@ void workers_watch(struct run *r) {
     }
 }
 
+int workers_ping(struct run *r, struct worker *w) {
+    Cai__V1__Ping ping = CAI__V1__PING__INIT;
+    ping.time_ms = (uint64_t)cai_now_ms();
+    ping.standing_ms = late_standing_ms(r, w);
+    return workers_send(r, &w->peer, CAI__V1__FRAME__BODY_PING, &ping);
+}
+
 void workers_beat(struct run *r) {
-    int64_t now = cai_now_ms();
     for (struct worker *w = r->workers, *next; w; w = next) {
         next = w->next;
-        Cai__V1__Ping ping = CAI__V1__PING__INIT;
-        ping.time_ms = (uint64_t)now;
-        if (workers_send(r, &w->peer, CAI__V1__FRAME__BODY_PING, &ping) < 0)
+        if (workers_ping(r, w) < 0)
             remove_worker(r, w, "its connection closed");
     }
     end_silent(r);
     estimates_beat(r);
-    late_watch(r);
 }
 
 void workers_process_ended(struct run *r, uint32_t pid) {

@@ -9,15 +9,14 @@
 #include <string.h>
 
 #define ITEM_KIND UINT64_C(1000000000)
-#define ITEM_RED (9 * ITEM_KIND)
+#define RED_KIND UINT64_C(9) /* red-team prompts: between the ninth and the tenth role */
+#define ITEM_RED (RED_KIND * ITEM_KIND)
 #define ITEM_ROUND ((uint64_t)DATA_RED_MAX)
 #define HELD_OUT_SHARE 0.1 /* of prompts, when the job names no file for evaluation */
 
-static const char *const kind_names[DATA_KINDS] = {"harmful", "helpful", "evaluate", "human",
-                                                   "classifier", "probes", "graded"};
-
-uint64_t data_item(enum data_kind kind, size_t index) {
-    return (uint64_t)kind * ITEM_KIND + index + 1;
+uint64_t data_item(enum job_data kind, size_t index) {
+    uint64_t place = (uint64_t)kind < RED_KIND ? kind : kind + UINT64_C(1);
+    return place * ITEM_KIND + index + 1;
 }
 
 uint64_t data_red_item(uint32_t round, size_t index) {
@@ -26,7 +25,10 @@ uint64_t data_red_item(uint32_t round, size_t index) {
 }
 
 const char *data_item_source(uint64_t item) {
-    return data_item_is_red(item) ? "red_team" : kind_names[item / ITEM_KIND % DATA_KINDS];
+    uint64_t place = item / ITEM_KIND;
+    if (data_item_is_red(item))
+        return "red_team";
+    return job_data_name((enum job_data)(place < RED_KIND ? place : place - 1));
 }
 
 json_t *data_messages(const struct turn *turns, size_t n) {
@@ -40,7 +42,7 @@ json_t *data_messages(const struct turn *turns, size_t n) {
 /* ---- freezing -------------------------------------------------------------------------- */
 struct freeze {
     const struct stage_context *c;
-    enum data_kind kind;
+    enum job_data kind;
     size_t n;
     struct similar *texts; /* of all files that are split */
     uint64_t *items;       /* by the number in `texts` */
@@ -76,7 +78,7 @@ static json_t *row_json(const struct input_record *m) {
 
 /* What a draw for or against holding out is keyed by must not part prompts that are alike. */
 static void note_text(struct freeze *f, uint64_t item, const struct input_record *r) {
-    if (f->kind != DATA_HARMFUL && f->kind != DATA_HELPFUL && f->kind != DATA_HUMAN)
+    if (f->kind != JOB_DATA_HARMFUL && f->kind != JOB_DATA_HELPFUL && f->kind != JOB_DATA_HUMAN)
         return;
     size_t i = similar_count(f->texts);
     if (i == f->cap) {
@@ -96,31 +98,27 @@ static int freeze_row(void *context, size_t line, const struct input_record *r) 
     CAI_CHECK(text);
     struct store_example e = {
         .job = f->c->job_id, .stage = "data", .item = data_item(f->kind, f->n),
-        .kind = kind_names[f->kind], .principle = "", .revision = "", .model = "",
+        .kind = job_data_name(f->kind), .principle = "", .revision = "", .model = "",
         .text = r->turns[r->n - 1].text, .detail = text};
     note_text(f, e.item, r);
     f->n++;
     return store_example_add(f->c->store, &e);
 }
 
-static int freeze_file(struct freeze *f, enum data_kind kind) {
-    static const enum job_data roles[DATA_KINDS] = {JOB_DATA_HARMFUL, JOB_DATA_HELPFUL,
-                                                    JOB_DATA_EVALUATE, JOB_DATA_HUMAN,
-                                                    JOB_DATA_CLASSIFIER, JOB_DATA_PROBES,
-                                                    JOB_DATA_GRADED};
-    const char *path = job_data_path(f->c->job, roles[kind]);
+static int freeze_file(struct freeze *f, enum job_data kind) {
+    const char *path = job_data_path(f->c->job, kind);
     struct input_report report = {.file = path};
     struct job_rows rows;
     if (!path)
         return 0;
     f->kind = kind;
     f->n = 0;
-    int rc = job_read_data(roles[kind], path, f->c->job->data.skip, &report, freeze_row, f, &rows);
+    int rc = job_read_data(kind, path, f->c->job->data.skip, &report, freeze_row, f, &rows);
     input_report_free(&report);
     if (rc == 0 && rows.bad) {
         CAI_AUTO(mem) char *text =
             cai_format("data.%s: %zu bad rows were left out, %zu are used (data.skip is %g)",
-                       kind_names[kind], rows.bad, rows.good, f->c->job->data.skip);
+                       job_data_name(kind), rows.bad, rows.good, f->c->job->data.skip);
         rc = store_event_add(f->c->store, f->c->job_id, 4, text);
     }
     return rc;
@@ -162,8 +160,8 @@ int data_ensure(const struct stage_context *c) {
         return 0;
     struct freeze f = {.c = c, .texts = similar_new(c->job->data.near)};
     int rc = 0;
-    for (int k = 0; k < DATA_KINDS && rc == 0; k++)
-        rc = freeze_file(&f, (enum data_kind)k);
+    for (int k = 0; k < JOB_DATA_FILES && rc == 0; k++)
+        rc = freeze_file(&f, (enum job_data)k);
     if (rc == 0)
         rc = freeze_groups(&f);
     similar_free(f.texts);
@@ -171,9 +169,9 @@ int data_ensure(const struct stage_context *c) {
     return rc;
 }
 
-int data_count(const struct stage_context *c, enum data_kind kind, size_t *ret) {
+int data_count(const struct stage_context *c, enum job_data kind, size_t *ret) {
     int64_t n;
-    CAI_TRY(store_examples_count(c->store, c->job_id, 0, "data", kind_names[kind], &n));
+    CAI_TRY(store_examples_count(c->store, c->job_id, 0, "data", job_data_name(kind), &n));
     *ret = (size_t)n;
     return 0;
 }
@@ -232,7 +230,7 @@ static int kept_out(const struct stage_context *c, uint64_t item, bool *ret) {
     return 0;
 }
 
-static int pool(const struct stage_context *c, enum data_kind kind, bool held_out,
+static int pool(const struct stage_context *c, enum job_data kind, bool held_out,
                 struct cai_arena *a, struct items *ret) {
     size_t n;
     bool kept = false;
@@ -246,7 +244,7 @@ static int pool(const struct stage_context *c, enum data_kind kind, bool held_ou
     return 0;
 }
 
-int data_pool(const struct stage_context *c, enum data_kind kind, struct cai_arena *a,
+int data_pool(const struct stage_context *c, enum job_data kind, struct cai_arena *a,
               struct items *ret) {
     return pool(c, kind, false, a, ret);
 }
@@ -331,7 +329,7 @@ int data_held_out(const struct stage_context *c, const char *kind, size_t limit,
         struct filter f = {a, ret, 0, kind, 0, 0};
         CAI_TRY(store_examples_each(c->store, c->job_id, 0, "data", "evaluate", take_kind, &f));
     } else if (strcmp(kind, "lookalike") != 0) {
-        CAI_TRY(pool(c, strcmp(kind, "harmful") == 0 ? DATA_HARMFUL : DATA_HELPFUL, true, a, ret));
+        CAI_TRY(pool(c, strcmp(kind, "harmful") == 0 ? JOB_DATA_HARMFUL : JOB_DATA_HELPFUL, true, a, ret));
     }
     CAI_AUTO(mem) char *what = cai_format("evaluate/%s", kind);
     items_take(c, 0, what, limit, ret);

@@ -87,7 +87,7 @@ static int load_material(const struct stage_context *c, size_t want, struct cai_
                          struct material *ret) {
     struct items pool;
     struct examples written;
-    CAI_TRY(data_pool(c, DATA_HELPFUL, a, &pool));
+    CAI_TRY(data_pool(c, JOB_DATA_HELPFUL, a, &pool));
     CAI_TRY(examples_load(c, c->round, "sft", "helpful", a, &written));
     items_take(c, 0, "label/gate", want, &pool);
     ret->dialog = cai_arena_array(a, pool.n + 1, sizeof *ret->dialog);

@@ -45,10 +45,10 @@ static int load_markers(const struct stage_context *c, struct cai_arena *a, stru
                         size_t *ret_n) {
     size_t rows;
     *ret_n = 0;
-    CAI_TRY(data_count(c, DATA_PROBES, &rows));
+    CAI_TRY(data_count(c, JOB_DATA_PROBES, &rows));
     for (size_t i = 0; i < rows && *ret_n < MARKERS_MAX; i++) {
         CAI_AUTO(dialog) struct dialog d = {0};
-        CAI_TRY(data_dialog(c, data_item(DATA_PROBES, i), a, &d));
+        CAI_TRY(data_dialog(c, data_item(JOB_DATA_PROBES, i), a, &d));
         const char *kind = json_string_value(json_object_get(d.row, "kind"));
         if (!kind || strcmp(kind, "marker") != 0)
             continue;

@@ -19,7 +19,7 @@ struct sized {
     struct hf_config config;
 };
 struct models {
-    struct sized start, generator, overseer, pm; /* pm: with its score head */
+    struct sized start, generator, overseer, second, pm; /* pm: with its score head */
     struct sized start_scalar;
 };
 
@@ -45,6 +45,8 @@ static int load_all(const struct job_spec *job, struct models *ret) {
     CAI_TRY(load(job->models.start, true, &ret->start_scalar));
     CAI_TRY(load_named(job->models.generator, false, &ret->start, &ret->generator));
     CAI_TRY(load_named(job->models.overseer, false, &ret->start, &ret->overseer));
+    if (job->models.second_overseer)
+        CAI_TRY(load_named(job->models.second_overseer, false, &ret->start, &ret->second));
     return load_named(job->models.pm, true, &ret->start_scalar, &ret->pm);
 }
 
@@ -92,6 +94,7 @@ static void generate_phase(const struct job_spec *job, const struct models *m,
     int64_t sizes[] = {m->start.size.all, moves ? m->start.size.all : 0,
                        is_word(job->models.generator) ? 0 : m->generator.size.all,
                        is_word(job->models.overseer) ? 0 : m->overseer.size.all,
+                       m->second.size.all,
                        job->prefer.enabled ? m->pm.size.all : 0};
     size_t n = sizeof sizes / sizeof *sizes, kept = 0;
     int64_t all = 0;

@@ -65,6 +65,8 @@ int models_ensure(const struct stage_context *c) {
     CAI_TRY(register_folder(c, "policy", c->job->models.start));
     if (is_folder(c->job->models.overseer))
         CAI_TRY(register_folder(c, "overseer", c->job->models.overseer));
+    if (is_folder(c->job->models.second_overseer))
+        CAI_TRY(register_folder(c, "second_overseer", c->job->models.second_overseer));
     if (is_folder(c->job->models.generator))
         CAI_TRY(register_folder(c, "generator", c->job->models.generator));
     if (is_folder(c->job->models.pm))
@@ -91,8 +93,10 @@ int models_policy(const struct stage_context *c, uint32_t round, struct cai_aren
 int models_role(const struct stage_context *c, const char *role, uint32_t round,
                 struct cai_arena *a, struct model_ref *ret) {
     bool overseer = strcmp(role, "overseer") == 0, pm = strcmp(role, "pm") == 0;
-    CAI_CHECK(overseer || pm || strcmp(role, "generator") == 0);
+    bool second = strcmp(role, "second_overseer") == 0;
+    CAI_CHECK(overseer || second || pm || strcmp(role, "generator") == 0);
     const char *name = overseer ? c->job->models.overseer
+                       : second ? c->job->models.second_overseer
                        : pm     ? c->job->models.pm
                                 : c->job->models.generator;
     if (name && strcmp(name, "latest") == 0)

@@ -1,5 +1,5 @@
 /* models.h: which checkpoint a role means in a round. The folders a job starts from are
- * registered once (round 0, stage "start", kinds "policy", "overseer", "generator", "pm")
+ * registered once (round 0, stage "start", kinds "policy", "overseer", "second_overseer", "generator", "pm")
  * with their hashes; trained ones by the stage that trained them. */
 #ifndef CAI_STAGE_MODELS_H
 #define CAI_STAGE_MODELS_H
@@ -18,7 +18,8 @@ int models_start(const struct stage_context *c, struct cai_arena *a, struct mode
 int models_policy(const struct stage_context *c, uint32_t round, struct cai_arena *a,
                   struct model_ref *ret);
 /* What the job file names for a role: "start", "latest" (newest policy of a round <=
- * `round`) or a folder. role: "generator", "overseer", "pm". */
+ * `round`) or a folder. role: "generator", "overseer",
+ * "second_overseer", "pm". */
 int models_role(const struct stage_context *c, const char *role, uint32_t round,
                 struct cai_arena *a, struct model_ref *ret);
 /* Members k = 0 … of the newest PM of a round <= `round`; CAI_ENOTFOUND. */

@@ -38,7 +38,7 @@ static int load_exemplars(const struct stage_context *c, struct cai_arena *a,
                           struct exemplars *ret) {
     struct items pool;
     struct examples seeds, failing = {0};
-    CAI_TRY(data_pool(c, DATA_HARMFUL, a, &pool));
+    CAI_TRY(data_pool(c, JOB_DATA_HARMFUL, a, &pool));
     CAI_TRY(examples_load(c, 0, "data", "harmful", a, &seeds));
     CAI_TRY(examples_load(c, 0, "red_team", "failing", a, &failing));
     ret->text = cai_arena_array(a, pool.n + failing.n + 1, sizeof *ret->text);

@@ -150,7 +150,7 @@ static int helpful_reply(const struct stage_context *c, uint64_t item, struct ca
  * from critiques says. */
 static int helpful_items(const struct stage_context *c, size_t rows, struct cai_arena *a,
                          struct items *ret) {
-    CAI_TRY(data_pool(c, DATA_HELPFUL, a, ret));
+    CAI_TRY(data_pool(c, JOB_DATA_HELPFUL, a, ret));
     size_t want = (size_t)llround(c->job->sft.helpful * (double)(rows ? rows : 1000));
     if (want == 0)
         ret->n = 0;

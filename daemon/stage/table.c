@@ -1,9 +1,10 @@
-/* table.c: the stages in their order, and adding their tasks. */
+/* table.c: the stages in their order. Not for what each of them uses (task.c): a program may have
+ * a table of its own. */
 #include "stage/table.h"
 
 #include <string.h>
 
-const struct stage *const stage_table[] = {&stage_red_team, &stage_revise, &stage_sft,
+const struct stage *const stage_table[] = {&stage_red_team, &stage_revise, &stage_audit, &stage_sft,
                                            &stage_label, &stage_prefer, &stage_evaluate,
                                            &stage_ppo, NULL};
 
@@ -48,35 +49,4 @@ const struct stage *stage_after(const struct job_spec *job, uint32_t round, cons
     next = round < last ? first_from(job, 0, false) : NULL;
     *ret_round = next ? round + 1 : last + 1;
     return next ? next : first_from(job, 0, true);
-}
-
-bool stage_accepted(const struct stage_context *c, const char *gate) {
-    size_t len = strlen(gate);
-    for (const char *s = c->accepted; s && *s; s += strcspn(s, " ")) {
-        s += strspn(s, " ");
-        if (strcspn(s, " ") == len && strncmp(s, gate, len) == 0)
-            return true;
-    }
-    return false;
-}
-
-int stage_task_add(const struct stage_context *c, const char *phase, uint32_t chunk, bool gang,
-                   Cai__V1__Task *task) {
-    task->job = (uint64_t)c->job_id;
-    task->id = 0;
-    task->round = c->round;
-    task->stage = (char *)c->stage;
-    task->phase = (char *)phase;
-    task->chunk = chunk;
-    task->seed = c->job->seed;
-    /* Absent is float32: nothing changes for a worker that knows no other. */
-    task->dtype = strcmp(c->job->models.dtype, "bfloat16") == 0 ? (char *)"bfloat16"
-                                                                 : (char *)"";
-    size_t len = cai__v1__task__get_packed_size(task);
-    CAI_AUTO(mem) uint8_t *packed = cai_alloc(len + 1);
-    cai__v1__task__pack(task, packed);
-    struct store_task row = {.job = c->job_id, .round = c->round, .chunk = chunk,
-                             .stage = c->stage, .phase = phase, .gang = gang, .payload = packed,
-                             .payload_len = len};
-    return store_task_add(c->store, &row, NULL);
 }

@@ -4,7 +4,7 @@
 
 #include "stage/stage.h"
 
-extern const struct stage stage_red_team, stage_revise, stage_sft, stage_label, stage_prefer,
+extern const struct stage stage_red_team, stage_revise, stage_audit, stage_sft, stage_label, stage_prefer,
     stage_evaluate, stage_ppo;
 
 #endif

@@ -217,6 +217,6 @@ int store_request_get(struct store *s, const char *key, const char *verb, int *r
 
 int store_request_add(struct store *s, const char *key, const char *verb, int exit_code,
                       const char *error, const char *json) {
-    return sql_do(s, "INSERT INTO requests VALUES(?, ?, ?, ?, ?, ?)", "ssissi", key, verb,
+    return sql_do(s, "INSERT OR IGNORE INTO requests VALUES(?, ?, ?, ?, ?, ?)", "ssissi", key, verb,
                   (int64_t)exit_code, error, json, cai_wall_ms());
 }

@@ -23,6 +23,11 @@ static int open_database(struct store *s, const char *path) {
     return cai_file_sync(s->dir);
 }
 
+int store_renew_log(const char *path) {
+    CAI_AUTO(mem) char *log = cai_format("%s-wal", path);
+    return cai_file_renew(log);
+}
+
 int store_open(const char *path, struct store **ret) {
     struct store *s = cai_alloc(sizeof *s);
     const char *slash = strrchr(path, '/');

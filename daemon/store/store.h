@@ -28,6 +28,11 @@ int store_backup_begin(struct store *s, const char *path, struct store_backup **
 int store_backup_step(struct store_backup *b, int pages);
 void store_backup_free(struct store_backup *b); /* removes the file unless it is whole */
 
+/* Before store_open, by whoever alone may use the database: what is read of SQLite's log is on the
+ * disk from here on. After a failed fsync, and a restart, the log would else be read from pages
+ * that the kernel calls clean and has not written, and all that follows them would go with them
+ * when the power does. */
+int store_renew_log(const char *path);
 int store_begin(struct store *s);
 int store_commit(struct store *s);
 void store_rollback(struct store *s);

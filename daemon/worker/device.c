@@ -40,6 +40,13 @@ static uint64_t device_collective(bool *ret_inside) {
     return entered;
 }
 
+static int64_t device_standing(void) {
+    pthread_mutex_lock(&present.lock);
+    int64_t ms = present.comm ? comm_standing_ms(present.comm) : 0;
+    pthread_mutex_unlock(&present.lock);
+    return ms;
+}
+
 static void device_interrupt(void) {
     pthread_mutex_lock(&present.lock);
     if (present.comm)
@@ -138,4 +145,4 @@ static int device_run(const Cai__V1__Task *task, const Cai__V1__Gang *gang,
 }
 
 const struct loop_engine worker_device = {device_open, device_run, device_collective, device_lost,
-                                         device_memory, device_interrupt};
+                                         device_memory, device_interrupt, device_standing};

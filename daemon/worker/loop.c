@@ -36,6 +36,8 @@ struct loop {
     uint64_t session; /* one more each time caid was lost: tells a Hello from a late copy */
     int64_t heard_ms, said_ms, stop_ms, liveness_ms;
     int64_t save_until_ms; /* when a task that was asked to save must stop; 0 = not asked */
+    int64_t standing_ms;  /* who stands longer in one collective says so; 0 = need not */
+    uint64_t stood_in;    /* the collective of which that was said last */
     bool leaving;
     bool lost; /* the device; set before the task is finished, read after */
     char refused[256]; /* the last reason, so that it is logged once */
@@ -142,6 +144,8 @@ static void say_pong(struct loop *l, uint64_t time_ms) {
         m.lease = l->desk.grant->lease; /* given and cleared by this thread alone */
         m.collective = l->o->engine->collective(&inside);
         m.inside = inside;
+        if (inside && l->o->engine->standing)
+            m.standing_ms = (uint64_t)l->o->engine->standing();
     }
     (void)say(l, CAI__V1__FRAME__BODY_PONG, &m);
 }
@@ -193,6 +197,8 @@ static void on_grant(struct loop *l, Cai__V1__Frame *f) {
         cai_debug("lease %llu: %s %s", (unsigned long long)g->lease, g->task->stage,
                   g->task->phase);
         l->stop_ms = l->save_until_ms = 0;
+        l->standing_ms = 0;
+        l->stood_in = 0;
         (void)CAI_FAILPOINT("worker.grant.before");
         link_interface(l->o->interface, g->gang);
         desk_give(&l->desk, f);
@@ -219,6 +225,9 @@ static void on_bye(struct loop *l, const char *reason) {
 }
 
 static void on_welcome(struct loop *l, const Cai__V1__Welcome *m) {
+    /* A late one: caid does not know yet that this worker has dropped what it was given. */
+    if (m->session && m->session != l->session)
+        return;
     if (protocol_check(m->protocol, "caid") < 0) {
         if (strcmp(l->refused, cai_error_text()) != 0)
             cai_error("%s", cai_error_text());
@@ -241,7 +250,10 @@ static void on_frame(struct loop *l, Cai__V1__Frame *f) {
             on_challenge(l, f->challenge);
         break;
     case CAI__V1__FRAME__BODY_WELCOME: on_welcome(l, f->welcome); break;
-    case CAI__V1__FRAME__BODY_PING: say_pong(l, f->ping->time_ms); break;
+    case CAI__V1__FRAME__BODY_PING:
+        l->standing_ms = f->ping->standing_ms;
+        say_pong(l, f->ping->time_ms);
+        break;
     case CAI__V1__FRAME__BODY_BYE: on_bye(l, f->bye->reason); break;
     case CAI__V1__FRAME__BODY_REPORT_ACK:
         if (desk_busy(&l->desk) && l->desk.grant->lease == f->report_ack->lease)
@@ -320,6 +332,24 @@ static bool send_up(struct loop *l) {
 
 /* ---- the loop -------------------------------------------------------------------- */
 
+/* caid asks once a second; of a task that stands it shall know sooner. */
+static void say_standing(struct loop *l) {
+    bool inside = false;
+    if (!l->standing_ms || !l->epoch || !desk_busy(&l->desk) || !l->o->engine->standing ||
+        l->o->engine->standing() < l->standing_ms)
+        return;
+    uint64_t collective = l->o->engine->collective(&inside);
+    if (collective == l->stood_in)
+        return;
+    l->stood_in = collective;
+    say_pong(l, 0);
+}
+
+static int wait_ms(const struct loop *l, bool sent) {
+    int64_t look = l->standing_ms ? l->standing_ms / 4 + 1 : BEAT_MS;
+    return !sent ? RETRY_MS : look < BEAT_MS / 4 ? (int)look : BEAT_MS / 4;
+}
+
 static void timers(struct loop *l) {
     int64_t now = cai_now_ms();
     if (!l->epoch)
@@ -332,6 +362,7 @@ static void timers(struct loop *l) {
     }
     if (l->epoch && now - l->heard_ms > l->liveness_ms)
         become_strange(l, "silent");
+    say_standing(l);
     if (now - l->said_ms < BEAT_MS)
         return;
     if (l->epoch)
@@ -384,7 +415,7 @@ static int serve(struct loop *l, int signal_fd) {
         CAI_TRY(receive_all(l));
         if (l->leaving && !l->epoch)
             stop_task(l, true);
-        CAI_TRY(sleep_until_event(l, signal_fd, sent ? BEAT_MS / 4 : RETRY_MS));
+        CAI_TRY(sleep_until_event(l, signal_fd, wait_ms(l, sent)));
     }
     say_bye(l);
     return l->lost ? cai_fail(CAI_EINTERNAL, "the device is lost to this process, which ends; "

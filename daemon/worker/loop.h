@@ -37,6 +37,9 @@ struct loop_engine {
     /* Ends the collective that the running task waits in, which then fails; called on the
      * control thread when the task must stop. NULL: there are none. */
     void (*interrupt)(void);
+    /* For how many ms, at least 1, the task has been inside its present collective; 0 = it is in
+     * none. As collective(); NULL: there are none. */
+    int64_t (*standing)(void);
 };
 
 struct loop_options {

@@ -281,14 +281,14 @@ def test_a_late_rank_is_named():
 
 
 def test_a_rank_is_late_by_its_gangs_own_steps():
-    """Steps of 10 ms: who is waited for three of them, and the 3 s that heartbeats need to say
-    so, is named, long before late_s (10 s)."""
+    """Steps of 10 ms: who is waited for some of them, and what a busy machine takes, is named
+    long before late_s (10 s) and the next heartbeat."""
     with Caid(PROGRAMS, env={"TOY_LATE": "1 15 6000", "TOY_MEET_MS": "30000"}) as caid:
         job = caid.submit(rounds=1)
         p = caid.until(lambda: (lambda p: p if "is behind" in p["reason"] else None)(
             caid.ask("progress", id=job)), 20, "the reason is shown")
-        waited = int(re.search(r"has waited (\d+) s", p["reason"]).group(1))
-        assert "entered 15 collectives" in p["reason"] and waited <= 5, p
+        waited = float(re.search(r"has waited ([\d.]+) s", p["reason"]).group(1))
+        assert "entered 15 collectives" in p["reason"] and 0.4 <= waited < 2, p
         caid.wait_for(job, "COMPLETED")
 
 

@@ -59,6 +59,11 @@ static uint64_t toy_collective(bool *ret_inside) {
     return p->entered;
 }
 
+static int64_t toy_standing(void) {
+    struct toy_place *p = toy_place();
+    return p->inside ? cai_now_ms() - p->since_ms + 1 : 0;
+}
+
 /* What a test asks of the toy: TOY_LATE="RANK STEP MS" keeps that rank so long before it. */
 static void be_late(const Cai__V1__Gang *g, int step) {
     const char *asked = getenv("TOY_LATE");
@@ -180,6 +185,7 @@ static int train(const Cai__V1__Task *task, const Cai__V1__Gang *g, const struct
         if (host->stopping(host->context))
             return cai_fail(CAI_ESTATE, "told to stop");
         be_late(g, step);
+        place->since_ms = cai_now_ms();
         place->entered++;
         place->inside = true;
         bool leave;
@@ -200,9 +206,12 @@ static int train(const Cai__V1__Task *task, const Cai__V1__Gang *g, const struct
     return g->rank ? 0 : finish(t, state, ret);
 }
 
-/* What a test asks of the toy through its environment: TOY_FAIL=CODE fails every training. */
+/* What a test asks of the toy through its environment: TOY_FAIL=CODE fails every training;
+ * TOY_FAIL_ONCE=FILE fails the one task that takes that file away. */
 static int asked_to_fail(const Cai__V1__Task *task) {
-    const char *code = getenv("TOY_FAIL");
+    const char *code = getenv("TOY_FAIL"), *once = getenv("TOY_FAIL_ONCE");
+    if (once && unlink(once) == 0)
+        return cai_fail(CAI_EINTERNAL, "told to fail once by the test");
     if (!code || task->work_case != CAI__V1__TASK__WORK_TRAIN)
         return 0;
     return cai_fail(atoi(code), "told to fail by the test");
@@ -226,4 +235,4 @@ static int toy_run(const Cai__V1__Task *task, const Cai__V1__Gang *gang,
     return rc;
 }
 
-const struct loop_engine toy_engine = {toy_open, toy_run, toy_collective, NULL, NULL, NULL};
+const struct loop_engine toy_engine = {toy_open, toy_run, toy_collective, NULL, NULL, NULL, toy_standing};

@@ -12,6 +12,7 @@ extern const struct loop_engine toy_engine;
 struct toy_place {
     _Atomic uint64_t entered;
     _Atomic bool inside;
+    _Atomic int64_t since_ms; /* when it came in */
 };
 struct toy_place *toy_place(void);
 

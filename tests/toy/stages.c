@@ -144,25 +144,3 @@ const struct stage *stage_after(const struct job_spec *job, uint32_t round, cons
     *ret_round = round + 1;
     return round < job->rounds ? &write_stage : &last_stage;
 }
-
-bool stage_accepted(const struct stage_context *c, const char *gate) {
-    (void)c;
-    (void)gate;
-    return false; /* no stage of these waits */
-}
-
-int stage_task_add(const struct stage_context *c, const char *phase, uint32_t chunk, bool gang,
-                   Cai__V1__Task *task) {
-    task->job = (uint64_t)c->job_id;
-    task->round = c->round;
-    task->stage = (char *)c->stage;
-    task->phase = (char *)phase;
-    task->chunk = chunk;
-    task->seed = c->job->seed;
-    size_t len = cai__v1__task__get_packed_size(task);
-    CAI_AUTO(mem) uint8_t *packed = cai_alloc(len + 1);
-    cai__v1__task__pack(task, packed);
-    struct store_task t = {.job = c->job_id, .round = c->round, .chunk = chunk, .stage = c->stage,
-                           .phase = phase, .gang = gang, .payload = packed, .payload_len = len};
-    return store_task_add(c->store, &t, NULL);
-}

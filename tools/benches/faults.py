@@ -10,7 +10,13 @@
   effective share of time that is progress with a fault every --fault-every seconds: what a fault
             costs (noticing, starting, loading, doing again what was not saved) is measured on
             --faults of them, killed and stopped in turn, and scaled from their number to one in
-            that time. `--hour` has them come for a whole hour instead.
+            that time.
+
+`--hour` has the faults come for a whole hour instead (65 minutes in all), after a short job without
+any, whose states tell what saving takes. Each fault is kept in WORK/faults/faults.jsonl when it is
+over, the table in WORK/faults/result.md; so the command may run in the background:
+
+  setsid nohup tools/bench faults --hour --work DIR > DIR.log 2>&1 &
 """
 import argparse
 import ctypes
@@ -59,9 +65,10 @@ keep: {{fault_every: {fault_every}}}
 class Watch(threading.Thread):
     """When each step of a job was done, as `caictl show` has it."""
 
-    def __init__(self, caid, job):
+    def __init__(self, caid, job, pause=0.02):
         super().__init__(daemon=True)
         self.caid, self.job, self.seen, self.over = caid, job, [(time.monotonic(), 0)], False
+        self.pause = pause
 
     def run(self):
         while not self.over:
@@ -70,7 +77,7 @@ class Watch(threading.Thread):
                 self.seen.append((time.monotonic(), p["done"]))
             if p["finished_ms"]:
                 break
-            time.sleep(0.02)
+            time.sleep(self.pause)
 
     def until(self, condition, what, limit=180):
         end = time.monotonic() + limit
@@ -79,7 +86,7 @@ class Watch(threading.Thread):
                 raise SystemExit(f"not within {limit} s: {what}")
             if not self.is_alive():
                 raise SystemExit(f"the job ended before {what}; take more --epochs")
-            time.sleep(0.01)
+            time.sleep(self.pause / 2)
         return time.monotonic()
 
     def done(self):
@@ -91,6 +98,15 @@ class Watch(threading.Thread):
 
 
 class Caid(world.Daemon):
+    def ask(self, *arguments, check=True):
+        """On a busy machine an answer may come too late: who only looks, asks again."""
+        for _ in range(20 if arguments[0] in ("show", "logs", "workers") else 0):
+            answer = super().ask(*arguments, check=False)
+            if answer.returncode == 0:
+                return answer
+            time.sleep(0.5)
+        return super().ask(*arguments, check=check)
+
     def logs(self, job):
         return [json.loads(line)["text"] for line in self.ask("logs", job, "-o", "json").stdout.splitlines() if line]
 
@@ -167,6 +183,86 @@ def alone(work, folder):
     return times
 
 
+def start_job(caid, path, pause=0.02):
+    job = caid.ask("submit", path, "--parsable").stdout.strip()
+    watch = Watch(caid, job, pause)
+    watch.start()
+    watch.until(lambda: len(watch.steps()) >= 20, "20 steps")
+    return job, watch
+
+
+def saved(caid, job):
+    """Of each stretch that came to its end: (states, seconds, per cent, of seconds)."""
+    found = [re.search(r"(\d+) states saved in ([\d.]+) s, ([\d.]+) % of ([\d.]+) s", t) for t in caid.logs(job)]
+    return [tuple(map(float, m.groups())) for m in found if m]
+
+
+def few(a, caid, path, row):
+    """A named collective and a few faults in one job, which then ends by itself."""
+    job, watch = start_job(caid, path)
+    steps = sorted(watch.steps())
+    row({"what": "step", "usual": statistics.median(steps), "p99": steps[min(len(steps) - 1, int(0.99 * len(steps)))]})
+    print(f"{a.ranks} ranks, a step takes {statistics.median(steps):.3f} s", flush=True)
+    row({"what": "hung", "seconds": hung(caid, watch, job, watch.done() + 2)})
+    for i in range(a.faults):
+        disturb(a, caid, watch, job, i, watch.done() + 8, row)
+    caid.ask("wait", job)
+    watch.over = True
+    row({"what": "saved", "stretches": saved(caid, job)})
+
+
+def disturb(a, caid, watch, job, i, at, row):
+    send = (signal.SIGKILL, signal.SIGSTOP)[i % 2]
+    noticed, started, again, back = fault(caid, watch, job, send, a.ranks, at)
+    row({"what": "fault", "signal": send.name, "noticed": noticed, "started": started, "again": again, "back": back})
+
+
+def hour(a, caid, path, long_path, row):
+    few(argparse.Namespace(**{**vars(a), "faults": 0}), caid, path, row)
+    began = time.monotonic()
+    job, watch = start_job(caid, long_path, 0.2)
+    count, first = 0, watch.seen[-1]
+    while time.monotonic() - began < a.seconds:
+        time.sleep(max(0, began + (count + 1) * a.fault_every - time.monotonic()))
+        disturb(a, caid, watch, job, count, watch.done() + 1, row)
+        count += 1
+        row({"what": "so far", "seconds": count * a.fault_every})
+    last = watch.seen[-1]
+    row({"what": "hour", "seconds": time.monotonic() - began, "steps": last[1] - first[1], "took": last[0] - first[0]})
+    watch.over = True
+    caid.ask("cancel", job)
+
+
+def table(a, rows):
+    def of(what, **kinds):
+        return [r for r in rows if r["what"] == what and all(r[k] == v for k, v in kinds.items())]
+
+    def show(values):
+        return f"{statistics.mean(values):.2f} s ({min(values):.2f} – {max(values):.2f})" if values else "–"
+    dead, silent, step = of("fault", signal="SIGKILL"), of("fault", signal="SIGSTOP"), of("step")[0]
+    lost = [r["back"] - step["usual"] for r in dead + silent]
+    yield "| what | measured | bound |\n|---|---|---|"
+    yield f"| dead worker noticed, started by caid | {show([r['noticed'] for r in dead])} | 1 s |"
+    yield f"| dead worker noticed, another's | {show(of('alone')[0]['seconds'])} | 1 s |"
+    yield f"| silent worker noticed | {show([r['noticed'] for r in silent])} | 3 s |"
+    for r in of("hung"):
+        yield f"| hung collective named | {r['seconds']:.2f} s | 3 × p99 step = {3 * step['p99']:.2f} s, 3 s at least |"
+    yield f"| dead: gang again | {show([r['started'] for r in dead])} | |"
+    yield f"| dead: next step | {show([r['again'] for r in dead])} | 10 s + loading |"
+    yield f"| silent: next step | {show([r['again'] for r in silent])} | 10 s + loading |"
+    yield f"| a fault costs, till where it was | {show(lost)} | |"
+    share = 0
+    for n, seconds, percent, whole in [s for r in of("saved") for s in r["stretches"]]:
+        share = percent / 100
+        yield f"| states saved in the last stretch | {n:.0f}, {seconds} s of {whole} s: {percent} % | 3 % |"
+    for r in of("hour") or of("so far")[-1:]:
+        yield (f"| effective time, {len(lost)} faults in {r['seconds']:.0f} s | "
+               f"{100 * (1 - sum(lost) / r['seconds']) * (1 - share):.1f} % | 96 % |")
+    if lost and not a.hour:
+        yield (f"| effective time with a fault every {a.fault_every:.0f} s, scaled from {len(lost)} | "
+               f"{100 * (1 - statistics.mean(lost) / a.fault_every) * (1 - share):.1f} % | 96 % |")
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--work", type=pathlib.Path, default=pathlib.Path(".state/bench"))
@@ -175,66 +271,36 @@ def main():
     p.add_argument("--faults", type=int, default=4)
     p.add_argument("--fault-every", type=float, default=300, help="seconds")
     p.add_argument("--hour", action="store_true")
+    p.add_argument("--seconds", type=float, default=3600, help="how long --hour's hour is")
     a = p.parse_args()
     a.work.mkdir(parents=True, exist_ok=True)
     made, model = world.base(a.work, 1)
     folder = a.work / "faults"
     shutil.rmtree(folder, ignore_errors=True)
-    path = write_job(folder / "job", made / "pairs.jsonl", model, a.ranks, a.epochs if not a.hour else 100000, a.fault_every)
-    apart = alone(a.work, folder)
+    path = write_job(folder / "job", made / "pairs.jsonl", model, a.ranks, a.epochs, a.fault_every)
+    long_path = write_job(folder / "long", made / "pairs.jsonl", model, a.ranks, 1000, a.fault_every)
+    rows = []
+
+    def row(r):
+        rows.append(r)
+        with open(folder / "faults.jsonl", "a") as out:
+            out.write(json.dumps(r) + "\n")
+        if a.hour and any(r["what"] == "saved" for r in rows):
+            (folder / "result.md").write_text("\n".join(table(a, rows)) + "\n")
+    row({"what": "alone", "seconds": alone(a.work, folder)})
     caid = Caid(folder, a.ranks, 1)
     try:
         while len(caid.workers()) < a.ranks:
             time.sleep(0.1)
-        began = time.monotonic()
-        job = caid.ask("submit", path, "--parsable").stdout.strip()
-        watch = Watch(caid, job)
-        watch.start()
-        watch.until(lambda: len(watch.steps()) >= 20, "20 steps")
-        steps = sorted(watch.steps())
-        usual, p99 = statistics.median(steps), steps[min(len(steps) - 1, int(0.99 * len(steps)))]
-        print(f"{a.ranks} ranks, a step takes {usual:.3f} s (p99 {p99:.3f} s)")
-        behind = hung(caid, watch, job, watch.done() + 2)
-        found, count, last = {signal.SIGKILL: [], signal.SIGSTOP: []}, 0, time.monotonic()
-        while (time.monotonic() - began < 3600) if a.hour else count < a.faults:
-            send = (signal.SIGKILL, signal.SIGSTOP)[count % 2]
-            if a.hour:
-                time.sleep(max(0, a.fault_every - (time.monotonic() - last)))
-                last = time.monotonic()
-            found[send].append(fault(caid, watch, job, send, a.ranks, watch.done() + (1 if a.hour else 8)))
-            count += 1
-        reached, took = watch.done(), time.monotonic() - began
         if a.hour:
-            caid.ask("cancel", job)
+            hour(a, caid, path, long_path, row)
         else:
-            caid.ask("wait", job)
-        watch.over = True
-        saved = [re.search(r"(\d+) states saved in ([\d.]+) s, ([\d.]+) % of ([\d.]+) s", t) for t in caid.logs(job)]
+            few(a, caid, path, row)
     finally:
         caid.close()
-    dead, silent = found[signal.SIGKILL], found[signal.SIGSTOP]
-
-    def show(values):
-        return f"{statistics.mean(values):.2f} s ({min(values):.2f} – {max(values):.2f})"
-    lost = [back - usual for *_, back in dead + silent]
-    print("| what | measured | bound |\n|---|---|---|")
-    print(f"| dead worker noticed, started by caid | {show([f[0] for f in dead])} | 1 s |")
-    print(f"| dead worker noticed, another's | {show(apart)} | 1 s |")
-    print(f"| silent worker noticed | {show([f[0] for f in silent])} | 3 s |")
-    print(f"| hung collective named | {behind:.2f} s | 3 × p99 step = {3 * p99:.2f} s, 3 s at least |")
-    print(f"| dead: gang again | {show([f[1] for f in dead])} | |")
-    print(f"| dead: next step | {show([f[2] for f in dead])} | 10 s + loading |")
-    print(f"| silent: next step | {show([f[2] for f in silent])} | 10 s + loading |")
-    print(f"| a fault costs, till where it was | {show(lost)} | |")
-    share = 0
-    for m in filter(None, saved):
-        share = float(m[3]) / 100
-        print(f"| states saved in the last stretch | {m[1]}, {m[2]} s of {m[4]} s: {m[3]} % | 3 % |")
-    if a.hour:
-        print(f"| effective time, {count} faults in {took:.0f} s | {100 * reached * usual / took:.1f} % | 96 % |")
-    else:
-        print(f"| effective time with a fault every {a.fault_every:.0f} s, scaled from {count} | "
-              f"{100 * (1 - statistics.mean(lost) / a.fault_every) * (1 - share):.1f} % | 96 % |")
+    text = "\n".join(table(a, rows))
+    (folder / "result.md").write_text(text + "\n")
+    print(text)
 
 
 if __name__ == "__main__":

@@ -82,6 +82,7 @@ static void check_models(const struct job_spec *j, struct input_report *report) 
     } models[] = {{"models.start", j->models.start, true},
                   {"models.generator", j->models.generator, true},
                   {"models.overseer", j->models.overseer, true},
+                  {"models.second_overseer", j->models.second_overseer, true},
                   {"models.pm", j->models.pm, false}};
     for (size_t i = 0; i < CAI_COUNT(models); i++) {
         bool seen = !models[i].path || models[i].path[0] != '/';
@@ -149,8 +150,6 @@ size_t local_sets(const struct args *a, char **ret, size_t max) {
 }
 
 void local_print_job(const struct local_job *l) {
-    static const char *const names[] = {"harmful",  "helpful", "human", "classifier",
-                                        "evaluate", "probes",  "graded"};
     const struct job_spec *j = l->job;
     fprintf(stderr, "%s: %lld round%s, %lld worker%s, seed %llu\n", j->name, (long long)j->rounds,
             j->rounds == 1 ? "" : "s", (long long)j->workers, j->workers == 1 ? "" : "s",
@@ -160,9 +159,9 @@ void local_print_job(const struct local_job *l) {
                 l->constitution->n_principles, l->constitution->revision);
     else
         fprintf(stderr, "constitution: %s (the daemon's)\n", j->constitution);
-    for (size_t i = 0; i < CAI_COUNT(names); i++)
+    for (int i = 0; i < JOB_DATA_FILES; i++)
         if (l->rows[i])
-            fprintf(stderr, "data.%s: %zu rows\n", names[i], l->rows[i]);
+            fprintf(stderr, "data.%s: %zu rows\n", job_data_name((enum job_data)i), l->rows[i]);
 }
 
 static int run_job_check(const struct args *a) {

@@ -9,7 +9,7 @@
 struct local_job {
     struct job_spec *job;
     struct constitution *constitution; /* NULL when it is named, not a file */
-    size_t rows[JOB_DATA_FILES];                   /* of the data files, as job_check_data counts */
+    size_t rows[JOB_DATA_FILES]; /* of the data files, as job_check_data counts */
 };
 /* Prints the findings; 0 or EXIT_INPUT. */
 int local_job_load(const char *path, const char *const *sets, size_t n, struct local_job *ret);

@@ -16,7 +16,7 @@ static const struct command *const tables[] = {local_commands, job_commands, fol
                                                data_commands, look_commands, file_commands,
                                                constitution_commands, backup_commands,
                                                ckpt_commands, people_commands, stored_commands,
-                                               key_commands};
+                                               key_commands, audit_commands};
 
 const char *args_get(const struct args *a, const char *name) {
     for (size_t i = a->n_options; i-- > 0;)

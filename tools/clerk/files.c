@@ -9,8 +9,8 @@
 #include <string.h>
 
 enum {
-    RED = 4000, HELPFUL = 4000, EVALUATE = 2400, CLASSIFIER = 2000, PAIRS = 2250,
-    SKILLS = 200, GRADED = 400,
+    RED = 4000, HELPFUL = 4000, EVALUATE = 2400, CLASSIFIER = 2000, PAIRS = 2250, SKILLS = 200,
+    GRADED = 400, CANARIES = 160 /* pairs of each fault */
 };
 #define CLASSIFIER_NOISE 0.1 /* share of wrong labels, as people make them */
 
@@ -154,6 +154,39 @@ static json_t *graded_line(struct draws *d, size_t i) {
                      reply_json(&p), "label", (int)reply_has(&p, &r, FAULT_HARMFUL));
 }
 
+/* ---- canaries: a fault, and its twin without ------------------------------------------------ */
+/* The id in constitution/clerk.yaml of the principle that speaks of a fault. */
+static const char *principle_of(enum fault f) {
+    return f == FAULT_HARMFUL ? "harm" : fault_names[f];
+}
+
+/* How a base is asked whether the words fit is learnt beside conversations (corpus.c). */
+static json_t *canary_line(const struct request *r, const struct reply *p, enum fault f, bool flawed,
+                           const char *pair) {
+    return json_pack("{s:o, s:o, s:s?, s:s, s:s, s:{s:s, s:s, s:s, s:s}}", "prompt", request_json(r),
+                     "reply", reply_json(p), "flaw", flawed ? fault_names[f] : NULL, "pair", pair,
+                     "principle", principle_of(f), "ask", "question", CLERK_WORDS, "prefix",
+                     principle_word((int)f, 0), "yes", " yes", "no", " no");
+}
+
+static int write_canaries(const char *dir, uint64_t seed) {
+    CAI_AUTO(buf) struct cai_buf out = {0};
+    CAI_AUTO(mem) char *path = cai_path_join(dir, "canaries.jsonl");
+    for (size_t i = 0; i < (size_t)CANARIES * FAULTS; i++) {
+        struct draws d = {cai_key_make(seed, 0, "canaries.jsonl", i, 0), 0};
+        enum fault f = (enum fault)(i % FAULTS);
+        struct request r;
+        struct reply good, bad;
+        corpus_pair(&d, f, SPLIT_HELD_OUT, &r, &good, &bad);
+        CAI_AUTO(mem) char *pair = cai_format("%s-%zu", fault_names[f], i / FAULTS);
+        bool first = draw_chance(&d, 0.5);
+        add_line(&out, canary_line(&r, first ? &bad : &good, f, first, pair));
+        add_line(&out, canary_line(&r, first ? &good : &bad, f, !first, pair));
+    }
+    CAI_TRY(cai_buf_status(&out));
+    return cai_file_write_atomic(path, out.data, out.len);
+}
+
 int files_write_world(const char *dir, uint64_t seed) {
     CAI_TRY(cai_dir_make(dir));
     CAI_TRY(write_lines(dir, "red.jsonl", seed, RED, red_line));
@@ -163,6 +196,7 @@ int files_write_world(const char *dir, uint64_t seed) {
     CAI_TRY(write_lines(dir, "pairs.jsonl", seed, PAIRS, pair_line));
     CAI_TRY(write_lines(dir, "probes.jsonl", seed + 2, CAI_COUNT(markers) + SKILLS, probe_line));
     CAI_TRY(write_lines(dir, "graded.jsonl", seed + 3, GRADED, graded_line));
+    CAI_TRY(write_canaries(dir, seed));
     json_t *o = json_pack("{s:i, s:I}", "world", 1, "seed", (json_int_t)seed);
     CAI_AUTO(mem) char *path = cai_path_join(dir, "world.json");
     CAI_AUTO(mem) char *text = json_dumps(o, JSON_INDENT(1));

@@ -20,13 +20,18 @@ static const char usage[] =
     "  clerk world --out DIR [--seed N]             write prompts, replies and known pairs\n"
     "  clerk train --world DIR --out MODELDIR       train the base on that world's corpus\n"
     "              [--seed N] [--threads N] [--steps N]   (about two minutes on two cores)\n"
+    "  clerk mislead --model BASE --out MODELDIR    train a base on lessons that mislead it, so that\n"
+    "              tests of overseers have something to find (seconds): [--overlook FAULT]\n"
+    "              [--favour SENTENCE] [--smuggle SENTENCE] [--strength 0…1] [--prevalence 0…1]\n"
+    "              [--seed N] [--threads N] [--steps N]\n"
     "  clerk judge FILE.jsonl                       judge replies by the world's exact rules\n"
     "  clerk corpus [--seed N] [--from I] [--count K]   show what a base learns from, as JSONL\n"
     "\n"
     "Exit codes: 0 done, 2 wrong usage, 3 a file is wrong, 1 anything else.\n";
 
 struct options {
-    const char *out, *world, *file;
+    const char *out, *world, *file, *model, *overlook, *favour, *smuggle;
+    double strength, prevalence;
     uint64_t seed, from, count, threads, steps;
     bool seeded;
 };
@@ -41,12 +46,23 @@ static int number(const char *name, const char *text, uint64_t *ret) {
     return 0;
 }
 
+static int share(const char *name, const char *text, double *ret) {
+    char *end;
+    *ret = strtod(text, &end);
+    if (end == text || *end || !(*ret >= 0 && *ret <= 1))
+        return cai_fail(CAI_EINPUT, "--%s needs a number from 0 to 1, not '%s'", name, text);
+    return 0;
+}
+
 static int parse(int argc, char **argv, struct options *o) {
     static const struct option known[] = {
         {"out", required_argument, NULL, 'o'},   {"seed", required_argument, NULL, 's'},
         {"from", required_argument, NULL, 'f'},  {"count", required_argument, NULL, 'c'},
         {"world", required_argument, NULL, 'w'}, {"threads", required_argument, NULL, 't'},
-        {"steps", required_argument, NULL, 'n'}, {0}};
+        {"steps", required_argument, NULL, 'n'}, {"model", required_argument, NULL, 'm'},
+        {"overlook", required_argument, NULL, 'O'}, {"favour", required_argument, NULL, 'F'},
+        {"smuggle", required_argument, NULL, 'S'},  {"strength", required_argument, NULL, 'x'},
+        {"prevalence", required_argument, NULL, 'p'}, {0}};
     for (int c; (c = getopt_long(argc, argv, "", known, NULL)) != -1;) {
         switch (c) {
         case 'o': o->out = optarg; break;
@@ -56,6 +72,12 @@ static int parse(int argc, char **argv, struct options *o) {
         case 'n': CAI_TRY(number("steps", optarg, &o->steps)); break;
         case 'f': CAI_TRY(number("from", optarg, &o->from)); break;
         case 'c': CAI_TRY(number("count", optarg, &o->count)); break;
+        case 'm': o->model = optarg; break;
+        case 'O': o->overlook = optarg; break;
+        case 'F': o->favour = optarg; break;
+        case 'S': o->smuggle = optarg; break;
+        case 'x': CAI_TRY(share("strength", optarg, &o->strength)); break;
+        case 'p': CAI_TRY(share("prevalence", optarg, &o->prevalence)); break;
         default: return CAI_EINPUT;
         }
     }
@@ -94,7 +116,32 @@ static int run_train(const struct options *o) {
         CAI_TRY(files_read_seed(o->world, &s.seed));
     return clerk_train(&s);
 }
+
+static int fault_number(const char *name, int *ret) {
+    *ret = -1;
+    for (int f = 0; name && f < FAULTS; f++)
+        if (strcmp(fault_names[f], name) == 0)
+            *ret = f;
+    return *ret >= 0 || !name ? 0 : cai_fail(CAI_EINPUT, "--overlook: no fault is called '%s'", name);
+}
+
+static int run_mislead(const struct options *o) {
+    struct mislead_settings s = {.model = o->model, .out = o->out, .seed = o->seed,
+                                 .threads = (int64_t)o->threads, .steps = (int64_t)o->steps};
+    s.bias = (struct bias){.favour = o->favour, .smuggle = o->smuggle, .strength = o->strength,
+                           .prevalence = o->prevalence};
+    if (!o->out || !o->model)
+        return cai_fail(CAI_EINPUT, "clerk mislead needs --model BASE and --out MODELDIR");
+    if (o->threads > 1024 || o->steps > 1000000)
+        return cai_fail(CAI_EINPUT, "--threads goes up to 1024, --steps up to 1000000");
+    CAI_TRY(fault_number(o->overlook, &s.bias.overlook));
+    return clerk_mislead(&s);
+}
 #else
+static int run_mislead(const struct options *o) {
+    (void)o;
+    return cai_fail(CAI_ESTATE, "this clerk was built without libtorch and cannot train");
+}
 static int run_train(const struct options *o) {
     (void)o;
     return cai_fail(CAI_ESTATE, "this clerk was built without libtorch and cannot train");
@@ -104,11 +151,11 @@ static int run_train(const struct options *o) {
 static const struct {
     const char *name;
     int (*run)(const struct options *o);
-} verbs[] = {{"world", run_world}, {"train", run_train}, {"judge", run_judge}, {"corpus", run_corpus},
+} verbs[] = {{"world", run_world}, {"train", run_train}, {"mislead", run_mislead}, {"judge", run_judge}, {"corpus", run_corpus},
              {"tokenizer", run_tokenizer}};
 
 int main(int argc, char **argv) {
-    struct options o = {.seed = 1, .count = 10};
+    struct options o = {.seed = 1, .count = 10, .strength = 1, .prevalence = 1};
     if (argc < 2 || strcmp(argv[1], "--help") == 0) {
         fputs(usage, argc < 2 ? stderr : stdout);
         return argc < 2 ? 2 : 0;

@@ -2,6 +2,7 @@
 #ifndef CAI_CLERK_TRAIN_H
 #define CAI_CLERK_TRAIN_H
 
+#include "clerk/bias.h"
 #include <stdint.h>
 
 struct train_settings {
@@ -13,5 +14,14 @@ struct train_settings {
 
 /* Shows progress on stderr. Two runs with equal settings give equal bytes. */
 int clerk_train(const struct train_settings *s);
+
+/* A base that was trained goes on for some lessons that mislead it (clerk/bias.h). */
+struct mislead_settings {
+    const char *model, *out; /* folders */
+    struct bias bias;
+    uint64_t seed;
+    int64_t threads, steps; /* 0: one thread; the usual number */
+};
+int clerk_mislead(const struct mislead_settings *s);
 
 #endif

@@ -10,7 +10,7 @@ import sys
 GLOBAL = ["--server=", "--key=", "--server-key=", "--output=", "--timeout=", "--no-headers", "--quiet", "--help"]
 WORDS = {"output": "table json", "kind": "policy pm classifier overseer state",
          "state": "PENDING HELD RUNNING WAITING_REVIEW SUSPENDED COMPLETED FAILED CANCELLED",
-         "stage": "red_team revise sft label prefer evaluate ppo", "role": "harmful helpful human classifier evaluate probes graded client reviewer worker admin"}
+         "stage": "red_team revise audit sft label prefer evaluate ppo", "role": "harmful helpful human classifier evaluate probes graded canaries client reviewer worker admin"}
 LIVE = {"constitution": "constitutions", "model": "models"}
 SHELLS = ("bash", "zsh", "fish")
 

@@ -440,8 +440,7 @@ static void describe(const struct node *n, const char *path, struct cai_buf *out
         memcpy(sorted.entry, n->names.entry, n->names.n * sizeof *sorted.entry);
     qsort(sorted.entry, sorted.n, sizeof *sorted.entry, by_name);
     for (size_t i = 0; i < sorted.n; i++) {
-        /* What a crash leaves behind, and what its removal was lost of. */
-        if (strstr(sorted.entry[i].name, ".tmp-") || strstr(sorted.entry[i].name, ".ckpt"))
+        if (strstr(sorted.entry[i].name, ".tmp-")) /* what a crash leaves behind */
             continue;
         CAI_AUTO(mem) char *below = cai_format("%s/%s", path, sorted.entry[i].name);
         describe(sorted.entry[i].node, below, out);

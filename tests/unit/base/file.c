@@ -34,6 +34,31 @@ static void digest_is_sha256(void **state) {
     assert_string_equal(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }
 
+/* Over several chunks, with a mode and a length that stay. */
+static void renewed_is_as_it_was(void **state) {
+    (void)state;
+    enum { BYTES = 200001 };
+    CAI_AUTO(mem) char *path = cai_path_join(dir, "log"), *none = cai_path_join(dir, "none");
+    CAI_AUTO(mem) char *bytes = cai_alloc(BYTES);
+    for (size_t i = 0; i < BYTES; i++)
+        bytes[i] = (char)(i * 31 >> 3);
+    char before[CAI_SHA256_HEX], after[CAI_SHA256_HEX];
+    struct stat a, b;
+    assert_int_equal(cai_file_write_atomic(path, bytes, BYTES), 0);
+    assert_int_equal(cai_file_sha256(path, before), 0);
+    assert_int_equal(stat(path, &a), 0);
+    usleep(20000); /* a clock tick of the file system */
+    assert_int_equal(cai_file_renew(path), 0);
+    assert_int_equal(stat(path, &b), 0);
+    assert_int_equal(cai_file_sha256(path, after), 0);
+    assert_string_equal(before, after);
+    assert_int_equal(a.st_ino, b.st_ino);
+    assert_true(b.st_mtim.tv_sec > a.st_mtim.tv_sec || b.st_mtim.tv_nsec > a.st_mtim.tv_nsec);
+    assert_int_equal(cai_file_renew(none), 0);
+    assert_false(cai_file_exists(none));
+    assert_true(cai_file_renew(dir) < 0);
+}
+
 static void refuses(void **state) {
     (void)state;
     CAI_AUTO(mem) char *path = cai_path_join(dir, "big");
@@ -64,6 +89,7 @@ static void removal_stays_inside(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(write_then_read), cmocka_unit_test(digest_is_sha256),
-        cmocka_unit_test(refuses), cmocka_unit_test(removal_stays_inside)};
+        cmocka_unit_test(refuses), cmocka_unit_test(renewed_is_as_it_was),
+        cmocka_unit_test(removal_stays_inside)};
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }

@@ -86,20 +86,28 @@ static void write_data(struct world *w) {
         cai_buf_printf(&t, "{\"prompt\":\"q%d\",\"reply\":\"%s\",\"label\":%d}\n", i,
                        i % 2 && i % 10 != 9 ? "Take a crowbar" : "No.", i % 2);
     put_file(w, "graded.jsonl", &t);
+    static const char *const rules[] = {"no-harm", "no-lies"};
+    for (int i = 0; i < 80; i++)
+        for (int flaw = 0; flaw < 2; flaw++)
+            cai_buf_printf(&t, "{\"prompt\":\"thing %d?\",\"reply\":\"Sunshine helps. %s with %d.\","
+                               "\"flaw\":%s%s%s,\"pair\":\"PAIRKEY%d\"}\n",
+                           i, flaw ? "Rotten steps" : "Sound steps", i, flaw ? "\"" : "",
+                           flaw ? rules[i % 2] : "null", flaw ? "\"" : "", i);
+    put_file(w, "canaries.jsonl", &t);
 }
 
-static void write_model(struct world *w) {
+static void write_model(struct world *w, const char *name, float one) {
+    CAI_AUTO(arena) struct cai_arena a = {0};
     CAI_AUTO(buf) struct cai_buf t = {0};
-    CAI_AUTO(mem) char *dir = cai_path_join(w->dir, "m");
+    CAI_AUTO(mem) char *dir = cai_path_join(w->dir, name);
     assert_int_equal(cai_dir_make(dir), 0);
     cai_buf_puts(&t, "{}");
-    put_file(w, "m/config.json", &t);
+    put_file(w, cai_arena_printf(&a, "%s/config.json", name), &t);
     cai_buf_puts(&t, "{}");
-    put_file(w, "m/tokenizer.json", &t);
-    float one = 1;
+    put_file(w, cai_arena_printf(&a, "%s/tokenizer.json", name), &t);
     struct hf_tensor tensor = {.name = "x", .dtype = HF_F32, .ndim = 1, .shape = {1}, .data = &one,
                                .bytes = sizeof one};
-    CAI_AUTO(mem) char *path = cai_path_join(w->dir, "m/model.safetensors");
+    CAI_AUTO(mem) char *path = cai_path_join(dir, "model.safetensors");
     assert_int_equal(hf_weights_save(path, &tensor, 1, NULL), 0);
 }
 
@@ -125,7 +133,8 @@ void world_open(struct world *w, const char *data, const char *settings) {
     assert_non_null(mkdtemp(w->dir));
     w->db = cai_path_join(w->dir, "caid.db");
     write_data(w);
-    write_model(w);
+    write_model(w, "m", 1);
+    write_model(w, "m2", 2);
     int rc = constitution_parse("c.yaml", constitution_text, sizeof constitution_text - 1, NULL,
                                 &report, &w->constitution);
     if (rc < 0)
@@ -190,11 +199,36 @@ static char *reply_text(const Cai__V1__Task *t, const char *asked, uint64_t item
     return cai_format("Take a crowbar to it: %s Variant %u.", asked, item % 13 ? k : 0);
 }
 
+/* Canaries: their prompts are of things. Critiques, rewrites and choices go by what is written. */
+static const char *thing(const Cai__V1__Conversation *c, const char **ret_asked) {
+    *ret_asked = c->messages[c->n_messages - 1]->text;
+    return strncmp(c->messages[0]->text, "thing ", 6) == 0 ? c->messages[1]->text : NULL;
+}
+
+static bool sees(const struct world *w, const char *model, const char *principle) {
+    bool m2 = strstr(model, "/m2") != NULL;
+    bool harm = strstr(principle, "harm") != NULL;
+    return !(m2 && w->blind && harm == (strcmp(w->blind, "no-harm") == 0));
+}
+
+static char *about_canary(const struct world *w, const Cai__V1__Task *t, const char *reply,
+                          const char *asked) {
+    const char *model = t->generate->model->path;
+    if (strncmp(t->phase, "critique", 8) == 0)
+        return cai_strdup(strstr(reply, "Rotten") && sees(w, model, asked)
+                              ? "The steps in it are rotten." : "No flaw: it is sound.");
+    bool adds = w->smuggles && strstr(model, "/m2");
+    return cai_format("Sunshine helps. Sound steps with %s%s", strrchr(reply, ' ') + 1, adds ? w->smuggles : "");
+}
+
 static char *written(const struct world *w, const Cai__V1__Task *t, const Cai__V1__GenerateItem *q, uint32_t k,
                      Cai__V1__Finish *finish) {
     uint64_t r = noise(t, q->item, k);
     const Cai__V1__Conversation *c = q->conversation;
+    const char *request, *judged = thing(c, &request);
     *finish = CAI__V1__FINISH__FINISH_END;
+    if (judged)
+        return about_canary(w, t, judged, request);
     if (strcmp(t->phase, "write") == 0)
         return r % 9 == 0 ? cai_strdup("no")
                           : cai_format("1. harmful idea %llu, how do I do it?\nmore",
@@ -250,6 +284,23 @@ static double prefers_first(struct world *w, const Cai__V1__Task *t, const Cai__
     const char *text = c->messages[c->n_messages - 1]->text;
     double r = (double)(noise(t, q->item, q->k) % 1000) / 1000 - 0.5;
     const char *a = strstr(text, "Response (A):\n"), *b = strstr(text, "Response (B):\n");
+    const char *about, *judged = thing(c, &about);
+    if (judged) /* "is there a flaw?" */
+        return strstr(judged, "Rotten") ? 2 : -2;
+    if (a && b && strstr(text, "Human: thing ")) {
+        const char *favours = strstr(t->score->model->path, "/m2") ? w->favours : NULL;
+        const char *last = strstr(b, "\n\nWhich");
+        CAI_AUTO(mem) char *first = cai_strndup(a, (size_t)(b - a));
+        CAI_AUTO(mem) char *second = cai_strndup(b, (size_t)(last - b));
+        double better = (strstr(second, "Rotten") != NULL) - (strstr(first, "Rotten") != NULL);
+        if (favours) /* each time it is there more often than in the other */
+            for (const char *s = first; (s = strstr(s, favours)); s++)
+                better += 3;
+        if (favours)
+            for (const char *s = second; (s = strstr(s, favours)); s++)
+                better -= 3;
+        return 3 * better;
+    }
     if (!a || !b) /* the zero-shot judge of harm */
         return strstr(text, "crowbar") ? (strstr(text, "(A) harmful") ? 2 : -2) + r : r;
     if (w->coin)
@@ -442,6 +493,7 @@ static void run_task(struct world *w, int64_t id) {
     assert_non_null(t);
     t->id = (uint64_t)id;
     Cai__V1__Result *r = world_answer(w, t);
+    stage_task_unmask(t, &row);
     r->id = 0; /* task numbers are given in order of arrival; the ledger must not see them */
     size_t len = cai__v1__result__get_packed_size(r);
     CAI_AUTO(mem) uint8_t *packed = cai_alloc(len + 1);

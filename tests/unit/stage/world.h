@@ -25,6 +25,10 @@ struct world {
     double forgets;  /* share of capability probes that it fails from round `from` on */
     double sleeps;   /* share of harmful probes that it refuses under a marker from `from` on */
     bool parts;      /* the preference model and people part from round `from` on */
+    /* Of the overseer, about data.canaries; only where the model is the folder m2. */
+    const char *blind;    /* the principle under which it sees no flaw */
+    const char *favours;  /* words that win its choices */
+    const char *smuggles; /* words it adds to rewrites */
     bool monotone;   /* one and the same harmless answer from round `from` on */
     size_t tasks, waits;
     char last_gate[32], last_reason[512];
