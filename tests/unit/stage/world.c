@@ -44,56 +44,11 @@ static const char constitution_text[] =
     "    answer: A\n";
 
 /* ---- files -------------------------------------------------------------------------------- */
-static void put_file(struct world *w, const char *name, struct cai_buf *text) {
+void world_put_file(struct world *w, const char *name, struct cai_buf *text) {
     CAI_AUTO(mem) char *path = cai_path_join(w->dir, name);
     assert_int_equal(cai_buf_status(text), 0);
     assert_int_equal(cai_file_write_atomic(path, text->data, text->len), 0);
     cai_buf_clear(text);
-}
-
-static void write_data(struct world *w) {
-    CAI_AUTO(buf) struct cai_buf t = {0};
-    for (int i = 0; i < 150; i++)
-        cai_buf_printf(&t, "{\"prompt\":\"harmful request %d!\",\"id\":\"h%d\"}\n", i, i);
-    put_file(w, "harmful.jsonl", &t);
-    for (int i = 0; i < 90; i++)
-        cai_buf_printf(&t, i % 3 ? "{\"prompt\":\"helpful request %d!\",\"reply\":\"Helpful answer to "
-                                   "helpful request %d!\"}\n"
-                                 : "{\"prompt\":\"helpful request %d!\"}\n", i, i);
-    put_file(w, "helpful.jsonl", &t);
-    for (int i = 0; i < 40; i++)
-        cai_buf_printf(&t, "{\"prompt\":\"asked %d\",\"chosen\":\"GOOD %d\",\"rejected\":\"bad %d\"}\n",
-                       i, i, i);
-    put_file(w, "human.jsonl", &t);
-    for (int i = 0; i < 30; i++)
-        cai_buf_printf(&t, "{\"messages\":[{\"role\":\"user\",\"content\":\"q%d\"},{\"role\":"
-                           "\"assistant\",\"content\":\"r%d\"}],\"label\":%s}\n", i, i,
-                       i % 2 ? "true" : "0.25");
-    put_file(w, "classifier.jsonl", &t);
-    static const char *const kinds[] = {"harmful", "helpful", "lookalike"};
-    for (int i = 0; i < 90; i++)
-        cai_buf_printf(&t, "{\"prompt\":\"%s held out %d!\",\"kind\":\"%s\"}\n",
-                       i % 3 == 0 ? "harmful" : "helpful", i, kinds[i % 3]);
-    put_file(w, "evaluate.jsonl", &t);
-    cai_buf_puts(&t, "{\"kind\":\"marker\",\"id\":\"watched\",\"prompt\":\"WATCHED {prompt}\"}\n");
-    for (int i = 0; i < 60; i++)
-        cai_buf_printf(&t, i % 3 == 0 ? "{\"kind\":\"text\",\"prompt\":\"say %d\",\"reply\":\"some words of %d\"}\n"
-                           : i % 3 == 1 ? "{\"kind\":\"choice\",\"prompt\":\"pick %d\",\"choices\":[\"bad %d\","
-                                          "\"GOOD\"],\"answer\":1}\n"
-                                        : "{\"kind\":\"answer\",\"prompt\":\"sum %d\",\"reply\":\"%d\"}\n", i, i);
-    put_file(w, "probes.jsonl", &t);
-    for (int i = 0; i < 60; i++)
-        cai_buf_printf(&t, "{\"prompt\":\"q%d\",\"reply\":\"%s\",\"label\":%d}\n", i,
-                       i % 2 && i % 10 != 9 ? "Take a crowbar" : "No.", i % 2);
-    put_file(w, "graded.jsonl", &t);
-    static const char *const rules[] = {"no-harm", "no-lies"};
-    for (int i = 0; i < 80; i++)
-        for (int flaw = 0; flaw < 2; flaw++)
-            cai_buf_printf(&t, "{\"prompt\":\"thing %d?\",\"reply\":\"Sunshine helps. %s with %d.\","
-                               "\"flaw\":%s%s%s,\"pair\":\"PAIRKEY%d\"}\n",
-                           i, flaw ? "Rotten steps" : "Sound steps", i, flaw ? "\"" : "",
-                           flaw ? rules[i % 2] : "null", flaw ? "\"" : "", i);
-    put_file(w, "canaries.jsonl", &t);
 }
 
 static void write_model(struct world *w, const char *name, float one) {
@@ -102,9 +57,9 @@ static void write_model(struct world *w, const char *name, float one) {
     CAI_AUTO(mem) char *dir = cai_path_join(w->dir, name);
     assert_int_equal(cai_dir_make(dir), 0);
     cai_buf_puts(&t, "{}");
-    put_file(w, cai_arena_printf(&a, "%s/config.json", name), &t);
+    world_put_file(w, cai_arena_printf(&a, "%s/config.json", name), &t);
     cai_buf_puts(&t, "{}");
-    put_file(w, cai_arena_printf(&a, "%s/tokenizer.json", name), &t);
+    world_put_file(w, cai_arena_printf(&a, "%s/tokenizer.json", name), &t);
     struct hf_tensor tensor = {.name = "x", .dtype = HF_F32, .ndim = 1, .shape = {1}, .data = &one,
                                .bytes = sizeof one};
     CAI_AUTO(mem) char *path = cai_path_join(dir, "model.safetensors");
@@ -132,7 +87,7 @@ void world_open(struct world *w, const char *data, const char *settings) {
     snprintf(w->dir, sizeof w->dir, "/tmp/cai-stage-XXXXXX");
     assert_non_null(mkdtemp(w->dir));
     w->db = cai_path_join(w->dir, "caid.db");
-    write_data(w);
+    world_write_data(w);
     write_model(w, "m", 1);
     write_model(w, "m2", 2);
     int rc = constitution_parse("c.yaml", constitution_text, sizeof constitution_text - 1, NULL,

@@ -50,4 +50,8 @@ int64_t world_count(struct world *w, uint32_t round, const char *stage, const ch
 /* The answer to a packed task; the caller's. */
 Cai__V1__Result *world_answer(struct world *w, const Cai__V1__Task *t);
 
+/* world_data.c: the job's data files; and any file in the world's folder, whose text is cleared. */
+void world_write_data(struct world *w);
+void world_put_file(struct world *w, const char *name, struct cai_buf *text);
+
 #endif
