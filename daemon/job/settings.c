@@ -218,12 +218,12 @@ const struct setting settings[] = {
         "keeps votes whose share is right so often, by isotonic regression on the labelled part; "
         "0 = all"),
     INT("stages.consist.keep", consist.keep, 1, 1024, "8", "own; Huang et al. 2022: all",
-        "different paths of a question that are kept, of those that agree"),
+        "paths of a question that are kept, the first of those that agree"),
     NUM("stages.consist.confidence", consist.confidence, 0.5, 0.999999, "0.95", "own",
         "one-sided, that the share of votes rose, and that accuracy did"),
     FLAG("stages.consist.stop", consist.stop, "true", "own",
-         "wait when the share of votes rises and labelled accuracy does not, or none is right "
-         "often enough"),
+         "wait when the share of votes rises and labelled accuracy does not, when that falls, or when "
+         "none is right often enough"),
     SAMPLING("stages.consist.sampling", consist.sampling, "0.7", "1.0", "256",
              "Huang et al. 2022 §4", "Huang et al. 2022"),
 

@@ -15,7 +15,8 @@
  *
  * A vote is kept where its share reaches the threshold, which isotonic regression on the labelled
  * part gives anew in each round: training on votes raises their share though they are no better.
- * That is the test that stops the stage: the share rose and accuracy is not shown to have. */
+ * That is the test that stops the stage: the share rose and accuracy is not shown to have; or
+ * accuracy is shown to have fallen. */
 #include "stage/consist.h"
 
 #include "base/error.h"
@@ -372,13 +373,14 @@ static void judge(const struct stage_context *c, const struct labelled *l, const
                   struct stage_verdict *ret) {
     char why[320];
     double low, high;
+    bool fell = s && s->right.n && s->right_high < 0;
     bool stuck = s && s->right.n && s->share.low > 0 && s->right_low <= 0;
-    if (stuck) {
+    if (fell || stuck) {
         snprintf(why, sizeof why,
-                 "since the last round votes agree more (share of the vote %+.1f points, at least "
-                 "%+.1f), and are not shown to be right more often (%+.1f points, %+.1f to %+.1f, "
-                 "of %zu labelled questions)",
-                 100 * s->share.mean, 100 * s->share.low,
+                 "since the last round votes agree %s (share of the vote %+.1f points, at least "
+                 "%+.1f), and %s (%+.1f points, %+.1f to %+.1f, of %zu labelled questions)",
+                 s->share.mean > 0 ? "more" : "less", 100 * s->share.mean, 100 * s->share.low,
+                 fell ? "are right less often" : "are not shown to be right more often",
                  100 * (paired_after(&s->right) - paired_before(&s->right)), 100 * s->right_low,
                  100 * s->right_high, s->right.n);
     } else if (threshold_of(c, l) >= NONE) {

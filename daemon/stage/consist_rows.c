@@ -63,12 +63,9 @@ struct writing {
     const struct worked *worked;
     unsigned formats;
     double threshold;
-    size_t rows, questions, paths;
-    /* of the present item */
-    uint64_t item;
-    struct cai_arena *texts;
-    const char **kept;
-    size_t n_kept;
+    size_t rows;
+    uint64_t item; /* the present one */
+    size_t n_kept; /* of it */
 };
 
 static void add_row(struct writing *w, const struct asked_question *q, const char *reply) {
@@ -97,20 +94,13 @@ static int add_path(struct writing *w, const struct store_example *e, const char
     return 0;
 }
 
-/* Each text once, and so many as the cap says. */
-static bool is_new(struct writing *w, const struct store_example *e) {
-    if (e->item != w->item) {
-        w->item = e->item;
+/* So many as the cap says, in the order drawn. The same text counts as often as it was drawn:
+ * kept once each, the rare ways, whose errors happen to cancel, would outweigh the good ones. */
+static bool has_room(struct writing *w, const struct store_example *e) {
+    if (e->item != w->item)
         w->n_kept = 0;
-    }
-    for (size_t i = 0; i < w->n_kept; i++)
-        if (strcmp(w->kept[i], e->text) == 0)
-            return false;
-    if (w->n_kept >= (size_t)w->c->job->consist.keep)
-        return false;
-    w->questions += w->n_kept == 0;
-    w->kept[w->n_kept++] = cai_arena_strdup(w->texts, e->text);
-    return true;
+    w->item = e->item;
+    return w->n_kept++ < (size_t)w->c->job->consist.keep;
 }
 
 static int take_path(void *context, const struct store_example *e) {
@@ -120,11 +110,9 @@ static int take_path(void *context, const struct store_example *e) {
     const char *answer = json_string_value(json_object_get(detail, "answer"));
     int rc = 0;
     bool wanted = v && answer && !example_flag(v, "labelled") && strcmp(answer, v->text) == 0 &&
-                  example_number(v, "share", 0) >= w->threshold && is_new(w, e);
-    if (wanted) {
-        w->paths++;
+                  example_number(v, "share", 0) >= w->threshold && has_room(w, e);
+    if (wanted)
         rc = add_path(w, e, answer);
-    }
     json_decref(detail);
     return rc;
 }
@@ -138,11 +126,10 @@ int consist_rows(const struct stage_context *c, uint32_t round, struct dataset *
     if (!c->job->consist.enabled)
         return 0;
     struct writing w = {.c = &own, .d = d, .votes = &votes, .worked = &worked,
-                        .formats = job_formats(c->job->consist.formats), .texts = &a};
+                        .formats = job_formats(c->job->consist.formats)};
     CAI_TRY(consist_worked(&own, &a, &worked));
     CAI_TRY(examples_load(&own, round, "consist", "vote", &a, &votes));
     CAI_TRY(store_metric_get(c->store, c->job_id, round, "consist", 0, "threshold", &w.threshold));
-    w.kept = cai_arena_array(&a, (size_t)c->job->consist.keep + 1, sizeof *w.kept);
     CAI_TRY(store_examples_each(c->store, c->job_id, round, "consist", "path", take_path, &w));
     *io_n += w.rows;
     return 0;

@@ -72,7 +72,7 @@ static void all_forms_of_what_agrees(void **state) {
                 world_metric(&w, 1, "sft", "rows"));
     rows_of(&w, 1, &d, &n);
     assert_true((double)n == world_metric(&w, 1, "sft", "rows"));
-    /* four texts of a question at most differ, three are kept, each in four forms */
+    /* three paths of a question are kept, each in four forms */
     assert_true(n <= 70 * 3 * 4 && n > 60 * 3 * 4 && n % 4 == 0);
     const char *text = d.text.data;
     assert_int_equal(times(text, "step by step"), n / 4);
@@ -131,6 +131,18 @@ static void surer_and_no_better_stops(void **state) {
     world_close(&w);
 }
 
+static void worse_stops_though_less_sure(void **state) {
+    (void)state;
+    struct world w = {.order = 7, .agree = {0, 0.9, 0.6}, .right = {0, 0.9, 0.4}, .refuse = true};
+    world_open(&w, "questions", CONSIST(", accuracy: 0"));
+    assert_false(world_run(&w));
+    assert_string_equal(w.last_gate, "consist-2");
+    assert_non_null(strstr(w.last_reason, "votes agree less"));
+    assert_non_null(strstr(w.last_reason, "are right less often"));
+    assert_true(world_metric(&w, 2, "consist", "accuracy_rise_high") < 0);
+    world_close(&w);
+}
+
 static void surer_and_better_goes_on(void **state) {
     (void)state;
     struct world w = {.order = 8, .agree = {0, 0.5, 0.9}, .right = {0, 0.5, 0.9}};
@@ -179,6 +191,7 @@ int main(void) {
         cmocka_unit_test(forms_can_be_chosen),
         cmocka_unit_test(few_that_agree_are_left_out),
         cmocka_unit_test(surer_and_no_better_stops),
+        cmocka_unit_test(worse_stops_though_less_sure),
         cmocka_unit_test(surer_and_better_goes_on),
         cmocka_unit_test(no_share_is_right_often_enough),
         cmocka_unit_test(with_other_rows_or_switched_off),
