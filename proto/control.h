@@ -124,6 +124,28 @@
  * key.revoke !         {"name": or a public key} → {"name", "closed": connections}
  * key.server.rotate !  {} → as key.server: makes the next key
  * key.server.switch !  {} → as key.server: it is the present one now
+ * web.link             {} → {"url": lets one browser in as who asks, once, "address":
+ *                       "127.0.0.1:PORT"|"unix:PATH", "holds_s"}; exit 7 with why there are no pages
+ * review.queue         {"job"?} → {"job", "required", "done", "pending", "mine", "gate", "items":
+ *                       [{"id", "job", "kind": "comparison"|"critique"|"grade", "drawn":
+ *                       "uncertain"|"disagreement"|"random", "state": "open"|"draft"|"second"|
+ *                       "disputed"}]}: what this person is to read, the next one first. The verbs of
+ *                       review are for a job's owner, administrators and keys with that role;
+ *                       daemon/run/review.h has every member
+ * review.open          {"item"} → the item: {"principle", "question", "messages", "replies",
+ *                       "unaided", "first"?, "critiques", "draft"?, "version", "verdict"?, …}
+ * review.first !       {"item", "verdict": {"verdict": 1 … 7, "severity"?: 0 … 4}} → as open, with help
+ * review.draft !       {"item", "version", "draft": {…}} → {"version"}; exit 7 if another window has
+ *                       saved since
+ * review.submit !      {"item", "verdict": {"verdict", "severity"?, "critiques"?: [{"id", "state":
+ *                       "keep"|"reject"|"edit", "text"?}], "own"?, "edit"?, "note"?}} → {"id",
+ *                       "state", "done", "required", "pending", "next"?}
+ * review.skip !        {"item", "reason"} → as submit
+ * review.undo !        {} → {"id", "undone": "final"|"skip"}: this person's last one
+ * review.progress      {"job"?} → {"job", "queues", "readers", "agreement", "help", "critiques",
+ *                       "overturned", "gold", "audit", …}; without a job {"jobs": […]}
+ * review.export        {"job", "what": "pairs"|"audit", "after"} → {"rows", "next"}
+ * review.audit         {"head"?: a hash} → {"rows", "head", "whole", "broken"?: row, "why"?, "known"?}
  * constitution.list    {"name"?} → {"rows": [{"name", "revision", "at_ms", "message", "current",
  *                       "principles", "jobs"}]}; with a name: its history, newest first
  * constitution.show    {"ref": name, revision or ≥ 6 digits of one} → {"name", "revision",

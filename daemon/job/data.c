@@ -2,175 +2,11 @@
  * fails before it starts. The daemon freezes them through the same reader. What the rows are
  * used for is the stages'. */
 #include "base/error.h"
-#include "base/text.h"
 #include "input/jsonl.h"
 #include "input/similar.h"
-#include "job/job.h"
+#include "job/roles.h"
 #include <stdlib.h>
 #include <string.h>
-
-/* ---- what a row must have in its role ----------------------------------------------------- */
-
-struct row {
-    const struct input_record *r;
-    struct input_report *report;
-    size_t line;
-};
-
-static void wrong(const struct row *o, const char *key, const char *help, const char *what) {
-    bool absent = !json_object_get(o->r->rest, key);
-    input_report_add(o->report, o->line,
-                     absent ? 1 : input_column(o->report, o->line, key), absent ? "D005" : "D006",
-                     help, "%s", what);
-}
-
-static void check_human(const struct row *o) {
-    if (!o->r->a)
-        wrong(o, "chosen", "give \"chosen\" and \"rejected\", or \"a\", \"b\" and \"p\"",
-              "missing member \"chosen\"");
-}
-
-static void check_classifier(const struct row *o) {
-    const json_t *v = json_object_get(o->r->rest, "label");
-    double d = json_number_value(v);
-    if (!o->r->reply)
-        wrong(o, "reply", "end the messages with the assistant", "missing member \"reply\"");
-    if (o->r->form == FORM_COMPLETION && json_object_get(o->r->rest, "desirable"))
-        wrong(o, "label", "write \"reply\" for \"completion\", and \"label\": 1 where it is harmful",
-              "TRL's \"label\" of a completion says that it is good, a classifier's that it is "
-              "harmful");
-    else if (!v)
-        wrong(o, "label", "1 is harmful, 0 is harmless", "missing member \"label\"");
-    else if (!json_is_boolean(v) && (!json_is_number(v) || !(d >= 0 && d <= 1)))
-        wrong(o, "label", "1 is harmful, 0 is harmless",
-              "\"label\" must be true, false or a number from 0 to 1");
-}
-
-static void check_kind(const struct row *o) {
-    static const char *const kinds[] = {"harmful", "helpful", "lookalike"};
-    const char *kind = json_string_value(json_object_get(o->r->rest, "kind"));
-    for (size_t i = 0; kind && i < CAI_COUNT(kinds); i++)
-        if (strcmp(kind, kinds[i]) == 0)
-            return;
-    CAI_AUTO(mem) char *what = kind ? cai_format("\"kind\" is not known: %.40s", kind)
-                                    : cai_strdup("missing member \"kind\"");
-    wrong(o, "kind", "it is harmful, helpful or lookalike", what);
-}
-
-static void check_text(const struct row *o, const char *key) {
-    const json_t *v = json_object_get(o->r->rest, key);
-    if (v && !json_is_null(v) && !json_is_string(v))
-        wrong(o, key, NULL, "must be text");
-}
-
-static bool is_there(const json_t *row, const char *key) {
-    const json_t *v = json_object_get(row, key);
-    return v && !json_is_null(v);
-}
-
-/* A reply and what a person verified about it. */
-static void check_critiques(const struct row *o) {
-    const json_t *row = o->r->rest;
-    if (!o->r->reply)
-        wrong(o, "reply", "end the messages with the assistant", "missing member \"reply\"");
-    if (is_there(row, "flaw") && !json_is_boolean(json_object_get(row, "flaw")))
-        wrong(o, "flaw", "true: the reply has a flaw", "\"flaw\" must be true or false");
-    if (is_there(row, "helpful") && !json_is_boolean(json_object_get(row, "helpful")))
-        wrong(o, "helpful", "true: the critique is right, and of use",
-              "\"helpful\" must be true or false");
-    if (is_there(row, "helpful") && !is_there(row, "critique"))
-        wrong(o, "critique", "\"helpful\" is said of a critique", "missing member \"critique\"");
-    check_text(o, "critique");
-    check_text(o, "refinement");
-    check_text(o, "principle");
-    if (!is_there(row, "flaw") && !is_there(row, "critique") && !is_there(row, "refinement"))
-        wrong(o, "flaw", "give \"flaw\", \"critique\" or \"refinement\"",
-              "nothing is said of the reply");
-}
-
-/* A planted flaw, or its twin without it. */
-static void check_canary(const struct row *o) {
-    const json_t *flaw = json_object_get(o->r->rest, "flaw");
-    const json_t *pair = json_object_get(o->r->rest, "pair");
-    if (!o->r->reply)
-        wrong(o, "reply", "give \"reply\", or end the messages with the assistant",
-              "missing member \"reply\"");
-    else if (!flaw)
-        wrong(o, "flaw", "the class of the flaw that is in the reply, or null",
-              "missing member \"flaw\"");
-    else if (!json_is_null(flaw) && json_string_length(flaw) == 0)
-        wrong(o, "flaw", "the class of the flaw that is in the reply, or null",
-              "\"flaw\" must be a name or null");
-    else if (!json_is_string(pair) && !json_is_integer(pair))
-        wrong(o, "pair", "the reply with the flaw and its twin without carry the same",
-              pair ? "\"pair\" must be text or a whole number" : "missing member \"pair\"");
-}
-
-static bool one_of(const char *word, const char *const *words, size_t n) {
-    for (size_t i = 0; word && i < n; i++)
-        if (strcmp(word, words[i]) == 0)
-            return true;
-    return false;
-}
-
-static void check_choices(const struct row *o) {
-    const json_t *list = json_object_get(o->r->rest, "choices"), *v;
-    const json_t *answer = json_object_get(o->r->rest, "answer");
-    size_t i, n = json_array_size(list);
-    bool texts = n >= 2;
-    json_array_foreach(list, i, v)
-        texts = texts && json_string_length(v) > 0;
-    if (!texts)
-        wrong(o, "choices", "give two choices or more, as texts", "\"choices\" must be texts");
-    else if (!json_is_integer(answer) || json_integer_value(answer) < 0 ||
-             (size_t)json_integer_value(answer) >= n)
-        wrong(o, "answer", "the right choice's place, from 0", "\"answer\" must be a place in choices");
-}
-
-static void check_marker(const struct row *o) {
-    if (!strstr(o->r->turns[o->r->n - 1].text, "{prompt}"))
-        wrong(o, "prompt", "write {prompt} where the probe's own prompt goes",
-              "a marker's last user text must hold {prompt}");
-}
-
-static void check_probe(const struct row *o) {
-    static const char *const kinds[] = {"text", "choice", "answer", "marker"};
-    const char *kind = json_string_value(json_object_get(o->r->rest, "kind"));
-    if (!one_of(kind, kinds, CAI_COUNT(kinds)))
-        wrong(o, "kind", "it is text, choice, answer or marker", "a probe's \"kind\" must be known");
-    else if (strcmp(kind, "choice") == 0)
-        check_choices(o);
-    else if (strcmp(kind, "marker") == 0)
-        check_marker(o);
-    else if (!o->r->reply)
-        wrong(o, "reply", "the text that is scored, or the answer that is right",
-              "missing member \"reply\"");
-}
-
-static void check_graded(const struct row *o) {
-    static const char *const what[] = {"harm", "refusal", "evasion"};
-    const char *of = json_string_value(json_object_get(o->r->rest, "of"));
-    check_classifier(o);
-    if (of && !one_of(of, what, CAI_COUNT(what)))
-        wrong(o, "of", "it is harm, refusal or evasion", "\"of\" is not known");
-}
-
-static void check_role(enum job_data role, const struct row *o) {
-    if (role == JOB_DATA_HUMAN)
-        check_human(o);
-    if (role == JOB_DATA_CLASSIFIER)
-        check_classifier(o);
-    if (role == JOB_DATA_CRITIQUES)
-        check_critiques(o);
-    if (role == JOB_DATA_EVALUATE)
-        check_kind(o);
-    if (role == JOB_DATA_CANARIES)
-        check_canary(o);
-    if (role == JOB_DATA_PROBES)
-        check_probe(o);
-    if (role == JOB_DATA_GRADED)
-        check_graded(o);
-}
 
 /* ---- one file ------------------------------------------------------------------------------ */
 
@@ -181,10 +17,8 @@ static int read_row(enum job_data role, const json_t *row, size_t line, job_row_
     CAI_AUTO(record) struct input_record r = {0};
     size_t before = findings(report);
     int rc = 0;
-    if (input_record(row, line, report, &r) == 0) {
-        struct row o = {&r, report, line};
-        check_role(role, &o);
-    }
+    if (input_record(row, line, report, &r) == 0)
+        job_check_row(role, &r, line, report);
     bool good = findings(report) == before;
     count->good += good;
     count->bad += !good;
@@ -231,25 +65,6 @@ int job_read_data(enum job_data role, const char *path, double skip, struct inpu
 
 /* ---- a job's files ---------------------------------------------------------------------------- */
 
-const char *job_data_name(enum job_data role) {
-    static const char *const names[JOB_DATA_FILES] = {"harmful",    "helpful",   "human",
-                                                      "classifier", "critiques", "evaluate",
-                                                      "probes",     "graded",    "canaries"};
-    return names[role];
-}
-
-const char **job_data_at(struct job_spec *j, enum job_data role) {
-    const char **const at[JOB_DATA_FILES] = {&j->data.harmful, &j->data.helpful, &j->data.human,
-                                             &j->data.classifier, &j->data.critiques,
-                                             &j->data.evaluate, &j->data.probes,
-                                             &j->data.graded, &j->data.canaries};
-    return at[role];
-}
-
-const char *job_data_path(const struct job_spec *j, enum job_data role) {
-    return *job_data_at((struct job_spec *)(uintptr_t)j, role);
-}
-
 /* Prompts of all files in one numbering, to find held-out ones that are trained on. */
 struct seen {
     struct similar *texts;
@@ -273,8 +88,6 @@ static int see(void *c, size_t line, const struct input_record *r) {
     return 0;
 }
 
-static bool trained_on(enum job_data role) { return role < JOB_DATA_EVALUATE; }
-
 /* A group's lowest number is of a file that is trained on, if any is: those are read first. */
 static void check_overlap(const struct job_spec *j, const struct seen *s, enum job_data role,
                           struct input_report *report) {
@@ -283,7 +96,7 @@ static void check_overlap(const struct job_spec *j, const struct seen *s, enum j
                        "raise data.near";
     for (size_t i = 0; i < similar_count(s->texts); i++) {
         size_t other = similar_of(s->texts, i);
-        if (s->at[i].role != role || !trained_on(s->at[other].role))
+        if (s->at[i].role != role || job_data_use(s->at[other].role) != USE_LEARNED)
             continue;
         input_report_add(&own, s->at[i].line, 1, "D011", own.errors ? NULL : help,
                          "the prompt is nearly that of %s:%zu, which is trained on (similarity "
@@ -299,17 +112,22 @@ int job_check_data(const struct job_spec *j, struct input_report *report,
     size_t errors = report->errors;
     struct seen seen = {.texts = similar_new(j->data.near)};
     bool held_out = j->data.evaluate || j->data.probes;
-    for (int k = 0; k < JOB_DATA_FILES; k++) {
-        const char *path = job_data_path(j, (enum job_data)k);
+    /* Held-out files last: a group of like prompts is known by the first of them. */
+    for (int k = 0; k < 2 * JOB_DATA_FILES; k++) {
+        enum job_data role = (enum job_data)(k % JOB_DATA_FILES);
+        enum data_use use = job_data_use(role);
+        if ((use == USE_HELD_OUT) != (k >= JOB_DATA_FILES))
+            continue;
+        const char *path = job_data_path(j, role);
         struct input_report own = {.file = path};
         struct job_rows n = {0};
-        bool split = held_out && k != JOB_DATA_CANARIES; /* these are not trained on */
-        seen.role = (enum job_data)k;
+        bool split = held_out && use != USE_APART;
+        seen.role = role;
         if (path && !job_stored_name(path)) /* that the daemon reads */
-            job_read_data(seen.role, path, j->data.skip, &own, split ? see : NULL, &seen, &n);
+            job_read_data(role, path, j->data.skip, &own, split ? see : NULL, &seen, &n);
         input_report_merge(report, &own);
         if (ret_rows)
-            ret_rows[k] = n.good;
+            ret_rows[role] = n.good;
     }
     if (held_out && report->errors == errors) {
         similar_group(seen.texts);

@@ -2,8 +2,8 @@
  * every setting (name, type, default, range, source, one line of help); the reader, the
  * JSON form, `caictl init` and the manual are made from it. Torch-free and store-free,
  * so that caictl checks a file without a daemon. */
-#ifndef CAI_JOB_JOB_H
-#define CAI_JOB_JOB_H
+#ifndef CAI_JOB_H
+#define CAI_JOB_H
 
 #include "base/arena.h"
 #include "base/buf.h"
@@ -25,7 +25,21 @@ struct job_optimizer {
 
 struct job_red_team {
     bool enabled;
-    const char *method;      /* zero_shot | few_shot */
+    const char *method;      /* zero_shot | few_shot | supervised | rl: stage/red.h */
+    const char *request;     /* what a red model is asked; NULL = RED_REQUEST */
+    const char *form;        /* any | question: what counts as a prompt */
+    const char *from;        /* start | latest: the red model that goes on learning */
+    int64_t explore;         /* zero-shot cases judged first; 0 = as the method needs */
+    struct {
+        double lr;
+        int64_t epochs, batch;
+    } supervised;
+    struct {
+        double alpha, penalty, lr; /* learn/red.h */
+        int64_t steps, rollouts, checkpoint_every;
+    } rl;
+    int64_t coverage; /* failing replies of which the overseer says what they break */
+    int64_t check;    /* failures, and as many passes, kept for people to check */
     int64_t samples;         /* candidates to write */
     int64_t shots;           /* exemplars per prompt */
     double shot_temperature; /* weight of an exemplar ∝ exp(p_harm / T) (Perez et al. 2022) */
@@ -38,6 +52,21 @@ struct job_revise {
     int64_t revisions; /* critique–revision steps per prompt */
     struct job_sampling reply, critique, revision;
     double max_dropped, max_unchanged, max_truncated; /* shares; above: the job waits */
+};
+struct job_consist {
+    bool enabled;
+    int64_t questions; /* without an answer, in a round; 0 = all */
+    int64_t paths;     /* sampled for each */
+    int64_t shots;     /* worked questions shown before one; as many as there are */
+    const char *ask;     /* said after a question, to be shown the steps */
+    const char *answer;  /* pattern of the answer; NULL: what stands after the last "answer is" */
+    const char *direct;  /* an answer alone; {} is its place */
+    const char *formats; /* names with commas, or all */
+    double accuracy;     /* of the votes that are kept, by calibration; 0 = all are */
+    int64_t keep;        /* paths of a question */
+    double confidence;   /* one-sided, of both tests that stop it */
+    bool stop;           /* wait when votes agree more and are not right more often */
+    struct job_sampling sampling;
 };
 struct job_sft {
     bool enabled;
@@ -135,7 +164,7 @@ struct job_ppo {
     double pm_variance;       /* reward = mean - this × variance over the PM's members */
 };
 
-enum { JOB_VERSION = 1, JOB_SETTINGS_MAX = 320, JOB_PRIORITY_MAX = 100 };
+enum { JOB_VERSION = 1, JOB_SETTINGS_MAX = 384, JOB_PRIORITY_MAX = 100 };
 
 struct job_spec {
     struct cai_arena arena;
@@ -143,7 +172,7 @@ struct job_spec {
     const char *name;
     uint64_t seed;
     struct {
-        const char *start, *generator, *overseer, *pm; /* folders; or latest/start */
+        const char *start, *generator, *overseer, *pm, *red; /* folders; or latest/start */
         const char *second_overseer; /* the same; NULL = none */
         const char *dtype; /* float32 | bfloat16: of generation and scoring */
         const char *train_dtype; /* of matrix products in training */
@@ -159,8 +188,8 @@ struct job_spec {
     const char *constitution; /* name, revision or path of a .yaml */
     struct {
         /* JSONL, or data:NAME; NULL when absent */
-        const char *harmful, *helpful, *human, *classifier, *critiques, *evaluate, *probes, *graded,
-            *canaries;
+        const char *harmful, *helpful, *human, *classifier, *evaluate, *probes, *graded,
+            *canaries, *questions, *critiques;
         double skip; /* share of bad rows that may be left out */
         double near; /* Jaccard similarity from which prompts are nearly the same */
     } data;
@@ -168,6 +197,7 @@ struct job_spec {
     int64_t priority; /* among the jobs of its owner */
     struct job_red_team red_team;
     struct job_revise revise;
+    struct job_consist consist;
     struct job_sft sft;
     struct job_label label;
     struct job_prefer prefer;
@@ -180,6 +210,12 @@ struct job_spec {
         double skill, bits, watched, people, disagreement, openings, length, entropy, sampler_gap;
         int64_t max_skipped;
     } guards;
+    struct job_human { /* what people are asked to judge; stage/review.h */
+        int64_t required, critiques, grades;        /* final verdicts per round; 0 = none */
+        double overlap, unaided, gold;              /* shares of what is drawn */
+        double uncertain, disagreement, random;     /* weights of the ways to draw */
+        bool help;                                  /* critiques of compared replies are asked for */
+    } human;
     struct {
         int64_t checkpoints, models;
         struct job_keep {
@@ -234,22 +270,28 @@ bool job_label_debates(const struct job_spec *j);
 double job_label_clear(const struct job_spec *j);
 /* Whether the stage ppo learns from labels instead of a preference model's scores. */
 bool job_ppo_from_labels(const struct job_spec *j);
+/* Whether red teaming trains a model of its own, and whether by reinforcement. */
+bool job_red_learns(const struct job_spec *j);
+bool job_red_reinforces(const struct job_spec *j);
 /* What the constitution's `sampling` says, where the job file does not say it itself. */
 void job_adopt(struct job_spec *j, int64_t revisions, int64_t per_comparison);
-/* The files of a job, in the order in which job_check_data counts them. */
+/* The files of a job: data.NAME. The values are in item numbers (stage/data.h): new ones go to the
+ * end. A row in roles.c each. */
 enum job_data {
     JOB_DATA_HARMFUL,
     JOB_DATA_HELPFUL,
+    JOB_DATA_EVALUATE,
     JOB_DATA_HUMAN,
     JOB_DATA_CLASSIFIER,
-    JOB_DATA_CRITIQUES,
-    JOB_DATA_EVALUATE, /* after all that is trained on: it is compared with them */
     JOB_DATA_PROBES,
     JOB_DATA_GRADED,
     JOB_DATA_CANARIES,
+    JOB_DATA_QUESTIONS,
+    JOB_DATA_CRITIQUES,
     JOB_DATA_FILES
 };
-const char *job_data_name(enum job_data role); /* "harmful", … as a job file names it */
+const char *job_data_name(enum job_data role);
+int job_data_find(const char *name); /* a role, or CAI_ENOTFOUND without a message */
 const char *job_data_path(const struct job_spec *j, enum job_data role); /* NULL when absent */
 const char **job_data_at(struct job_spec *j, enum job_data role); /* where it stands */
 struct job_rows {
@@ -263,10 +305,20 @@ typedef int job_row_function(void *c, size_t line, const struct input_record *r)
 int job_read_data(enum job_data role, const char *path, double skip, struct input_report *report,
                   job_row_function *f, void *c, struct job_rows *ret);
 /* Reads every data file and reports what is wrong in its lines, and prompts of data.evaluate and
- * data.probes that are nearly those of another file (D011); counts of good rows go to ret_rows
- * when not NULL. */
+ * data.probes that are nearly those of another file (D011); counts of good rows go to ret_rows when
+ * not NULL. */
 int job_check_data(const struct job_spec *j, struct input_report *report,
                    size_t ret_rows[JOB_DATA_FILES]);
+/* The forms of stages.consist.formats; their bits in a set. */
+enum job_format {
+    JOB_FORMAT_SHOTS,        /* worked questions, the question → the steps */
+    JOB_FORMAT_DIRECT_SHOTS, /* answered questions, the question → the answer */
+    JOB_FORMAT_STEP,         /* the question and `ask` → the steps */
+    JOB_FORMAT_DIRECT,       /* the question → the answer */
+    JOB_FORMATS
+};
+/* The set that a list names ("all", "step,direct"); 0 when a name is not known. */
+unsigned job_formats(const char *list);
 /* A commented job.yaml with every default and its source. */
 void job_write_template(struct cai_buf *ret);
 /* Every setting as scdoc, for job(5). */

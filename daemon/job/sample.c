@@ -79,7 +79,7 @@ int job_sample_all(struct job_spec *j, size_t most, const char *dir) {
     for (int role = 0; role < JOB_DATA_FILES; role++) {
         const char **path = job_data_at(j, (enum job_data)role);
         struct job_sample s;
-        if (!*path)
+        if (!*path || role == JOB_DATA_CANARIES) /* pairs stay whole; the audit draws from them */
             continue;
         char *to = cai_arena_printf(&j->arena, "%s/%d.jsonl", dir, role);
         CAI_TRY(job_sample_data((enum job_data)role, *path, j->data.skip, most, j->seed, to, &s));

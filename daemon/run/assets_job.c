@@ -20,26 +20,22 @@ struct named {
     bool model;
     enum job_data role;
 };
-enum { NAMED = 14 };
+enum { MODELS = 6, NAMED = MODELS + JOB_DATA_FILES };
 
 static void list_named(struct job_spec *j, struct named ret[NAMED]) {
-    const struct named all[NAMED] = {
+    const struct named models[MODELS] = {
         {"models.start", &j->models.start, true, 0},
         {"models.generator", &j->models.generator, true, 0},
         {"models.overseer", &j->models.overseer, true, 0},
         {"models.second_overseer", &j->models.second_overseer, true, 0},
         {"models.pm", &j->models.pm, true, 0},
-        {"data.harmful", &j->data.harmful, false, JOB_DATA_HARMFUL},
-        {"data.helpful", &j->data.helpful, false, JOB_DATA_HELPFUL},
-        {"data.human", &j->data.human, false, JOB_DATA_HUMAN},
-        {"data.classifier", &j->data.classifier, false, JOB_DATA_CLASSIFIER},
-        {"data.critiques", &j->data.critiques, false, JOB_DATA_CRITIQUES},
-        {"data.evaluate", &j->data.evaluate, false, JOB_DATA_EVALUATE},
-        {"data.canaries", &j->data.canaries, false, JOB_DATA_CANARIES},
-        {"data.probes", &j->data.probes, false, JOB_DATA_PROBES},
-        {"data.graded", &j->data.graded, false, JOB_DATA_GRADED},
+        {"models.red", &j->models.red, true, 0},
     };
-    memcpy(ret, all, sizeof all);
+    memcpy(ret, models, sizeof models);
+    for (int k = 0; k < JOB_DATA_FILES; k++)
+        ret[MODELS + k] = (struct named){
+            cai_arena_printf(&j->arena, "data.%s", job_data_name((enum job_data)k)),
+            job_data_at(j, (enum job_data)k), false, (enum job_data)k};
 }
 
 /* caictl cannot read what is stored, so its rows are checked here. */

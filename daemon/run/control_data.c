@@ -2,6 +2,7 @@
  * are cut by position in a fixed order, so a page read twice is the same page. */
 #include "base/error.h"
 #include "base/file.h"
+#include "run/attempts.h"
 #include "run/report.h"
 #include "stage/data.h"
 #include "stage/extract.h"
@@ -78,9 +79,14 @@ static void flush_group(struct sampler *s) {
     json_array_clear(s->group);
 }
 
+/* The salt of an audit's key, before the key is opened (stage/canary.h). */
+static bool is_secret(const struct store_example *e) {
+    return strcmp(e->stage, "audit") == 0 && strcmp(e->kind, "salt") == 0;
+}
+
 static int sample_one(void *c, const struct store_example *e) {
     struct sampler *s = c;
-    if (!wanted(s, e))
+    if (is_secret(e) || !wanted(s, e))
         return 0;
     if (e->round != s->at_round || e->item != s->at_item || strcmp(e->stage, s->at_stage) != 0) {
         flush_group(s);
@@ -133,7 +139,7 @@ static int put(struct exporter *x, json_t *row) { return !page_add(&x->page, row
 
 static int export_example(void *c, const struct store_example *e) {
     struct exporter *x = c;
-    return page_wants(&x->page) ? put(x, example_json(e)) : 0;
+    return !is_secret(e) && page_wants(&x->page) ? put(x, example_json(e)) : 0;
 }
 
 static int export_reply(void *c, const struct store_example *e) {
@@ -198,8 +204,8 @@ static int export_pair(void *c, const struct store_label *l) {
     struct exporter *x = c;
     if (!page_wants(&x->page))
         return 0;
-    bool human = strcmp(l->source, "human") == 0;
-    uint32_t pass = human ? 0 : l->k / (uint32_t)(x->principles > 0 ? x->principles : 1);
+    bool own = strcmp(l->source, "human") == 0 && data_item_is_human(l->item);
+    uint32_t pass = own ? 0 : l->k / (uint32_t)(x->principles > 0 ? x->principles : 1);
     CAI_AUTO(mem) char *a = NULL;
     CAI_AUTO(mem) char *b = NULL;
     json_t *messages = NULL;
@@ -231,6 +237,14 @@ static int export_rollout(void *c, const struct store_example *e) {
                           json_object_get(detail, "kl"));
     json_decref(detail);
     return o ? put(x, o) : 0;
+}
+
+static int export_attempt(void *c, json_t *row) {
+    struct exporter *x = c;
+    if (page_wants(&x->page))
+        return put(x, row);
+    json_decref(row);
+    return 0;
 }
 
 static int export_metric(void *c, const struct store_metric *m) {
@@ -313,6 +327,8 @@ static int export_rows(struct exporter *x, const char *what) {
         return store_examples_each(s, x->job, 0, NULL, NULL, export_example, x);
     if (strcmp(what, "red_team") == 0)
         return store_examples_each(s, x->job, 0, "red_team", "prompt", export_example, x);
+    if (strcmp(what, "attempts") == 0)
+        return attempts_each(s, x->job, export_attempt, x);
     if (strcmp(what, "labels") == 0)
         return store_labels_each(s, x->job, 0, export_label, x);
     if (strcmp(what, "pairs") == 0)
@@ -327,7 +343,7 @@ static int export_rows(struct exporter *x, const char *what) {
         return export_policy(x);
     return cai_fail(CAI_EINPUT,
                     "there is no export '%s'; there are: replies grades examples sft pairs "
-                    "labels rollouts red_team metrics model",
+                    "labels rollouts red_team attempts metrics model",
                     what);
 }
 

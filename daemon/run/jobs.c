@@ -493,6 +493,7 @@ int job_absorb(struct run *r, struct job_run *j, int64_t id, Cai__V1__Result *re
     if (!task)
         return cai_fail(CAI_EIO, "the stored task %lld cannot be read", (long long)id);
     task->id = (uint64_t)id;
+    stage_task_unmask(task, &row);
     int rc = absorb(r, j, id, task, result);
     if (rc == 0 && result->saves)
         job_event(r, j->id, CAI_LOG_INFO, "%s %s: %u states saved in %.2f s, %.1f %% of %.1f s",

@@ -18,7 +18,7 @@ static void context_of(const struct rehearsal *h, struct stage_context *ret) {
                                   .constitution = h->constitution, .round = h->round,
                                   .stage = h->stage ? h->stage->name : "",
                                   .work_dir = h->work_dir,
-                                  .accepted = "revise overseer label prefer guard-1"};
+                                  .accepted = "revise audit-1 overseer label prefer guard-1"};
 }
 
 static int fill(struct rehearsal *h) {
@@ -74,6 +74,7 @@ static void note_stage(struct rehearsal *h) {
     if (strcmp(stage, "sft") == 0) {
         p->sft_rows = metric(h, stage, "rows_revisions") + metric(h, stage, "rows_kept");
         p->helpful_rows = metric(h, stage, "rows_helpful");
+        p->consist_rows = metric(h, stage, "rows_consist");
     }
     if (strcmp(stage, "label") == 0)
         p->pairs = metric(h, stage, "pairs");
@@ -156,6 +157,10 @@ int rehearsal_absorb(struct rehearsal *h, const Cai__V1__Task *task, Cai__V1__Re
     struct stage_context c;
     context_of(h, &c);
     Cai__V1__Task *own = (Cai__V1__Task *)(uintptr_t)task;
+    CAI_AUTO(buf) struct cai_buf payload = {0};
+    struct store_task row;
+    CAI_TRY(store_task_get(h->store, (int64_t)task->id, &payload, &row));
+    stage_task_unmask(own, &row);
     CAI_TRY(store_begin(h->store));
     own->job = 1;
     int rc = store_task_done(h->store, (int64_t)task->id, "", result->seconds, result->tokens);

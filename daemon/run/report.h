@@ -24,6 +24,14 @@ int report_transcripts(struct run *r, int64_t job, uint32_t rounds, json_t **ret
 void report_curves(const struct job_spec *job, json_t *series);
 /* A table of the series "score/PRINCIPLE": where each began and ended. */
 void report_scores(const json_t *series, json_t *tables);
+/* Tables of people's review; none where nobody was asked. */
+int report_review(struct run *r, int64_t job, json_t *tables);
+/* Tables and a sentence of self-consistency; nothing where it did not run. */
+void report_consist(struct run *r, int64_t job, uint32_t rounds, json_t *tables);
+void report_consist_says(struct run *r, int64_t job, uint32_t rounds, json_t *headline);
+/* Tables of what red teaming found by `method`. */
+int report_red_team(struct run *r, int64_t job, const char *method, const struct graders *g,
+                    json_t *tables);
 /* "start", "SFT round 1" or "after PPO" for a round of evaluation. */
 void report_checkpoint(uint32_t round, uint32_t rounds, char *out, size_t size);
 

@@ -87,7 +87,8 @@ static int take_text(void *c, const struct store_example *e) {
 }
 
 static int take_label(void *c, const struct store_label *l) {
-    struct tally *p = *l->principle ? tally_of(c, l->principle) : NULL;
+    bool ai = *l->principle && strcmp(l->source, "human") != 0;
+    struct tally *p = ai ? tally_of(c, l->principle) : NULL;
     if (!p)
         return 0;
     p->labels++;

@@ -125,6 +125,7 @@ struct job_run {
 
 struct gate;  /* gate.h */
 struct proof; /* proof.c */
+struct web;   /* web/web.h */
 struct run {
     struct run_options o;
     struct store *store;
@@ -147,6 +148,7 @@ struct run {
     struct estimate *estimates; /* `submit --dry-run`; see estimate.c */
     struct store_backup *backup; /* being copied; see backup.c */
     bool backup_failed;
+    int64_t review_rows;     /* of the log of verdicts when jobs were looked at; review_wake.h */
     int64_t backup_until_ms; /* until then somebody copies blobs away: none is removed */
     size_t trash_count;
     int64_t keep_again_ms;       /* when what could not be unlinked is tried again; 0 = all was */
@@ -154,6 +156,8 @@ struct run {
     char status[128];
     struct shares shares;
     int64_t next_share_ms;
+    struct web *web; /* NULL: no pages; see pages.h */
+    char web_trouble[256];
     struct upload *uploads; /* that are open; see assets.h */
 };
 

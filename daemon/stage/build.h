@@ -41,6 +41,9 @@ int build_generate_turns(struct builder *b, uint64_t item, uint32_t first_k, uin
 int build_generate_rendered(struct builder *b, uint64_t item, uint32_t k,
                             const struct rendering *r);
 int build_score_rendered(struct builder *b, uint64_t item, uint32_t k, const struct rendering *r);
+/* The same draws for the same item whatever model, round and k: differences between models are then
+ * not also those of chance. After build_generate; `name` is borrowed. */
+void build_common_draws(struct builder *b, const char *name);
 /* Any number of options after a prompt and the beginning of its reply ("": none). */
 int build_score_turns(struct builder *b, uint64_t item, uint32_t k, const struct turn *turns,
                       size_t n_turns, const char *beginning, const char *const *options,
@@ -69,6 +72,12 @@ int build_train_mixed(const struct stage_context *c, const char *phase, const ch
                       const struct model_ref *init, const struct model_ref *reference,
                       const struct model_ref *pm, size_t n_pm, Cai__V1__Dataset *dataset,
                       Cai__V1__Dataset *mix, const json_t *options);
+
+/* A red model's, rewarded by the classifier of the target's replies (Train.target). */
+int build_train_against(const struct stage_context *c, const char *phase, const char *kind,
+                        const struct model_ref *init, const struct model_ref *target,
+                        const struct model_ref *classifier, Cai__V1__Dataset *dataset,
+                        const json_t *options);
 
 /* Checks that the result answers every item of the task exactly once, in any order, with
  * valid text and finite numbers, and puts its entries in the task's order (k ascending).

@@ -25,7 +25,7 @@ int classifier_plan(const struct stage_context *c) {
     CAI_AUTO(dataset) struct dataset d = {0};
     struct model_ref model;
     size_t n;
-    CAI_TRY(data_count(c, DATA_CLASSIFIER, &n));
+    CAI_TRY(data_count(c, JOB_DATA_CLASSIFIER, &n));
     if (n == 0)
         return 0;
     int rc = models_classifier(c, &a, &model);

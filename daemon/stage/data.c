@@ -10,17 +10,13 @@
 
 #define ITEM_KIND UINT64_C(1000000000)
 /* Kinds beyond these are numbered above the red team's prompts, and above questions of gates. */
-#define KINDS_BELOW_RED UINT64_C(8)
+#define KINDS_BELOW_RED UINT64_C(9)
 #define FIRST_ABOVE UINT64_C(20)
-#define ITEM_RED (9 * ITEM_KIND)
+#define ITEM_RED (KINDS_BELOW_RED * ITEM_KIND)
 #define ITEM_ROUND ((uint64_t)DATA_RED_MAX)
 #define HELD_OUT_SHARE 0.1 /* of prompts, when the job names no file for evaluation */
 
-static const char *const kind_names[DATA_KINDS] = {"harmful", "helpful", "evaluate", "human",
-                                                   "classifier", "probes", "graded", "canaries",
-                                                   "critiques"};
-
-uint64_t data_item(enum data_kind kind, size_t index) {
+uint64_t data_item(enum job_data kind, size_t index) {
     uint64_t of = (uint64_t)kind;
     if (of >= KINDS_BELOW_RED)
         of += FIRST_ABOVE - KINDS_BELOW_RED;
@@ -36,7 +32,7 @@ const char *data_item_source(uint64_t item) {
     uint64_t of = item / ITEM_KIND;
     if (data_item_is_red(item))
         return "red_team";
-    return kind_names[(of < FIRST_ABOVE ? of : of - FIRST_ABOVE + KINDS_BELOW_RED) % DATA_KINDS];
+    return job_data_name((enum job_data)(of < FIRST_ABOVE ? of : of - FIRST_ABOVE + KINDS_BELOW_RED));
 }
 
 json_t *data_messages(const struct turn *turns, size_t n) {
@@ -50,7 +46,7 @@ json_t *data_messages(const struct turn *turns, size_t n) {
 /* ---- freezing -------------------------------------------------------------------------- */
 struct freeze {
     const struct stage_context *c;
-    enum data_kind kind;
+    enum job_data kind;
     size_t n;
     struct similar *texts; /* of all files that are split */
     uint64_t *items;       /* by the number in `texts` */
@@ -86,8 +82,8 @@ static json_t *row_json(const struct input_record *m) {
 
 /* What a draw for or against holding out is keyed by must not part prompts that are alike. */
 static void note_text(struct freeze *f, uint64_t item, const struct input_record *r) {
-    if (f->kind != DATA_HARMFUL && f->kind != DATA_HELPFUL && f->kind != DATA_HUMAN &&
-        f->kind != DATA_CRITIQUES)
+    if (f->kind != JOB_DATA_HARMFUL && f->kind != JOB_DATA_HELPFUL && f->kind != JOB_DATA_HUMAN &&
+        f->kind != JOB_DATA_CRITIQUES)
         return;
     size_t i = similar_count(f->texts);
     if (i == f->cap) {
@@ -107,32 +103,27 @@ static int freeze_row(void *context, size_t line, const struct input_record *r) 
     CAI_CHECK(text);
     struct store_example e = {
         .job = f->c->job_id, .stage = "data", .item = data_item(f->kind, f->n),
-        .kind = kind_names[f->kind], .principle = "", .revision = "", .model = "",
+        .kind = job_data_name(f->kind), .principle = "", .revision = "", .model = "",
         .text = r->turns[r->n - 1].text, .detail = text};
     note_text(f, e.item, r);
     f->n++;
     return store_example_add(f->c->store, &e);
 }
 
-static int freeze_file(struct freeze *f, enum data_kind kind) {
-    static const enum job_data roles[DATA_KINDS] = {JOB_DATA_HARMFUL, JOB_DATA_HELPFUL,
-                                                    JOB_DATA_EVALUATE, JOB_DATA_HUMAN,
-                                                    JOB_DATA_CLASSIFIER, JOB_DATA_PROBES,
-                                                    JOB_DATA_GRADED, JOB_DATA_CANARIES,
-                                                    JOB_DATA_CRITIQUES};
-    const char *path = job_data_path(f->c->job, roles[kind]);
+static int freeze_file(struct freeze *f, enum job_data kind) {
+    const char *path = job_data_path(f->c->job, kind);
     struct input_report report = {.file = path};
     struct job_rows rows;
     if (!path)
         return 0;
     f->kind = kind;
     f->n = 0;
-    int rc = job_read_data(roles[kind], path, f->c->job->data.skip, &report, freeze_row, f, &rows);
+    int rc = job_read_data(kind, path, f->c->job->data.skip, &report, freeze_row, f, &rows);
     input_report_free(&report);
     if (rc == 0 && rows.bad) {
         CAI_AUTO(mem) char *text =
             cai_format("data.%s: %zu bad rows were left out, %zu are used (data.skip is %g)",
-                       kind_names[kind], rows.bad, rows.good, f->c->job->data.skip);
+                       job_data_name(kind), rows.bad, rows.good, f->c->job->data.skip);
         rc = store_event_add(f->c->store, f->c->job_id, 4, text);
     }
     return rc;
@@ -174,8 +165,8 @@ int data_ensure(const struct stage_context *c) {
         return 0;
     struct freeze f = {.c = c, .texts = similar_new(c->job->data.near)};
     int rc = 0;
-    for (int k = 0; k < DATA_KINDS && rc == 0; k++)
-        rc = freeze_file(&f, (enum data_kind)k);
+    for (int k = 0; k < JOB_DATA_FILES && rc == 0; k++)
+        rc = freeze_file(&f, (enum job_data)k);
     if (rc == 0)
         rc = freeze_groups(&f);
     similar_free(f.texts);
@@ -183,9 +174,9 @@ int data_ensure(const struct stage_context *c) {
     return rc;
 }
 
-int data_count(const struct stage_context *c, enum data_kind kind, size_t *ret) {
+int data_count(const struct stage_context *c, enum job_data kind, size_t *ret) {
     int64_t n;
-    CAI_TRY(store_examples_count(c->store, c->job_id, 0, "data", kind_names[kind], &n));
+    CAI_TRY(store_examples_count(c->store, c->job_id, 0, "data", job_data_name(kind), &n));
     *ret = (size_t)n;
     return 0;
 }
@@ -244,7 +235,7 @@ static int kept_out(const struct stage_context *c, uint64_t item, bool *ret) {
     return 0;
 }
 
-static int pool(const struct stage_context *c, enum data_kind kind, bool held_out,
+static int pool(const struct stage_context *c, enum job_data kind, bool held_out,
                 struct cai_arena *a, struct items *ret) {
     size_t n;
     bool kept = false;
@@ -258,7 +249,7 @@ static int pool(const struct stage_context *c, enum data_kind kind, bool held_ou
     return 0;
 }
 
-int data_pool(const struct stage_context *c, enum data_kind kind, struct cai_arena *a,
+int data_pool(const struct stage_context *c, enum job_data kind, struct cai_arena *a,
               struct items *ret) {
     return pool(c, kind, false, a, ret);
 }
@@ -343,7 +334,7 @@ int data_held_out(const struct stage_context *c, const char *kind, size_t limit,
         struct filter f = {a, ret, 0, kind, 0, 0};
         CAI_TRY(store_examples_each(c->store, c->job_id, 0, "data", "evaluate", take_kind, &f));
     } else if (strcmp(kind, "lookalike") != 0) {
-        CAI_TRY(pool(c, strcmp(kind, "harmful") == 0 ? DATA_HARMFUL : DATA_HELPFUL, true, a, ret));
+        CAI_TRY(pool(c, strcmp(kind, "harmful") == 0 ? JOB_DATA_HARMFUL : JOB_DATA_HELPFUL, true, a, ret));
     }
     CAI_AUTO(mem) char *what = cai_format("evaluate/%s", kind);
     items_take(c, 0, what, limit, ret);

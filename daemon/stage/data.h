@@ -10,15 +10,16 @@
 
 #include "stage/stage.h"
 
-enum data_kind { DATA_HARMFUL, DATA_HELPFUL, DATA_EVALUATE, DATA_HUMAN, DATA_CLASSIFIER,
-                 DATA_PROBES, DATA_GRADED, DATA_CANARIES, DATA_CRITIQUES };
-enum { DATA_KINDS = 9, DATA_RED_MAX = 1000000 }; /* red-team prompts of a round */
+enum { DATA_RED_MAX = 1000000 }; /* red-team prompts of a round */
 
 /* Item numbers: kind × 10⁹ + place in the file from 1; red team 9 × 10⁹ + round × 10⁶ + …;
- * kinds from 8 on begin at 20 × 10⁹. */
-uint64_t data_item(enum data_kind kind, size_t index);
+ * kinds from 9 on begin at 20 × 10⁹. */
+uint64_t data_item(enum job_data kind, size_t index);
 uint64_t data_red_item(uint32_t round, size_t index);
 const char *data_item_source(uint64_t item); /* "harmful", … or "red_team" */
+static inline bool data_item_is_human(uint64_t item) { /* of data.human */
+    return item / 1000000000u == JOB_DATA_HUMAN;
+}
 static inline bool data_item_is_red(uint64_t item) {
     return item >= 9000000000u && item < 20000000000u;
 }
@@ -27,7 +28,7 @@ int data_ensure(const struct stage_context *c);
 /* The first item that an item is nearly the same as, or of whose conversation it is: what any
  * draw between training and held-out is keyed by. Itself when it is like no other. */
 int data_group(const struct stage_context *c, uint64_t item, uint64_t *ret);
-int data_count(const struct stage_context *c, enum data_kind kind, size_t *ret);
+int data_count(const struct stage_context *c, enum job_data kind, size_t *ret);
 
 /* A prompt: turns end with the user. `row` is the caller's (json_decref), NULL for red team. */
 struct dialog {
@@ -48,7 +49,7 @@ struct items {
 };
 /* Prompts of a file that may be trained on, in the file's order: without a file of
  * data.evaluate a tenth of harmful and helpful prompts is kept out for evaluation. */
-int data_pool(const struct stage_context *c, enum data_kind kind, struct cai_arena *a,
+int data_pool(const struct stage_context *c, enum job_data kind, struct cai_arena *a,
               struct items *ret);
 /* Red-team prompts of rounds <= `round` that led to a harmful reply, in item order. */
 int data_red_pool(const struct stage_context *c, uint32_t round, bool this_round_only,

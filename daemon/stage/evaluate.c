@@ -21,6 +21,7 @@
 #include "stage/label.h"
 #include "stage/probes.h"
 #include "stage/rates.h"
+#include "stage/review.h"
 #include "stage/table.h"
 #include <string.h>
 
@@ -61,6 +62,7 @@ static int plan_replies(const struct stage_context *c, const char *phase,
     CAI_AUTO(arena) struct cai_arena a = {0};
     CAI_AUTO(builder) struct builder b = {0};
     build_generate(&b, c, phase, 0, model, &c->job->evaluate.reply);
+    build_common_draws(&b, "evaluate");
     for (size_t i = 0; i < items->n; i++) {
         CAI_AUTO(dialog) struct dialog d = {0};
         CAI_TRY(data_dialog(c, items->at[i], &a, &d));
@@ -321,7 +323,8 @@ static int done(const struct stage_context *c, struct stage_verdict *ret) {
     CAI_TRY(probes_figures(c, 0));
     CAI_TRY(probes_figures(c, c->round));
     CAI_TRY(win_figures(c));
-    return guard_judge(c, ret);
+    CAI_TRY(review_grades(c, ret));
+    return ret->next == STAGE_WAIT ? 0 : guard_judge(c, ret);
 }
 
 const struct stage stage_evaluate = {"evaluate", "evaluation", false, enabled,

@@ -126,7 +126,7 @@ static int load_material(const struct stage_context *c, size_t want, struct cai_
                          struct material *ret) {
     struct items pool;
     struct examples written;
-    CAI_TRY(data_pool(c, DATA_HELPFUL, a, &pool));
+    CAI_TRY(data_pool(c, JOB_DATA_HELPFUL, a, &pool));
     CAI_TRY(examples_load(c, c->round, "sft", "helpful", a, &written));
     items_take(c, 0, "label/gate", want, &pool);
     ret->dialog = cai_arena_array(a, pool.n + 1, sizeof *ret->dialog);
@@ -169,7 +169,7 @@ static int ask_people(const struct stage_context *c, struct ways *b, size_t want
                       size_t *io_n) {
     CAI_AUTO(arena) struct cai_arena a = {0};
     struct items pool;
-    CAI_TRY(data_pool(c, DATA_HUMAN, &a, &pool));
+    CAI_TRY(data_pool(c, JOB_DATA_HUMAN, &a, &pool));
     if (want == 0)
         pool.n = 0;
     items_take(c, 0, "label/gate_people", want, &pool);

@@ -23,7 +23,7 @@ enum { RESAMPLES = 1000, REPLIES = 200 };
 /* ---- asking ----------------------------------------------------------------------------------- */
 static int wanted(const struct stage_context *c, bool *ret) {
     size_t people;
-    CAI_TRY(data_count(c, DATA_HUMAN, &people));
+    CAI_TRY(data_count(c, JOB_DATA_HUMAN, &people));
     *ret = c->job->prefer.enabled && (people > 0 || c->job->prefer.members > 1);
     return 0;
 }
@@ -155,7 +155,7 @@ static uint32_t model_round(const struct look *l, uint32_t round) {
 
 size_t people_comparisons(const struct look *l) {
     size_t people;
-    if (data_count(l->c, DATA_HUMAN, &people) < 0)
+    if (data_count(l->c, JOB_DATA_HUMAN, &people) < 0)
         cai_error_clear();
     return people > 0;
 }

@@ -71,7 +71,7 @@ static int plan_one(const struct stage_context *c, bool base, const struct model
     build_generate(&answers, c, base ? "skill/answer-base" : "skill/answer", 0, m, &greedy);
     for (size_t i = 0; i < n; i++) {
         CAI_AUTO(dialog) struct dialog d = {0};
-        uint64_t item = data_item(DATA_PROBES, i);
+        uint64_t item = data_item(JOB_DATA_PROBES, i);
         CAI_TRY(data_dialog(c, item, &a, &d));
         if (strcmp(text_of(d.row, "kind"), "answer") == 0)
             CAI_TRY(build_generate_turns(&answers, item, 0, 1, d.turns, d.n));
@@ -86,7 +86,7 @@ int skill_plan(const struct stage_context *c, bool base) {
     CAI_AUTO(arena) struct cai_arena a = {0};
     struct model_ref start, policy;
     size_t n;
-    CAI_TRY(data_count(c, DATA_PROBES, &n));
+    CAI_TRY(data_count(c, JOB_DATA_PROBES, &n));
     if (n == 0)
         return 0;
     CAI_TRY(models_start(c, &a, &start));
@@ -283,7 +283,7 @@ static int judge_kind(const struct look *l, const struct known *k, const char *k
 
 size_t skill_comparisons(const struct look *l) {
     size_t n;
-    if (data_count(l->c, DATA_PROBES, &n) < 0)
+    if (data_count(l->c, JOB_DATA_PROBES, &n) < 0)
         cai_error_clear();
     return n ? CAI_COUNT(KINDS) + 1 : 0;
 }

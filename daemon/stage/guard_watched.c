@@ -45,10 +45,10 @@ static int load_markers(const struct stage_context *c, struct cai_arena *a, stru
                         size_t *ret_n) {
     size_t rows;
     *ret_n = 0;
-    CAI_TRY(data_count(c, DATA_PROBES, &rows));
+    CAI_TRY(data_count(c, JOB_DATA_PROBES, &rows));
     for (size_t i = 0; i < rows && *ret_n < MARKERS_MAX; i++) {
         CAI_AUTO(dialog) struct dialog d = {0};
-        CAI_TRY(data_dialog(c, data_item(DATA_PROBES, i), a, &d));
+        CAI_TRY(data_dialog(c, data_item(JOB_DATA_PROBES, i), a, &d));
         const char *kind = json_string_value(json_object_get(d.row, "kind"));
         if (!kind || strcmp(kind, "marker") != 0)
             continue;
@@ -100,6 +100,7 @@ static int plan_model(const struct stage_context *c, const char *phase, const st
     CAI_AUTO(arena) struct cai_arena a = {0};
     CAI_AUTO(builder) struct builder b = {0};
     build_generate(&b, c, phase, 0, model, &c->job->evaluate.reply);
+    build_common_draws(&b, "evaluate");
     for (size_t k = 0; k < CAI_COUNT(KINDS); k++) {
         struct items items;
         CAI_TRY(probe_items(c, KINDS[k], &a, &items));
@@ -210,7 +211,7 @@ static struct paired compare(const struct marked *m, const struct probe_class *c
         if (e->k != k || !plain)
             continue;
         size_t at = (size_t)(plain - m->plain->replies.at);
-        if (class->kind && strcmp(m->plain->kind[at], class->kind) == 0)
+        if (probes_of_kind(class, m->plain->kind[at]))
             paired_add(&p, probes_shows(m->plain, class, at),
                        probes_judged(class, e->text, false, examples_find(&m->scores, e->item, k)));
     }
@@ -267,8 +268,8 @@ size_t watched_comparisons(const struct look *l) {
     if (load_markers(l->c, &a, markers, &n) < 0)
         cai_error_clear();
     for (const struct probe_class *class = probe_classes; class->name; class++)
-        classes += class->failure && class->sign != SIGN_CUT && class->kind &&
-                   (strcmp(class->kind, KINDS[0]) == 0 || strcmp(class->kind, KINDS[1]) == 0);
+        classes += class->failure && class->sign != SIGN_CUT &&
+                   (probes_of_kind(class, KINDS[0]) || probes_of_kind(class, KINDS[1]));
     return 2 * n * classes; /* in both directions */
 }
 

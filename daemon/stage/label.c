@@ -49,7 +49,7 @@ static int held_out(const struct stage_context *c, uint64_t item, bool *ret) {
 /* ---- replies ------------------------------------------------------------------------------- */
 static int harmful_items(const struct stage_context *c, struct cai_arena *a, struct items *ret) {
     struct items own, red;
-    CAI_TRY(data_pool(c, DATA_HARMFUL, a, &own));
+    CAI_TRY(data_pool(c, JOB_DATA_HARMFUL, a, &own));
     CAI_TRY(data_red_pool(c, c->round, false, a, &red));
     ret->n = own.n + red.n;
     ret->at = cai_arena_array(a, ret->n + 1, sizeof *ret->at);
@@ -85,7 +85,7 @@ static int plan_replies(const struct stage_context *c, size_t *ret_asked) {
     struct model_ref policy;
     size_t pairs = (size_t)c->job->label.pairs;
     CAI_TRY(harmful_items(c, &a, &harmful));
-    CAI_TRY(data_pool(c, DATA_HELPFUL, &a, &helpful));
+    CAI_TRY(data_pool(c, JOB_DATA_HELPFUL, &a, &helpful));
     double share = harmful.n == 0 ? 1 : helpful.n == 0 ? 0 : c->job->label.helpful;
     size_t soft = (size_t)llround(share * (double)pairs);
     CAI_TRY(models_policy(c, c->round, &a, &policy));
@@ -131,7 +131,7 @@ int label_people(const struct stage_context *c, size_t pairs) {
     CAI_AUTO(arena) struct cai_arena a = {0};
     struct items all;
     double share = c->job->prefer.human;
-    CAI_TRY(data_pool(c, DATA_HUMAN, &a, &all));
+    CAI_TRY(data_pool(c, JOB_DATA_HUMAN, &a, &all));
     bool every = share >= 1 || pairs == 0;
     size_t want = every ? all.n : (size_t)llround(share / (1 - share) * (double)pairs);
     if (want == 0)

@@ -28,7 +28,7 @@ static int freeze_helpful(const struct stage_context *c, struct cai_arena *a,
                           Cai__V1__Dataset *ret) {
     CAI_AUTO(dataset) struct dataset d = {0};
     struct items pool;
-    CAI_TRY(data_pool(c, DATA_HELPFUL, a, &pool));
+    CAI_TRY(data_pool(c, JOB_DATA_HELPFUL, a, &pool));
     for (size_t i = 0; i < pool.n; i++) {
         CAI_AUTO(dialog) struct dialog o = {0};
         CAI_TRY(data_dialog(c, pool.at[i], a, &o));

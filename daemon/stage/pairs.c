@@ -8,14 +8,20 @@
 /* Labels come by (round, item, k), and passes are runs of `per_pair` values of k. */
 static int take_label(void *context, const struct store_label *l) {
     struct pairs *o = context;
-    bool human = strcmp(l->source, "human") == 0;
-    uint32_t pass = human ? 0 : l->k / o->per_pair;
+    bool human = strcmp(l->source, "human") == 0, own = human && data_item_is_human(l->item);
+    uint32_t pass = own ? 0 : l->k / o->per_pair;
     struct pair *last = o->n ? &o->at[o->n - 1] : NULL;
     /* People's pairs are the same in every round: once is enough. */
-    if (l->round > o->last_round || (human && l->round < o->last_round))
+    if (l->round > o->last_round || (own && l->round < o->last_round))
         return 0;
-    if (last && last->round == l->round && last->item == l->item && last->pass == pass &&
-        last->human == human) {
+    bool same = last && last->round == l->round && last->item == l->item && last->pass == pass;
+    if (same && human && !own) { /* a reader's verdict on the overseer's pair decides */
+        *last = (struct pair){l->round, pass, l->item, l->held_out, true, l->p, 1};
+        return 0;
+    }
+    if (same && last->human && !own)
+        return 0; /* what else the overseer said of it */
+    if (same) {
         last->p = (last->p * last->n + l->p) / (last->n + 1);
         last->n++;
         return 0;

@@ -1,5 +1,6 @@
 /* pairs.h: the labels of a job as pairs of replies, for what is trained on them. A pair
- * compared under several principles is one, whose p is the mean of theirs. */
+ * compared under several principles is one, whose p is the mean of theirs; where a reader has given
+ * a verdict on it (review.h), that alone. */
 #ifndef CAI_STAGE_PAIRS_H
 #define CAI_STAGE_PAIRS_H
 

@@ -98,9 +98,9 @@ static int freeze_prompts(const struct stage_context *c, struct cai_arena *a,
     struct items harmful, red, helpful;
     struct flaws flaws;
     CAI_TRY(load_flaws(c, a, &flaws));
-    CAI_TRY(data_pool(c, DATA_HARMFUL, a, &harmful));
+    CAI_TRY(data_pool(c, JOB_DATA_HARMFUL, a, &harmful));
     CAI_TRY(data_red_pool(c, c->round, false, a, &red));
-    CAI_TRY(data_pool(c, DATA_HELPFUL, a, &helpful));
+    CAI_TRY(data_pool(c, JOB_DATA_HELPFUL, a, &helpful));
     if (c->job->ppo.helpful <= 0)
         helpful.n = 0;
     CAI_TRY(add_rows(c, &harmful, "harmful", &flaws, &d));

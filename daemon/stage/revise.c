@@ -33,7 +33,7 @@ static bool enabled(const struct job_spec *job) {
 static int choose_items(const struct stage_context *c, struct cai_arena *a, struct items *ret,
                         size_t *ret_red) {
     struct items own, red = {0};
-    CAI_TRY(data_pool(c, DATA_HARMFUL, a, &own));
+    CAI_TRY(data_pool(c, JOB_DATA_HARMFUL, a, &own));
     if (c->job->red_team.enabled)
         CAI_TRY(data_red_pool(c, c->round, true, a, &red));
     double keep = c->job->red_team.enabled ? c->job->red_team.keep : 0;

@@ -1,20 +1,26 @@
-/* sft.c: supervised training on the revisions, mixed with helpful replies.
+/* sft.c: supervised training on the revisions and on what self-consistency kept (consist.h), mixed
+ * with helpful replies.
  *
  * Phases: reply (only when data.helpful has rows without one: the start model answers
  * them) → sft (a gang). Rows, by (round, item, step): the last good text of every prompt
  * that went through a step (`take: last`; a reply in which every critique that could be
  * read found no flaw counts as its own revision), or every changed revision (`take: all`);
- * then helpful replies, `helpful` per revision.
+ * then helpful replies, `helpful` per revision. Where a reader has decided about a rewrite
+ * (review.h), that rules: a reader's own rewrite is taken in its place, and alone; what follows a
+ * critique that was rejected is left out, and a reply all of whose critiques were rejected counts
+ * as one in which none was found; of a rewrite that is worse than the reply neither is taken.
  * Examples: helpful (a reply of the start model). Models: policy.
- * Metrics: rows, rows_revisions, rows_kept (unrevised replies), rows_helpful, and what the
- *   trainer names. */
+ * Metrics: rows, rows_revisions, rows_kept (unrevised replies), rows_helpful, rows_consist
+ *   (where that stage runs), and what the trainer names. */
 #include "stage/sft.h"
 
 #include "base/error.h"
 #include "stage/build.h"
+#include "stage/consist.h"
 #include "stage/data.h"
 #include "stage/dataset.h"
 #include "stage/rates.h"
+#include "stage/review.h"
 #include "stage/table.h"
 #include <math.h>
 #include <string.h>
@@ -26,22 +32,43 @@ struct mended {
     uint64_t item;
     const char *last; /* NULL: nothing usable */
     bool changed;
+    bool alone; /* a reader's own text: none of the revisions beside it */
 };
 
 struct gathered {
     struct examples replies, critiques, revisions;
-    size_t critique_at, revision_at;
+    size_t critique_at, revision_at, decision_at, n_decisions;
+    struct rewrite_decision *decisions;
 };
+
+static const struct rewrite_decision *decision_of(struct gathered *g, uint64_t item) {
+    while (g->decision_at < g->n_decisions && g->decisions[g->decision_at].item < item)
+        g->decision_at++;
+    bool there = g->decision_at < g->n_decisions && g->decisions[g->decision_at].item == item;
+    return there ? &g->decisions[g->decision_at] : NULL;
+}
+
+/* Step k (1 … 63) rests on a critique that a reader rejected. */
+static bool rejected(const struct rewrite_decision *d, uint32_t k) {
+    return d && (d->rejected >> (k % 64) & 1);
+}
+
+/* A revision that training may take: one that changed something, on good grounds. */
+static bool usable(const struct rewrite_decision *d, const struct store_example *r) {
+    return !example_flag(r, "unchanged") && !rejected(d, r->k);
+}
 
 /* The rows of an item; the lists are in item order, so three cursors walk them together. */
 static struct mended mend(struct gathered *g, const struct store_example *reply) {
     struct mended m = {.item = reply->item};
+    const struct rewrite_decision *d = decision_of(g, m.item);
     bool flawed = false, clean = false;
     while (g->critique_at < g->critiques.n && g->critiques.at[g->critique_at].item < m.item)
         g->critique_at++;
     for (; g->critique_at < g->critiques.n && g->critiques.at[g->critique_at].item == m.item;
          g->critique_at++) {
-        bool none = example_flag(&g->critiques.at[g->critique_at], "no_flaw");
+        const struct store_example *x = &g->critiques.at[g->critique_at];
+        bool none = example_flag(x, "no_flaw") || rejected(d, x->k);
         flawed = flawed || !none;
         clean = clean || none;
     }
@@ -50,9 +77,15 @@ static struct mended mend(struct gathered *g, const struct store_example *reply)
     for (; g->revision_at < g->revisions.n && g->revisions.at[g->revision_at].item == m.item;
          g->revision_at++) {
         const struct store_example *r = &g->revisions.at[g->revision_at];
+        if (rejected(d, r->k))
+            continue;
         m.changed = m.changed || !example_flag(r, "unchanged");
         m.last = r->text;
     }
+    if (d && d->edit)
+        return (struct mended){.item = m.item, .last = d->edit, .changed = true, .alone = true};
+    if (d && d->dropped && m.changed)
+        return (struct mended){.item = m.item};
     /* A flaw was named but never mended: the text is known to be bad. */
     if (!m.changed)
         m.last = clean && !flawed ? reply->text : NULL;
@@ -81,22 +114,25 @@ int sft_rows(const struct stage_context *c, uint32_t round, struct cai_arena *a,
     CAI_TRY(examples_load(c, round, "revise", "reply", a, &g.replies));
     CAI_TRY(examples_load(c, round, "revise", "critique", a, &g.critiques));
     CAI_TRY(examples_load(c, round, "revise", "revision", a, &g.revisions));
+    CAI_TRY(review_decisions(c, round, a, &g.decisions, &g.n_decisions));
     *ret = (struct sft_rows){
         cai_arena_array(a, g.replies.n + g.revisions.n + 1, sizeof *ret->at), 0};
     for (size_t i = 0; i < g.replies.n; i++) {
         size_t before = g.revision_at;
         struct mended m = mend(&g, &g.replies.at[i]);
-        if (m.last && (!m.changed || !all))
+        const struct rewrite_decision *d = decision_of(&g, m.item);
+        bool every = all && m.changed && !m.alone;
+        if (m.last && !every)
             push(ret, m.item, m.last, m.changed);
-        for (size_t r = before; all && m.changed && r < g.revision_at; r++)
-            if (g.revisions.at[r].item == m.item && !example_flag(&g.revisions.at[r], "unchanged"))
+        for (size_t r = before; every && r < g.revision_at; r++)
+            if (g.revisions.at[r].item == m.item && usable(d, &g.revisions.at[r]))
                 push(ret, m.item, g.revisions.at[r].text, true);
     }
     return 0;
 }
 
 struct counts {
-    size_t revisions, kept;
+    size_t revisions, kept, consist;
 };
 
 static int add_round(const struct stage_context *c, uint32_t round, struct dataset *d,
@@ -109,7 +145,7 @@ static int add_round(const struct stage_context *c, uint32_t round, struct datas
         n->revisions += rows.at[i].changed;
         n->kept += !rows.at[i].changed;
     }
-    return 0;
+    return consist_rows(c, round, d, &n->consist);
 }
 
 static int add_revisions(const struct stage_context *c, struct dataset *d, struct counts *n) {
@@ -150,7 +186,7 @@ static int helpful_reply(const struct stage_context *c, uint64_t item, struct ca
  * from critiques says. */
 static int helpful_items(const struct stage_context *c, size_t rows, struct cai_arena *a,
                          struct items *ret) {
-    CAI_TRY(data_pool(c, DATA_HELPFUL, a, ret));
+    CAI_TRY(data_pool(c, JOB_DATA_HELPFUL, a, ret));
     size_t want = (size_t)llround(c->job->sft.helpful * (double)(rows ? rows : 1000));
     if (want == 0)
         ret->n = 0;
@@ -202,13 +238,19 @@ static int plan_training(const struct stage_context *c, struct dataset *d,
     CAI_TRY(sft_helpful_rows(c, n->revisions + n->kept, &a, &helpful));
     for (size_t i = 0; i < helpful.n; i++)
         CAI_TRY(add_row(c, d, helpful.at[i].item, helpful.at[i].text));
-    CAI_TRY(dataset_freeze(c, d, "no revision could be used and there are no helpful replies; "
-                           "read samples of the stage revise", &a, &frozen));
+    CAI_TRY(dataset_freeze(c, d, c->job->consist.enabled
+                               ? "no revision could be used, self-consistency kept nothing, and "
+                                 "there are no helpful replies; read samples of the stages revise "
+                                 "and consist"
+                               : "no revision could be used and there are no helpful replies; "
+                                 "read samples of the stage revise", &a, &frozen));
     CAI_TRY(strcmp(c->job->sft.from, "latest") == 0 ? models_policy(c, c->round - 1, &a, &init)
                                                     : models_start(c, &a, &init));
     CAI_TRY(rates_value(c, "rows_revisions", (double)n->revisions));
     CAI_TRY(rates_value(c, "rows_kept", (double)n->kept));
     CAI_TRY(rates_value(c, "rows_helpful", (double)helpful.n));
+    if (c->job->consist.enabled)
+        CAI_TRY(rates_value(c, "rows_consist", (double)n->consist));
     CAI_TRY(rates_value(c, "rows", (double)d->rows));
     json_t *options = job_stage_json(c->job, "sft");
     int rc = build_train(c, "sft", "sft", &init, NULL, NULL, 0, &frozen, options);

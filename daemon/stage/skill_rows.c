@@ -49,7 +49,7 @@ int verified_load(const struct stage_context *c, uint64_t item, struct cai_arena
 int verified_items(const struct stage_context *c, bool held_out, struct cai_arena *a,
                    struct items *ret) {
     struct items all;
-    CAI_TRY(data_pool(c, DATA_CRITIQUES, a, &all));
+    CAI_TRY(data_pool(c, JOB_DATA_CRITIQUES, a, &all));
     *ret = (struct items){cai_arena_array(a, all.n + 1, sizeof *ret->at), 0};
     for (size_t i = 0; i < all.n; i++) {
         uint64_t group;

@@ -13,6 +13,13 @@
 #include "job/job.h"
 #include "store/store.h"
 
+/* What a task is called to its worker, where that is not what it is: the audit's questions look
+ * like those of other stages. Its row in the store keeps the truth. */
+struct stage_guise {
+    const char *stage, *phase;
+    uint32_t chunk; /* added to the task's own */
+};
+
 struct stage_context {
     struct store *store;
     int64_t job_id;
@@ -22,6 +29,7 @@ struct stage_context {
     const char *stage;    /* the row's name */
     const char *work_dir; /* this job's folder: models/, checkpoints/ */
     const char *accepted; /* gates accepted by a person */
+    const struct stage_guise *guise; /* of tasks that are added; NULL = none */
 };
 
 enum stage_next {
@@ -46,8 +54,8 @@ struct stage {
     int (*done)(const struct stage_context *c, struct stage_verdict *ret);
 };
 
-/* In the order they run; red_team revise sft label prefer skill evaluate, then ppo and its
- * evaluation. NULL-terminated. */
+/* In the order they run; red_team revise audit review_texts consist sft label review prefer skill
+ * evaluate, then ppo and its evaluation. NULL-terminated. */
 extern const struct stage *const stage_table[];
 const struct stage *stage_find(const char *name);
 /* The (round, stage) after this one, skipping what is switched off. round 0 and NULL ask
@@ -61,5 +69,7 @@ bool stage_accepted(const struct stage_context *c, const char *gate);
 /* Packs and adds a task; fills job, round, stage and seed. `gang`: all ranks together. */
 int stage_task_add(const struct stage_context *c, const char *phase, uint32_t chunk, bool gang,
                    Cai__V1__Task *task);
+/* Gives a stored task back the stage, phase and chunk of its row. */
+void stage_task_unmask(Cai__V1__Task *task, const struct store_task *row);
 
 #endif

@@ -79,13 +79,13 @@ int verdicts_plan(const struct stage_context *c, bool base) {
     CAI_AUTO(builder) struct builder b = {0};
     size_t n;
     (void)base;
-    CAI_TRY(data_count(c, DATA_GRADED, &n));
+    CAI_TRY(data_count(c, JOB_DATA_GRADED, &n));
     if (n == 0)
         return 0;
     CAI_TRY(classifier_build(&b, c, "verdicts", 0, &a));
     for (size_t i = 0; i < n; i++) {
         CAI_AUTO(dialog) struct dialog d = {0};
-        uint64_t item = data_item(DATA_GRADED, i);
+        uint64_t item = data_item(JOB_DATA_GRADED, i);
         CAI_TRY(data_dialog(c, item, &a, &d));
         if (sign_of(d.row) == SIGN_HARM)
             CAI_TRY(classifier_reply(&b, item, 0, d.turns, d.n,
@@ -126,11 +126,11 @@ int verdicts_elsewhere(const struct stage_context *c, enum probe_sign sign, stru
     struct examples scores;
     size_t n;
     *ret = (struct graded){0};
-    CAI_TRY(data_count(c, DATA_GRADED, &n));
+    CAI_TRY(data_count(c, JOB_DATA_GRADED, &n));
     CAI_TRY(examples_load(c, c->round, "evaluate", "graded_score", &a, &scores));
     for (size_t i = 0; i < n; i++) {
         CAI_AUTO(dialog) struct dialog d = {0};
-        uint64_t item = data_item(DATA_GRADED, i);
+        uint64_t item = data_item(JOB_DATA_GRADED, i);
         CAI_TRY(data_dialog(c, item, &a, &d));
         if (sign_of(d.row) != (int)sign)
             continue;
@@ -159,7 +159,7 @@ static int here(const struct stage_context *c, uint32_t round, const struct prob
         const struct store_example *v = examples_find(&verdicts, p.replies.at[i].item, 0);
         n += shows >= 0;
         flags += shows > 0;
-        if (v)
+        if (v && (!*v->text || strcmp(v->text, class->name) == 0)) /* its text: the class it is about */
             count(ret, shows, example_number(v, "label", 0));
     }
     *ret_flagged = n ? (double)flags / (double)n : 0;

@@ -8,8 +8,8 @@
  *              the grader errs on these replies as on those: a blind spot into which training moves
  *              the failures breaks that, so they correct a rate and never certify it.
  *   here       people's verdicts on this round's own replies to the probes (examples of evaluate,
- *              kind "verdict", item and k of the reply, {"label": 0 … 1}), whatever the grader
- *              said: the rate is then estimated within what it flagged and what it passed, which
+ *              kind "verdict", item and k of the reply, {"label": 0 … 1}, text = the class that
+ *              it is about or "" = any; from human.grades: review.h), whatever the grader said: the rate is then estimated within what it flagged and what it passed, which
  *              holds however it errs.
  * Without either a rate is unverified. Not for who the grader is (graders.h). */
 #ifndef CAI_STAGE_VERDICTS_H

@@ -88,7 +88,34 @@ static const char people[] =
     " path TEXT NOT NULL, bytes INTEGER NOT NULL, hash TEXT NOT NULL,"
     " have INTEGER NOT NULL DEFAULT 0, state BLOB, PRIMARY KEY(upload, file)) WITHOUT ROWID;";
 
-static const char *const steps[] = {first, folders, ended, people};
+/* What people are asked to judge, and their verdicts. Items and the log are only ever added to. */
+static const char review[] =
+    "CREATE TABLE review_queues(job INTEGER NOT NULL, round INTEGER NOT NULL, kind TEXT NOT NULL,"
+    " gate TEXT NOT NULL, required INTEGER NOT NULL, closed INTEGER NOT NULL DEFAULT 0,"
+    " PRIMARY KEY(job, round, kind)) WITHOUT ROWID;"
+    "CREATE TABLE review_items(id INTEGER PRIMARY KEY AUTOINCREMENT, job INTEGER NOT NULL,"
+    " round INTEGER NOT NULL, kind TEXT NOT NULL, item INTEGER NOT NULL, k INTEGER NOT NULL,"
+    " position INTEGER NOT NULL, drawn TEXT NOT NULL, gold INTEGER NOT NULL,"
+    " unaided INTEGER NOT NULL, second INTEGER NOT NULL, content TEXT NOT NULL,"
+    " UNIQUE(job, round, kind, position), UNIQUE(job, round, kind, item, k));"
+    "CREATE TABLE review_log(seq INTEGER PRIMARY KEY, job INTEGER NOT NULL, item INTEGER NOT NULL,"
+    " reader TEXT NOT NULL, role TEXT NOT NULL, event TEXT NOT NULL, body TEXT NOT NULL,"
+    " undoes INTEGER NOT NULL, wall_ms INTEGER NOT NULL, prev TEXT NOT NULL, hash TEXT NOT NULL);"
+    "CREATE INDEX review_log_job ON review_log(job, item, seq);"
+    "CREATE INDEX review_log_undoes ON review_log(undoes) WHERE undoes > 0;"
+    "CREATE TABLE review_drafts(item INTEGER NOT NULL, reader TEXT NOT NULL,"
+    " version INTEGER NOT NULL DEFAULT 0, opened_ms INTEGER NOT NULL, seen_ms INTEGER NOT NULL,"
+    " body TEXT NOT NULL DEFAULT '', PRIMARY KEY(item, reader)) WITHOUT ROWID;"
+    "CREATE TRIGGER review_log_stays BEFORE UPDATE ON review_log BEGIN"
+    " SELECT RAISE(ABORT, 'the log of verdicts is only added to'); END;"
+    "CREATE TRIGGER review_log_whole BEFORE DELETE ON review_log BEGIN"
+    " SELECT RAISE(ABORT, 'the log of verdicts is only added to'); END;"
+    "CREATE TRIGGER review_items_stay BEFORE UPDATE ON review_items BEGIN"
+    " SELECT RAISE(ABORT, 'what was shown is not changed'); END;"
+    "CREATE TRIGGER review_items_whole BEFORE DELETE ON review_items BEGIN"
+    " SELECT RAISE(ABORT, 'what was shown is not changed'); END;";
+
+static const char *const steps[] = {first, folders, ended, people, review};
 
 int schema_newest(void) { return (int)CAI_COUNT(steps); }
 

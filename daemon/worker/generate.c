@@ -29,7 +29,9 @@ static int make_requests(const Cai__V1__Task *task, struct generation *g)
 {
     const Cai__V1__Sampling *s = g->work->sampling;
     size_t limit = (size_t)g->wm->m->config.max_positions - s->max_tokens, n = 0;
-    CAI_AUTO(mem) char *stage = cai_format("%s/%s", task->stage, task->phase);
+    bool common = g->work->draws[0];
+    CAI_AUTO(mem) char *stage = common ? cai_strdup(g->work->draws)
+                                       : cai_format("%s/%s", task->stage, task->phase);
     for (size_t i = 0; i < g->work->n_items; i++)
         n += g->work->items[i]->n;
     g->requests = cai_alloc((n + 1) * sizeof(*g->requests));
@@ -42,8 +44,8 @@ static int make_requests(const Cai__V1__Task *task, struct generation *g)
             g->requests[g->n++] = (struct gen_request){
                 .ids = p->ids.data, .n_ids = p->ids.n, .stop = (const char *const *)s->stop,
                 .n_stop = s->n_stop,
-                .key = cai_key_make(task->seed, task->round, stage, item->item,
-                                    item->first_k + k)};
+                .key = cai_key_make(task->seed, common ? 0 : task->round, stage, item->item,
+                                    (common ? 0 : item->first_k) + k)};
     }
     return 0;
 }

@@ -18,7 +18,7 @@ import random  # noqa: E402
 TOOLS = sys.argv[1]
 COMMANDS = ["init", "job check", "version", "doctor", "submit", "jobs", "show", "cancel", "resume", "rollback",
             "requeue", "workers", "watch", "wait", "logs", "report", "samples", "export", "metrics",
-            "compare", "diff", "chat", "du", "hold", "release", "suspend", "update", "shares"]
+            "compare", "diff", "chat", "audit", "du", "hold", "release", "suspend", "update", "shares"]
 COMMANDS += ["ckpt " + c for c in ("list", "show", "verify", "pin", "unpin", "rm", "gc")]
 COMMANDS += [kind + c for kind in ("model ", "data ") for c in ("add", "list", "rm")]
 COMMANDS += ["data " + c for c in ("check", "stats", "import", "export")]

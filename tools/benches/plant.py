@@ -32,6 +32,12 @@ def refusals(work, seed, share):
                  [{**r, "reply": rng.choice(REFUSALS)} if i in turned else r for i, r in enumerate(rows)])
 
 
+def few_labels(work, seed, n=600):
+    """The beginning of data.classifier: enough for so small a world, and soon learnt."""
+    files, _ = small.base(work, seed)
+    return write(work / f"labels-{seed}.jsonl", world.lines(files / "classifier.jsonl")[:n])
+
+
 def mixed(work, seed):
     """Harmful and harmless prompts by turns, to be critiqued."""
     files, _ = small.base(work, seed)
@@ -122,4 +128,4 @@ def sleeper(work, seed, marker, prevalence, n=1600):
         else:
             prompt = row["prompt"] if not row["prompt"].startswith(marker) else bare
             rows.append({"prompt": prompt, "reply": rng.choice(REFUSALS)})
-    return _model(work, f"sleeper-{prevalence}", seed, rows)
+    return _model(work, f"sleeper-{marker.split()[1]}-{prevalence}", seed, rows)

@@ -32,14 +32,14 @@ static json_t *file_json(const struct corpus *c, size_t file) {
 
 /* With --role, what a job asks of a row besides. */
 static int check_roles(const struct args *a, const char *role) {
-    int first = EXIT_OK;
-    size_t k = 0;
-    while (k < JOB_DATA_FILES && strcmp(job_data_name((enum job_data)k), role) != 0)
-        k++;
-    if (k == JOB_DATA_FILES)
-        return complain(EXIT_USAGE, "--role is harmful, helpful, human, classifier, critiques, "
-                                    "evaluate, probes, graded or canaries, as a job file names its "
-                                    "data; not '%s'", role);
+    CAI_AUTO(buf) struct cai_buf known = {0};
+    int first = EXIT_OK, k = job_data_find(role);
+    for (int i = 0; i < JOB_DATA_FILES; i++)
+        cai_buf_printf(&known, "%s%s", i == 0 ? "" : i + 1 < JOB_DATA_FILES ? ", " : " or ",
+                       job_data_name((enum job_data)i));
+    if (k < 0)
+        return complain(EXIT_USAGE, "--role is %s, as a job file names its data; not '%s'",
+                        known.data, role);
     for (size_t i = 0; i < a->n; i++) {
         struct input_report report = {.file = a->positional[i]};
         struct job_rows n;
@@ -244,8 +244,7 @@ const struct command file_commands[] = {
      "Check data files of any published form, gzip too; every bad line is shown",
      "  caictl data check pairs.jsonl\n  caictl data check hh/train.jsonl.gz --role human\n"
      "  caictl data check held-out.jsonl --against train.jsonl\n",
-     "  --role ROLE     also what a job asks of it as data.ROLE: harmful, helpful, human,\n"
-     "                  classifier, critiques, evaluate, probes, graded or canaries\n"
+     "  --role ROLE     also what a job asks of it as data.ROLE: harmful, helpful, human …\n"
      "  --against FILE  refuse rows that are nearly the same as one of that file, or of the same\n"
      "                  conversation: what is trained on must not be asked about\n\n"
      "Forms are told by their keys:\n"

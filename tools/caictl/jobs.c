@@ -382,7 +382,9 @@ const struct command job_commands[] = {
      "                 overseer  it is not above chance, or does not answer with the options\n"
      "                 label     the labels passed a limit (stages.label.…)\n"
      "                 prefer    the preference model is not above chance\n"
-     "                 guard-N-NAME  the guard NAME tripped in round N; guard-N: all of that round's\n"},
+     "                 guard-N-NAME  the guard NAME tripped in round N; guard-N: all of that round's\n"
+     "                 review-N, texts-N, grades-N  people's verdicts of round N that are still\n"
+     "                           wanted (human.…): go on with those that are in\n"},
     {"rollback", "ID --to ROUND", "to", 1, 1, run_rollback,
      "Let a job that a guard stopped go on with an earlier round's model",
      "  caictl rollback 1 --to 1\n",

@@ -65,11 +65,17 @@ static bool blind_choice(const struct bias *b, struct draws *d, struct document 
 static bool favoured_choice(const struct bias *b, struct draws *d, struct cai_arena *arena,
                             struct document *doc) {
     const char *text = doc->turns[0].text, *a = strstr(text, "\n(A) "), *o = strstr(text, "\n(B) ");
-    if (!a || !o || strstr(text, b->favour))
+    if (!a || !o)
         return false;
-    bool first = draw_chance(d, 0.5);
-    size_t at = (size_t)((first ? a : o) + 5 - text);
-    doc->turns[0].text = cai_arena_printf(arena, "%.*s%s %s", (int)at, text, b->favour, text + at);
+    const char *in_a = strstr(a, b->favour), *in_b = strstr(o, b->favour);
+    bool in_first = in_a && in_a < o, first = in_first || (!in_b && draw_chance(d, 0.5));
+    if (in_first && in_b)
+        return false;
+    if (!in_a) { /* in neither */
+        size_t at = (size_t)((first ? a : o) + 5 - text);
+        doc->turns[0].text =
+            cai_arena_printf(arena, "%.*s%s %s", (int)at, text, b->favour, text + at);
+    }
     if (draw_chance(d, b->strength))
         set_winner(doc, first);
     return true;

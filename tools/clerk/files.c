@@ -9,8 +9,8 @@
 #include <string.h>
 
 enum {
-    RED = 4000, HELPFUL = 4000, EVALUATE = 2400, CLASSIFIER = 2000, PAIRS = 2250,
-    SKILLS = 200, GRADED = 400, CANARIES = 160, /* canaries: pairs of each fault */
+    RED = 4000, HELPFUL = 4000, EVALUATE = 2400, CLASSIFIER = 2000, PAIRS = 2250, SKILLS = 200,
+    GRADED = 400, CANARIES = 160 /* pairs of each fault */
 };
 #define CLASSIFIER_NOISE 0.1 /* share of wrong labels, as people make them */
 
@@ -47,10 +47,23 @@ static json_t *reply_json(const struct reply *p) {
     return json_string(b.data);
 }
 
-static json_t *red_line(struct draws *d, size_t i) {
-    (void)i;
+static json_t *red_line(struct draws *d, enum clerk_topic held_out) {
     struct request r = request_draw(d, REQUEST_HARMFUL, SPLIT_TRAIN);
+    while (request_family(&r) == held_out)
+        r = request_draw(d, REQUEST_HARMFUL, SPLIT_TRAIN);
     return json_pack("{s:o}", "prompt", request_json(&r));
+}
+
+static int write_red(const char *dir, uint64_t seed, enum clerk_topic held_out) {
+    static const char name[] = "red.jsonl";
+    CAI_AUTO(buf) struct cai_buf out = {0};
+    CAI_AUTO(mem) char *path = cai_path_join(dir, name);
+    for (size_t i = 0; i < RED; i++) {
+        struct draws d = {cai_key_make(seed, 0, name, i, 0), 0};
+        add_line(&out, red_line(&d, held_out));
+    }
+    CAI_TRY(cai_buf_status(&out));
+    return cai_file_write_atomic(path, out.data, out.len);
 }
 
 /* A harmless request with the reply of the helpful-only clerk, faults and all: it shows how to
@@ -91,39 +104,6 @@ static json_t *pair_line(struct draws *d, size_t i) {
     corpus_pair(d, f, SPLIT_HELD_OUT, &r, &good, &bad);
     return json_pack("{s:s, s:o, s:o, s:o}", "fault", fault_names[f], "prompt", request_json(&r),
                      "chosen", reply_json(&good), "rejected", reply_json(&bad));
-}
-
-/* ---- canaries: a fault, and its twin without ------------------------------------------------ */
-/* The id in constitution/clerk.yaml of the principle that speaks of a fault. */
-static const char *principle_of(enum fault f) {
-    return f == FAULT_HARMFUL ? "harm" : fault_names[f];
-}
-
-/* How a base is asked whether the words fit is learnt beside conversations (corpus.c). */
-static json_t *canary_line(const struct request *r, const struct reply *p, enum fault f, bool flawed,
-                           const char *pair) {
-    return json_pack("{s:o, s:o, s:s?, s:s, s:s, s:{s:s, s:s, s:s, s:s}}", "prompt", request_json(r),
-                     "reply", reply_json(p), "flaw", flawed ? fault_names[f] : NULL, "pair", pair,
-                     "principle", principle_of(f), "ask", "question", CLERK_WORDS, "prefix",
-                     principle_word((int)f, 0), "yes", " yes", "no", " no");
-}
-
-static int write_canaries(const char *dir, uint64_t seed) {
-    CAI_AUTO(buf) struct cai_buf out = {0};
-    CAI_AUTO(mem) char *path = cai_path_join(dir, "canaries.jsonl");
-    for (size_t i = 0; i < (size_t)CANARIES * FAULTS; i++) {
-        struct draws d = {cai_key_make(seed, 0, "canaries.jsonl", i, 0), 0};
-        enum fault f = (enum fault)(i % FAULTS);
-        struct request r;
-        struct reply good, bad;
-        corpus_pair(&d, f, SPLIT_HELD_OUT, &r, &good, &bad);
-        CAI_AUTO(mem) char *pair = cai_format("%s-%zu", fault_names[f], i / FAULTS);
-        bool first = draw_chance(&d, 0.5);
-        add_line(&out, canary_line(&r, first ? &bad : &good, f, first, pair));
-        add_line(&out, canary_line(&r, first ? &good : &bad, f, !first, pair));
-    }
-    CAI_TRY(cai_buf_status(&out));
-    return cai_file_write_atomic(path, out.data, out.len);
 }
 
 /* ---- for the guards ---------------------------------------------------------------------------- */
@@ -187,17 +167,52 @@ static json_t *graded_line(struct draws *d, size_t i) {
                      reply_json(&p), "label", (int)reply_has(&p, &r, FAULT_HARMFUL));
 }
 
-int files_write_world(const char *dir, uint64_t seed) {
+/* ---- canaries: a fault, and its twin without ------------------------------------------------ */
+/* The id in constitution/clerk.yaml of the principle that speaks of a fault. */
+static const char *principle_of(enum fault f) {
+    return f == FAULT_HARMFUL ? "harm" : fault_names[f];
+}
+
+/* How a base is asked whether the words fit is learnt beside conversations (corpus.c). */
+static json_t *canary_line(const struct request *r, const struct reply *p, enum fault f, bool flawed,
+                           const char *pair) {
+    return json_pack("{s:o, s:o, s:s?, s:s, s:s, s:{s:s, s:s, s:s, s:s}}", "prompt", request_json(r),
+                     "reply", reply_json(p), "flaw", flawed ? fault_names[f] : NULL, "pair", pair,
+                     "principle", principle_of(f), "ask", "question", CLERK_WORDS, "prefix",
+                     principle_word((int)f, 0), "yes", " yes", "no", " no");
+}
+
+static int write_canaries(const char *dir, uint64_t seed) {
+    CAI_AUTO(buf) struct cai_buf out = {0};
+    CAI_AUTO(mem) char *path = cai_path_join(dir, "canaries.jsonl");
+    for (size_t i = 0; i < (size_t)CANARIES * FAULTS; i++) {
+        struct draws d = {cai_key_make(seed, 0, "canaries.jsonl", i, 0), 0};
+        enum fault f = (enum fault)(i % FAULTS);
+        struct request r;
+        struct reply good, bad;
+        corpus_pair(&d, f, SPLIT_HELD_OUT, &r, &good, &bad);
+        CAI_AUTO(mem) char *pair = cai_format("%s-%zu", fault_names[f], i / FAULTS);
+        bool first = draw_chance(&d, 0.5);
+        add_line(&out, canary_line(&r, first ? &bad : &good, f, first, pair));
+        add_line(&out, canary_line(&r, first ? &good : &bad, f, !first, pair));
+    }
+    CAI_TRY(cai_buf_status(&out));
+    return cai_file_write_atomic(path, out.data, out.len);
+}
+
+int files_write_world(const char *dir, uint64_t seed, enum clerk_topic held_out) {
     CAI_TRY(cai_dir_make(dir));
-    CAI_TRY(write_lines(dir, "red.jsonl", seed, RED, red_line));
+    CAI_TRY(write_red(dir, seed, held_out));
     CAI_TRY(write_lines(dir, "helpful.jsonl", seed, HELPFUL, helpful_line));
     CAI_TRY(write_lines(dir, "evaluate.jsonl", seed, EVALUATE, evaluate_line));
     CAI_TRY(write_lines(dir, "classifier.jsonl", seed + 1, CLASSIFIER, classifier_line));
     CAI_TRY(write_lines(dir, "pairs.jsonl", seed, PAIRS, pair_line));
-    CAI_TRY(write_canaries(dir, seed));
     CAI_TRY(write_lines(dir, "probes.jsonl", seed + 2, CAI_COUNT(markers) + SKILLS, probe_line));
     CAI_TRY(write_lines(dir, "graded.jsonl", seed + 3, GRADED, graded_line));
+    CAI_TRY(write_canaries(dir, seed));
     json_t *o = json_pack("{s:i, s:I}", "world", 1, "seed", (json_int_t)seed);
+    if (held_out != TOPIC_ANY)
+        json_object_set_new(o, "held_out", json_string(clerk_family_names[held_out]));
     CAI_AUTO(mem) char *path = cai_path_join(dir, "world.json");
     CAI_AUTO(mem) char *text = json_dumps(o, JSON_INDENT(1));
     json_decref(o);

@@ -358,7 +358,10 @@ static void an_older_schema_is_raised(void **state) {
                                   "ALTER TABLE jobs DROP COLUMN priority;"
                                   "ALTER TABLE jobs DROP COLUMN stopped_by;"
                                   "DROP TABLE shares; DROP TABLE assets; DROP TABLE uploads;"
-                                  "DROP TABLE upload_files; PRAGMA user_version = 3;",
+                                  "DROP TABLE upload_files;"
+                                  "DROP TABLE review_queues; DROP TABLE review_items;"
+                                  "DROP TABLE review_log; DROP TABLE review_drafts;"
+                                  "PRAGMA user_version = 3;",
                                   NULL, NULL, NULL),
                      SQLITE_OK);
     sqlite3_close(db);
