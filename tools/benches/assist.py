@@ -28,6 +28,7 @@ import small
 import world
 
 PROMPTS, PAIRS, KNOWN = 400, 1000, 180
+ASKED = 900  # known pairs, a hundred of each fault, that preference models are asked about
 BLIND = "rude"
 PARTS = ["critiques", "labels", "blind", "methods", "skill"]
 NONE = small.settings(evaluate=0)
@@ -190,8 +191,11 @@ def preference(a, seed, arm, rows):
         r = small.run(a.work, key, seed, sets, even(a.work), keep=True, bases=a.bases)
         if r.gate or r.error:
             raise SystemExit(f"{key}-{seed}: {r.gate} {r.reason} {r.error}")
-        right, by_fault, _ = loop.pm_accuracy(r.folder, seed, a.work)
-        pairs = world.lines(a.work / f"world-{seed}" / "pairs.jsonl")
+        few = a.work / "few" / f"world-{seed}"
+        few.mkdir(parents=True, exist_ok=True)
+        pairs = world.lines(a.work / f"world-{seed}" / "pairs.jsonl")[:ASKED]
+        write(few / "pairs.jsonl", pairs)
+        right, by_fault, _ = loop.pm_accuracy(r.folder, seed, a.work / "few")
         done.write_text(json.dumps({f: [x for x, p in zip(right, pairs) if p["fault"] == f] for f in by_fault}))
         shutil.rmtree(r.folder / "state")
     return {f: numpy.array(v) for f, v in json.loads(done.read_text()).items()}
