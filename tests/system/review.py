@@ -16,7 +16,7 @@ from through_caictl import Real  # noqa: E402
 import subprocess  # noqa: E402
 
 TOOLS = sys.argv[1]
-HUMAN = {"required": 6, "overlap": 0.34, "unaided": 0.25, "gold": 0.34}
+HUMAN = {"required": 6, "overlap": 0.34, "unaided": 0.25, "gold": 1.0}
 
 
 def free_port():
