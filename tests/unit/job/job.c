@@ -39,8 +39,9 @@ static void red_models(void **state) {
         struct input_report report = {0};
         CAI_AUTO(mem) char *text = cai_format("%sstages: {red_team: {%s}}\n", minimal,
                                               cases[i].settings);
-        struct job_spec *j = parse(text, &report);
-        assert_true((j == NULL) == (cases[i].error != NULL));
+        struct job_spec *j = NULL;
+        int rc = job_parse("j.yaml", text, strlen(text), NULL, &report, &j);
+        assert_true((rc < 0) == (cases[i].error != NULL));
         if (cases[i].error)
             assert_non_null(strstr(report.text.data, cases[i].error));
         job_free(j);
@@ -48,9 +49,9 @@ static void red_models(void **state) {
     }
     struct input_report report = {0};
     CAI_AUTO(mem) char *text = cai_format(
-        "%sdata: {classifier: c.jsonl}\nstages: {ppo: {minibatches: 8}, red_team: {method: rl, "
-        "rl: {rollouts: 4}}}\n", minimal);
-    assert_null(parse(text, &report));
+        "%sstages: {ppo: {minibatches: 8}, red_team: {method: rl, rl: {rollouts: 4}}}\n", minimal);
+    struct job_spec *j = NULL;
+    assert_true(job_parse("j.yaml", text, strlen(text), NULL, &report, &j) < 0);
     assert_non_null(strstr(report.text.data, "stages.red_team.rl.rollouts is less"));
     input_report_free(&report);
 }
