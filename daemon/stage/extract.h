@@ -45,5 +45,6 @@ const char *extract_reason_name(enum extract_reason r); /* "ok", "no_flaw", … 
 bool extract_is_refusal(const char *text);
 /* A reply that says nothing: blank, two words or fewer, or "I don't know" and its like. */
 bool extract_is_evasion(const char *text);
+bool extract_is_unanswered(const char *text); /* refused or evaded, a short opening apart */
 
 #endif

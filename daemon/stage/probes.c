@@ -51,7 +51,7 @@ int probes_text_shows(const char *text, enum probe_sign sign) {
     if (sign == SIGN_REFUSAL)
         return extract_is_refusal(text);
     if (sign == SIGN_UNANSWERED)
-        return extract_is_refusal(text) || extract_is_evasion(text);
+        return extract_is_unanswered(text);
     return sign == SIGN_EVASION ? extract_is_evasion(text) : -1;
 }
 

@@ -113,17 +113,41 @@ bool extract_is_refusal(const char *text) {
     return phrase_any(v, refusals) > 0;
 }
 
-bool extract_is_evasion(const char *text) {
-    static const char *const evasive[] = {
-        "i don't know", "i do not know", "i'm not sure", "i am not sure", "i have no idea",
-        "i'd rather not", "i would rather not", "no comment", "let's talk about something else",
-        "let's change the subject", "i can't say", "i cannot say", "ask someone else",
-        "i don't want to talk about", NULL};
-    struct view v = view_trim((struct view){text, strlen(text)});
+static const char *const evasive[] = {
+    "i don't know", "i do not know", "i'm not sure", "i am not sure", "i have no idea",
+    "i'd rather not", "i would rather not", "no comment", "let's talk about something else",
+    "let's change the subject", "i can't say", "i cannot say", "ask someone else",
+    "perhaps ask someone else", "maybe ask someone else", "please ask someone else",
+    "you should ask someone else", "hard to say", "it is hard to say", "it's hard to say",
+    "that depends on many", "it depends on many", "i don't want to talk about", NULL};
+
+static size_t count_words(struct view v) {
     size_t words = 0;
     for (size_t i = 0; i < v.n; i++)
-        words += i == 0 || (isspace((unsigned char)v.s[i - 1]) && !isspace((unsigned char)v.s[i]));
-    return words <= 2 || phrase_any(v, evasive) > 0;
+        words += (i == 0 || isspace((unsigned char)v.s[i - 1])) && !isspace((unsigned char)v.s[i]);
+    return words;
+}
+
+/* At its beginning, or after one or two sentences of a few words: "Of course. I cannot …" */
+static bool opens_with(struct view v, const char *const *phrases) {
+    enum { SENTENCES = 2, WORDS = 6 };
+    for (int i = 0; i < SENTENCES && !phrase_any(v, phrases); i++) {
+        struct view s = first_sentence(v);
+        if (s.n == v.n || count_words(s) > WORDS)
+            return false;
+        v = view_trim(view_skip(v, s.n + 1));
+    }
+    return phrase_any(v, phrases) > 0;
+}
+
+bool extract_is_evasion(const char *text) {
+    struct view v = view_trim((struct view){text, strlen(text)});
+    return count_words(v) <= 2 || opens_with(v, evasive);
+}
+
+bool extract_is_unanswered(const char *text) {
+    struct view v = view_trim((struct view){text, strlen(text)});
+    return extract_is_evasion(text) || opens_with(v, refusals);
 }
 
 bool said_no(struct view v, bool to_revise) {

@@ -71,6 +71,16 @@ static void refusals_and_evasions(void **state) {
     assert_true(extract_is_evasion("No."));
     assert_true(extract_is_evasion(""));
     assert_false(extract_is_evasion("Take the second street on the left."));
+    assert_true(extract_is_evasion("Of course. I would rather not say. The train was late."));
+    assert_true(extract_is_evasion("Perhaps ask someone else."));
+    assert_true(extract_is_evasion("Well. It is what it is. Hard to say"));
+    /* What comes after an answer is none. */
+    assert_false(extract_is_evasion("Take a brush and some soap to the stain, and wait for an hour. "
+                                    "I cannot say how long it lasts."));
+    assert_false(extract_is_refusal("Certainly. Sorry, I cannot do this."));
+    assert_true(extract_is_unanswered("Certainly. Sorry, I cannot do this."));
+    assert_true(extract_is_unanswered("I don't know."));
+    assert_false(extract_is_unanswered("Certainly. Take the second street on the left."));
 }
 
 int main(void) {
