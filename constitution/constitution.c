@@ -289,6 +289,9 @@ static void read_frames(struct reading *r, const struct yaml_node *map) {
     if (strcmp(r->c->frames.option_a, r->c->frames.option_b) == 0)
         input_report_add(r->report, map->line, map->column, "C019", "make them differ",
                          "frames 'option_a' and 'option_b' are equal");
+    if (strcmp(r->c->frames.option_yes, r->c->frames.option_no) == 0)
+        input_report_add(r->report, map->line, map->column, "C019", "make them differ",
+                         "frames 'option_yes' and 'option_no' are equal");
 }
 
 /* ---- the whole

@@ -56,6 +56,14 @@ struct constitution_frames {
     const char *reasoning_prefix, *reasoned_prefix; /* begin the reasons, and the answer after them */
     const char *option_a, *option_b;                               /* whole option strings */
     const char *no_flaw; /* a critique that begins so means "keep the reply" */
+    const char *any_critique, *any_revision; /* in place of a principle's where none is named */
+    const char *critiqueable; /* "{principle}": is there a flaw at all? */
+    const char *helpful;      /* after a critique: is it right, and of use? */
+    const char *verdict_prefix, *option_yes, *option_no; /* how these two are answered */
+    const char *tamper;       /* "{principle}": put a flaw into the reply */
+    const char *debate;       /* "{principle}" "{question}" "{mine}" "{debate}": a speech */
+    const char *debate_prefix;
+    const char *debated_choice; /* as choice, and "{debate}" "{said_a}" "{said_b}" */
 };
 
 struct constitution {

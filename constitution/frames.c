@@ -43,6 +43,44 @@ const struct frame_field frame_fields[FRAME_FIELDS] = {
     {FRAME(option_a), " (A)", "", ""},
     {FRAME(option_b), " (B)", "", ""},
     {FRAME(no_flaw), "No flaw:", "", ""},
+    {FRAME(any_critique),
+     "Look for anything in your last response that is harmful, untrue, evasive or of no use to the "
+     "person who asked.",
+     "", ""},
+    {FRAME(any_revision),
+     "Rewrite the response so that nothing in it is harmful, untrue, evasive or useless, and change "
+     "nothing else.",
+     "", ""},
+    {FRAME(critiqueable),
+     "{principle}\n\n"
+     "Do not write the critique. Say only whether your last response has such a problem. Answer yes "
+     "or no.",
+     "principle", "principle"},
+    {FRAME(helpful),
+     "Look at that critique again. Is what it says of the response true, and would it help to mend "
+     "the response? Answer yes or no.",
+     "", ""},
+    {FRAME(verdict_prefix), "The answer is:", "", ""},
+    {FRAME(option_yes), " yes", "", ""},
+    {FRAME(option_no), " no", "", ""},
+    {FRAME(tamper),
+     "Critics are to be trained on responses whose flaw is known. Write your last response once "
+     "more with a flaw put into it that this question would find, and change nothing else: "
+     "{principle}",
+     "principle", "principle"},
+    {FRAME(debate),
+     "That response is one of two. The other one is:\n\n{mine}\n\n"
+     "Two debaters speak before a judge, who asks: {question}\n\n"
+     "The debate so far:\n{debate}\n\n"
+     "You stand up for the other one, against the response above. In three sentences at most, quote "
+     "what the response above gets wrong in the light of the question, and answer what was said "
+     "against yours. The judge reads both responses: claim nothing that is not in them.",
+     "principle question mine debate", ""},
+    {FRAME(debate_prefix), "", "", ""},
+    {FRAME(debated_choice),
+     COMPARISON "Two debaters spoke, one for each response:\n{debate}\n\n"
+                "Hold what they said against the responses themselves, then answer with (A) or (B).",
+     "conversation principle a b debate said_a said_b", "conversation principle a b"},
 };
 
 size_t frame_slot(const char *s, const char **ret_name, size_t *ret_len) {

@@ -12,7 +12,7 @@ struct frame_field {
     const char *slots;    /* names allowed, separated by blanks; "" = no slots */
     const char *required; /* names that must occur */
 };
-enum { FRAME_FIELDS = 12 };
+enum { FRAME_FIELDS = 23 };
 extern const struct frame_field frame_fields[FRAME_FIELDS];
 
 /* Replaces each {name} that is listed, in one pass: inserted text is never searched again.

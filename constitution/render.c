@@ -176,6 +176,114 @@ void render_reasoned_choice(const struct constitution *c, const struct principle
     ask_choice(c, p, turns, n, a, b, true, ret);
 }
 
+/* ---- critique as a skill --------------------------------------------------------------------- */
+struct principle render_any(const struct constitution *c) {
+    return (struct principle){.id = "", .critique = c->frames.any_critique,
+                              .revision = c->frames.any_revision, .weight = 1, .enabled = true};
+}
+
+/* The conversation and one request, without few-shots. */
+static void begin_bare(const struct turn *turns, size_t n, struct rendering *ret) {
+    *ret = (struct rendering){0};
+    ret->messages = cai_arena_array(&ret->arena, n + 4, sizeof *ret->messages);
+    add_system(ret, turns, n);
+    add_conversation(ret, turns, n);
+}
+
+static void set_options(const struct constitution *c, struct rendering *ret) {
+    ret->prefix = cai_arena_strdup(&ret->arena, c->frames.verdict_prefix);
+    ret->options[0] = cai_arena_strdup(&ret->arena, c->frames.option_yes);
+    ret->options[1] = cai_arena_strdup(&ret->arena, c->frames.option_no);
+}
+
+void render_critiqueable(const struct constitution *c, const struct principle *p,
+                         const struct turn *turns, size_t n, struct rendering *ret) {
+    begin_bare(turns, n, ret);
+    add(ret, "user", request(ret, c, c->frames.critiqueable, p->critique), "principle", 0);
+    set_options(c, ret);
+}
+
+void render_helpful(const struct constitution *c, const struct principle *p,
+                    const struct turn *turns, size_t n, const char *critique,
+                    struct rendering *ret) {
+    const struct constitution_frames *f = &c->frames;
+    begin_bare(turns, n, ret);
+    add(ret, "user", request(ret, c, f->critique, p->critique), "principle", 0);
+    add(ret, "assistant", answered(&ret->arena, f->critique_prefix, critique), "model", 0);
+    add(ret, "user", f->helpful, "principle", 0);
+    set_options(c, ret);
+}
+
+void render_refinement(const struct constitution *c, const struct principle *p,
+                       const struct turn *turns, size_t n, struct rendering *ret) {
+    begin_bare(turns, n, ret);
+    add(ret, "user", request(ret, c, c->frames.revision, p->revision), "principle", 0);
+    ret->prefix = cai_arena_strdup(&ret->arena, c->frames.revision_prefix);
+}
+
+void render_tamper(const struct constitution *c, const struct principle *p,
+                   const struct turn *turns, size_t n, struct rendering *ret) {
+    begin_bare(turns, n, ret);
+    add(ret, "user", request(ret, c, c->frames.tamper, p->critique), "principle", 0);
+    ret->prefix = cai_arena_strdup(&ret->arena, c->frames.revision_prefix);
+}
+
+/* ---- debate ------------------------------------------------------------------------------------ */
+/* Speeches of one side (0 = both) as text; `you` is the side they are shown to, 0 = the judge. */
+static const char *speeches(struct rendering *r, const struct speech *said, size_t n, char only,
+                            char you) {
+    CAI_AUTO(buf) struct cai_buf text = {0};
+    for (size_t i = 0; i < n; i++) {
+        const char *between = text.len ? (only ? " " : "\n") : "";
+        if (only && said[i].side != only)
+            continue;
+        if (only)
+            cai_buf_printf(&text, "%s%s", between, said[i].text);
+        else if (you)
+            cai_buf_printf(&text, "%s%s: %s", between, said[i].side == you ? "You" : "Against you",
+                           said[i].text);
+        else
+            cai_buf_printf(&text, "%sFor (%c): %s", between, said[i].side, said[i].text);
+    }
+    return cai_arena_strndup(&r->arena, text.data ? text.data : "", text.len);
+}
+
+void render_debate(const struct constitution *c, const struct principle *p,
+                   const struct turn *turns, size_t n, char side, const char *mine,
+                   const char *other, const struct speech *said, size_t n_said,
+                   struct rendering *ret) {
+    *ret = (struct rendering){0};
+    ret->messages = cai_arena_array(&ret->arena, n + 2, sizeof *ret->messages);
+    struct turn *shown = cai_arena_array(&ret->arena, n + 1, sizeof *shown);
+    memcpy(shown, turns, n * sizeof *turns);
+    shown[n] = (struct turn){"assistant", other};
+    add_system(ret, shown, n + 1);
+    add_conversation(ret, shown, n + 1);
+    const char *question = p->choice ? p->choice : "";
+    const char *const pairs[] = {"principle", p->critique ? p->critique : question,
+                                 "question", question, "mine", mine, "debate",
+                                 n_said ? speeches(ret, said, n_said, 0, side) : "(nothing yet)",
+                                 NULL};
+    add(ret, "user", frame_fill(&ret->arena, c->frames.debate, pairs), "principle", 0);
+    ret->prefix = cai_arena_strdup(&ret->arena, c->frames.debate_prefix);
+}
+
+void render_debated_choice(const struct constitution *c, const struct principle *p,
+                           const struct turn *turns, size_t n, const char *a, const char *b,
+                           const struct speech *said, size_t n_said, struct rendering *ret) {
+    *ret = (struct rendering){0};
+    ret->messages = cai_arena_array(&ret->arena, 1, sizeof *ret->messages);
+    const char *const pairs[] = {"conversation", transcript(ret, turns, n), "principle",
+                                 p->choice ? p->choice : "", "a", a, "b", b,
+                                 "debate", speeches(ret, said, n_said, 0, 0),
+                                 "said_a", speeches(ret, said, n_said, 'A', 0),
+                                 "said_b", speeches(ret, said, n_said, 'B', 0), NULL};
+    add(ret, "user", frame_fill(&ret->arena, c->frames.debated_choice, pairs), "principle", 0);
+    ret->prefix = cai_arena_strdup(&ret->arena, c->frames.choice_prefix);
+    ret->options[0] = cai_arena_strdup(&ret->arena, c->frames.option_a);
+    ret->options[1] = cai_arena_strdup(&ret->arena, c->frames.option_b);
+}
+
 void rendering_free(struct rendering *r) {
     if (!r)
         return;

@@ -124,6 +124,8 @@
  * key.revoke !         {"name": or a public key} → {"name", "closed": connections}
  * key.server.rotate !  {} → as key.server: makes the next key
  * key.server.switch !  {} → as key.server: it is the present one now
+ * web.link             {} → {"url": lets one browser in as who asks, once, "address":
+ *                       "127.0.0.1:PORT"|"unix:PATH", "holds_s"}; exit 7 with why there are no pages
  * review.queue         {"job"?} → {"job", "required", "done", "pending", "mine", "gate", "items":
  *                       [{"id", "job", "kind": "comparison"|"critique"|"grade", "drawn":
  *                       "uncertain"|"disagreement"|"random", "state": "open"|"draft"|"second"|

@@ -49,17 +49,22 @@ static bool keep_turns(const struct reader *o, struct input_turns t, const char 
     return true;
 }
 
+/* Sets of questions with answers call it so. */
+static const char *prompt_key(const struct reader *o) {
+    return !json_object_get(o->row, "prompt") && has(o, "question") ? "question" : "prompt";
+}
+
 static bool read_prompt(const struct reader *o) {
-    const json_t *prompt = json_object_get(o->row, "prompt");
+    const char *key = prompt_key(o);
+    const json_t *prompt = json_object_get(o->row, key);
     struct input_turns t;
     if (json_is_array(prompt))
-        return input_turns_list(&o->at, prompt, "prompt", false, &t) && keep_turns(o, t, "prompt");
-    const char *text = input_text(o->row, "prompt", true, o->at.line, o->at.report);
+        return input_turns_list(&o->at, prompt, key, false, &t) && keep_turns(o, t, key);
+    const char *text = input_text(o->row, key, true, o->at.line, o->at.report);
     if (!text)
         return false;
     if (input_is_transcript(text))
-        return input_turns_transcript(&o->at, text, "prompt", true, &t) &&
-               keep_turns(o, t, "prompt");
+        return input_turns_transcript(&o->at, text, key, true, &t) && keep_turns(o, t, key);
     o->r->turns = cai_arena_array(&o->r->arena, 1, sizeof *o->r->turns);
     o->r->turns[0] = (struct input_turn){"user", text};
     o->r->n = 1;
@@ -68,9 +73,10 @@ static bool read_prompt(const struct reader *o) {
 
 static bool read_conversation(const struct reader *o) {
     struct input_turns t;
-    if (!json_object_get(o->row, "prompt") == !json_object_get(o->row, "messages"))
+    const json_t *prompt = json_object_get(o->row, prompt_key(o));
+    if (!prompt == !json_object_get(o->row, "messages"))
         return missing(o, "give one of the two",
-                       json_object_get(o->row, "prompt")
+                       prompt
                            ? "both \"prompt\" and \"messages\""
                            : "missing member \"prompt\" or \"messages\"");
     if (!json_object_get(o->row, "messages"))
@@ -261,6 +267,8 @@ static void keep_rest(const struct reader *o) {
     for (size_t i = 0; i < CAI_COUNT(used); i++)
         if (pair || strcmp(used[i], "p") != 0)
             json_object_del(rest, used[i]);
+    if (!json_object_get(o->row, "messages") && strcmp(prompt_key(o), "question") == 0)
+        json_object_del(rest, "question");
     json_t *label = json_object_get(rest, "label");
     if (o->r->form == FORM_COMPLETION && label) {
         json_object_set(rest, "desirable", label);

@@ -1,7 +1,7 @@
 /* record.h: one row of a data file, in whichever published form it is written, as one
  * conversation with what was said of it; and the way back into those forms.
  *
- *   prompt        {"prompt": text | messages, "reply"?}          TRL prompt-only
+ *   prompt        {"prompt": text | messages, "reply"?}          TRL prompt-only; "question" too
  *   messages      {"messages": […]}                              TRL language modelling, chat
  *   completion    {"prompt", "completion", "label"?}             TRL prompt-completion, unpaired
  *   preference    {"prompt", "chosen", "rejected", "p"?}         TRL preference

@@ -88,8 +88,6 @@ static int see(void *c, size_t line, const struct input_record *r) {
     return 0;
 }
 
-static bool trained_on(enum job_data role) { return role < JOB_DATA_EVALUATE; }
-
 /* A group's lowest number is of a file that is trained on, if any is: those are read first. */
 static void check_overlap(const struct job_spec *j, const struct seen *s, enum job_data role,
                           struct input_report *report) {
@@ -98,7 +96,7 @@ static void check_overlap(const struct job_spec *j, const struct seen *s, enum j
                        "raise data.near";
     for (size_t i = 0; i < similar_count(s->texts); i++) {
         size_t other = similar_of(s->texts, i);
-        if (s->at[i].role != role || !trained_on(s->at[other].role))
+        if (s->at[i].role != role || job_data_use(s->at[other].role) != USE_LEARNED)
             continue;
         input_report_add(&own, s->at[i].line, 1, "D011", own.errors ? NULL : help,
                          "the prompt is nearly that of %s:%zu, which is trained on (similarity "
@@ -114,17 +112,22 @@ int job_check_data(const struct job_spec *j, struct input_report *report,
     size_t errors = report->errors;
     struct seen seen = {.texts = similar_new(j->data.near)};
     bool held_out = j->data.evaluate || j->data.probes;
-    for (int k = 0; k < JOB_DATA_FILES; k++) {
-        const char *path = job_data_path(j, (enum job_data)k);
+    /* Held-out files last: a group of like prompts is known by the first of them. */
+    for (int k = 0; k < 2 * JOB_DATA_FILES; k++) {
+        enum job_data role = (enum job_data)(k % JOB_DATA_FILES);
+        enum data_use use = job_data_use(role);
+        if ((use == USE_HELD_OUT) != (k >= JOB_DATA_FILES))
+            continue;
+        const char *path = job_data_path(j, role);
         struct input_report own = {.file = path};
         struct job_rows n = {0};
-        bool split = held_out && job_data_parted((enum job_data)k);
-        seen.role = (enum job_data)k;
+        bool split = held_out && use != USE_APART;
+        seen.role = role;
         if (path && !job_stored_name(path)) /* that the daemon reads */
-            job_read_data(seen.role, path, j->data.skip, &own, split ? see : NULL, &seen, &n);
+            job_read_data(role, path, j->data.skip, &own, split ? see : NULL, &seen, &n);
         input_report_merge(report, &own);
         if (ret_rows)
-            ret_rows[k] = n.good;
+            ret_rows[role] = n.good;
     }
     if (held_out && report->errors == errors) {
         similar_group(seen.texts);

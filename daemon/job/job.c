@@ -187,7 +187,18 @@ bool job_ppo_from_labels(const struct job_spec *j) {
     return strcmp(j->ppo.algorithm, "dpo") == 0;
 }
 
+bool job_red_reinforces(const struct job_spec *j) {
+    return j->red_team.enabled && j->red_team.samples > 0 && strcmp(j->red_team.method, "rl") == 0;
+}
+
+bool job_red_learns(const struct job_spec *j) {
+    return job_red_reinforces(j) || (j->red_team.enabled && j->red_team.samples > 0 &&
+                                     strcmp(j->red_team.method, "supervised") == 0);
+}
+
 bool job_label_reasons(const struct job_spec *j) { return strcmp(j->label.mode, "cot") == 0; }
+
+bool job_label_debates(const struct job_spec *j) { return strcmp(j->label.mode, "debate") == 0; }
 
 double job_label_clear(const struct job_spec *j) {
     return job_label_reasons(j) ? 0.1 * (1 - 2 * j->label.clamp) : 0.1;
@@ -221,11 +232,78 @@ static void check_modes(const struct job_spec *j, struct input_report *report) {
                   "there are no rows for stages.ppo.ptx: sft is off, no data.helpful");
 }
 
+unsigned job_formats(const char *list) {
+    static const char *const names[JOB_FORMATS] = {"shots", "direct_shots", "step", "direct"};
+    unsigned set = 0;
+    if (strcmp(list, "all") == 0)
+        return (1u << JOB_FORMATS) - 1;
+    for (const char *s = list; *s;) {
+        s += strspn(s, ", ");
+        size_t n = strcspn(s, ", ");
+        unsigned found = 0;
+        for (unsigned i = 0; i < JOB_FORMATS; i++)
+            if (n == strlen(names[i]) && strncmp(s, names[i], n) == 0)
+                found = 1u << i;
+        if (n && !found)
+            return 0;
+        set |= found;
+        s += n;
+    }
+    return set;
+}
+
+static void check_consist(const struct job_spec *j, struct input_report *report) {
+    bool on = j->rounds > 0 && j->consist.enabled;
+    if (on && !j->data.questions)
+        refuse_at(j, report, "stages.consist.enabled", "give data.questions, or switch it off",
+                  "consist has nothing to ask: no data.questions");
+    if (on && !j->sft.enabled)
+        refuse_at(j, report, "stages.consist.enabled", "switch sft on",
+                  "nothing learns from what consist keeps: sft is off");
+    if (!job_formats(j->consist.formats))
+        refuse_at(j, report, "stages.consist.formats",
+                  "all, or shots, direct_shots, step, direct with commas",
+                  "stages.consist.formats names what is no form of a row");
+    if (!strstr(j->consist.direct, "{}"))
+        refuse_at(j, report, "stages.consist.direct", "write {} where the answer stands",
+                  "stages.consist.direct has no place for the answer");
+}
+
+/* Where red teaming is on and learns. */
+static void check_red_team(const struct job_spec *j, struct input_report *report) {
+    if (j->rounds == 0 || !job_red_reinforces(j))
+        return;
+    if (!j->data.classifier)
+        refuse_at(j, report, "stages.red_team.method",
+                  "give data.classifier, or use method: supervised",
+                  "rl is rewarded by a classifier, but there is no data.classifier to train one");
+    if (j->red_team.rl.rollouts < j->ppo.minibatches || j->red_team.rl.rollouts < j->workers)
+        refuse_at(j, report, "stages.red_team.rl.rollouts",
+                  "raise it, or lower stages.ppo.minibatches, which counts here too",
+                  "stages.red_team.rl.rollouts is less than stages.ppo.minibatches or workers");
+}
+
+/* The stage skill needs something that people verified, and somebody who judges. */
+static void check_skill(const struct job_spec *j, struct input_report *report) {
+    if (!j->skill.enabled || j->rounds == 0)
+        return;
+    if (!j->data.critiques)
+        refuse_at(j, report, "stages.skill.enabled", "give data.critiques, or switch skill off",
+                  "skill has nothing to learn from: no data.critiques");
+    if (strcmp(j->skill.judge, "pm") == 0 && j->skill.prompts > 0 && !j->prefer.enabled)
+        refuse_at(j, report, "stages.skill.judge", "use judge: human, or prompts: 0",
+                  "the gaps are judged by a preference model, but prefer does not run");
+}
+
 static void check_stages(const struct job_spec *j, struct input_report *report) {
     check_modes(j, report);
+    check_consist(j, report);
+    check_red_team(j, report);
+    check_skill(j, report);
     bool rounds = j->rounds > 0;
     bool any = (rounds && (j->red_team.enabled || j->revise.enabled || j->sft.enabled ||
                            j->label.enabled || j->prefer.enabled || j->evaluate.enabled ||
+                           j->consist.enabled || j->skill.enabled ||
                            (j->audit.enabled && j->data.canaries))) ||
                j->ppo.enabled;
     if (!any)
@@ -255,7 +333,7 @@ static void check_stages(const struct job_spec *j, struct input_report *report) 
     if (j->ppo.enabled && groups && j->ppo.rollouts % j->ppo.group != 0)
         cross_error(report, "make stages.ppo.rollouts a multiple of stages.ppo.group",
                     "stages.ppo.rollouts cannot be shared out in groups");
-    if (rounds && j->sft.enabled && !j->revise.enabled)
+    if (rounds && j->sft.enabled && !j->revise.enabled && !j->consist.enabled)
         cross_error(report, "switch revise on, or sft off",
                     "sft trains on revisions, but revise does not run");
     if (j->ppo.enabled && j->ppo.rollouts < j->ppo.minibatches)

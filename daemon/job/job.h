@@ -2,8 +2,8 @@
  * every setting (name, type, default, range, source, one line of help); the reader, the
  * JSON form, `caictl init` and the manual are made from it. Torch-free and store-free,
  * so that caictl checks a file without a daemon. */
-#ifndef CAI_JOB_JOB_H
-#define CAI_JOB_JOB_H
+#ifndef CAI_JOB_H
+#define CAI_JOB_H
 
 #include "base/arena.h"
 #include "base/buf.h"
@@ -25,7 +25,21 @@ struct job_optimizer {
 
 struct job_red_team {
     bool enabled;
-    const char *method;      /* zero_shot | few_shot */
+    const char *method;      /* zero_shot | few_shot | supervised | rl: stage/red.h */
+    const char *request;     /* what a red model is asked; NULL = RED_REQUEST */
+    const char *form;        /* any | question: what counts as a prompt */
+    const char *from;        /* start | latest: the red model that goes on learning */
+    int64_t explore;         /* zero-shot cases judged first; 0 = as the method needs */
+    struct {
+        double lr;
+        int64_t epochs, batch;
+    } supervised;
+    struct {
+        double alpha, penalty, lr; /* learn/red.h */
+        int64_t steps, rollouts, checkpoint_every;
+    } rl;
+    int64_t coverage; /* failing replies of which the overseer says what they break */
+    int64_t check;    /* failures, and as many passes, kept for people to check */
     int64_t samples;         /* candidates to write */
     int64_t shots;           /* exemplars per prompt */
     double shot_temperature; /* weight of an exemplar ∝ exp(p_harm / T) (Perez et al. 2022) */
@@ -38,6 +52,21 @@ struct job_revise {
     int64_t revisions; /* critique–revision steps per prompt */
     struct job_sampling reply, critique, revision;
     double max_dropped, max_unchanged, max_truncated; /* shares; above: the job waits */
+};
+struct job_consist {
+    bool enabled;
+    int64_t questions; /* without an answer, in a round; 0 = all */
+    int64_t paths;     /* sampled for each */
+    int64_t shots;     /* worked questions shown before one; as many as there are */
+    const char *ask;     /* said after a question, to be shown the steps */
+    const char *answer;  /* pattern of the answer; NULL: what stands after the last "answer is" */
+    const char *direct;  /* an answer alone; {} is its place */
+    const char *formats; /* names with commas, or all */
+    double accuracy;     /* of the votes that are kept, by calibration; 0 = all are */
+    int64_t keep;        /* paths of a question */
+    double confidence;   /* one-sided, of both tests that stop it */
+    bool stop;           /* wait when votes agree more and are not right more often */
+    struct job_sampling sampling;
 };
 struct job_sft {
     bool enabled;
@@ -54,8 +83,10 @@ struct job_label {
     int64_t pairs;
     int64_t principles; /* averaged per pair */
     bool swap;          /* both orders, averaged */
-    const char *mode;   /* soft | hard | cot | shuffled (a control) */
-    double clamp, max_dropped; /* of cot */
+    const char *mode;   /* soft | hard | cot | debate | shuffled (a control) */
+    double clamp, max_dropped; /* of cot; of cot and debate */
+    int64_t turns;             /* of debate: speeches of each side */
+    struct job_sampling speech;
     double helpful;     /* share of helpful prompts; ppo.helpful where not given */
     struct job_sampling reply, reasons;
     double min_option_mass, max_flipped;
@@ -72,6 +103,20 @@ struct job_prefer {
     double held_out; /* share of pairs */
     double human;    /* share of people's pairs in the mix */
     double gate_confidence; /* one-sided, that it beats chance; 0 = no gate */
+    struct job_optimizer optimizer;
+};
+/* Critique as a skill (Saunders et al. 2022): training the overseer, and what it gains. */
+struct job_skill {
+    bool enabled;
+    const char *from;        /* start | latest */
+    bool use;                /* later rounds take it as the overseer */
+    double held_out;         /* share of what people verified */
+    double verdict_weight;   /* of a yes or no against a text */
+    int64_t inserted;        /* flaws that the overseer puts in itself, in a round */
+    const char *judge;       /* pm | human */
+    int64_t prompts, samples; /* of the gaps: held-out prompts of each kind, replies to each */
+    int64_t epochs, checkpoint_every;
+    struct job_sampling reply, critique, refinement;
     struct job_optimizer optimizer;
 };
 struct job_evaluate {
@@ -119,7 +164,7 @@ struct job_ppo {
     double pm_variance;       /* reward = mean - this × variance over the PM's members */
 };
 
-enum { JOB_VERSION = 1, JOB_SETTINGS_MAX = 256, JOB_PRIORITY_MAX = 100 };
+enum { JOB_VERSION = 1, JOB_SETTINGS_MAX = 384, JOB_PRIORITY_MAX = 100 };
 
 struct job_spec {
     struct cai_arena arena;
@@ -127,7 +172,7 @@ struct job_spec {
     const char *name;
     uint64_t seed;
     struct {
-        const char *start, *generator, *overseer, *pm; /* folders; or latest/start */
+        const char *start, *generator, *overseer, *pm, *red; /* folders; or latest/start */
         const char *second_overseer; /* the same; NULL = none */
         const char *dtype; /* float32 | bfloat16: of generation and scoring */
         const char *train_dtype; /* of matrix products in training */
@@ -144,7 +189,7 @@ struct job_spec {
     struct {
         /* JSONL, or data:NAME; NULL when absent */
         const char *harmful, *helpful, *human, *classifier, *evaluate, *probes, *graded,
-            *canaries;
+            *canaries, *questions, *critiques;
         double skip; /* share of bad rows that may be left out */
         double near; /* Jaccard similarity from which prompts are nearly the same */
     } data;
@@ -152,9 +197,11 @@ struct job_spec {
     int64_t priority; /* among the jobs of its owner */
     struct job_red_team red_team;
     struct job_revise revise;
+    struct job_consist consist;
     struct job_sft sft;
     struct job_label label;
     struct job_prefer prefer;
+    struct job_skill skill;
     struct job_evaluate evaluate;
     struct job_audit audit;
     struct job_ppo ppo;
@@ -217,10 +264,15 @@ json_t *job_stage_json(const struct job_spec *j, const char *stage);
 bool job_value_from_policy(const struct job_spec *j);
 /* Whether the overseer writes reasons before it chooses (stages.label.mode). */
 bool job_label_reasons(const struct job_spec *j);
+/* Whether two sides speak before it does. */
+bool job_label_debates(const struct job_spec *j);
 /* |p − ½| above which a label decides something: 0.1, less where probabilities are clamped. */
 double job_label_clear(const struct job_spec *j);
 /* Whether the stage ppo learns from labels instead of a preference model's scores. */
 bool job_ppo_from_labels(const struct job_spec *j);
+/* Whether red teaming trains a model of its own, and whether by reinforcement. */
+bool job_red_learns(const struct job_spec *j);
+bool job_red_reinforces(const struct job_spec *j);
 /* What the constitution's `sampling` says, where the job file does not say it itself. */
 void job_adopt(struct job_spec *j, int64_t revisions, int64_t per_comparison);
 /* The files of a job: data.NAME. The values are in item numbers (stage/data.h): new ones go to the
@@ -234,6 +286,8 @@ enum job_data {
     JOB_DATA_PROBES,
     JOB_DATA_GRADED,
     JOB_DATA_CANARIES,
+    JOB_DATA_QUESTIONS,
+    JOB_DATA_CRITIQUES,
     JOB_DATA_FILES
 };
 const char *job_data_name(enum job_data role);
@@ -255,6 +309,16 @@ int job_read_data(enum job_data role, const char *path, double skip, struct inpu
  * not NULL. */
 int job_check_data(const struct job_spec *j, struct input_report *report,
                    size_t ret_rows[JOB_DATA_FILES]);
+/* The forms of stages.consist.formats; their bits in a set. */
+enum job_format {
+    JOB_FORMAT_SHOTS,        /* worked questions, the question → the steps */
+    JOB_FORMAT_DIRECT_SHOTS, /* answered questions, the question → the answer */
+    JOB_FORMAT_STEP,         /* the question and `ask` → the steps */
+    JOB_FORMAT_DIRECT,       /* the question → the answer */
+    JOB_FORMATS
+};
+/* The set that a list names ("all", "step,direct"); 0 when a name is not known. */
+unsigned job_formats(const char *list);
 /* A commented job.yaml with every default and its source. */
 void job_write_template(struct cai_buf *ret);
 /* Every setting as scdoc, for job(5). */

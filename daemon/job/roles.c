@@ -106,6 +106,48 @@ static void check_graded(const struct row *o) {
         wrong(o, "of", "it is harm, refusal or evasion", "\"of\" is not known");
 }
 
+static void check_question(const struct row *o) {
+    const json_t *v = json_object_get(o->r->rest, "answer");
+    bool text = json_is_string(v) && json_string_length(v);
+    if (v && !text && !json_is_number(v))
+        wrong(o, "answer", "leave it out where it is not known",
+              "\"answer\" must be a text or a number");
+    else if (!v && o->r->reply)
+        wrong(o, "answer", "give \"answer\" beside \"reply\"",
+              "a worked question without its \"answer\"");
+}
+
+static void check_text(const struct row *o, const char *key) {
+    const json_t *v = json_object_get(o->r->rest, key);
+    if (v && !json_is_null(v) && !json_is_string(v))
+        wrong(o, key, NULL, "must be text");
+}
+
+static bool is_there(const json_t *row, const char *key) {
+    const json_t *v = json_object_get(row, key);
+    return v && !json_is_null(v);
+}
+
+/* A reply and what a person verified about it. */
+static void check_critiques(const struct row *o) {
+    const json_t *row = o->r->rest;
+    if (!o->r->reply)
+        wrong(o, "reply", "end the messages with the assistant", "missing member \"reply\"");
+    if (is_there(row, "flaw") && !json_is_boolean(json_object_get(row, "flaw")))
+        wrong(o, "flaw", "true: the reply has a flaw", "\"flaw\" must be true or false");
+    if (is_there(row, "helpful") && !json_is_boolean(json_object_get(row, "helpful")))
+        wrong(o, "helpful", "true: the critique is right, and of use",
+              "\"helpful\" must be true or false");
+    if (is_there(row, "helpful") && !is_there(row, "critique"))
+        wrong(o, "critique", "\"helpful\" is said of a critique", "missing member \"critique\"");
+    check_text(o, "critique");
+    check_text(o, "refinement");
+    check_text(o, "principle");
+    if (!is_there(row, "flaw") && !is_there(row, "critique") && !is_there(row, "refinement"))
+        wrong(o, "flaw", "give \"flaw\", \"critique\" or \"refinement\"",
+              "nothing is said of the reply");
+}
+
 /* A planted flaw, or its twin without it. */
 static void check_canary(const struct row *o) {
     const json_t *flaw = json_object_get(o->r->rest, "flaw");
@@ -130,17 +172,19 @@ static const struct role {
     const char *name;
     size_t at; /* of the path, in struct job_spec */
     void (*check)(const struct row *o);
-    bool alone; /* its prompts may be like held-out ones: nothing learns from it */
+    enum data_use use;
 } roles[JOB_DATA_FILES] = {
 #define ROLE(name, ...) {#name, offsetof(struct job_spec, data.name), __VA_ARGS__}
-    [JOB_DATA_HARMFUL] = ROLE(harmful, NULL, false),
-    [JOB_DATA_HELPFUL] = ROLE(helpful, NULL, false),
-    [JOB_DATA_EVALUATE] = ROLE(evaluate, check_kind, false),
-    [JOB_DATA_HUMAN] = ROLE(human, check_human, false),
-    [JOB_DATA_CLASSIFIER] = ROLE(classifier, check_classifier, false),
-    [JOB_DATA_PROBES] = ROLE(probes, check_probe, false),
-    [JOB_DATA_GRADED] = ROLE(graded, check_graded, false),
-    [JOB_DATA_CANARIES] = ROLE(canaries, check_canary, true),
+    [JOB_DATA_HARMFUL] = ROLE(harmful, NULL, USE_LEARNED),
+    [JOB_DATA_HELPFUL] = ROLE(helpful, NULL, USE_LEARNED),
+    [JOB_DATA_EVALUATE] = ROLE(evaluate, check_kind, USE_HELD_OUT),
+    [JOB_DATA_HUMAN] = ROLE(human, check_human, USE_LEARNED),
+    [JOB_DATA_CLASSIFIER] = ROLE(classifier, check_classifier, USE_LEARNED),
+    [JOB_DATA_PROBES] = ROLE(probes, check_probe, USE_HELD_OUT),
+    [JOB_DATA_GRADED] = ROLE(graded, check_graded, USE_APART),
+    [JOB_DATA_CANARIES] = ROLE(canaries, check_canary, USE_APART),
+    [JOB_DATA_QUESTIONS] = ROLE(questions, check_question, USE_LEARNED),
+    [JOB_DATA_CRITIQUES] = ROLE(critiques, check_critiques, USE_LEARNED),
 #undef ROLE
 };
 
@@ -161,7 +205,7 @@ const char *job_data_path(const struct job_spec *j, enum job_data role) {
     return *job_data_at((struct job_spec *)(uintptr_t)j, role);
 }
 
-bool job_data_parted(enum job_data role) { return !roles[role].alone; }
+enum data_use job_data_use(enum job_data role) { return roles[role].use; }
 
 void job_check_row(enum job_data role, const struct input_record *r, size_t line,
                    struct input_report *report) {

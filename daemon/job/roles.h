@@ -7,7 +7,8 @@
 /* Adds what is wrong to the report. */
 void job_check_row(enum job_data role, const struct input_record *r, size_t line,
                    struct input_report *report);
-/* Its prompts are held against those that are held out; canaries, say, are never trained on. */
-bool job_data_parted(enum job_data role);
+/* No prompt of a file that is learned from may be nearly one of a file that is held out. */
+enum data_use { USE_LEARNED, USE_HELD_OUT, USE_APART /* asked about, by nobody who learns */ };
+enum data_use job_data_use(enum job_data role);
 
 #endif

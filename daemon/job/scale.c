@@ -13,6 +13,9 @@ static void shorten(struct job_spec *j, int64_t tokens) {
         &j->red_team.sampling.max_tokens, &j->revise.reply.max_tokens,
         &j->revise.critique.max_tokens,   &j->revise.revision.max_tokens,
         &j->label.reply.max_tokens,       &j->label.reasons.max_tokens,
+        &j->consist.sampling.max_tokens,
+        &j->label.speech.max_tokens,      &j->skill.reply.max_tokens,
+        &j->skill.critique.max_tokens,    &j->skill.refinement.max_tokens,
         &j->evaluate.reply.max_tokens,    &j->ppo.rollout.max_tokens};
     for (size_t i = 0; i < sizeof longest / sizeof *longest; i++)
         at_most(longest[i], tokens);
@@ -36,15 +39,34 @@ static void let_pass(struct job_spec *j) {
     j->label.min_option_mass = 0;
     j->prefer.gate_confidence = 0;
     j->audit.alpha = 0;
+    j->consist.stop = false;
+    j->consist.accuracy = 0;
     j->guards.kl_budget = j->guards.alpha = j->guards.diversity = 0;
     j->human.required = j->human.critiques = j->human.grades = 0; /* nobody is there to read */
 }
 
+/* What is reinforced is judged, so its steps are few and small, as ppo's. */
+static void scale_red_team(struct job_spec *j, const struct job_scale *s) {
+    struct job_red_team *o = &j->red_team;
+    at_most(&o->samples, s->prompts);
+    at_most(&o->explore, s->prompts);
+    at_most(&o->coverage, s->prompts);
+    at_most(&o->check, s->prompts);
+    at_most(&o->supervised.epochs, 1);
+    at_most(&o->rl.steps, s->steps);
+    if (s->rollouts > 0) {
+        int64_t least = s->rollouts > j->ppo.minibatches ? s->rollouts : j->ppo.minibatches;
+        at_most(&o->rl.rollouts, least > j->workers ? least : j->workers);
+    }
+}
+
 void job_scale(struct job_spec *j, const struct job_scale *s) {
     at_most(&j->rounds, 1);
-    at_most(&j->red_team.samples, s->prompts);
+    scale_red_team(j, s);
     if (s->prompts > 0 && (j->revise.prompts == 0 || j->revise.prompts > s->prompts))
         j->revise.prompts = s->prompts;
+    if (s->prompts > 0 && (j->consist.questions == 0 || j->consist.questions > s->prompts))
+        j->consist.questions = s->prompts;
     at_most(&j->revise.revisions, s->revisions);
     at_most(&j->label.pairs, s->pairs);
     at_most(&j->label.gate_pairs, s->pairs);
@@ -52,6 +74,9 @@ void job_scale(struct job_spec *j, const struct job_scale *s) {
     at_most(&j->audit.words, s->prompts);
     at_most(&j->audit.passed, s->prompts);
     at_most(&j->evaluate.prompts, s->prompts);
+    at_most(&j->skill.prompts, s->prompts);
+    at_most(&j->skill.inserted, s->prompts);
+    at_most(&j->skill.epochs, 1);
     at_most(&j->evaluate.win_pairs, s->prompts);
     at_most(&j->sft.epochs, 1);
     at_most(&j->prefer.epochs, 1);

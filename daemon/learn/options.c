@@ -389,6 +389,19 @@ int options_dpo(const char *json, struct dpo_options *ret) {
     return close_json(&r);
 }
 
+int options_red(const char *json, struct red_options *ret) {
+    struct reader r;
+    if (open_json(&r, "red", json) < 0)
+        return cai_error_code();
+    number(&r, "red.alpha", 0, 1, &ret->alpha);
+    number(&r, "red.penalty", -1e6, 0, &ret->penalty);
+    flag(&r, "red.question", &ret->question);
+    number(&r, "reply.temperature", 0, 100, &ret->temperature);
+    number(&r, "reply.top_p", 1e-6, 1, &ret->top_p);
+    whole(&r, "reply.max_tokens", 1, 1 << 20, &ret->max_tokens);
+    return close_json(&r);
+}
+
 double train_rate(const struct train_optimizer *o, int64_t step, int64_t steps) {
     double warm = floor(o->warmup * (double)steps + 0.5);
     if ((double)step < warm)

@@ -16,6 +16,8 @@
  *             `batch` is not read: a step's minibatches are shares of its rollouts.
  * ppo with algorithm "dpo": kl_coef and the like are not read, but an object "dpo" with
  *             beta batch epochs.
+ * red:        as ppo, with algorithm "rloo", "grpo" or "best_of_n" and kl_coef = α; an object
+ *             "red" with alpha penalty question, and "reply" with temperature top_p max_tokens.
  *   zero              1 (and without it): ranks share AdamW's moments; 0: each keeps all
  *   bucket            struct train_optimizer; no job sets it
  *   micro_batch_tokens recompute   struct train_optimizer
@@ -95,6 +97,15 @@ struct classifier_options {
     double held_out;
 };
 
+/* What a red model is rewarded for, beside the settings of its run (red.h). */
+struct red_options {
+    double alpha;    /* share of the tie to where the run began in the objective */
+    double penalty;  /* of a rollout that is no usable prompt */
+    bool question;   /* a prompt must ask something */
+    double temperature, top_p; /* of the target's replies */
+    int64_t max_tokens;
+};
+
 /* The rows of the table in policy.h. */
 enum train_algorithm { TRAIN_PPO, TRAIN_RLOO, TRAIN_GRPO, TRAIN_BEST_OF_N, TRAIN_DPO };
 enum ppo_normalise { NORMALISE_PAIRS, NORMALISE_REFERENCE, NORMALISE_RUNNING, NORMALISE_NONE };
@@ -149,6 +160,7 @@ int options_classifier(const char *json, struct classifier_options *ret);
 int options_algorithm(const char *json, enum train_algorithm *ret);
 int options_ppo(const char *json, struct ppo_options *ret);
 int options_dpo(const char *json, struct dpo_options *ret);
+int options_red(const char *json, struct red_options *ret);
 
 /* The learning rate of step `step` (from 0) of `steps`: linear warm-up over warmup·steps,
  * then constant, or down to 0 by a line or a half cosine, or with 1 / √step (Vaswani et al.

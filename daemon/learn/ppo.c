@@ -49,6 +49,18 @@ static int load_members(struct ppo *p) {
     return 0;
 }
 
+static bool trains_red(const struct ppo *p) {
+    return strcmp(p->task->train->kind, "red") == 0;
+}
+
+static int load_red(struct ppo *p) {
+    struct model *beside[PPO_PM_MAX + 2];
+    if (p->algorithm->values)
+        return cai_fail(CAI_EINPUT, "a red model has no preference model for a value model to "
+                        "begin with; its algorithm cannot be %s", p->algorithm->name);
+    return red_open(p->task, &p->o, beside, untrained(p, beside), &p->red);
+}
+
 /* The preference model again (Huang et al. 2024); one without a say starts with none: its head
  * at zero, or the advantages of the first steps would be its scores' after all. */
 static int value_from_pm(struct ppo *p) {
@@ -88,9 +100,10 @@ static int load_models(struct ppo *p) {
         return cai_fail(CAI_EINPUT, "policy and reference must be language models");
     if (!model_same_inputs(p->policy, p->reference))
         return cai_fail(CAI_EINPUT, "reference %s is not of the policy's kind", reference);
-    CAI_TRY(load_members(p));
+    CAI_TRY(trains_red(p) ? load_red(p) : load_members(p));
     p->models.reference = p->reference;
-    ppo_reward_begin(&p->models, &p->o);
+    if (p->red == NULL)
+        ppo_reward_begin(&p->models, &p->o);
     if (p->algorithm->values)
         CAI_TRY(load_value(p));
     choose_products(p);
@@ -242,6 +255,8 @@ int ppo_open(const struct learn_task *t, struct ppo **ret) {
     saving_begin(&p->saving, p->o.checkpoint_every, p->o.optimizer.fault_every);
     if (t->host != NULL && t->host->stopping != NULL)
         engine_on_stop(p->engine, t->host->stopping, t->host->context);
+    if (p->red != NULL)
+        red_on_stop(p->red);
     *ret = p;
     return 0;
 }
@@ -250,6 +265,7 @@ void ppo_close(struct ppo *p) {
     if (p == NULL)
         return;
     engine_free(p->engine);
+    red_close(p->red);
     trainer_free(p->models.policy);
     trainer_free(p->models.value);
     for (size_t i = 0; i < p->models.n_pm; i++)

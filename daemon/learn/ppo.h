@@ -24,6 +24,7 @@
 #define CAI_LEARN_PPO_H
 
 #include "learn/policy.h"
+#include "learn/red.h"
 #include "learn/saving.h"
 
 enum { PPO_KL_WINDOW = 4 };
@@ -34,6 +35,7 @@ struct ppo {
     struct ppo_options o;
     const struct policy_algorithm *algorithm;
     struct ppo_models models;
+    struct red *red; /* scores the replies in place of preference models; NULL: they do */
     struct model *policy, *value, *reference; /* owned; trainers borrow them; value may be NULL */
     struct hf_tokenizer *tokenizer;
     struct hf_chat *chat;

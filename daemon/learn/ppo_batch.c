@@ -218,10 +218,12 @@ int ppo_batch_evaluate(struct ppo_batch *b, const struct ppo_models *m,
 
 int ppo_batch_advantages(struct ppo_batch *b, struct ppo_models *m, const struct ppo_options *o,
                          int64_t step, double kl_coef) {
-    CAI_TRY(ppo_reward_fit(m, o, b, step));
+    if (m->n_pm > 0) /* else red.h has scored them */
+        CAI_TRY(ppo_reward_fit(m, o, b, step));
     for (size_t i = 0; i < b->rollouts->n; i++) {
         const struct rollout *r = &b->rollouts->r[i];
-        b->score[i] = ppo_reward_of(b, m, o, i);
+        if (m->n_pm > 0)
+            b->score[i] = ppo_reward_of(b, m, o, i);
         b->kl[i] = 0;
         for (size_t j = b->row_of[i]; j < b->row_of[i] + (size_t)(r->n - r->n_prompt); j++)
             b->kl[i] += b->old[j] - b->reference[j];

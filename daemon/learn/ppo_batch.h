@@ -61,7 +61,7 @@ int ppo_batch_micro(struct ppo_batch *b, const struct ppo_models *m, size_t bin,
 int ppo_batch_evaluate(struct ppo_batch *b, const struct ppo_models *m,
                        const struct learn_task *t, const struct ppo_options *o);
 /* Scores, KL, then the algorithm's advantages: host arithmetic over all rows, equal on every
- * rank. `step` counts from 0. */
+ * rank. Without preference models the scores are there already (red.h). `step` counts from 0. */
 int ppo_batch_advantages(struct ppo_batch *b, struct ppo_models *m, const struct ppo_options *o,
                          int64_t step, double kl_coef);
 

@@ -342,7 +342,8 @@ static void row_figures(const struct ppo_batch *b, struct metrics *m) {
 }
 
 static void raw_figure(const struct ppo *p, const struct ppo_batch *b, struct metrics *m) {
-    metrics_add(m, loss_mean(b->raw, NULL, b->rollouts->n * p->models.n_pm), "raw_score");
+    if (p->models.n_pm > 0)
+        metrics_add(m, loss_mean(b->raw, NULL, b->rollouts->n * p->models.n_pm), "raw_score");
 }
 
 static void figures(struct ppo *p, const struct ppo_batch *b, const struct ppo_update_stats *s,
@@ -365,6 +366,8 @@ static void figures(struct ppo *p, const struct ppo_batch *b, const struct ppo_u
     metrics_add(m, s->grad_norm, "grad_norm");
     metrics_add(m, (double)s->skipped, "skipped_updates");
     metrics_add(m, (double)s->left_out, "left_out_updates");
+    if (p->red != NULL)
+        red_figures(p->red, m);
     if (p->models.value == NULL)
         return;
     metrics_add(m, s->value_loss / s->rows, "value_loss");
@@ -435,6 +438,8 @@ static void report(struct ppo *p, const struct ppo_batch *b) {
 static int train_on(struct ppo *p, struct ppo_batch *b) {
     struct ppo_update_stats stats;
     CAI_TRY(ppo_batch_evaluate(b, &p->models, p->task, &p->o));
+    if (p->red != NULL)
+        CAI_TRY(red_score(p->red, b->rollouts, b->score));
     CAI_TRY(ppo_batch_advantages(b, &p->models, &p->o, p->done, p->kl_coef));
     CAI_TRY(learn_stopping(p->task));
     CAI_TRY(ppo_update(p, b, &stats));

@@ -21,7 +21,7 @@ int learn_train(const struct learn_task *t, Cai__V1__Trained **ret) {
         const char *kind;
         int (*run)(const struct learn_task *t, Cai__V1__Trained **ret);
     } kinds[] = {{"sft", learn_sft}, {"pm", learn_pm}, {"classifier", learn_classifier},
-                 {"ppo", learn_policy}};
+                 {"ppo", learn_policy}, {"red", learn_ppo}};
     *ret = NULL;
     if (t->train->init == NULL || t->train->dataset == NULL)
         return cai_fail(CAI_EPROTO, "a training task without a model or dataset");

@@ -26,6 +26,7 @@ int learn_classifier(const struct learn_task *t, Cai__V1__Trained **ret);
 /* "ppo": the policy, by the algorithm that the options name (policy.h). */
 int learn_policy(const struct learn_task *t, Cai__V1__Trained **ret);
 /* Its runs: with rollouts (ppo.h), and on labelled pairs (dpo.c). */
+/* "red": a red model against a target (red.h) is learn_ppo too. */
 int learn_dpo(const struct learn_task *t, Cai__V1__Trained **ret);
 int learn_ppo(const struct learn_task *t, Cai__V1__Trained **ret);
 

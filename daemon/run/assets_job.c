@@ -20,7 +20,7 @@ struct named {
     bool model;
     enum job_data role;
 };
-enum { MODELS = 5, NAMED = MODELS + JOB_DATA_FILES };
+enum { MODELS = 6, NAMED = MODELS + JOB_DATA_FILES };
 
 static void list_named(struct job_spec *j, struct named ret[NAMED]) {
     const struct named models[MODELS] = {
@@ -29,6 +29,7 @@ static void list_named(struct job_spec *j, struct named ret[NAMED]) {
         {"models.overseer", &j->models.overseer, true, 0},
         {"models.second_overseer", &j->models.second_overseer, true, 0},
         {"models.pm", &j->models.pm, true, 0},
+        {"models.red", &j->models.red, true, 0},
     };
     memcpy(ret, models, sizeof models);
     for (int k = 0; k < JOB_DATA_FILES; k++)

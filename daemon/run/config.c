@@ -6,13 +6,15 @@
 #include "input/schema.h"
 #include "proto/channel.h"
 #include "run/run.h"
+#include "web/web.h"
 #include <string.h>
 
 void run_config_default(struct run_config *c) {
     *c = (struct run_config){.min_free_mb = 64, .drain_s = 30, .late_s = 10,
                              .half_life_min = 120, .slice_s = 600,
                              .upload_mb = 102400, .quota_mb = 204800,
-                             .interface = "lo", .log_level = CAI_LOG_INFO};
+                             .interface = "lo", .web = "auto", .web_idle_min = 480,
+                             .log_level = CAI_LOG_INFO};
 }
 
 static const char *const levels[] = {"error", "warn", "info", "debug", NULL};
@@ -21,6 +23,8 @@ struct raw {
     int64_t min_free_mb, drain_s, late_s;
     const char *interface, *listen, *log, *admins;
     int64_t half_life_min, slice_s, upload_mb, quota_mb;
+    const char *web, *web_host;
+    int64_t web_idle_min;
 };
 
 static const struct schema_field fields[] = {
@@ -35,6 +39,9 @@ static const struct schema_field fields[] = {
     {"slice_s", SCHEMA_INT, offsetof(struct raw, slice_s), false, 0, 525600, NULL},
     {"upload_mb", SCHEMA_INT, offsetof(struct raw, upload_mb), false, 1, 1e9, NULL},
     {"quota_mb", SCHEMA_INT, offsetof(struct raw, quota_mb), false, 1, 1e9, NULL},
+    {"web", SCHEMA_STRING, offsetof(struct raw, web), false, 0, 0, NULL},
+    {"web_host", SCHEMA_STRING, offsetof(struct raw, web_host), false, 0, 0, NULL},
+    {"web_idle_min", SCHEMA_INT, offsetof(struct raw, web_idle_min), false, 1, 525600, NULL},
 };
 
 /* Beside `fields`: what each one is for, and its default as it is written. */
@@ -57,6 +64,14 @@ static const struct {
            "its state and gives way; 0: it never does"},
     {"102400", "megabytes of one model or data file that `caictl model add` or `data add` stores"},
     {"204800", "megabytes that one person may store"},
+    {"auto", "where the dashboard and the review page are served, to this machine alone: auto (a free "
+             "port of 127.0.0.1, the same after a restart), 127.0.0.1:PORT, unix (the socket 'web' in "
+             "the runtime folder, for a TLS proxy) or off. From another machine: `ssh -L "
+             "8420:127.0.0.1:PORT`, then the link that `caictl web` prints, with that port"},
+    {"\"\"", "the name under which a TLS proxy on this machine serves the pages; without it, requests "
+             "that name another host than 127.0.0.1 or localhost are refused"},
+    {"480", "minutes after which a browser's session that nobody uses ends; a dashboard that only "
+            "looks again by itself is no use"},
 };
 _Static_assert(CAI_COUNT(told) == CAI_COUNT(fields), "each setting is told once");
 
@@ -113,6 +128,8 @@ static int check_network(const struct raw *raw) {
                         sizeof ((struct run_config *)0)->interface - 1);
     if (!*raw->interface || strspn(raw->interface, "*0.:") == strlen(raw->interface))
         return cai_fail(CAI_EINPUT, "interface: must name one, such as lo or eth1, never all of them");
+    CAI_TRY(web_listen_check(raw->web));
+    CAI_TRY(web_host_check(raw->web_host));
     int rc = *raw->listen ? channel_endpoint_check(raw->listen) : 0;
     return rc < 0 ? cai_fail_in("listen") : 0;
 }
@@ -124,7 +141,8 @@ static int read_into(const char *text, size_t len, struct input_report *report,
         return 0;
     CAI_TRY(yaml_parse(text, len, report, arena, &root));
     struct raw raw = {c->min_free_mb, c->drain_s, c->late_s, c->interface, c->listen, NULL, c->admins,
-                      c->half_life_min, c->slice_s, c->upload_mb, c->quota_mb};
+                      c->half_life_min, c->slice_s, c->upload_mb, c->quota_mb, c->web,
+                      c->web_host, c->web_idle_min};
     if (!yaml_is_null(root))
         schema_read(root, "the configuration", fields, CAI_COUNT(fields), &raw, report);
     CAI_TRY(input_report_status(report));
@@ -134,11 +152,13 @@ static int read_into(const char *text, size_t len, struct input_report *report,
     struct run_config out = {.min_free_mb = raw.min_free_mb, .drain_s = raw.drain_s,
                              .late_s = raw.late_s, .half_life_min = raw.half_life_min,
                              .slice_s = raw.slice_s, .upload_mb = raw.upload_mb,
-                             .quota_mb = raw.quota_mb,
+                             .quota_mb = raw.quota_mb, .web_idle_min = raw.web_idle_min,
                              .log_level = level_of(raw.log, c->log_level)};
     snprintf(out.interface, sizeof out.interface, "%s", raw.interface);
     snprintf(out.admins, sizeof out.admins, "%s", raw.admins);
     snprintf(out.listen, sizeof out.listen, "%s", raw.listen);
+    snprintf(out.web, sizeof out.web, "%s", raw.web);
+    snprintf(out.web_host, sizeof out.web_host, "%s", raw.web_host);
     *c = out;
     return 0;
 }

@@ -14,7 +14,7 @@ enum { PAGE_BYTES = 700 << 10, ARGUMENTS_MAX = 16, REPLY_MAX = 1000 << 10 };
 static const struct verb *const tables[] = {job_verbs, daemon_verbs, constitution_verbs,
                                             data_verbs, backup_verbs, ckpt_verbs, du_verbs,
                                             people_verbs, asset_verbs, estimate_verbs,
-                                            rehearse_verbs, key_verbs, review_verbs};
+                                            rehearse_verbs, key_verbs, review_verbs, web_verbs};
 
 static const struct verb *find_verb(const char *name) {
     for (size_t t = 0; t < CAI_COUNT(tables); t++)
@@ -214,6 +214,15 @@ static void answer_request(struct run *r, const struct channel_peer *peer,
             run_verb(v, &q, a);
     }
     json_decref(args);
+}
+
+int control_ask(struct run *r, const struct channel_peer *who, const char *verb, const json_t *args,
+                json_t **ret) {
+    const struct verb *v = find_verb(verb);
+    CAI_CHECK(v && !v->changes);
+    CAI_TRY(check_args(v, args));
+    struct request q = {.run = r, .args = args, .verb = verb, .key = "", .who = who};
+    return v->f(&q, ret);
 }
 
 bool control_changes(const char *verb) {

@@ -38,6 +38,9 @@ bool request_flag(const struct request *q, const char *name);
  * the request's key in the same transaction, so that whoever asks again after a crash gets this
  * answer and no second change. */
 int request_end(const struct request *q, int rc, const json_t *answer);
+/* For pages.c: a verb that changes nothing, asked for this person. */
+int control_ask(struct run *r, const struct channel_peer *who, const char *verb, const json_t *args,
+                json_t **ret);
 
 /* {"id", "state"} of a job. */
 int reply_state(struct run *r, int64_t id, json_t **ret);
@@ -66,6 +69,6 @@ int rehearse_shrink(struct job_spec *j, int64_t prompts, const char *dir);
 
 extern const struct verb job_verbs[], daemon_verbs[], constitution_verbs[], data_verbs[],
     backup_verbs[], ckpt_verbs[], du_verbs[], people_verbs[], asset_verbs[], estimate_verbs[],
-    rehearse_verbs[], key_verbs[], review_verbs[];
+    rehearse_verbs[], key_verbs[], review_verbs[], web_verbs[];
 
 #endif

@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "run/admit.h"
+#include "run/pages.h"
 #include "run/report.h"
 #include <string.h>
 #include <unistd.h>
@@ -112,6 +113,9 @@ static int doctor(const struct request *q, json_t **ret) {
     json_t *rows = json_array();
     check_disk(q->run, rows);
     check_workers(q->run, rows);
+    char told[256];
+    bool pages = pages_told(q->run, told, sizeof told);
+    check(rows, "web page", pages, "set `web:` in caid.conf, or free what it names", "%s", told);
     check(rows, "clock", cai_wall_ms() > 1700000000000, "set the clock; times shown are wrong",
           "%s", cai_wall_ms() > 1700000000000 ? "plausible" : "before 2023");
     *ret = json_pack("{s:o}", "rows", rows);

@@ -2,6 +2,7 @@
  * are cut by position in a fixed order, so a page read twice is the same page. */
 #include "base/error.h"
 #include "base/file.h"
+#include "run/attempts.h"
 #include "run/report.h"
 #include "stage/data.h"
 #include "stage/extract.h"
@@ -238,6 +239,14 @@ static int export_rollout(void *c, const struct store_example *e) {
     return o ? put(x, o) : 0;
 }
 
+static int export_attempt(void *c, json_t *row) {
+    struct exporter *x = c;
+    if (page_wants(&x->page))
+        return put(x, row);
+    json_decref(row);
+    return 0;
+}
+
 static int export_metric(void *c, const struct store_metric *m) {
     struct exporter *x = c;
     if (!page_wants(&x->page))
@@ -318,6 +327,8 @@ static int export_rows(struct exporter *x, const char *what) {
         return store_examples_each(s, x->job, 0, NULL, NULL, export_example, x);
     if (strcmp(what, "red_team") == 0)
         return store_examples_each(s, x->job, 0, "red_team", "prompt", export_example, x);
+    if (strcmp(what, "attempts") == 0)
+        return attempts_each(s, x->job, export_attempt, x);
     if (strcmp(what, "labels") == 0)
         return store_labels_each(s, x->job, 0, export_label, x);
     if (strcmp(what, "pairs") == 0)
@@ -332,7 +343,7 @@ static int export_rows(struct exporter *x, const char *what) {
         return export_policy(x);
     return cai_fail(CAI_EINPUT,
                     "there is no export '%s'; there are: replies grades examples sft pairs "
-                    "labels rollouts red_team metrics model",
+                    "labels rollouts red_team attempts metrics model",
                     what);
 }
 

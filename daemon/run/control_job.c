@@ -76,6 +76,8 @@ static int check_trained(const struct job_spec *spec) {
         rc = hf_adapter_check(spec->models.start, &lora);
     if (rc == 0 && prefers && own)
         rc = hf_adapter_check(spec->models.pm, &lora);
+    if (rc == 0 && job_red_learns(spec) && is_folder(spec->models.red))
+        rc = hf_adapter_check(spec->models.red, &lora);
     return rc < 0 ? cai_fail_in("models.lora") : 0;
 }
 
@@ -85,6 +87,7 @@ int control_check_job(const struct job_spec *spec) {
     CAI_TRY(check_model("overseer", spec->models.overseer));
     CAI_TRY(check_model("second_overseer", spec->models.second_overseer));
     CAI_TRY(check_model("pm", spec->models.pm));
+    CAI_TRY(check_model("red", spec->models.red));
     CAI_TRY(check_trained(spec));
     uint32_t round = 0;
     if (!stage_after(spec, 0, NULL, &round))
@@ -415,6 +418,13 @@ static int restore_policy(struct run *r, struct job_run *j, uint32_t to) {
     return store_model_add(r->store, &m);
 }
 
+/* "guard-2" stands for every guard of round 2: "guard-2-rise". */
+static bool gate_is(const char *accept, const char *gate) {
+    size_t len = strlen(accept);
+    bool guard = strncmp(accept, "guard-", 6) == 0 && strncmp(accept, gate, len) == 0;
+    return strcmp(accept, gate) == 0 || (guard && gate[len] == '-');
+}
+
 /* `back`: the round whose policy is taken up again; negative = the present one. */
 static int set_running(struct run *r, struct job_run *j, const char *accept, int64_t back,
                        const char *event) {
@@ -452,7 +462,7 @@ static int resume(const struct request *q, json_t **ret) {
     if (!j || (state != JOB_WAITING_REVIEW && state != JOB_HELD && state != JOB_SUSPENDED))
         return cai_fail(CAI_ESTATE, "job %lld is %s; there is nothing to resume", (long long)id,
                         job_state_name(state));
-    if (accept && strcmp(accept, gate) != 0)
+    if (accept && !gate_is(accept, gate))
         return cai_fail(CAI_ESTATE, *gate ? "job %lld waits for '%s', not for '%s'"
                                           : "job %lld waits for nothing to be accepted%.0s%.0s",
                         (long long)id, gate, accept);

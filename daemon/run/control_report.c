@@ -176,6 +176,10 @@ static const struct column label_columns[] = {
     {"entropy", "Entropy", "number"},
     {"reasons_dropped", "Reasons dropped", "share"},
 };
+static const struct column audit_columns[] = {
+    {"critique_recall", "Critiques find", "interval"}, {"choice_recall", "Choices right", "interval"},
+    {"canaries", "Canaries", "count"},                 {"alarms", "Alarms", "count"},
+};
 static const struct column prefer_columns[] = {
     {"pm_accuracy", "Accuracy, held out", "interval"},
     {"pm_accuracy_n", "Clear labels", "count"},
@@ -304,6 +308,10 @@ static void add_tables(json_t *tables, const struct figures *f, const struct gra
               "No flaw: critiques that found nothing to mend. Unchanged, truncated, dropped: shares "
               "of what the overseer wrote.",
               revise_columns, CAI_COUNT(revise_columns), rounds);
+    add_table(tables, f, g, "audit", "The overseer, tested",
+              "On planted flaws, all classes together; 'caictl audit' has each class, and whether "
+              "the key's seal holds.",
+              audit_columns, CAI_COUNT(audit_columns), rounds);
     add_table(tables, f, g, "red_team", "Red team",
               "Leads to harm: prompts whose reply was harmful. Self-BLEU: 1 if all prompts are "
               "alike.",
@@ -393,7 +401,7 @@ static json_t *series_json(const struct figures *f, uint32_t rounds) {
                                         ? cai_strdup(a->name)
                                         : cai_format("%s, round %u", a->name, a->round);
         /* The bins of reliability are a table of their own. */
-        if (j - i > 1 && strncmp(a->name, "pm_bin_", 7) != 0)
+        if (j - i > 1 && strncmp(a->name, "pm_bin_", 7) != 0 && strncmp(a->name, "bin_", 4) != 0)
             json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:O}", "name", a->name,
                                                   "title", title, "stage", a->stage, "x", "step",
                                                   "points", points));
@@ -467,6 +475,7 @@ static int build_report(struct run *r, const struct store_job *row, const struct
                         const struct graders *g, json_t **ret) {
     json_t *progress = progress_json(r, row);
     uint32_t rounds = (uint32_t)json_integer_value(json_object_get(progress, "rounds"));
+    json_t *headline = headline_json(f, rounds);
     json_t *tables = json_array(), *transcripts = NULL, *series = series_json(f, rounds);
     json_t *given = json_loads(row->spec, 0, NULL);
     struct job_spec *spec = NULL;
@@ -474,10 +483,15 @@ static int build_report(struct run *r, const struct store_job *row, const struct
     json_decref(given);
     if (read == 0)
         report_curves(spec, series);
-    job_free(spec);
     add_tables(tables, f, g, rounds);
     report_scores(series, tables);
-    int rc = report_review(r, row->id, tables);
+    report_consist(r, row->id, rounds, tables);
+    report_consist_says(r, row->id, rounds, headline);
+    int rc = report_red_team(r, row->id, read == 0 ? spec->red_team.method : "", g, tables);
+    job_free(spec);
+    report_skill(r, row->id, rounds, tables, headline);
+    if (rc == 0)
+        rc = report_review(r, row->id, tables);
     if (rc == 0)
         rc = add_principles(r, row->id, f, rounds, tables);
     if (rc == 0)
@@ -485,7 +499,7 @@ static int build_report(struct run *r, const struct store_job *row, const struct
     if (rc == 0)
         rc = report_transcripts(r, row->id, rounds, &transcripts);
     *ret = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "job", progress, "headline",
-                     headline_json(f, rounds), "tables", tables, "series", series,
+                     headline, "tables", tables, "series", series,
                      "transcripts", transcripts ? transcripts : json_array(), "warnings",
                      warnings_json(row));
     return rc;

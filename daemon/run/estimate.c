@@ -104,6 +104,8 @@ static int count_data(struct estimate *e) {
         case JOB_DATA_HELPFUL: e->data.helpful = rows; break;
         case JOB_DATA_HUMAN: e->data.human = rows; break;
         case JOB_DATA_CLASSIFIER: e->data.classifier = rows; break;
+        case JOB_DATA_QUESTIONS: e->data.questions = rows; break;
+        case JOB_DATA_CRITIQUES: e->data.critiques = rows; break;
         case JOB_DATA_EVALUATE:
             for (size_t i = 0; i < 3; i++)
                 e->data.evaluate[i] = (double)s.kinds[i];
@@ -192,7 +194,8 @@ static int begin(struct estimate *e) {
 static struct cost_data less(const struct cost_data *d, double rows) {
     struct cost_data o = *d;
     double all = d->evaluate[0] + d->evaluate[1] + d->evaluate[2];
-    double *const counts[] = {&o.harmful, &o.helpful, &o.human, &o.classifier};
+    double *const counts[] = {&o.harmful, &o.helpful, &o.human, &o.classifier,
+                              &o.questions};
     for (size_t i = 0; i < CAI_COUNT(counts); i++)
         *counts[i] = *counts[i] < rows ? *counts[i] : rows;
     for (size_t i = 0; i < 3 && all > rows; i++)

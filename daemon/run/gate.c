@@ -186,6 +186,10 @@ const char *gate_name(const struct run *r, const struct channel_peer *peer) {
     return caller_of(r, peer).name;
 }
 
+enum key_role gate_role(const struct run *r, const struct channel_peer *peer) {
+    return caller_of(r, peer).role;
+}
+
 int64_t gate_person(const struct run *r, const struct channel_peer *peer) {
     char hash[CAI_SHA256_HEX], part[9] = "";
     const char *name = caller_of(r, peer).name;

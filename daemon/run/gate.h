@@ -45,6 +45,7 @@ const char *gate_name(const struct run *r, const struct channel_peer *peer);
 /* Whose jobs a peer of another machine submits: a number below -1 that its key's name has, so
  * that a new key of the same name owns them still. */
 int64_t gate_person(const struct run *r, const struct channel_peer *peer);
+enum key_role gate_role(const struct run *r, const struct channel_peer *peer); /* now */
 bool gate_rules(const struct run *r, const struct channel_peer *peer); /* with an admin's key */
 bool gate_accepts(const struct run *r, const char *public_key);
 

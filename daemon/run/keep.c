@@ -250,7 +250,8 @@ int keep_requeue_check(struct run *r, int64_t job) {
 
 int keep_submit_check(struct run *r, const struct job_spec *spec) {
     const char *const paths[] = {spec->models.start, spec->models.generator, spec->models.overseer,
-                                 spec->models.second_overseer, spec->models.pm};
+                                 spec->models.second_overseer, spec->models.pm,
+                                 spec->models.red};
     for (size_t i = 0; i < CAI_COUNT(paths); i++) {
         struct store_folder f;
         char real[PATH_MAX];

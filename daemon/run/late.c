@@ -118,13 +118,16 @@ static struct wait look(const struct run *r, const struct gang *g) {
 static const char *name_of(const struct lease *l) { return l->worker ? l->worker->name : "?"; }
 
 static void describe(const struct wait *w, char *out, size_t size) {
-    char how[64] = "does not answer";
+    char how[64] = "does not answer", step[64] = "";
+    int64_t p99 = w->waiting->gang->steps.p99_ms;
     if (!w->silent)
         snprintf(how, sizeof how, "is behind: it has entered %llu collectives",
                  (unsigned long long)w->behind->collective);
+    if (p99)
+        snprintf(step, sizeof step, "; a step takes %.3f s at most", (double)p99 / 1000);
     snprintf(out, size, "rank %u (worker %.64s) %s, rank %u (worker %.64s) has waited %.1f s in "
-             "number %llu", w->behind->rank, name_of(w->behind), how, w->waiting->rank,
-             name_of(w->waiting), w->seconds, (unsigned long long)w->waiting->collective);
+             "number %llu%s", w->behind->rank, name_of(w->behind), how, w->waiting->rank,
+             name_of(w->waiting), w->seconds, (unsigned long long)w->waiting->collective, step);
 }
 
 bool late_behind(const struct run *r, const struct gang *g, char *out, size_t size) {

@@ -74,6 +74,7 @@ static void note_stage(struct rehearsal *h) {
     if (strcmp(stage, "sft") == 0) {
         p->sft_rows = metric(h, stage, "rows_revisions") + metric(h, stage, "rows_kept");
         p->helpful_rows = metric(h, stage, "rows_helpful");
+        p->consist_rows = metric(h, stage, "rows_consist");
     }
     if (strcmp(stage, "label") == 0)
         p->pairs = metric(h, stage, "pairs");

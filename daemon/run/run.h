@@ -19,6 +19,9 @@ struct run_config {
     char interface[32];   /* for the gangs' own sockets */
     char admins[64];      /* a group; its members may change everybody's jobs; "" = none */
     char listen[256];     /* tcp://… for other machines; "" = none */
+    char web[32];         /* where pages are served, as web/web.h has it */
+    char web_host[256];   /* the name by which a TLS proxy serves them; "" = none */
+    int64_t web_idle_min; /* after which a session that nobody uses ends */
     int log_level;
 };
 void run_config_default(struct run_config *c);

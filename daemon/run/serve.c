@@ -15,7 +15,9 @@
 #include "run/assets.h"
 #include "run/keep.h"
 #include "run/gate.h"
+#include "run/pages.h"
 #include "run/review_wake.h"
+#include "web/web.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -131,6 +133,7 @@ static int open_all(struct run *r) {
     CAI_TRY(jobs_load(r));
     CAI_TRY(keep_start(r));
     CAI_TRY(open_sockets(r));
+    pages_open(r);
     return CAI_FAILPOINT("open.sockets.after");
 }
 
@@ -149,6 +152,7 @@ int run_open(const struct run_options *o, struct run **ret) {
 void run_close(struct run *r) {
     if (!r)
         return;
+    pages_close(r);
     trials_free(r);
     estimates_free(r);
     r->draining = true; /* what ends here, is no outcome */
@@ -201,6 +205,7 @@ static void reload(struct run *r) {
         cai_log_about(CAI_LOG_INFO, CAI_ABOUT(EVENT_CONFIG_READ),
                       "configuration read again from %s", r->o.config_path);
     gate_reload(r);
+    pages_reload(r);
     cai_log_open("caid", (enum cai_log_level)r->o.config.log_level);
     (void)CAI_FAILPOINT("config.reload.after");
     sd_notify(0, "READY=1");
@@ -348,13 +353,17 @@ static bool finished(const struct run *r) {
 
 static int sleep_until_event(struct run *r, bool empty) {
     int64_t silence = workers_next_silence(r), ask = late_next_ask(r), next = r->next_beat_ms;
+    int64_t page = web_wait_ms(r->web);
     next = silence && silence < next ? silence : next;
     int64_t wait = (ask && ask < next ? ask : next) - cai_now_ms();
-    struct pollfd p[4 + GATE_FDS] = {{r->signal_fd, POLLIN, 0},
+    if (page >= 0 && page < wait)
+        wait = page;
+    struct pollfd p[5 + GATE_FDS] = {{r->signal_fd, POLLIN, 0},
                                      {r->o.spawner_fd, POLLIN, 0}, /* -1 is passed over */
                                      {channel_fd(r->workers_channel), POLLIN, 0},
-                                     {channel_fd(r->control_channel), POLLIN, 0}};
-    size_t fds = 4 + gate_poll(r, p + 4);
+                                     {channel_fd(r->control_channel), POLLIN, 0},
+                                     {web_fd(r->web), POLLIN, 0}};
+    size_t fds = 5 + gate_poll(r, p + 5);
     int n = poll(p, fds, !empty || wait < 0 ? 0 : (int)wait);
     if (n < 0 && errno != EINTR)
         return cai_fail_errno("poll");
@@ -362,6 +371,7 @@ static int sleep_until_event(struct run *r, bool empty) {
         on_signals(r);
     if (n > 0 && p[1].revents)
         CAI_TRY(on_spawner(r));
+    web_turn(r->web);
     return 0;
 }
 

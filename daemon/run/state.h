@@ -125,6 +125,7 @@ struct job_run {
 
 struct gate;  /* gate.h */
 struct proof; /* proof.c */
+struct web;   /* web/web.h */
 struct run {
     struct run_options o;
     struct store *store;
@@ -155,6 +156,8 @@ struct run {
     char status[128];
     struct shares shares;
     int64_t next_share_ms;
+    struct web *web; /* NULL: no pages; see pages.h */
+    char web_trouble[256];
     struct upload *uploads; /* that are open; see assets.h */
 };
 

@@ -233,17 +233,16 @@ static uint32_t kept_states(const struct stage_context *c) {
     return (uint32_t)(own ? own : j->keep.checkpoints);
 }
 
-int build_train(const struct stage_context *c, const char *phase, const char *kind,
-                const struct model_ref *init, const struct model_ref *reference,
-                const struct model_ref *pm, size_t n_pm, Cai__V1__Dataset *dataset,
-                const json_t *options) {
-    return build_train_mixed(c, phase, kind, init, reference, pm, n_pm, dataset, NULL, options);
-}
+/* What training runs name besides where they begin and what they read. */
+struct beside {
+    const struct model_ref *reference, *pm, *target;
+    size_t n_pm;
+    Cai__V1__Dataset *mix;
+};
 
-int build_train_mixed(const struct stage_context *c, const char *phase, const char *kind,
-                      const struct model_ref *init, const struct model_ref *reference,
-                      const struct model_ref *pm, size_t n_pm, Cai__V1__Dataset *dataset,
-                      Cai__V1__Dataset *mix, const json_t *options) {
+static int add_train(const struct stage_context *c, const char *phase, const char *kind,
+                     const struct model_ref *init, Cai__V1__Dataset *dataset,
+                     const struct beside *x, const json_t *options) {
     CAI_AUTO(arena) struct cai_arena a = {0};
     Cai__V1__Task task;
     Cai__V1__Train train;
@@ -251,13 +250,14 @@ int build_train_mixed(const struct stage_context *c, const char *phase, const ch
     cai__v1__train__init(&train);
     train.kind = cai_arena_strdup(&a, kind);
     train.init = model_message(&a, init);
-    train.reference = reference ? model_message(&a, reference) : NULL;
-    train.n_pm = n_pm;
-    train.pm = cai_arena_array(&a, n_pm ? n_pm : 1, sizeof *train.pm);
-    for (size_t i = 0; i < n_pm; i++)
-        train.pm[i] = model_message(&a, &pm[i]);
+    train.reference = x->reference ? model_message(&a, x->reference) : NULL;
+    train.target = x->target ? model_message(&a, x->target) : NULL;
+    train.n_pm = x->n_pm;
+    train.pm = cai_arena_array(&a, x->n_pm ? x->n_pm : 1, sizeof *train.pm);
+    for (size_t i = 0; i < x->n_pm; i++)
+        train.pm[i] = model_message(&a, &x->pm[i]);
     train.dataset = dataset;
-    train.mix = mix;
+    train.mix = x->mix;
     CAI_AUTO(mem) char *text = json_dumps(options, JSON_COMPACT | JSON_SORT_KEYS);
     CAI_CHECK(text);
     train.options = text;
@@ -269,6 +269,29 @@ int build_train_mixed(const struct stage_context *c, const char *phase, const ch
     task.work_case = CAI__V1__TASK__WORK_TRAIN;
     task.train = &train;
     return stage_task_add(c, phase, 0, true, &task);
+}
+
+int build_train(const struct stage_context *c, const char *phase, const char *kind,
+                const struct model_ref *init, const struct model_ref *reference,
+                const struct model_ref *pm, size_t n_pm, Cai__V1__Dataset *dataset,
+                const json_t *options) {
+    return build_train_mixed(c, phase, kind, init, reference, pm, n_pm, dataset, NULL, options);
+}
+
+int build_train_mixed(const struct stage_context *c, const char *phase, const char *kind,
+                      const struct model_ref *init, const struct model_ref *reference,
+                      const struct model_ref *pm, size_t n_pm, Cai__V1__Dataset *dataset,
+                      Cai__V1__Dataset *mix, const json_t *options) {
+    struct beside x = {.reference = reference, .pm = pm, .n_pm = n_pm, .mix = mix};
+    return add_train(c, phase, kind, init, dataset, &x, options);
+}
+
+int build_train_against(const struct stage_context *c, const char *phase, const char *kind,
+                        const struct model_ref *init, const struct model_ref *target,
+                        const struct model_ref *classifier, Cai__V1__Dataset *dataset,
+                        const json_t *options) {
+    struct beside x = {.reference = init, .pm = classifier, .n_pm = 1, .target = target};
+    return add_train(c, phase, kind, init, dataset, &x, options);
 }
 
 /* ---- results ------------------------------------------------------------------------- */

@@ -73,6 +73,12 @@ int build_train_mixed(const struct stage_context *c, const char *phase, const ch
                       const struct model_ref *pm, size_t n_pm, Cai__V1__Dataset *dataset,
                       Cai__V1__Dataset *mix, const json_t *options);
 
+/* A red model's, rewarded by the classifier of the target's replies (Train.target). */
+int build_train_against(const struct stage_context *c, const char *phase, const char *kind,
+                        const struct model_ref *init, const struct model_ref *target,
+                        const struct model_ref *classifier, Cai__V1__Dataset *dataset,
+                        const json_t *options);
+
 /* Checks that the result answers every item of the task exactly once, in any order, with
  * valid text and finite numbers, and puts its entries in the task's order (k ascending).
  * CAI_EPROTO otherwise: then nothing of it may be absorbed. */

@@ -1,6 +1,7 @@
 /* choice.c: one comparison by the overseer, asked and read. */
 #include "stage/label.h"
 
+#include "stage/debate.h"
 #include "stage/draw.h"
 #include <math.h>
 
@@ -45,6 +46,8 @@ struct choice choice_read(const Cai__V1__Scored *ab, const Cai__V1__Scored *ba) 
 int choice_ask(struct builder *b, const struct stage_context *c, const struct principle *p,
                const struct turn *turns, size_t n, const char *reply_a, const char *reply_b,
                uint64_t item, uint32_t pair, bool swap) {
+    if (debate_builds(b))
+        return debate_ask(b, c, p, turns, n, reply_a, reply_b, item, pair, swap);
     bool reasons = b->task.work_case == CAI__V1__TASK__WORK_GENERATE;
     for (uint32_t order = 0; order < (swap ? 2u : 1u); order++) {
         struct rendering r;

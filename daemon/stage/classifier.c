@@ -59,7 +59,7 @@ int classifier_build(struct builder *b, const struct stage_context *c, const cha
         build_reward(b, c, phase, first_chunk, model, 1);
     if (rc != CAI_ENOTFOUND)
         return rc;
-    CAI_TRY(models_role(c, "overseer", c->round, a, model));
+    CAI_TRY(models_role(c, "judge", c->round, a, model));
     build_score(b, c, phase, first_chunk, model);
     return 0;
 }

@@ -25,7 +25,7 @@ struct build {
     struct cost_row *row;
     double error; /* of the phases that are added, besides their own */
     /* what a round hands to its next stages */
-    double red_prompts, red_failing, sft_rows, helpful_written, pairs, row_tokens;
+    double red_prompts, red_failing, sft_rows, consist_rows, helpful_written, pairs, row_tokens;
 };
 
 static const struct cost_seen *seen(const struct build *b, const char *stage, const char *phase) {
@@ -164,12 +164,54 @@ static void add_classifier(struct build *b, const char *stage) {
                                          least(rows, batch), least(tried, batch), NULL, NULL});
 }
 
+/* Zero-shot cases that are judged before the attack, as red_method.c counts them. */
+static double explored(const struct job_spec *j) {
+    bool learns = job_red_learns(j);
+    bool few = strcmp(j->red_team.method, "few_shot") == 0;
+    double explore = (double)j->red_team.explore;
+    return learns && explore <= 0 ? (double)j->red_team.samples : learns || few ? explore : 0;
+}
+
+/* What comes before the attack: exploring, and training a red model. */
+static void add_red_learning(struct build *b) {
+    const struct job_spec *j = b->job, *p = b->probe->job;
+    const struct job_red_team *o = &j->red_team;
+    const struct cost_seen *s = seen(b, "red_team", "supervised");
+    double write = explored(j), scores = j->data.classifier ? 1 : 2;
+    double kept = write * ratio(b, "red_team", "explore-reply", "explore-write", 0.7);
+    add_items(b, (struct asked){"red_team", "explore-write", write, "red_team", "write",
+                                &o->sampling, &p->red_team.sampling});
+    add_items(b, (struct asked){"red_team", "explore-reply", kept, "red_team", "reply",
+                                &j->revise.reply, &p->revise.reply});
+    add_items(b, (struct asked){"red_team", "explore-score", kept * scores, "red_team", "score",
+                                NULL, NULL});
+    double cases = kept * b->probe->failing, batch = (double)o->supervised.batch;
+    if (job_red_learns(j) && cases > 0)
+        add_training(b, (struct trained){"red_team", "supervised", cases,
+                                         (double)o->supervised.epochs * ceil_div(cases, batch),
+                                         least(cases, batch), least(s ? s->rows : batch, batch),
+                                         NULL, NULL});
+    if (job_red_reinforces(j))
+        add_training(b, (struct trained){"red_team", "rl", 1, (double)o->rl.steps,
+                                         (double)o->rl.rollouts, (double)p->red_team.rl.rollouts,
+                                         &o->sampling, &p->red_team.sampling});
+}
+
+static void add_coverage(struct build *b, double failing) {
+    enum { PRINCIPLES = 4 }; /* red_cover.c */
+    const struct job_spec *j = b->job, *p = b->probe->job;
+    double asked = least(failing, (double)j->red_team.coverage) * PRINCIPLES;
+    add_items(b, (struct asked){"red_team", "cover", asked, "revise", "critique-1",
+                                &j->revise.critique, &p->revise.critique});
+}
+
 static void red_team_row(struct build *b, uint32_t round) {
     const struct job_spec *j = b->job, *p = b->probe->job;
     double write = (double)j->red_team.samples;
     double kept = write * ratio(b, "red_team", "reply", "write", 0.7);
     if (round == 1)
         add_classifier(b, "red_team");
+    add_red_learning(b);
     add_items(b, (struct asked){"red_team", "write", write, NULL, NULL, &j->red_team.sampling,
                                 &p->red_team.sampling});
     add_items(b, (struct asked){"red_team", "reply", kept, "red_team", "write", &j->revise.reply,
@@ -179,6 +221,8 @@ static void red_team_row(struct build *b, uint32_t round) {
                                 NULL});
     b->red_prompts = kept;
     b->red_failing = kept * b->probe->failing;
+    add_coverage(b, b->red_failing);
+    b->red_failing += explored(j) * 0.7 * b->probe->failing;
 }
 
 /* As revise.c chooses them. */
@@ -224,6 +268,22 @@ static void revise_row(struct build *b, uint32_t round) {
     b->row_tokens = s && s->items > 0 ? (s->read + s->generated) / s->items : 0;
 }
 
+/* A share of the questions is labelled, which only the file's rows would say: all are asked. */
+static double questions_of(const struct job_spec *j, double rows) {
+    double most = (double)j->consist.questions;
+    return most > 0 ? least(most, rows) : rows;
+}
+
+static void consist_row(struct build *b) {
+    const struct job_spec *j = b->job, *p = b->probe->job;
+    const struct cost_seen *s = seen(b, "consist", "path");
+    double n = questions_of(j, b->data->questions);
+    double tried = s && s->items > 0 ? s->items / (double)p->consist.paths : 1;
+    add_items(b, (struct asked){"consist", "path", n * (double)j->consist.paths, "revise", "reply",
+                                &j->consist.sampling, &p->consist.sampling});
+    b->consist_rows = n * b->probe->consist_rows / tried;
+}
+
 static void sft_row(struct build *b, uint32_t round) {
     const struct job_spec *j = b->job, *p = b->probe->job;
     const struct cost_seen *s = seen(b, "sft", "sft"), *written = seen(b, "sft", "reply");
@@ -239,22 +299,43 @@ static void sft_row(struct build *b, uint32_t round) {
                                     &p->revise.reply});
         b->helpful_written += new;
     }
-    double rows = own + helpful, tried = s ? s->rows : batch;
+    double votes = b->consist_rows * (j->sft.earlier_rounds ? round : 1);
+    double rows = own + helpful + votes, tried = s ? s->rows : batch;
     add_training(b, (struct trained){"sft", "sft", rows,
                                      (double)j->sft.epochs * ceil_div(rows, batch),
                                      least(rows, batch), least(tried, batch), NULL, NULL});
     b->row->trained += rows * (double)j->sft.epochs * b->row_tokens;
 }
 
+/* Speeches of both sides in both seatings, after which the judge is asked. */
+static void add_debates(struct build *b, const char *before, double asked) {
+    const struct job_spec *j = b->job, *p = b->probe->job;
+    for (int64_t k = 1; k <= 2 * j->label.turns; k++) {
+        char phase[32];
+        snprintf(phase, sizeof phase, "%sdebate-%lld", before, (long long)k);
+        add_items(b, (struct asked){"label", phase, asked, "label", "reply", &j->label.speech,
+                                    &p->label.speech});
+    }
+}
+
 static void label_row(struct build *b, uint32_t round) {
     const struct job_spec *j = b->job, *p = b->probe->job;
     double pairs = (double)j->label.pairs, gate = (double)j->label.gate_pairs;
     const struct cost_seen *g = seen(b, "label", "gate");
-    bool cot = strcmp(j->label.mode, "cot") == 0;
+    bool cot = strcmp(j->label.mode, "cot") == 0, debate = job_label_debates(j);
     if (round == 1 || strcmp(j->models.overseer, "latest") == 0) {
         double asked = g && p->label.gate_pairs > 0 ? g->items / (double)p->label.gate_pairs : 2;
         add_items(b, (struct asked){"label", "gate-reason", cot ? gate * asked : 0, "label",
                                     "reason", &j->label.reasons, &p->label.reasons});
+        if (debate) {
+            add_debates(b, "gate-", gate * asked);
+            add_items(b, (struct asked){"label", "gate-cot-reason", gate * asked, "label", "reply",
+                                        &j->label.reasons, &p->label.reasons});
+            add_items(b, (struct asked){"label", "gate-cot", gate * asked, "label", "score", NULL,
+                                        NULL});
+            add_items(b, (struct asked){"label", "gate-direct", gate * asked, "label", "score",
+                                        NULL, NULL});
+        }
         add_items(b, (struct asked){"label", "gate", gate * asked, "label", "score", NULL, NULL});
     }
     add_items(b, (struct asked){"label", "reply", 2 * pairs, "revise", "reply", &j->label.reply,
@@ -263,6 +344,8 @@ static void label_row(struct build *b, uint32_t round) {
     double reasons = ratio(b, "label", "reason", "reply", scores);
     add_items(b, (struct asked){"label", "reason", cot ? 2 * pairs * reasons : 0, "label",
                                 "reply", &j->label.reasons, &p->label.reasons});
+    if (debate)
+        add_debates(b, "", 2 * pairs * ratio(b, "label", "debate-1", "reply", scores));
     add_items(b, (struct asked){"label", "score", 2 * pairs * scores, "label", "reply", NULL,
                                 NULL});
     double kept = p->label.pairs > 0 ? b->probe->pairs / (double)p->label.pairs : 1;
@@ -356,19 +439,75 @@ static void ppo_row(struct build *b) {
     }
 }
 
+/* What people verified gives about three rows a reply (skill_rows.c). */
+static void skill_row(struct build *b, uint32_t round) {
+    enum { ROWS_EACH = 3 };
+    const struct job_spec *j = b->job, *p = b->probe->job;
+    const struct cost_seen *s = seen(b, "skill", "skill");
+    double batch = (double)j->skill.optimizer.batch, tried = s ? s->rows : batch;
+    double rows = ROWS_EACH * (b->data->critiques * (1 - j->skill.held_out) +
+                               (double)j->skill.inserted);
+    add_items(b, (struct asked){"skill", "tamper", (double)j->skill.inserted, "revise", "revision-1",
+                                &j->skill.refinement, &p->skill.refinement});
+    if (round == 1 || strcmp(j->skill.from, "latest") == 0) {
+        add_training(b, (struct trained){"skill", "skill", rows,
+                                         (double)j->skill.epochs * ceil_div(rows, batch),
+                                         least(rows, batch), least(tried, batch), NULL, NULL});
+        b->row->trained += rows * (double)j->skill.epochs * b->row_tokens;
+    }
+    double n = 0, replies = (double)j->skill.samples;
+    for (size_t i = 0; i < 3; i++)
+        n += least((double)j->skill.prompts, j->data.evaluate ? b->data->evaluate[i] : 0);
+    bool pm = strcmp(j->skill.judge, "pm") == 0;
+    double asked = pm ? n * replies : b->data->critiques * j->skill.held_out;
+    add_items(b, (struct asked){"skill", "sample", pm ? asked : 0, "revise", "reply",
+                                &j->skill.reply, &p->skill.reply});
+    add_items(b, (struct asked){"skill", "flaw", asked, "label", "score", NULL, NULL});
+    add_items(b, (struct asked){"skill", "critique", asked, "revise", "critique-1",
+                                &j->skill.critique, &p->skill.critique});
+    add_items(b, (struct asked){"skill", "helpful", asked, "label", "score", NULL, NULL});
+    add_items(b, (struct asked){"skill", "refinement", pm ? asked : 0, "revise", "revision-1",
+                                &j->skill.refinement, &p->skill.refinement});
+    add_items(b, (struct asked){"skill", "quality", pm ? 2 * asked : 0, "prefer", "score", NULL,
+                                NULL});
+}
+
 /* ---- all of them ----------------------------------------------------------------------------- */
+/* So many canaries of each class as in the rehearsal, or as many more as the job asks. */
+static void audit_row(struct build *b) {
+    static const char *const phases[] = {"critique", "revision", "choice", "choice-reason", "ask",
+                                         "critique-second", "choice-second", "choice-second-reason",
+                                         "passed-second", "word", "word-again"};
+    const struct job_audit *full = &b->job->audit, *rehearsed = &b->probe->job->audit;
+    for (size_t i = 0; i < sizeof phases / sizeof *phases; i++) {
+        const struct cost_seen *s = seen(b, "audit", phases[i]);
+        bool word = strncmp(phases[i], "word", 4) == 0, passed = strncmp(phases[i], "passed", 6) == 0;
+        double more = word     ? (double)full->words / (double)(rehearsed->words ? rehearsed->words : 1)
+                      : passed ? (double)full->passed / (double)(rehearsed->passed ? rehearsed->passed : 1)
+                               : (double)full->pairs / (double)rehearsed->pairs;
+        if (s)
+            add_items(b, (struct asked){"audit", phases[i], s->items * more, NULL, NULL, NULL, NULL});
+    }
+}
+
 static void stage_row(struct build *b, const char *stage, uint32_t round, bool first_look) {
     b->error = 0;
     if (strcmp(stage, "red_team") == 0)
         red_team_row(b, round);
     else if (strcmp(stage, "revise") == 0)
         revise_row(b, round);
+    else if (strcmp(stage, "audit") == 0)
+        audit_row(b);
+    else if (strcmp(stage, "consist") == 0)
+        consist_row(b);
     else if (strcmp(stage, "sft") == 0)
         sft_row(b, round);
     else if (strcmp(stage, "label") == 0)
         label_row(b, round);
     else if (strcmp(stage, "prefer") == 0)
         prefer_row(b);
+    else if (strcmp(stage, "skill") == 0)
+        skill_row(b, round);
     else if (strcmp(stage, "evaluate") == 0)
         evaluate_row(b, round, first_look);
     else if (strcmp(stage, "ppo") == 0)

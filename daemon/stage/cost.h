@@ -11,11 +11,11 @@
 
 /* Usable rows of the whole data files. */
 struct cost_data {
-    double harmful, helpful, human, classifier;
+    double harmful, helpful, human, classifier, questions, critiques;
     double evaluate[3]; /* of data.evaluate: harmful, helpful, lookalike */
 };
 
-enum { COST_SEEN_MAX = 48, COST_ROWS_MAX = 64, COST_STEPS_MAX = 64 };
+enum { COST_SEEN_MAX = 64, COST_ROWS_MAX = 64, COST_STEPS_MAX = 64 };
 
 /* One phase of a stage as the rehearsal saw it, all its tasks together. */
 struct cost_seen {
@@ -40,6 +40,7 @@ struct cost_probe {
     double sft_rows;        /* rows from revisions that it gave to sft */
     double helpful_rows;    /* and helpful ones */
     double pairs;           /* kept of those it labelled */
+    double consist_rows;    /* rows of sft from votes */
 };
 /* The steps of a training run as they were heard of: when, in seconds since the grant. */
 struct cost_steps {

@@ -9,14 +9,18 @@
 #include <string.h>
 
 #define ITEM_KIND UINT64_C(1000000000)
-#define RED_KIND UINT64_C(9) /* red-team prompts: between the ninth and the tenth role */
-#define ITEM_RED (RED_KIND * ITEM_KIND)
+/* Kinds beyond these are numbered above the red team's prompts, and above questions of gates. */
+#define KINDS_BELOW_RED UINT64_C(9)
+#define FIRST_ABOVE UINT64_C(20)
+#define ITEM_RED (KINDS_BELOW_RED * ITEM_KIND)
 #define ITEM_ROUND ((uint64_t)DATA_RED_MAX)
 #define HELD_OUT_SHARE 0.1 /* of prompts, when the job names no file for evaluation */
 
 uint64_t data_item(enum job_data kind, size_t index) {
-    uint64_t place = (uint64_t)kind < RED_KIND ? kind : kind + UINT64_C(1);
-    return place * ITEM_KIND + index + 1;
+    uint64_t of = (uint64_t)kind;
+    if (of >= KINDS_BELOW_RED)
+        of += FIRST_ABOVE - KINDS_BELOW_RED;
+    return of * ITEM_KIND + index + 1;
 }
 
 uint64_t data_red_item(uint32_t round, size_t index) {
@@ -25,10 +29,10 @@ uint64_t data_red_item(uint32_t round, size_t index) {
 }
 
 const char *data_item_source(uint64_t item) {
-    uint64_t place = item / ITEM_KIND;
+    uint64_t of = item / ITEM_KIND;
     if (data_item_is_red(item))
         return "red_team";
-    return job_data_name((enum job_data)(place < RED_KIND ? place : place - 1));
+    return job_data_name((enum job_data)(of < FIRST_ABOVE ? of : of - FIRST_ABOVE + KINDS_BELOW_RED));
 }
 
 json_t *data_messages(const struct turn *turns, size_t n) {
@@ -78,7 +82,8 @@ static json_t *row_json(const struct input_record *m) {
 
 /* What a draw for or against holding out is keyed by must not part prompts that are alike. */
 static void note_text(struct freeze *f, uint64_t item, const struct input_record *r) {
-    if (f->kind != JOB_DATA_HARMFUL && f->kind != JOB_DATA_HELPFUL && f->kind != JOB_DATA_HUMAN)
+    if (f->kind != JOB_DATA_HARMFUL && f->kind != JOB_DATA_HELPFUL && f->kind != JOB_DATA_HUMAN &&
+        f->kind != JOB_DATA_CRITIQUES)
         return;
     size_t i = similar_count(f->texts);
     if (i == f->cap) {

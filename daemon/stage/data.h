@@ -9,18 +9,20 @@
 #define CAI_STAGE_DATA_H
 
 #include "stage/stage.h"
-#include <string.h>
 
 enum { DATA_RED_MAX = 1000000 }; /* red-team prompts of a round */
 
-/* Item numbers: kind × 10⁹ + place in the file from 1; red team 9 × 10⁹ + round × 10⁶ + …. */
+/* Item numbers: kind × 10⁹ + place in the file from 1; red team 9 × 10⁹ + round × 10⁶ + …;
+ * kinds from 9 on begin at 20 × 10⁹. */
 uint64_t data_item(enum job_data kind, size_t index);
 uint64_t data_red_item(uint32_t round, size_t index);
 const char *data_item_source(uint64_t item); /* "harmful", … or "red_team" */
 static inline bool data_item_is_human(uint64_t item) { /* of data.human */
-    return strcmp(data_item_source(item), "human") == 0;
+    return item / 1000000000u == JOB_DATA_HUMAN;
 }
-static inline bool data_item_is_red(uint64_t item) { return item >= 9000000000u; }
+static inline bool data_item_is_red(uint64_t item) {
+    return item >= 9000000000u && item < 20000000000u;
+}
 
 int data_ensure(const struct stage_context *c);
 /* The first item that an item is nearly the same as, or of whose conversation it is: what any

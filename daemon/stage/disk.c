@@ -13,7 +13,7 @@
 enum { FLOAT = 4, STATE = 3 };
 
 struct sizes {
-    int64_t policy, pm; /* elements that a training moves */
+    int64_t policy, pm, red; /* elements that a training moves */
 };
 
 static int size_of(const struct job_spec *job, const char *dir, bool scalar, int64_t *ret) {
@@ -51,6 +51,11 @@ static void part(struct disk_plan *p, int64_t *sum, int64_t n, int64_t each, con
 
 static int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
+static const char *red_folder(const struct job_spec *job) {
+    const char *red = job->models.red;
+    return strcmp(red, "start") != 0 && strcmp(red, "latest") != 0 ? red : job->models.start;
+}
+
 int disk_plan(const struct job_spec *job, struct disk_plan *ret) {
     struct sizes s;
     const char *pm = job->models.pm;
@@ -59,6 +64,7 @@ int disk_plan(const struct job_spec *job, struct disk_plan *ret) {
     *ret = (struct disk_plan){0};
     CAI_TRY(size_of(job, job->models.start, false, &s.policy));
     CAI_TRY(size_of(job, own ? pm : job->models.start, true, &s.pm));
+    CAI_TRY(size_of(job, red_folder(job), false, &s.red));
     int64_t rounds = job->rounds, members = job->prefer.average ? 1 : job->prefer.members;
     int64_t policies = (job->sft.enabled ? rounds : 0) + rl;
     part(ret, &ret->models, policies, FLOAT * s.policy, "policy", "policies");
@@ -66,6 +72,8 @@ int disk_plan(const struct job_spec *job, struct disk_plan *ret) {
          "preference model", "preference models");
     part(ret, &ret->models, job->data.classifier != NULL, FLOAT * s.policy, "classifier",
          "classifiers");
+    int64_t red = (job_red_learns(job) ? rounds : 0) + (job_red_reinforces(job) ? rounds : 0);
+    part(ret, &ret->models, red, FLOAT * s.red, "red model", "red models");
     int64_t trained = 0;
     if (rl)
         trained = s.policy + (values ? s.pm : 0);
@@ -73,6 +81,8 @@ int disk_plan(const struct job_spec *job, struct disk_plan *ret) {
         trained = larger(trained, s.policy);
     if (rounds > 0 && job->prefer.enabled)
         trained = larger(trained, s.pm);
+    if (rounds > 0 && job_red_learns(job))
+        trained = larger(trained, s.red);
     part(ret, &ret->states, job->keep.checkpoints + 1, STATE * FLOAT * trained, "resumable state",
          "resumable states");
     ret->bytes = ret->models + ret->states;

@@ -210,7 +210,7 @@ static int plan_wins(const struct stage_context *c, const struct examples *base,
     struct items items;
     struct model_ref overseer;
     CAI_TRY(win_items(c, base, &a, &items));
-    CAI_TRY(models_role(c, "overseer", c->round, &a, &overseer));
+    CAI_TRY(models_role(c, "judge", c->round, &a, &overseer));
     build_score(&b, c, "win", 0, &overseer);
     for (size_t i = 0; i < items.n; i++) {
         CAI_AUTO(dialog) struct dialog d = {0};
@@ -231,7 +231,7 @@ static int name_graders(const struct stage_context *c) {
     struct model_ref overseer, classifier;
     struct graders g;
     CAI_TRY(graders_load(c->store, c->job_id, &g));
-    CAI_TRY(models_role(c, "overseer", c->round, &a, &overseer));
+    CAI_TRY(models_role(c, "judge", c->round, &a, &overseer));
     if (models_classifier(c, &a, &classifier) < 0)
         classifier = overseer;
     const struct {

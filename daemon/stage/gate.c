@@ -7,12 +7,17 @@
  * few-shots), and pairs of a reply against a spoilt one: the reply to another prompt, an
  * empty-handed one, a garbled one. (Reply against revision is no known answer: that the
  * revision is better is what the overseer is asked to judge.)
- * Examples: gate (item = place, {"p", "p_ab", "p_ba", "mass_ab", "mass_ba", "right", "of"}).
+ * Where labels come after debates, people's pairs are asked too, and everything directly and after
+ * reasons as well.
+ * Examples: gate (item = place, {"p", "p_ab", "p_ba", "mass_ab", "mass_ba", "right", "of"}), and
+ * gate_direct, gate_cot beside debates, all three then with "generated" and "read" tokens.
  * Metrics: gate_accuracy (_low _high _n), gate_option_mass, gate_flipped, gate_bias. */
 #include "base/rng.h"
 #include "stage/data.h"
+#include "stage/debate.h"
 #include "stage/draw.h"
 #include "stage/label.h"
+#include "stage/methods.h"
 #include "stage/rates.h"
 #include "stage/reason.h"
 #include <string.h>
@@ -33,7 +38,40 @@ static bool good_is_a(const struct stage_context *c, uint64_t item) {
     return cai_rng_below(key, 0, 2) == 0;
 }
 
-static int ask(struct builder *b, const struct stage_context *c, const struct question *q,
+/* The ways in which questions are asked: [0] as labels are, the others beside debates. */
+enum { WAYS = 3 };
+struct ways {
+    struct builder b[WAYS];
+    size_t n;
+};
+
+static void open_ways(struct ways *w, const struct stage_context *c,
+                      const struct model_ref *overseer) {
+    w->n = 1;
+    if (debate_used(c)) {
+        debate_open(&w->b[0], c, true, 0, overseer);
+        build_score(&w->b[1], c, "gate-direct", 0, overseer);
+        reason_open(&w->b[2], c, "gate-cot-reason", 0, overseer);
+        w->n = WAYS;
+    } else if (reason_used(c)) { /* known answers are found the way labels are */
+        reason_open(&w->b[0], c, "gate-reason", 0, overseer);
+    } else {
+        build_score(&w->b[0], c, "gate", 0, overseer);
+    }
+}
+
+static int flush_ways(struct ways *w) {
+    for (size_t i = 0; i < w->n; i++)
+        CAI_TRY(build_flush(&w->b[i]));
+    return 0;
+}
+
+static void free_ways(struct ways *w) {
+    for (size_t i = 0; i < WAYS; i++)
+        build_free(&w->b[i]);
+}
+
+static int ask(struct ways *w, const struct stage_context *c, const struct question *q,
                uint64_t item) {
     struct constitution without = *c->constitution;
     struct stage_context own = *c;
@@ -49,8 +87,9 @@ static int ask(struct builder *b, const struct stage_context *c, const struct qu
         own.constitution = &without;
     }
     bool a = good_is_a(c, item);
-    CAI_TRY(choice_ask(b, &own, &q->principle, q->turns, q->n, a ? q->good : q->bad,
-                       a ? q->bad : q->good, item, 0, true));
+    for (size_t i = 0; i < w->n; i++)
+        CAI_TRY(choice_ask(&w->b[i], &own, &q->principle, q->turns, q->n, a ? q->good : q->bad,
+                           a ? q->bad : q->good, item, 0, true));
     return example_put(c, item, 0, "gate_question", q->good, q->principle.id, "",
                        json_pack("{s:s, s:s, s:b}", "bad", q->bad, "of", q->of, "good_is_a", a));
 }
@@ -106,7 +145,7 @@ static int load_material(const struct stage_context *c, size_t want, struct cai_
     return 0;
 }
 
-static int ask_spoilt(const struct stage_context *c, const struct material *m, struct builder *b,
+static int ask_spoilt(const struct stage_context *c, const struct material *m, struct ways *b,
                       size_t first, size_t want) {
     CAI_AUTO(arena) struct cai_arena a = {0};
     for (size_t i = 0; i < want && m->n >= 2; i++) {
@@ -125,29 +164,76 @@ static int ask_spoilt(const struct stage_context *c, const struct material *m, s
     return 0;
 }
 
-int gate_plan(const struct stage_context *c) {
+/* People's pairs, at most `want`, under the principle that a row names or a drawn one. */
+static int ask_people(const struct stage_context *c, struct ways *b, size_t want,
+                      size_t *io_n) {
     CAI_AUTO(arena) struct cai_arena a = {0};
-    CAI_AUTO(builder) struct builder b = {0};
+    struct items pool;
+    CAI_TRY(data_pool(c, JOB_DATA_HUMAN, &a, &pool));
+    if (want == 0)
+        pool.n = 0;
+    items_take(c, 0, "label/gate_people", want, &pool);
+    for (size_t i = 0; i < pool.n; i++) {
+        CAI_AUTO(dialog) struct dialog d = {0};
+        CAI_TRY(data_dialog(c, pool.at[i], &a, &d));
+        const char *good = json_string_value(json_object_get(d.row, "chosen"));
+        const char *bad = json_string_value(json_object_get(d.row, "rejected"));
+        const char *name = json_string_value(json_object_get(d.row, "principle"));
+        const struct principle *p = name ? constitution_find(c->constitution, name) : NULL;
+        if (!p || !p->choice)
+            p = draw_principle(c, DRAW_CHOICE, "label/gate_people_principle", pool.at[i], 0);
+        struct question q = {.turns = d.turns, .n = d.n, .good = good, .bad = bad, .of = "people",
+                             .principle = *p, .without = SIZE_MAX};
+        if (good && bad && strcmp(good, bad) != 0)
+            CAI_TRY(ask(b, c, &q, GATE_ITEM + (*io_n)++));
+    }
+    return 0;
+}
+
+static int plan_questions(const struct stage_context *c, struct ways *b, struct cai_arena *a) {
     struct material m = {0};
     struct model_ref overseer;
     size_t want = (size_t)c->job->label.gate_pairs, known = c->constitution->n_choice_examples;
     known = known < want ? known : want;
-    CAI_TRY(models_role(c, "overseer", c->round, &a, &overseer));
-    if (reason_used(c)) /* known answers are found the way labels are */
-        reason_open(&b, c, "gate-reason", 0, &overseer);
-    else
-        build_score(&b, c, "gate", 0, &overseer);
+    CAI_TRY(models_role(c, "overseer", c->round, a, &overseer));
+    open_ways(b, c, &overseer);
     for (size_t i = 0; i < known; i++) {
         const struct choice_example *e = &c->constitution->choice_examples[i];
         struct question q = {.turns = e->turns, .n = e->n_turns, .of = "example", .without = i,
                              .good = e->answer == 'A' ? e->a : e->b,
                              .bad = e->answer == 'A' ? e->b : e->a,
                              .principle = {.id = "", .choice = e->choice}};
-        CAI_TRY(ask(&b, c, &q, GATE_ITEM + i));
+        CAI_TRY(ask(b, c, &q, GATE_ITEM + i));
     }
-    CAI_TRY(load_material(c, want - known, &a, &m));
-    CAI_TRY(ask_spoilt(c, &m, &b, known, want - known));
-    return build_flush(&b);
+    if (debate_used(c))
+        CAI_TRY(ask_people(c, b, want - known, &known));
+    if (want > known)
+        CAI_TRY(load_material(c, want - known, a, &m));
+    if (want > known)
+        CAI_TRY(ask_spoilt(c, &m, b, known, want - known));
+    return flush_ways(b);
+}
+
+int gate_plan(const struct stage_context *c) {
+    CAI_AUTO(arena) struct cai_arena a = {0};
+    struct ways b = {0};
+    int rc = plan_questions(c, &b, &a);
+    free_ways(&b);
+    return rc;
+}
+
+/* What the answers took besides: beside debates alone, so that other jobs' records stay as they
+ * were. */
+static int add_tokens(const struct stage_context *c, const char *kind, const Cai__V1__Scored *ab,
+                      const Cai__V1__Scored *ba, json_t *detail) {
+    double generated, read;
+    if (!debate_used(c))
+        return 0;
+    CAI_TRY(methods_tokens(c, kind, ab->item, &generated, &read));
+    json_object_set_new(detail, "generated", json_real(generated));
+    json_object_set_new(detail, "read",
+                        json_real(read + (double)ab->prompt_tokens + (double)ba->prompt_tokens));
+    return 0;
 }
 
 int gate_absorb(const struct stage_context *c, const Cai__V1__Task *task,
@@ -161,10 +247,12 @@ int gate_absorb(const struct stage_context *c, const Cai__V1__Task *task,
         if (o.lost)
             continue;
         bool right = good_is_a(c, s[i]->item) ? o.p > 0.5 : o.p < 0.5;
-        CAI_TRY(example_put(c, s[i]->item, 0, "gate", "", NULL, task->score->model->hash,
-                            json_pack("{s:f, s:f, s:f, s:f, s:f, s:b}", "p", o.p, "p_ab", o.p_ab,
-                                      "p_ba", o.p_ba, "mass_ab", o.mass_ab, "mass_ba", o.mass_ba,
-                                      "right", right)));
+        const char *kind = methods_kind(task->phase);
+        json_t *detail = json_pack("{s:f, s:f, s:f, s:f, s:f, s:b}", "p", o.p, "p_ab", o.p_ab,
+                                   "p_ba", o.p_ba, "mass_ab", o.mass_ab, "mass_ba", o.mass_ba,
+                                   "right", right);
+        CAI_TRY(add_tokens(c, kind, s[i], s[i + 1], detail));
+        CAI_TRY(example_put(c, s[i]->item, 0, kind, "", NULL, task->score->model->hash, detail));
     }
     return 0;
 }
@@ -190,6 +278,8 @@ int gate_judge(const struct stage_context *c, bool *ret_wait, char *ret_reason, 
     CAI_TRY(rates_value(c, "gate_option_mass", choice_mass(&f)));
     CAI_TRY(rates_value(c, "gate_flipped", choice_flipped(&f)));
     CAI_TRY(rates_value(c, "gate_bias", f.n ? f.bias / (double)f.n : 0));
+    if (debate_used(c))
+        CAI_TRY(methods_figures(c));
     bool above =
         rates_beat_chance(right, asked.n, c->job->label.gate_confidence, &low, &high);
     double mass = choice_mass(&f), least = c->job->label.min_option_mass;

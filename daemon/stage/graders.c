@@ -24,6 +24,7 @@ static const struct {
     {"evaluate", "refusal_rate_lookalike", PHRASES},
     {"evaluate", "evasion_rate_helpful", PHRASES},
     {"evaluate", "evasion_rate_lookalike", PHRASES},
+    {"evaluate", "unanswered_rate", PHRASES},
     {"evaluate", "win_rate", OVERSEER},
 };
 
@@ -90,6 +91,10 @@ static struct grader by_kind(const struct graders *g, enum kind kind) {
 
 bool graders_of(const struct graders *g, const char *stage, const char *figure,
                 struct grader *ret) {
+    if (strcmp(stage, "red_team") == 0 && strncmp(figure, "explore/", 8) == 0)
+        figure += 8;
+    if (strcmp(stage, "red_team") == 0 && strncmp(figure, "written_", 8) == 0)
+        figure += 8;
     for (size_t i = 0; i < CAI_COUNT(rates); i++)
         if (strcmp(rates[i].stage, stage) == 0 && strcmp(rates[i].figure, figure) == 0) {
             *ret = by_kind(g, rates[i].kind);

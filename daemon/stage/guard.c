@@ -171,11 +171,17 @@ const char *look_place(const struct look *l, uint32_t round, char *ret, size_t s
 }
 
 /* ---- judging ------------------------------------------------------------------------------- */
-static size_t comparisons(const struct look *l) {
-    size_t n = 0;
-    for (const struct guard *g = guards; g->name; g++)
-        n += g->comparisons ? g->comparisons(l) : 0;
-    return n ? n : 1;
+/* The first guard, of what multiplies, has half of guards.alpha for its comparisons; those of all
+ * others share the other half. */
+static double confidence_of(const struct look *l, const struct guard *g) {
+    const struct job_spec *j = l->c->job;
+    double alpha = j->guards.alpha > 0 ? j->guards.alpha : 0.01; /* 0: only measured */
+    size_t looks = (size_t)j->rounds + j->ppo.enabled, first = guards->comparisons(l), others = 0;
+    for (const struct guard *o = guards + 1; o->name; o++)
+        others += o->comparisons ? o->comparisons(l) : 0;
+    size_t n = g == guards ? first : others;
+    double share = others ? 0.5 : 1;
+    return 1 - share * alpha / (double)((looks ? looks : 1) * (n ? n : 1));
 }
 
 static int look_open(const struct stage_context *c, struct cai_arena *a, struct look *ret) {
@@ -196,9 +202,6 @@ static int look_open(const struct stage_context *c, struct cai_arena *a, struct 
         CAI_CHECK(i < CLASSES_MAX);
         ret->since_start[i] = look_compare(&ret->start, &ret->now, &probe_classes[i]);
     }
-    size_t looks = (size_t)c->job->rounds + c->job->ppo.enabled;
-    double alpha = c->job->guards.alpha > 0 ? c->job->guards.alpha : 0.01; /* 0: only measured */
-    ret->confidence = 1 - alpha / (double)((looks ? looks : 1) * comparisons(ret));
     return 0;
 }
 
@@ -228,6 +231,7 @@ int guard_judge(const struct stage_context *c, struct stage_verdict *ret) {
     for (const struct guard *g = guards; g->name; g++) {
         struct finding f = {.last = l.last};
         struct stage_verdict found = {0};
+        l.confidence = confidence_of(&l, g);
         CAI_TRY(g->judge(&l, &f));
         if (f.looked)
             CAI_TRY(look_record(c, f.tripped, "guard_%s", g->name));

@@ -14,7 +14,7 @@
  * where it looked and did not, and absent where it had nothing to look at.
  *
  * Tests: a guard trips when a lower bound is above its margin, at confidence 1 − guards.alpha shared
- * by all comparisons of all looks of a job (Bonferroni). guards.alpha: 0 measures and never halts.
+ * by all comparisons of all looks of a job (Bonferroni; half of it is for `rise`). guards.alpha: 0 measures and never halts.
  *
  * A rate is as good as its grader (verdicts.h): one that was never checked against people is named
  * so, and never shows that a failure does not grow. */

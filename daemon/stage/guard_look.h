@@ -16,7 +16,7 @@ struct look {
     struct probes start, before, now;
     struct paired since_start[CLASSES_MAX]; /* by class */
     struct examples taken, scores;
-    double confidence; /* of one comparison */
+    double confidence; /* of one comparison of the guard that judges */
 };
 
 /* The probes that both rounds answered, and that could be judged. */

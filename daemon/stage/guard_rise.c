@@ -22,7 +22,7 @@ static bool share_taken(const struct look *l, const struct probe_class *class, d
     size_t n = 0, hits = 0;
     for (size_t i = 0; i < l->taken.n; i++) {
         const struct store_example *e = &l->taken.at[i];
-        if (!class->kind || strcmp(probes_kind_trained(e->item), class->kind) != 0)
+        if (!class->kind || !probes_of_kind(class, probes_kind_trained(e->item)))
             continue;
         const struct store_example *s = examples_find(&l->scores, e->item, e->k);
         int shows = probes_judged(class, e->text, false, s);

@@ -211,7 +211,7 @@ static struct paired compare(const struct marked *m, const struct probe_class *c
         if (e->k != k || !plain)
             continue;
         size_t at = (size_t)(plain - m->plain->replies.at);
-        if (class->kind && strcmp(m->plain->kind[at], class->kind) == 0)
+        if (probes_of_kind(class, m->plain->kind[at]))
             paired_add(&p, probes_shows(m->plain, class, at),
                        probes_judged(class, e->text, false, examples_find(&m->scores, e->item, k)));
     }
@@ -268,8 +268,8 @@ size_t watched_comparisons(const struct look *l) {
     if (load_markers(l->c, &a, markers, &n) < 0)
         cai_error_clear();
     for (const struct probe_class *class = probe_classes; class->name; class++)
-        classes += class->failure && class->sign != SIGN_CUT && class->kind &&
-                   (strcmp(class->kind, KINDS[0]) == 0 || strcmp(class->kind, KINDS[1]) == 0);
+        classes += class->failure && class->sign != SIGN_CUT &&
+                   (probes_of_kind(class, KINDS[0]) || probes_of_kind(class, KINDS[1]));
     return 2 * n * classes; /* in both directions */
 }
 

@@ -4,7 +4,8 @@
  * in both orders.
  *
  * Phases: gate → (done) reply → score; with reasons (mode cot, reason.h) each scoring has a
- * text before it: gate-reason → gate → (done) reply → reason → score. Prompts: harmful ones
+ * text before it: gate-reason → gate → (done) reply → reason → score; with debates (mode debate,
+ * debate.h) speeches, and the gate's questions are asked in every way (methods.h). Prompts: harmful ones
  * (data.harmful and failing red-team cases up to this round) and helpful ones in the share
  * stages.label.helpful: by default that of PPO, the mix on which the preference model will be
  * asked; 0 when people's pairs are the helpful ones.
@@ -20,6 +21,7 @@
 #include "base/error.h"
 #include "base/rng.h"
 #include "stage/data.h"
+#include "stage/debate.h"
 #include "stage/draw.h"
 #include "stage/rates.h"
 #include "stage/reason.h"
@@ -144,7 +146,8 @@ int label_people(const struct stage_context *c, size_t pairs) {
 /* A frozen overseer that passed in an earlier round need not be asked again. */
 static bool gate_passed_before(const struct stage_context *c) {
     double low = 0;
-    if (c->round == 1 || strcmp(c->job->models.overseer, "latest") == 0)
+    bool trained = c->job->skill.enabled && c->job->skill.use;
+    if (c->round == 1 || trained || strcmp(c->job->models.overseer, "latest") == 0)
         return false;
     for (uint32_t r = 1; r < c->round; r++)
         if (store_metric_get(c->store, c->job_id, r, "label", 0, "prompts", &low) == 0)
@@ -183,7 +186,9 @@ static int ask_principle(const struct stage_context *c, const Cai__V1__Task *tas
     struct model_ref overseer;
     uint32_t principles = per_pair(c);
     CAI_TRY(models_role(c, "overseer", c->round, a, &overseer));
-    if (reason_used(c))
+    if (debate_used(c))
+        debate_open(&b, c, false, task->chunk * principles + j, &overseer);
+    else if (reason_used(c))
         reason_open(&b, c, "reason", task->chunk * principles + j, &overseer);
     else
         build_score(&b, c, "score", task->chunk * principles + j, &overseer);
@@ -265,8 +270,14 @@ static int absorb(const struct stage_context *c, const Cai__V1__Task *task,
     CAI_AUTO(arena) struct cai_arena a = {0};
     const Cai__V1__Scored **s;
     size_t n, step = c->job->label.swap ? 2 : 1;
-    if (strcmp(task->phase, "gate") == 0)
+    if (strcmp(task->phase, "gate") == 0 || strcmp(task->phase, "gate-direct") == 0 ||
+        strcmp(task->phase, "gate-cot") == 0)
         return gate_absorb(c, task, result);
+    if (strstr(task->phase, "debate-"))
+        return debate_absorb(c, task, result, task->phase[0] == 'g',
+                             task->phase[0] == 'g' || c->job->label.swap);
+    if (strcmp(task->phase, "gate-cot-reason") == 0)
+        return reason_absorb(c, task, result, "gate-cot", true);
     if (strcmp(task->phase, "gate-reason") == 0)
         return reason_absorb(c, task, result, "gate", true);
     if (strcmp(task->phase, "reason") == 0)
@@ -398,6 +409,8 @@ static int judge(const struct stage_context *c, struct stage_verdict *ret) {
     CAI_TRY(figures(c, &t));
     if (reason_used(c))
         CAI_TRY(reason_figures(c, &dropped));
+    if (debate_used(c))
+        CAI_TRY(debate_figures(c, &dropped));
     ret->next = STAGE_DONE;
     if (stage_accepted(c, "label"))
         return 0;
@@ -405,7 +418,8 @@ static int judge(const struct stage_context *c, struct stage_verdict *ret) {
         wait_label(c, ret, "the two options together have a mean probability of",
                    choice_mass(&t.f), "min_option_mass", o->min_option_mass);
     else if (dropped > o->max_dropped)
-        wait_label(c, ret, "the share of reasons that could not be read is", dropped, "max_dropped",
+        wait_label(c, ret, debate_used(c) ? "the share of debates that could not be read is"
+                                          : "the share of reasons that could not be read is", dropped, "max_dropped",
                    o->max_dropped);
     else if (choice_flipped(&t.f) > o->max_flipped && !accepted_flips(c))
         wait_label(c, ret, "the share of choices that turned with the order is",

@@ -22,7 +22,8 @@ double label_entropy(double p);
 struct choice choice_read(const Cai__V1__Scored *ab, const Cai__V1__Scored *ba);
 
 /* Asks which of a and b is better under p: k = 2 · pair (A first) and, with `swap`,
- * 2 · pair + 1 (B first). A builder that generates (reason_open) asks for reasons first. */
+ * 2 · pair + 1 (B first). A builder that generates asks for reasons (reason_open) or for speeches
+ * (debate_open) first. */
 int choice_ask(struct builder *b, const struct stage_context *c, const struct principle *p,
                const struct turn *turns, size_t n, const char *reply_a, const char *reply_b,
                uint64_t item, uint32_t pair, bool swap);

@@ -19,7 +19,7 @@ struct sized {
     struct hf_config config;
 };
 struct models {
-    struct sized start, generator, overseer, second, pm; /* pm: with its score head */
+    struct sized start, generator, overseer, second, red, pm; /* pm: with its score head */
     struct sized start_scalar;
 };
 
@@ -45,6 +45,7 @@ static int load_all(const struct job_spec *job, struct models *ret) {
     CAI_TRY(load(job->models.start, true, &ret->start_scalar));
     CAI_TRY(load_named(job->models.generator, false, &ret->start, &ret->generator));
     CAI_TRY(load_named(job->models.overseer, false, &ret->start, &ret->overseer));
+    CAI_TRY(load_named(job->models.red, false, &ret->start, &ret->red));
     if (job->models.second_overseer)
         CAI_TRY(load_named(job->models.second_overseer, false, &ret->start, &ret->second));
     return load_named(job->models.pm, true, &ret->start_scalar, &ret->pm);
@@ -94,6 +95,8 @@ static void generate_phase(const struct job_spec *job, const struct models *m,
     int64_t sizes[] = {m->start.size.all, moves ? m->start.size.all : 0,
                        is_word(job->models.generator) ? 0 : m->generator.size.all,
                        is_word(job->models.overseer) ? 0 : m->overseer.size.all,
+                       !job->red_team.enabled || (is_word(job->models.red) && !job_red_learns(job))
+                           ? 0 : m->red.size.all,
                        m->second.size.all,
                        job->prefer.enabled ? m->pm.size.all : 0};
     size_t n = sizeof sizes / sizeof *sizes, kept = 0;
@@ -165,6 +168,26 @@ static void ppo_phase(const struct job_spec *job, const struct models *m, struct
          "activations");
 }
 
+static void red_phase(const struct job_spec *job, const struct models *m, struct memory_plan *p) {
+    struct memory_phase *f = begin(p, "red team");
+    int64_t chunk = (job->red_team.rl.rollouts + 3) / 4;
+    trained_parts(f, &m->red.size, job, "red model");
+    if (!job_red_reinforces(job)) {
+        part(f, batch_of(job, &m->red, false), "activations");
+        return;
+    }
+    part(f, m->red.size.all * FLOAT, "reference");
+    part(f, m->generator.size.all * FLOAT, "target");
+    part(f, m->start_scalar.size.all * FLOAT, "classifier");
+    if (strcmp(job->models.dtype, "bfloat16") == 0)
+        part(f, 2 * (m->red.size.halved + m->generator.size.halved), "bfloat16 copies");
+    chunk = chunk < HF_SLOTS_MAX ? chunk : HF_SLOTS_MAX;
+    cache_part(f, &m->red.config, chunk);
+    cache_part(f, &m->generator.config, chunk);
+    part(f, larger(batch_of(job, &m->red, false), batch_of(job, &m->start_scalar, true)),
+         "activations");
+}
+
 /* ---- all of them --------------------------------------------------------------------- */
 
 static void advise(const struct job_spec *job, struct memory_plan *p) {
@@ -192,6 +215,10 @@ int memory_plan(const struct job_spec *job, struct memory_plan *ret) {
     generate_phase(job, m, ret);
     if (job->sft.enabled)
         train_phase(job, &m->start, false, "sft", ret);
+    if (job->rounds > 0 && job_red_learns(job))
+        red_phase(job, m, ret);
+    if (job->skill.enabled)
+        train_phase(job, &m->start, false, "skill", ret);
     if (job->data.classifier)
         train_phase(job, &m->start_scalar, true, "classifier", ret);
     if (job->prefer.enabled)

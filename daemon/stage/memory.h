@@ -5,9 +5,9 @@
 
 #include "job/job.h"
 
-enum { MEMORY_PHASES_MAX = 5 };
+enum { MEMORY_PHASES_MAX = 6 };
 
-/* One kind of work: generate, sft, classifier, prefer or ppo. */
+/* One kind of work: generate, sft, red team, classifier, prefer or ppo. */
 struct memory_phase {
     const char *name;
     int64_t bytes;

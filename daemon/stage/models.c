@@ -1,6 +1,7 @@
 /* models.c: roles → checkpoints. Not for training or checking them. */
 #include "stage/models.h"
 
+#include "base/check.h"
 #include "base/error.h"
 #include "base/file.h"
 #include "hf/hf.h"
@@ -71,6 +72,8 @@ int models_ensure(const struct stage_context *c) {
         CAI_TRY(register_folder(c, "generator", c->job->models.generator));
     if (is_folder(c->job->models.pm))
         CAI_TRY(register_folder(c, "pm_start", c->job->models.pm));
+    if (is_folder(c->job->models.red))
+        CAI_TRY(register_folder(c, "red_start", c->job->models.red));
     return 0;
 }
 
@@ -92,19 +95,37 @@ int models_policy(const struct stage_context *c, uint32_t round, struct cai_aren
 
 int models_role(const struct stage_context *c, const char *role, uint32_t round,
                 struct cai_arena *a, struct model_ref *ret) {
-    bool overseer = strcmp(role, "overseer") == 0, pm = strcmp(role, "pm") == 0;
-    bool second = strcmp(role, "second_overseer") == 0;
-    CAI_CHECK(overseer || second || pm || strcmp(role, "generator") == 0);
-    const char *name = overseer ? c->job->models.overseer
-                       : second ? c->job->models.second_overseer
-                       : pm     ? c->job->models.pm
-                                : c->job->models.generator;
+    bool judge = strcmp(role, "judge") == 0;
+    if (strcmp(role, "overseer") == 0 && c->job->skill.enabled && c->job->skill.use) {
+        int trained = models_skilled(c, round, a, ret);
+        if (trained != CAI_ENOTFOUND)
+            return trained;
+        cai_error_clear();
+    }
+    role = judge ? "overseer" : role;
+    const struct {
+        const char *role, *name, *kind;
+    } roles[] = {{"overseer", c->job->models.overseer, "overseer"},
+                 {"pm", c->job->models.pm, "pm_start"},
+                 {"second_overseer", c->job->models.second_overseer, "second_overseer"},
+                 {"generator", c->job->models.generator, "generator"},
+                 {"red", c->job->models.red, "red_start"}};
+    size_t i = 0;
+    while (i < CAI_COUNT(roles) && strcmp(role, roles[i].role) != 0)
+        i++;
+    CAI_CHECK(i < CAI_COUNT(roles));
+    const char *name = roles[i].name;
     if (name && strcmp(name, "latest") == 0)
         return models_policy(c, round, a, ret);
     if (!is_folder(name))
         return models_start(c, a, ret);
-    int rc = find(c, pm ? "pm_start" : role, "start", 0, 0, a, ret, NULL);
+    int rc = find(c, roles[i].kind, "start", 0, 0, a, ret, NULL);
     return rc == CAI_ENOTFOUND ? missing(c, role) : rc;
+}
+
+int models_skilled(const struct stage_context *c, uint32_t round, struct cai_arena *a,
+                   struct model_ref *ret) {
+    return find(c, "overseer", "skill", round, 0, a, ret, NULL);
 }
 
 int models_pm(const struct stage_context *c, uint32_t round, struct cai_arena *a,
@@ -126,6 +147,22 @@ int models_pm(const struct stage_context *c, uint32_t round, struct cai_arena *a
     *ret = members;
     *ret_n = n;
     return 0;
+}
+
+int models_red(const struct stage_context *c, uint32_t round, struct cai_arena *a,
+               struct model_ref *ret, uint32_t *ret_round) {
+    struct model_ref supervised;
+    uint32_t of_red = 0, of_supervised = 0;
+    int red = find(c, "red", NULL, round, 0, a, ret, &of_red);
+    int other = find(c, "red_supervised", NULL, round, 0, a, &supervised, &of_supervised);
+    if (other == 0 && (red == CAI_ENOTFOUND || of_supervised > of_red)) {
+        *ret = supervised;
+        of_red = of_supervised;
+        red = 0;
+    }
+    if (ret_round)
+        *ret_round = of_red;
+    return red;
 }
 
 int models_classifier(const struct stage_context *c, struct cai_arena *a, struct model_ref *ret) {

@@ -14,6 +14,7 @@ const struct probe_class probe_classes[] = {
     {"refusal_rate_lookalike", "lookalike", SIGN_REFUSAL, true, "refusals of look-alikes"},
     {"evasion_rate_helpful", "helpful", SIGN_EVASION, true, "evasions of harmless prompts"},
     {"evasion_rate_lookalike", "lookalike", SIGN_EVASION, true, "evasions of look-alikes"},
+    {"unanswered_rate", "harmless", SIGN_UNANSWERED, true, "harmless prompts refused or evaded"},
     {"cut_rate", NULL, SIGN_CUT, true, "replies that do not end"},
     {0},
 };
@@ -49,7 +50,15 @@ int probes_load(const struct stage_context *c, uint32_t round, struct cai_arena 
 int probes_text_shows(const char *text, enum probe_sign sign) {
     if (sign == SIGN_REFUSAL)
         return extract_is_refusal(text);
+    if (sign == SIGN_UNANSWERED)
+        return extract_is_refusal(text) || extract_is_evasion(text);
     return sign == SIGN_EVASION ? extract_is_evasion(text) : -1;
+}
+
+bool probes_of_kind(const struct probe_class *class, const char *kind) {
+    if (class->kind && strcmp(class->kind, "harmless") == 0)
+        return strcmp(kind, "harmful") != 0;
+    return !class->kind || strcmp(class->kind, kind) == 0;
 }
 
 const char *probes_kind_trained(uint64_t item) {
@@ -67,7 +76,7 @@ int probes_judged(const struct probe_class *class, const char *text, bool cut,
 
 int probes_shows(const struct probes *p, const struct probe_class *class, size_t i) {
     const struct store_example *e = &p->replies.at[i];
-    if (class->kind && strcmp(p->kind[i], class->kind) != 0)
+    if (!probes_of_kind(class, p->kind[i]))
         return -1;
     return probes_judged(class, e->text, p->cut[i],
                          class->sign == SIGN_HARM ? examples_find(&p->scores, e->item, 0) : NULL);

@@ -8,12 +8,15 @@
 /* A way to fail, on one kind of prompt; the name is that of the rate. */
 struct probe_class {
     const char *name; /* "harmful_rate" */
-    const char *kind; /* of prompt; NULL = any */
-    enum probe_sign { SIGN_HARM, SIGN_REFUSAL, SIGN_EVASION, SIGN_CUT } sign;
+    const char *kind; /* of prompt; NULL = any; "harmless" = all but harmful */
+    enum probe_sign { SIGN_HARM, SIGN_REFUSAL, SIGN_EVASION, SIGN_UNANSWERED, SIGN_CUT } sign;
     bool failure;     /* false: what a reply may well do, such as refusing what is harmful */
     const char *says; /* for people: "refusals of look-alikes" */
 };
 extern const struct probe_class probe_classes[]; /* ends with a NULL name */
+
+/* Whether prompts of this kind are the class's. */
+bool probes_of_kind(const struct probe_class *class, const char *kind);
 
 struct probes {
     struct examples replies, scores;

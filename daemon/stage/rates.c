@@ -231,23 +231,44 @@ double rates_self_bleu(const char *const *text, size_t n) {
     return sum / (double)n;
 }
 
-double rates_distinct(const char *const *text, size_t n, size_t words) {
+/* All runs of `words` words in order, the caller's. */
+static uint64_t *sorted_grams(const char *const *text, size_t n, size_t words, size_t *ret_n) {
     CAI_AUTO(arena) struct cai_arena a = {0};
     CAI_CHECK(words >= 1 && words <= ORDERS);
     struct words *all = cai_arena_array(&a, n + 1, sizeof *all);
-    size_t total = 0, filled = 0, distinct = 0, order = words - 1;
+    size_t total = 0, filled = 0, order = words - 1;
     for (size_t i = 0; i < n; i++) {
         all[i] = words_of(&a, text[i]);
         total += all[i].n > order ? all[i].n - order : 0;
     }
-    CAI_AUTO(mem) uint64_t *run = cai_realloc(NULL, total + 1, sizeof *run);
+    uint64_t *gram = cai_realloc(NULL, total + 1, sizeof *gram);
     for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j + order < all[i].n; j++)
-            run[filled++] = all[i].gram[order][j];
-    qsort(run, total, sizeof *run, by_value);
+            gram[filled++] = all[i].gram[order][j];
+    qsort(gram, total, sizeof *gram, by_value);
+    *ret_n = total;
+    return gram;
+}
+
+double rates_distinct(const char *const *text, size_t n, size_t words) {
+    size_t total, distinct = 0;
+    CAI_AUTO(mem) uint64_t *gram = sorted_grams(text, n, words, &total);
     for (size_t i = 0; i < total; i++)
-        distinct += i == 0 || run[i] != run[i - 1];
+        distinct += i == 0 || gram[i] != gram[i - 1];
     return total ? (double)distinct / (double)total : 1;
+}
+
+double rates_pair_entropy(const char *const *text, size_t n) {
+    size_t total;
+    double bits = 0;
+    CAI_AUTO(mem) uint64_t *pair = sorted_grams(text, n, 2, &total);
+    for (size_t i = 0, same; i < total; i += same) {
+        for (same = 1; i + same < total && pair[i + same] == pair[i];)
+            same++;
+        double share = (double)same / (double)total;
+        bits -= share * log2(share);
+    }
+    return bits;
 }
 
 double rates_distinct_pairs(const char *const *text, size_t n) { return rates_distinct(text, n, 2); }

@@ -39,6 +39,10 @@ double rates_distinct_pairs(const char *const *text, size_t n);
 /* The same of runs of `words` words, 1 to 4. */
 double rates_distinct(const char *const *text, size_t n, size_t words);
 
+/* Entropy, in bits, of the pairs of neighbouring words over all texts. It rises with the number of
+ * texts: compare equal numbers. 0 when there are none. */
+double rates_pair_entropy(const char *const *text, size_t n);
+
 /* Adds `name`, `name`_low, `name`_high (Wilson, 95 %) and `name`_n. */
 int rates_metric(const struct stage_context *c, uint32_t round, const char *stage,
                  const char *name, uint64_t hits, uint64_t n);

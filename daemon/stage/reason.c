@@ -62,7 +62,9 @@ int reason_absorb(const struct stage_context *c, const Cai__V1__Task *task,
         }
         for (size_t k = 0; k < orders; k++) {
             CAI_TRY(example_put(c, g[i + k]->item, g[i + k]->k, "reasons", text[k], NULL,
-                                overseer.hash, NULL));
+                                overseer.hash,
+                                json_pack("{s:i, s:i}", "generated", (int)g[i + k]->tokens, "read",
+                                          (int)g[i + k]->prompt_tokens)));
             CAI_TRY(build_score_after(&b, task->generate->items[i + k],
                                       render_reasoned(&a, c->constitution, text[k]), f->option_a,
                                       f->option_b));

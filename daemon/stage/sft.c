@@ -1,4 +1,5 @@
-/* sft.c: supervised training on the revisions, mixed with helpful replies.
+/* sft.c: supervised training on the revisions and on what self-consistency kept (consist.h), mixed
+ * with helpful replies.
  *
  * Phases: reply (only when data.helpful has rows without one: the start model answers
  * them) → sft (a gang). Rows, by (round, item, step): the last good text of every prompt
@@ -9,12 +10,13 @@
  * critique that was rejected is left out, and a reply all of whose critiques were rejected counts
  * as one in which none was found; of a rewrite that is worse than the reply neither is taken.
  * Examples: helpful (a reply of the start model). Models: policy.
- * Metrics: rows, rows_revisions, rows_kept (unrevised replies), rows_helpful, and what the
- *   trainer names. */
+ * Metrics: rows, rows_revisions, rows_kept (unrevised replies), rows_helpful, rows_consist
+ *   (where that stage runs), and what the trainer names. */
 #include "stage/sft.h"
 
 #include "base/error.h"
 #include "stage/build.h"
+#include "stage/consist.h"
 #include "stage/data.h"
 #include "stage/dataset.h"
 #include "stage/rates.h"
@@ -130,7 +132,7 @@ int sft_rows(const struct stage_context *c, uint32_t round, struct cai_arena *a,
 }
 
 struct counts {
-    size_t revisions, kept;
+    size_t revisions, kept, consist;
 };
 
 static int add_round(const struct stage_context *c, uint32_t round, struct dataset *d,
@@ -143,7 +145,7 @@ static int add_round(const struct stage_context *c, uint32_t round, struct datas
         n->revisions += rows.at[i].changed;
         n->kept += !rows.at[i].changed;
     }
-    return 0;
+    return consist_rows(c, round, d, &n->consist);
 }
 
 static int add_revisions(const struct stage_context *c, struct dataset *d, struct counts *n) {
@@ -236,13 +238,19 @@ static int plan_training(const struct stage_context *c, struct dataset *d,
     CAI_TRY(sft_helpful_rows(c, n->revisions + n->kept, &a, &helpful));
     for (size_t i = 0; i < helpful.n; i++)
         CAI_TRY(add_row(c, d, helpful.at[i].item, helpful.at[i].text));
-    CAI_TRY(dataset_freeze(c, d, "no revision could be used and there are no helpful replies; "
-                           "read samples of the stage revise", &a, &frozen));
+    CAI_TRY(dataset_freeze(c, d, c->job->consist.enabled
+                               ? "no revision could be used, self-consistency kept nothing, and "
+                                 "there are no helpful replies; read samples of the stages revise "
+                                 "and consist"
+                               : "no revision could be used and there are no helpful replies; "
+                                 "read samples of the stage revise", &a, &frozen));
     CAI_TRY(strcmp(c->job->sft.from, "latest") == 0 ? models_policy(c, c->round - 1, &a, &init)
                                                     : models_start(c, &a, &init));
     CAI_TRY(rates_value(c, "rows_revisions", (double)n->revisions));
     CAI_TRY(rates_value(c, "rows_kept", (double)n->kept));
     CAI_TRY(rates_value(c, "rows_helpful", (double)helpful.n));
+    if (c->job->consist.enabled)
+        CAI_TRY(rates_value(c, "rows_consist", (double)n->consist));
     CAI_TRY(rates_value(c, "rows", (double)d->rows));
     json_t *options = job_stage_json(c->job, "sft");
     int rc = build_train(c, "sft", "sft", &init, NULL, NULL, 0, &frozen, options);

@@ -54,8 +54,8 @@ struct stage {
     int (*done)(const struct stage_context *c, struct stage_verdict *ret);
 };
 
-/* In the order they run; red_team revise audit review_texts sft label review prefer evaluate, then ppo
- * and its evaluation. NULL-terminated. */
+/* In the order they run; red_team revise audit review_texts consist sft label review prefer skill
+ * evaluate, then ppo and its evaluation. NULL-terminated. */
 extern const struct stage *const stage_table[];
 const struct stage *stage_find(const char *name);
 /* The (round, stage) after this one, skipping what is switched off. round 0 and NULL ask

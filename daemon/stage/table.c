@@ -5,8 +5,18 @@
 #include <string.h>
 
 const struct stage *const stage_table[] = {
-    &stage_red_team, &stage_revise, &stage_audit,  &stage_review_texts, &stage_sft,
-    &stage_label,    &stage_review, &stage_prefer, &stage_evaluate,     &stage_ppo,
+    &stage_red_team,
+    &stage_revise,
+    &stage_audit,
+    &stage_review_texts,
+    &stage_consist,
+    &stage_sft,
+    &stage_label,
+    &stage_review,
+    &stage_prefer,
+    &stage_skill,
+    &stage_evaluate,
+    &stage_ppo,
     NULL};
 
 const struct stage *stage_find(const char *name) {

@@ -4,7 +4,8 @@
 
 #include "stage/stage.h"
 
-extern const struct stage stage_red_team, stage_revise, stage_audit, stage_sft, stage_label, stage_prefer,
-    stage_evaluate, stage_ppo, stage_review, stage_review_texts;
+extern const struct stage stage_red_team, stage_revise, stage_audit, stage_review_texts,
+    stage_consist, stage_sft, stage_label, stage_review, stage_prefer, stage_skill,
+    stage_evaluate, stage_ppo;
 
 #endif

@@ -25,6 +25,7 @@ static int check_models(const Cai__V1__Train *t)
 {
     CAI_TRY(check_model(t->init));
     CAI_TRY(check_model(t->reference));
+    CAI_TRY(check_model(t->target));
     for (size_t i = 0; i < t->n_pm; i++)
         CAI_TRY(check_model(t->pm[i]));
     return 0;

@@ -218,8 +218,8 @@ class RealWork(Work):
             run = subprocess.run([os.path.join(options.programs, "caictl"), "--server", self.caid.server,
                                   "export", str(job), "model", "--out", out],
                                  env=self.caid.env, capture_output=True, text=True)
-            if run.returncode == 0:
-                return files_of(out)
+            if run.returncode == 0:  # the card beside them tells of dates and folders
+                return [f for f in files_of(out) if f[0].endswith(".safetensors")]
             assert run.returncode < 0 or time.monotonic() < self.end, run.stderr
             self.alive()
 

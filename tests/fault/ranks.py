@@ -128,6 +128,38 @@ def test_a_gang_that_loses_a_rank():
             lost(w, 0, signal.SIGKILL, "its process ended", whole)
 
 
+def hangs(w, rank, whole):
+    """A rank is stopped, most likely inside a collective, and goes on once it has been named."""
+    job = w.submit()
+    w.until_step(job, AT)
+    pid, began = w.rank(rank)["pid"], time.time()
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        name = re.compile(rf"rank {rank} \(worker \S+\) (does not answer|is behind).*; a step takes ([\d.]+) s")
+        row, found = w.caid.until(lambda: [(r, m) for r in w.caid.lines("logs", job, "-o", "json")
+                                           for m in [name.search(r["text"])] if m], 60, "it is named")[0]
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    took, step = row["at_ms"] / 1000 - began, float(found[2])
+    # The machine's own delays are not the gang's: beside other work all of it takes longer.
+    assert took <= max(3 * step, 0.4 + step) + 1, (took, step)
+    same(whole, w.outcome(job), "stopped for a while")
+    print(f"     {w.world} ranks, one hangs: {found[0].split(' (')[0]} {found[1]} after {took:.2f} s, "
+          f"{took / step:.1f} times the 99th percentile of steps ({step:.3f} s)", flush=True)
+
+
+def test_a_rank_that_hangs_is_named_by_the_gangs_own_steps():
+    """And nobody is while all goes well, on however busy a machine."""
+    for world in map(int, options.worlds.split(",")):
+        with World(world, 7) as w:
+            job = w.submit()
+            whole = w.outcome(job)
+            late = [t for t in w.logs(job) if "is behind" in t or "does not answer" in t]
+            assert not late, late
+            for rank in range(world):
+                hangs(w, rank, whole)
+
+
 def test_a_gang_that_is_stopped_repeats_no_step():
     for world in map(int, options.worlds.split(",")):
         with World(world, 0) as w:

@@ -60,6 +60,42 @@ def choice(c, question, messages, a, b, without=None, reasoned=False, written=No
     return out + [("user", ask(messages, question, a, b))], prefix
 
 
+def any_principle(c):
+    return {"critique": c["frames"]["any_critique"], "revision": c["frames"]["any_revision"]}
+
+
+def asked(c, kind, principle, messages, written=None):
+    """The tasks of critique as a skill, without few-shots: (messages, prefix)."""
+    f, bare = c["frames"], {**c, "critique_examples": []}
+    if kind in ("critique", "revision"):
+        return critique(bare, principle, messages, written)
+    if kind == "helpful":
+        shown, _ = critique(bare, principle, messages)
+        return shown + [("assistant", said(f["critique_prefix"], written)), ("user", f["helpful"])], f["verdict_prefix"]
+    frame, text, prefix = {"critiqueable": ("critiqueable", "critique", f["verdict_prefix"]),
+                           "refinement": ("revision", "revision", f["revision_prefix"]),
+                           "tamper": ("tamper", "critique", f["revision_prefix"])}[kind]
+    return system_first(messages + [("user", fill(f[frame], principle=principle[text]))]), prefix
+
+
+def speech(c, d, side, said_before):
+    """The next speech of a debate {"messages", "A", "B", "critique"?, "choice"?}."""
+    other = "B" if side == "A" else "A"
+    shown = "\n".join(("You" if s == side else "Against you") + ": " + t for s, t in said_before) or "(nothing yet)"
+    text = fill(c["frames"]["debate"], principle=d.get("critique", d.get("choice", "")), question=d.get("choice", ""),
+                mine=d[side], debate=shown)
+    return system_first(d["messages"] + [("assistant", d[other])] + [("user", text)]), c["frames"]["debate_prefix"]
+
+
+def judgement(c, d, said_before):
+    names = {"system": "System", "user": "Human", "assistant": "Assistant"}
+    shown = "\n\n".join(f"{names[r]}: {t}" for r, t in d["messages"])
+    by = {x: " ".join(t for s, t in said_before if s == x) for x in "AB"}
+    text = fill(c["frames"]["debated_choice"], conversation=shown, principle=d.get("choice", ""), a=d["A"], b=d["B"],
+                debate="\n".join(f"For ({s}): {t}" for s, t in said_before), said_a=by["A"], said_b=by["B"])
+    return [("user", text)], c["frames"]["choice_prefix"]
+
+
 def prompt(tok, messages, prefix):
     """Text and ids. What is written in messages is never a special token."""
     special = [t.content for t in tok.added_tokens_decoder.values() if t.special]

@@ -8,6 +8,7 @@ transformers' on the same ids.
 import json
 import math
 import os
+import random
 import sqlite3
 import sys
 import tempfile
@@ -16,9 +17,10 @@ import torch
 from transformers import AutoTokenizer
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "system"))
-from checkpoint import write_job  # noqa: E402
+from checkpoint import prompts, sentence, write_job, write_lines  # noqa: E402
 from hf_probe import Probe  # noqa: E402
-from rendering import choice, critique, of_turns, prompt  # noqa: E402
+from rendering import (any_principle, asked, choice, critique, judgement, of_turns, prompt,  # noqa: E402
+                       said, speech)  # noqa: E402
 from through_caictl import Real  # noqa: E402
 from wire import fields  # noqa: E402
 
@@ -29,7 +31,10 @@ FRAMES = {"critique": "CritiqueRequest: {principle} ({no_flaw} if none)", "criti
           "Revision:\n", "choice": "{conversation}\n--\n{principle}\n1) {a}\n2) {b} {No place}",
           "choice_prefix": "Better is", "reasoning_prefix": "Because ", "reasoned_prefix": "Hence",
           "reasoned_choice": "{a} or {b}? {principle}: {conversation}", "option_a": " 1) the first", "option_b": " 2)",
-          "no_flaw": "fine"}
+          "no_flaw": "fine", "any_critique": "Anything?", "any_revision": "Mend it.", "critiqueable": "Flaw? {principle}",
+          "helpful": "Was that right?", "verdict_prefix": "I say", "option_yes": " aye", "option_no": " nay",
+          "tamper": "Spoil it: {principle}", "debate": "{mine} beats that. {question} {principle}\n{debate}",
+          "debate_prefix": "Sir, ", "debated_choice": "{a} {said_a} or {b} {said_b}? {principle} {conversation} {debate}"}
 
 
 # ---- the tasks of a job, as they were granted --------------------------------------------
@@ -61,12 +66,30 @@ def items(payload):
                    [o.decode() for o in every(i, 5)])
 
 
+def verified(folder):
+    """What people said of replies: several to a prompt, with and without a principle."""
+    rng, rows = random.Random(4), []
+    for i, row in enumerate(prompts(random.Random(5), 12, True)):
+        for k in range(3):
+            flaw = (i + k) % 2 == 0
+            rows.append({**row, "reply": sentence(rng, 8), "flaw": flaw, **({"principle": f"rule-{k}"} if i % 3 == 0 else {})})
+            if flaw:
+                rows[-1].update(critique=f"The {k}. word is wrong.", helpful=k != 1, refinement=sentence(rng, 7))
+    write_lines(os.path.join(folder, "verified.jsonl"), rows)
+    return {"harmful": "./prompts.jsonl", "helpful": "./helpful.jsonl", "critiques": "./verified.jsonl"}
+
+
+SKILL = {"enabled": True, "judge": "human", "held_out": 0.5, "inserted": 6, "batch": 8, "lr": 1e-3,
+         "critique": {"max_tokens": 24}, "refinement": {"max_tokens": 24}}
+
+
 def run_job(folder, chat, frames, mode):
     """(database, model, constitution): payloads go when tasks are done, so a trigger keeps
     them. The store's file is caid's alone while it runs: it is set before the real start."""
-    path, model = write_job(folder, chat, frames, system=True, stages__ppo=False,
+    more = {"data": verified(folder), "stages__skill": SKILL} if mode == "debate" else {}
+    path, model = write_job(folder, chat, frames, system=True, stages__ppo=False, **more,
                             stages__label__mode=mode, stages__label__reasons={"max_tokens": 300},
-                            stages__label__max_dropped=1,
+                            stages__label__speech={"max_tokens": 24}, stages__label__max_dropped=1,
                             stages__prefer=False, stages__evaluate=False)
     caid = Real(TOOLS, spawn=0, root=folder)
     with caid:
@@ -144,6 +167,73 @@ class Record:
         return choice(self.c, question, self.dialog(item), replies[k % 2], replies[1 - k % 2], **reasons)
 
 
+    # ---- debates
+    def debate(self, item, k, n):
+        """(the debate in this seating, its first n speeches)"""
+        _, _, d = self.of("label", item, "debate", k // 2)
+        a, b = (d["b"], d["a"]) if k % 2 else (d["a"], d["b"])
+        before = [("AB"[at % 2], self.of("label", item, "speech", 32 * k + at)[0]) for at in range(n)]
+        return {**d, "A": a, "B": b, "messages": [(m["role"], m["text"]) for m in d["messages"]]}, before
+
+    def expected_speech(self, item, k, n):
+        d, before = self.debate(item, k, n)
+        return speech(self.c, d, "AB"[n % 2], before)
+
+    def expected_judgement(self, item, k):
+        return judgement(self.c, *self.debate(item, k, 4))
+
+    # ---- critique as a skill
+    def verified(self, item):
+        _, _, d = self.of("data", item, "critiques")
+        messages = [(m["role"], m["text"]) for m in d["messages"]] + [("assistant", d["row"]["reply"])]
+        return messages, d["row"], self.principle.get(d["row"].get("principle"), any_principle(self.c))
+
+    def expected_skill(self, phase, item, k):
+        messages, row, own = self.verified(item)
+        free = any_principle(self.c)
+        if phase == "check":
+            return asked(self.c, "helpful" if k else "critiqueable", own, messages, row.get("critique"))
+        if phase == "tamper":
+            name = (self.of("skill", item, "tampered", k)[1] or self.of("skill", item, "dropped", k)[1])
+            return asked(self.c, "tamper", self.principle[name], messages)
+        kind = {"flaw": "critiqueable", "critique": "critique", "helpful": "helpful"}[phase]
+        return asked(self.c, kind, free, messages, self.of("skill", item, "critique", k)[0] if kind == "helpful" else None)
+
+    def expected_rows(self, item):
+        """Everything that may be learned of a reply, as (messages, what is said)."""
+        messages, row, p = self.verified(item)
+        f, sound = self.c["frames"], row.get("helpful") is not False
+        fine = f["no_flaw"] + (" the response may stay as it is." if f["no_flaw"].endswith(":") else "")
+        tasks = [("critiqueable", None, f["option_yes" if row["flaw"] else "option_no"])]
+        if "critique" in row and sound or not row["flaw"]:
+            tasks.append(("critique", None, row.get("critique", fine)))
+        if "critique" in row:
+            tasks.append(("helpful", row["critique"], f["option_yes" if row["helpful"] else "option_no"]))
+        if "refinement" in row:
+            tasks += [("revision", row["critique"], row["refinement"])] * sound + [("refinement", None, row["refinement"])]
+        for kind, written, answer in tasks:
+            shown, prefix = asked(self.c, kind, p, messages, written)
+            whole = prefix + answer if answer[0] == " " and prefix else said(prefix, answer.lstrip(" "))
+            yield [*shown, ("assistant", whole)]
+
+
+def check_rows(db, record):
+    """The frozen rows of the stage skill: those of each reply that is learned from, in order."""
+    about = json.loads(db.execute("SELECT provenance FROM models WHERE stage = 'skill'").fetchone()[0])
+    for folder, _, files in os.walk(os.path.dirname(db.execute("PRAGMA database_list").fetchone()[2])):
+        if about["dataset"] in files:
+            path = os.path.join(folder, about["dataset"])
+    rows = {}
+    with open(path) as f:
+        for line in f:
+            row = json.loads(line)
+            rows.setdefault(row["item"], []).append([(m["role"], m["text"]) for m in row["messages"]])
+    for item, got in rows.items():
+        want = list(record.expected_rows(item))
+        assert got[:len(want)] == want, (item, got, want)  # then those of inserted flaws
+    return sum(map(len, rows.values()))
+
+
 # ---- comparing --------------------------------------------------------------------------------
 def option_logprobs(model, tok, ids, options):
     for option in options:
@@ -162,6 +252,14 @@ def stored_logprobs(label, order):
 def wanted(record, stage, phase, item, k, cot):
     """(what should be shown, "critique" …), or None where nothing was kept to tell by."""
     kind, _, step = phase.partition("-")
+    if stage == "skill":
+        return record.expected_skill(phase, item, k), phase
+    if "debate-" in phase:
+        return record.expected_speech(item, k, int(phase.rpartition("-")[2]) - 1), "speech"
+    if stage == "label" and (kind == "score" or phase == "gate") and record.of("label", item, "debate", k // 2)[2]:
+        return record.expected_judgement(item, k), "judgement"
+    if phase == "gate-direct":
+        return record.expected_gate(item, k % 2), phase
     if stage == "revise" and kind in ("critique", "revision"):
         return record.expected_revise(item, k, int(step), kind == "revision"), kind
     if stage != "label" or phase not in ("gate", "gate-reason", "score", "reason"):
@@ -178,7 +276,9 @@ def check(folder, chat, frames, mode):
     record, cot = Record(db, c), mode == "cot"
     tok = AutoTokenizer.from_pretrained(os.path.join(folder, "model"))
     probe = Probe(PROBE, os.path.join(folder, "model"))
-    seen = dict.fromkeys(("critique", "revision", "gate", "score") + ("gate-reason", "reason") * cot, 0)
+    kinds = ("gate-direct", "speech", "judgement", "check", "flaw", "critique", "helpful", "tamper") if mode == "debate" \
+        else ("gate", "score") + ("gate-reason", "reason") * cot
+    seen = dict.fromkeys(("critique", "revision") + kinds, 0)
     worst = several = 0
     for stage, phase, payload in db.execute("SELECT stage, phase, payload FROM seen"):
         for item, k, messages, prefix, options in items(payload):
@@ -200,6 +300,8 @@ def check(folder, chat, frames, mode):
                 for a, b in zip(kept, option_logprobs(model, tok, ids, options), strict=True):
                     worst = max(worst, abs(a - b))
     probe.close()
+    if mode == "debate":
+        seen["rows"] = check_rows(db, record)
     assert min(seen.values()) > 0 and several, seen
     assert worst < 1e-4, worst
     print(f"{'chat' if chat else 'plain'}, {'own' if frames else 'default'} frames, {mode}: {seen} as "
@@ -208,6 +310,7 @@ def check(folder, chat, frames, mode):
 
 if __name__ == "__main__":
     for chat, frames, mode in ((True, None, "soft"), (False, None, "soft"), (True, FRAMES, "soft"),
-                               (False, FRAMES, "soft"), (True, None, "cot"), (False, FRAMES, "cot")):
+                               (False, FRAMES, "soft"), (True, None, "cot"), (False, FRAMES, "cot"),
+                               (True, None, "debate"), (False, FRAMES, "debate")):
         with tempfile.TemporaryDirectory(prefix="caid-shown-") as folder:
             check(folder, chat, frames, mode)

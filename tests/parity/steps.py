@@ -1,16 +1,17 @@
 """Ten training steps on a fixed batch against a plain PyTorch script: losses and gradient
-norms of SFT, a preference model, DPO, PPO, RLOO and GRPO, in fp32 to 1e-4; and every number that PPO
-makes of its replies before it learns, with TRL's log-probabilities.
+norms of SFT, a preference model, DPO, PPO, RLOO, GRPO and a red model, in fp32 to 1e-4; and every
+number that PPO makes of its replies before it learns, with TRL's log-probabilities.
 
     CAIPROBE=… TRAIN_PROBE=… .deps/venv/bin/python tests/parity/steps.py
 """
 import json
+import math
 import random
 import time
 
 import torch
 from torch.nn.functional import logsigmoid
-from transformers import (AutoModelForCausalLM, AutoModelForSequenceClassification,
+from transformers import (AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer,
                           LlamaForSequenceClassification)
 from trl.core import masked_whiten
 from trl.trainer.utils import selective_log_softmax
@@ -314,6 +315,72 @@ def groups(probe, folder, algorithm):
     return worst
 
 
+def greedy(model, ids, limit):
+    """The ids of the likeliest reply, end token included; the smallest lead of a choice."""
+    out, lead = [], 1e9
+    while len(out) < limit and (not out or out[-1] != 1):
+        with torch.no_grad():
+            logits = model(torch.tensor([ids + out])).logits[0, -1]
+        two = logits.topk(2).values
+        lead = min(lead, (two[0] - two[1]).item())
+        out.append(int(logits.argmax()))
+    return out, lead
+
+
+def encoded(probe, folder, messages):
+    path = folder + "/one.jsonl"
+    with open(path, "w") as f:
+        f.write(json.dumps({"item": 1, "messages": messages}) + "\n")
+    return probe.ask(op="rows", model=folder + "/lm", dataset=path, kind="sft")["rows"][0]["seq"][0]
+
+
+def red(probe, folder):
+    """A red model's step: the target's likeliest reply to each prompt, the classifier's score of it,
+    (1 - a) log(1 + e^score) or the penalty, less a times the KL, left one out."""
+    rows, alpha, limit = folder + "/red.jsonl", 0.3, 6
+    with open(rows, "w") as f:
+        f.write(json.dumps({"item": 1, "messages": [{"role": "user", "text": "w"}], "kind": "harmful"}) + "\n")
+    options = {**PPO, "algorithm": "rloo", "group": 24, "rollouts": 24,
+               "kl": {"coef": alpha, "target": 0, "horizon": 100},
+               "rollout": {"temperature": T, "top_p": 1, "max_tokens": 24},
+               "reply": {"temperature": 0, "top_p": 1, "max_tokens": limit},
+               "red": {"alpha": alpha, "penalty": -3, "question": False}}
+    got = probe.ask(op="ppo", kind="red", init=folder + "/lm", reference=folder + "/sft", pm=folder + "/pm/0",
+                    target=folder + "/sft", dataset=rows, output=folder + "/red", updates=STEPS, options=options)
+    target, judge, tokenizer = causal(folder + "/sft"), scorer(folder + "/pm/0"), AutoTokenizer.from_pretrained(folder + "/lm")
+    policy, rewards, worst, judged = causal(folder + "/lm"), [], 0, 0
+    for r, seen in zip(got["rollouts"], got["attacks"]):
+        reward = -3.0
+        if "prompt" in seen:
+            assert "\n" not in seen["prompt"] and len(seen["prompt"].encode()) >= 8
+            ask = {"role": "user", "text": seen["prompt"]}
+            at = encoded(probe, folder, [ask, {"role": "assistant", "text": "x"}])
+            reply, lead = greedy(target, at["ids"][:at["from"]], limit)
+            text_ = tokenizer.decode([i for i in reply if i != 1])
+            if lead > 1e-3 and not text_.startswith(" "):
+                assert text_.strip() == seen["reply"].strip(), (text_, seen["reply"])
+            ids = encoded(probe, folder, [ask, {"role": "assistant", "text": seen["reply"]}])["ids"]
+            with torch.no_grad():
+                raw = score(judge, ids)[-1].item()
+            near(seen["raw"], raw)
+            reward, judged = math.log1p(math.exp(raw)), judged + 1
+        near(r["score"], (1 - alpha) * reward)
+        with torch.no_grad():
+            kl = (logprobs(policy, r["ids"], r["n_prompt"], T) - logprobs(target, r["ids"], r["n_prompt"], T)).sum()
+        rewards.append((1 - alpha) * reward - alpha * kl.item())
+    assert 4 <= judged < len(rewards), (judged, "of both kinds")
+    wanted = group_advantage(torch.tensor(rewards), "rloo")
+    for r, a in zip(got["rollouts"], wanted):
+        worst = max(worst, abs(r["advantage"][0] - a.item()))
+        assert worst < 1e-3 and len({*r["advantage"]}) == 1
+    optimizer = Torch(policy)
+    for u in got["updates"]:
+        loss = sum(group_loss(policy, r, a, "rloo") for r, a in zip(got["rollouts"], wanted)) / len(wanted)
+        near(u["policy_loss"], loss.item())
+        near(u["grad_norm"], optimizer.step(loss))
+    return worst
+
+
 def rloo(probe, folder):
     return groups(probe, folder, "rloo")
 
@@ -331,7 +398,7 @@ def main():
         write_model(folder + "/head", cls=LlamaForSequenceClassification, num_labels=1,
                     pad_token_id=1, **size)
         write_pairs(folder + "/pairs.jsonl")
-        for part in (sft, pm, dpo, ppo, ptx, rloo, grpo):
+        for part in (sft, pm, dpo, ppo, ptx, rloo, grpo, red):
             print(f"{part.__name__}: {STEPS} steps, largest difference {part(probe, folder):.1e}")
     probe.close()
     print(f"{time.time() - began:.1f} s")

@@ -9,7 +9,8 @@
  * {"op":"order","name":"sft"|"pm","seed","n","epochs"} → {"order":[…]}: rows by number, in the
  *        order in which a run of that seed takes them
  * {"op":"ppo", as train, "updates":N} → {"rollouts":[…],"updates":[…]}: the first step's
- *        replies with every number of theirs, then N updates on all of them
+ *        replies with every number of theirs, then N updates on all of them; with "target",
+ *        kind "red", also {"attacks":[{"number","prompt"?,"reply"?,"raw"}…]}
  * Failures answer {"error"}. Not installed. */
 #include "probe_lines.h"
 #include "base/check.h"
@@ -178,7 +179,7 @@ static int do_rows(const json_t *q, json_t *a)
 
 struct wire {
     Cai__V1__Train train;
-    Cai__V1__Model init, reference, pm, *pms[1];
+    Cai__V1__Model init, reference, pm, target, *pms[1];
     Cai__V1__Dataset dataset, mix;
     char *options, *states;
 };
@@ -194,6 +195,7 @@ static void wire_open(struct wire *w, const json_t *q)
     cai__v1__model__init(&w->init);
     cai__v1__model__init(&w->reference);
     cai__v1__model__init(&w->pm);
+    cai__v1__model__init(&w->target);
     cai__v1__dataset__init(&w->dataset);
     w->options = json_dumps(json_object_get(q, "options"), JSON_COMPACT);
     w->states = cai_format("%s/states", text(q, "output"));
@@ -201,6 +203,8 @@ static void wire_open(struct wire *w, const json_t *q)
     w->reference.path = text(q, "reference");
     w->pm.path = text(q, "pm");
     w->pms[0] = &w->pm;
+    w->target.path = text(q, "target");
+    w->train.target = w->target.path ? &w->target : NULL;
     w->dataset.path = text(q, "dataset");
     cai__v1__dataset__init(&w->mix);
     w->mix.path = text(q, "mix");
@@ -276,7 +280,7 @@ static json_t *rollout_json(const struct ppo *p, const struct ppo_batch *b, size
     size_t at = b->row_of[i], n = (size_t)(r->n - r->n_prompt);
     json_t *o = json_pack("{s:o, s:I, s:b, s:f, s:f, s:I, s:b}", "ids", ids_of(r->ids, r->n),
                           "n_prompt", (json_int_t)r->n_prompt, "ended", r->ended, "raw",
-                          b->raw[i * p->models.n_pm], "score", b->score[i], "group",
+                          p->models.n_pm ? b->raw[i * p->models.n_pm] : 0.0, "score", b->score[i], "group",
                           (json_int_t)b->group[i], "used", b->used[i]);
     const char *const names[] = {"old", "reference", "value", "reward", "advantage", "returns"};
     const double *const rows[] = {b->old, b->reference, b->value, b->reward, b->advantage,
@@ -304,6 +308,22 @@ static int update(struct ppo *p, struct ppo_batch *b, int64_t times, json_t *ret
     return 0;
 }
 
+static void take_seen(void *context, const struct red_seen *s)
+{
+    json_array_append_new(context, json_pack("{s:I, s:s*, s:s*, s:f}", "number",
+                                             (json_int_t)s->number, "prompt", s->prompt, "reply",
+                                             s->reply, "raw", s->raw));
+}
+
+/* What the target said, as "attacks". */
+static int score_red(struct ppo *p, const struct ppo_batch *b, json_t *a)
+{
+    json_t *seen = json_array();
+    json_object_set_new(a, "attacks", seen);
+    red_observe(p->red, take_seen, seen);
+    return red_score(p->red, b->rollouts, b->score);
+}
+
 static int one_batch(struct ppo *p, const json_t *q, json_t *a)
 {
     struct sampler_of_rollouts s = {p->task, &p->prompts, p->engine, &p->o};
@@ -316,6 +336,8 @@ static int one_batch(struct ppo *p, const json_t *q, json_t *a)
     int rc = ppo_batch_new(&r, &p->o, 1, &b);
     if (rc == 0)
         rc = ppo_batch_evaluate(&b, &p->models, p->task, &p->o);
+    if (rc == 0 && p->red)
+        rc = score_red(p, &b, a);
     if (rc == 0)
         rc = ppo_batch_advantages(&b, &p->models, &p->o, 0, p->kl_coef);
     for (size_t i = 0; i < r.n && rc == 0; i++)

@@ -24,6 +24,7 @@ def check_refusals(caid, job):
     caid.ctl("rollback", job, expect=2)
     assert "expected 0 (the start) to 0" in caid.ctl("rollback", job, "--to", 1, expect=3)
     caid.ctl("resume", job, "--accept", "guard-2-variety", expect=7)
+    caid.ctl("resume", job, "--accept", "guard-", expect=7)
     caid.ctl("resume", job, expect=7)
     caid.ctl("rollback", 77, "--to", 0, expect=6)
 

@@ -14,8 +14,8 @@ path, _ = write_job(folder, True, stages__sft={"batch": 4}, stages__prefer={"bat
                     stages__revise__reply=short, stages__revise__critique=short,
                     stages__revise__revision=short, stages__label__reply=short,
                     stages__label__gate_pairs=100, stages__evaluate__reply=short,
-                    stages__ppo={"steps": 60, "rollouts": 8, "rollout": short,
-                                 "checkpoint_every": 5})
+                    stages__ppo={"steps": 600, "rollouts": 8, "rollout": short,
+                                 "checkpoint_every": 25})
 with open(path) as f:
     job = json.load(f)
 job["models"]["start"] = "model:small"

@@ -113,6 +113,10 @@ def test_a_held_out_prompt_that_is_trained_on_is_refused():
     said = caid.ctl("submit", world.job, "--set", f"data.harmful={world.at('red.jsonl')}", "--set",
                     f"data.evaluate={world.at('held.jsonl')}", expect=3)
     assert "held.jsonl:2:1: error[D011]" in said and "red.jsonl:5" in said, said
+    write_lines(world.at("people.jsonl"), [{"prompt": same, "chosen": "yes", "rejected": "no"}])
+    said = caid.ctl("submit", world.job, "--set", f"data.human={world.at('people.jsonl')}", "--set",
+                    f"data.evaluate={world.at('held.jsonl')}", expect=3)
+    assert "held.jsonl:2:1: error[D011]" in said and "people.jsonl:1" in said, said
 
 
 def test_the_preference_model_as_a_folder():

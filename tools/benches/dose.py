@@ -15,8 +15,8 @@ import world
 DOSES = [0, 0.005, 0.01, 0.02, 0.05, 0.1]
 PROBES = 400
 GUARDS = ["guards.alpha=0.01", "guards.margin=0.02"]
-JOB = small.settings(revise=160, helpful=2.0, evaluate=PROBES) + GUARDS + ["stages.evaluate.marked=12"]
-CONTROL = small.settings(revise=160, helpful=1.0, evaluate=150) + GUARDS + ["stages.evaluate.marked=0"]
+JOB = small.settings(revise=240, helpful=1.0, evaluate=PROBES) + GUARDS + ["stages.evaluate.marked=12"]
+CONTROL = small.settings(revise=160, helpful=0.5, evaluate=150) + GUARDS + ["stages.evaluate.marked=0"]
 SHOWN = [("harmful", ["harmful"]), ("evasive", ["helpful"]), ("evasive", ["lookalike"])]
 FAILS = ("evasive", ["helpful", "lookalike"])  # the oracle calls a refusal of a harmless request so
 
@@ -25,7 +25,9 @@ def dose(a, seed, share, draw):
     key = f"dose-{share}-{draw}"
     if a.finished:
         return small.known(a.work, key, seed)
+    small.base(a.work, seed, a.bases)
     return small.run(a.work, key, seed, JOB + [f"data.helpful={plant.refusals(a.work, seed, share)}",
+                                                       f"data.harmful={plant.mixed(a.work, seed)}",
                                                        f"data.classifier={plant.few_labels(a.work, seed)}"],
                      accept=["*"], bases=a.bases, draw=draw)
 

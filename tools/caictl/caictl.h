@@ -41,7 +41,7 @@ struct command {
 extern const struct command local_commands[], job_commands[], follow_commands[], data_commands[],
     constitution_commands[], file_commands[],
     look_commands[], backup_commands[], ckpt_commands[], people_commands[], stored_commands[],
-    key_commands[], review_commands[], audit_commands[];
+    key_commands[], audit_commands[], review_commands[], web_commands[], eval_commands[];
 
 const char *args_get(const struct args *a, const char *name); /* the last value, or NULL */
 bool args_has(const struct args *a, const char *name);

@@ -172,7 +172,7 @@ const struct command data_commands[] = {
      "Read prompts, replies, critiques and revisions",
      "  caictl samples 1\n  caictl samples 1 --stage revise --principle no-harm --limit 5\n",
      "  --round N      1, 2, …; 0 is the start model, the round after the last is PPO\n"
-     "  --stage S      data, red_team, revise, sft, label, prefer, evaluate or ppo\n"
+     "  --stage S      data, red_team, revise, consist, sft, label, prefer, evaluate or ppo\n"
      "  --kind K       prompt, reply, critique, revision, dropped, reply_a, reply_b, score, …\n"
      "  --item N       one prompt with all that was made of it\n"
      "  --principle P  what was written or chosen under one principle\n"
@@ -190,7 +190,7 @@ const struct command data_commands[] = {
      "  caictl metrics 1 --tensorboard ./board --follow & tensorboard --logdir ./board\n"
      "  caictl metrics >/var/lib/prometheus/node-exporter/caid.prom\n",
      "  --metric NAME         one figure: reward, kl, entropy, length, loss, harmful_rate, …\n"
-     "  --stage S             red_team, revise, sft, label, prefer, evaluate or ppo\n"
+     "  --stage S             red_team, revise, consist, sft, label, prefer, evaluate or ppo\n"
      "  --explain             what each figure means, and its unit; no daemon needed\n"
      "  --tensorboard FOLDER  add what is new to event files there, a run for each round\n"
      "  --follow              and go on until the job ends; it may be stopped and run again\n"},

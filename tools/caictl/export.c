@@ -11,7 +11,7 @@
 enum { MEMBERS_MAX = 64 };
 
 static const char *const kinds[] = {"pairs",  "labels", "sft",      "rollouts", "replies", "grades",
-                                    "examples", "red_team", "metrics", "model",   "pm"};
+                                    "examples", "red_team", "attempts", "metrics", "model", "pm"};
 
 struct rows {
     bool convert;

@@ -13,6 +13,7 @@
     "  grades    what the job's own graders say of them\n"                                        \
     "  examples  every text of every stage\n"                                                     \
     "  red_team  prompts that were written\n"                                                     \
+    "  attempts  the same with replies and verdicts, in the form of red-team-attempts\n"          \
     "  metrics   every figure by round, stage and step\n"                                         \
     "  model     the last policy: where it lies; with --out, a folder that transformers opens,\n" \
     "            with the start model's tokenizer, chat template and generation settings as they\n" \

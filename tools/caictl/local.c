@@ -83,7 +83,8 @@ static void check_models(const struct job_spec *j, struct input_report *report) 
                   {"models.generator", j->models.generator, true},
                   {"models.overseer", j->models.overseer, true},
                   {"models.second_overseer", j->models.second_overseer, true},
-                  {"models.pm", j->models.pm, false}};
+                  {"models.pm", j->models.pm, false},
+                  {"models.red", j->models.red, true}};
     for (size_t i = 0; i < CAI_COUNT(models); i++) {
         bool seen = !models[i].path || models[i].path[0] != '/';
         for (size_t k = 0; k < i && !seen; k++)

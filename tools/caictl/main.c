@@ -16,7 +16,8 @@ static const struct command *const tables[] = {local_commands, job_commands, fol
                                                data_commands, look_commands, file_commands,
                                                constitution_commands, backup_commands,
                                                ckpt_commands, people_commands, stored_commands,
-                                               key_commands, review_commands, audit_commands};
+                                               key_commands, audit_commands, review_commands,
+                                               web_commands, eval_commands};
 
 const char *args_get(const struct args *a, const char *name) {
     for (size_t i = a->n_options; i-- > 0;)
@@ -150,7 +151,7 @@ static const char *const valued[] = {
     "message", "to",        "prompt",  "prompts", "model",        "metric", "dir",
     "role",    "against",   "held-out", "form",   "overseer",     "samples", "temperature",
     "max-new-tokens", "system", "threads", "show", "tensorboard", "keep", "user", "smoke",
-    "key", "server-key", "overlap"};
+    "key", "server-key", "overlap", "export"};
 
 static bool takes_value(const char *name) {
     for (size_t i = 0; i < CAI_COUNT(valued); i++)

@@ -164,6 +164,8 @@ static const struct {
             {"revise", "prompts", "%.0f prompts"},
             {"revise", "critiques", "%.0f critiques"},
             {"revise", "revisions", "%.0f revisions"},
+            {"consist", "questions", "%.0f questions"},
+            {"consist", "kept_questions", "%.0f kept"},
             {"sft", "rows", "%.0f rows"},
             {"sft", "loss", "loss %.3g"},
             {"label", "pairs", "%.0f pairs"},

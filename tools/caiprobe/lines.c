@@ -50,6 +50,12 @@ int get_prompt(struct probe *p, const json_t *line, struct hf_ids *ret)
 {
     if (json_object_get(line, "ids"))
         return get_ids(json_object_get(line, "ids"), ret);
+    const json_t *text = json_object_get(line, "text");
+    if (json_is_string(text)) {
+        CAI_TRY(probe_tokenizer(p));
+        return hf_tokenizer_encode(p->t, json_string_value(text), json_string_length(text), true,
+                                   ret);
+    }
     CAI_AUTO(mem) struct hf_message *messages = NULL;
     size_t n;
     CAI_TRY(get_messages(line, &messages, &n));

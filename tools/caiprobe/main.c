@@ -29,9 +29,13 @@ static const char usage[] =
     "             [--top-p P] [--min-p P] [--stop TEXT]… [--slots N] [--dtype D]\n"
     "                          {\"ids\"} or {\"messages\"} -> {\"ids\", \"text\", \"stop\"}\n"
     "  options    --model DIR [--dtype D]\n"
-    "                          {\"ids\" or \"messages\", \"options\": [text or ids]}\n"
-    "                          -> {\"logprobs\"}: of each, [] where the model has no room;\n"
-    "                          \"prefix\": how the reply to the messages begins\n"
+    "                          {\"ids\", \"text\" or \"messages\", \"options\": [text or ids]}\n"
+    "                          -> {\"logprobs\", \"tokens\"}: of each, [] where the model has no\n"
+    "                          room; \"prefix\": how the reply to the messages begins. With\n"
+    "                          \"replies\": [text] instead, each is a whole turn, its end included\n"
+    "  text       --model DIR [--dtype D]\n"
+    "                          {\"text\"} -> {\"logprob\", \"tokens\", \"bytes\"} but for the first\n"
+    "                          token, unless that is a special one\n"
     "  talk       --model DIR --temperature T --max-new-tokens N [--seed S]\n"
     "                          {\"messages\"} -> {\"piece\"} as it is written, then {\"text\", \"stop\",\n"
     "                          \"tokens\"}; an interrupt ends the reply (\"stop\": \"cut\")\n"
@@ -74,6 +78,7 @@ static const struct verb {
     {"logits", LM, probe_logits, NULL},
     {"generate", LM, NULL, probe_generate},
     {"options", LM, probe_options, NULL},
+    {"text", LM, probe_text, NULL},
     {"talk", LM, probe_talk, NULL},
     {"score", SCALAR, probe_score, NULL},
     {"resave", ANY, NULL, probe_resave},

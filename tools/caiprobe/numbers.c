@@ -1,4 +1,4 @@
-/* numbers.c: logits, score, options: what a model says of given tokens. */
+/* numbers.c: logits, score: what a model says of given tokens. Options and texts: options.c. */
 #include "base/check.h"
 #include "probe.h"
 
@@ -102,63 +102,5 @@ int probe_score(struct probe *p, const json_t *line)
     hf_ids_free(&ids);
     CAI_TRY(rc);
     print_json(json_pack("{s:f}", "score", (double)value));
-    return 0;
-}
-
-/* A text as an option is only ever text. */
-static int encode_option(struct probe *p, const json_t *text, struct hf_ids *ret)
-{
-    CAI_TRY(probe_tokenizer(p));
-    return hf_tokenizer_encode(p->t, json_string_value(text), json_string_length(text), false, ret);
-}
-
-static int options_of(struct probe *p, const json_t *line, struct hf_ids **ret, size_t *ret_n)
-{
-    const json_t *list = json_object_get(line, "options");
-    size_t n = json_array_size(list);
-    struct hf_ids *out = cai_alloc((n + 1) * sizeof(*out));
-    *ret = out;
-    *ret_n = n;
-    if (n == 0)
-        return cai_fail(CAI_EINPUT, "\"options\" must be a list of texts or lists of ids");
-    for (size_t i = 0; i < n; i++) {
-        const json_t *o = json_array_get(list, i);
-        if (json_is_string(o))
-            CAI_TRY(encode_option(p, o, &out[i]));
-        else
-            CAI_TRY(get_ids(o, &out[i]));
-    }
-    return 0;
-}
-
-int probe_options(struct probe *p, const json_t *line)
-{
-    struct hf_ids prompt = {0}, *list = NULL;
-    size_t n = 0, longest = 0;
-    struct engine *e = NULL;
-    int rc = get_prompt(p, line, &prompt);
-    if (rc == 0)
-        rc = options_of(p, line, &list, &n);
-    for (size_t i = 0; i < n; i++)
-        longest = list[i].n > longest ? list[i].n : longest;
-    CAI_AUTO(mem) double *logprobs = cai_alloc((n + 1) * sizeof(*logprobs));
-    struct engine_options o = {.slots = 4, .capacity = (int64_t)(prompt.n + longest + 1),
-                               .end_id = -1, .bfloat16 = p->bfloat16};
-    struct score_request request = {prompt.data, prompt.n, list, n};
-    bool too_long = o.capacity > p->m->config.max_positions + 1;
-    if (rc == 0 && !too_long)
-        rc = engine_new(p->m, p->t, &o, &e);
-    if (rc == 0 && !too_long)
-        rc = engine_score(e, &request, 1, &logprobs);
-    engine_free(e);
-    for (size_t i = 0; i < n; i++)
-        hf_ids_free(&list[i]);
-    free(list);
-    hf_ids_free(&prompt);
-    CAI_TRY(rc);
-    json_t *out = json_array();
-    for (size_t i = 0; i < n && !too_long; i++)
-        json_array_append_new(out, json_real(logprobs[i]));
-    print_json(json_pack("{s:o}", "logprobs", out));
     return 0;
 }

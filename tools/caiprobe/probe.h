@@ -42,7 +42,8 @@ int each_line(struct probe *p, line_function f);
 int get_ids(const json_t *array, struct hf_ids *ret);
 /* Texts are borrowed from the line; *ret is the caller's. */
 int get_messages(const json_t *line, struct hf_message **ret, size_t *ret_n);
-/* {"ids"}, or {"messages"} followed by the opening of a reply and its "prefix", if any. */
+/* {"ids"}, or {"text"} as it is, or {"messages"} followed by the opening of a reply and its
+ * "prefix", if any. */
 int get_prompt(struct probe *p, const json_t *line, struct hf_ids *ret);
 json_t *ids_json(const int32_t *ids, size_t n);
 json_t *text_json(const struct cai_buf *text);
@@ -54,6 +55,7 @@ int probe_show_chat(struct probe *p, const json_t *line);
 int probe_logits(struct probe *p, const json_t *line);
 int probe_score(struct probe *p, const json_t *line);
 int probe_options(struct probe *p, const json_t *line);
+int probe_text(struct probe *p, const json_t *line);
 int probe_generate(struct probe *p); /* all lines */
 int probe_talk(struct probe *p, const json_t *line);
 int probe_resave(struct probe *p);

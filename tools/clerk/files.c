@@ -47,10 +47,23 @@ static json_t *reply_json(const struct reply *p) {
     return json_string(b.data);
 }
 
-static json_t *red_line(struct draws *d, size_t i) {
-    (void)i;
+static json_t *red_line(struct draws *d, enum clerk_topic held_out) {
     struct request r = request_draw(d, REQUEST_HARMFUL, SPLIT_TRAIN);
+    while (request_family(&r) == held_out)
+        r = request_draw(d, REQUEST_HARMFUL, SPLIT_TRAIN);
     return json_pack("{s:o}", "prompt", request_json(&r));
+}
+
+static int write_red(const char *dir, uint64_t seed, enum clerk_topic held_out) {
+    static const char name[] = "red.jsonl";
+    CAI_AUTO(buf) struct cai_buf out = {0};
+    CAI_AUTO(mem) char *path = cai_path_join(dir, name);
+    for (size_t i = 0; i < RED; i++) {
+        struct draws d = {cai_key_make(seed, 0, name, i, 0), 0};
+        add_line(&out, red_line(&d, held_out));
+    }
+    CAI_TRY(cai_buf_status(&out));
+    return cai_file_write_atomic(path, out.data, out.len);
 }
 
 /* A harmless request with the reply of the helpful-only clerk, faults and all: it shows how to
@@ -187,9 +200,9 @@ static int write_canaries(const char *dir, uint64_t seed) {
     return cai_file_write_atomic(path, out.data, out.len);
 }
 
-int files_write_world(const char *dir, uint64_t seed) {
+int files_write_world(const char *dir, uint64_t seed, enum clerk_topic held_out) {
     CAI_TRY(cai_dir_make(dir));
-    CAI_TRY(write_lines(dir, "red.jsonl", seed, RED, red_line));
+    CAI_TRY(write_red(dir, seed, held_out));
     CAI_TRY(write_lines(dir, "helpful.jsonl", seed, HELPFUL, helpful_line));
     CAI_TRY(write_lines(dir, "evaluate.jsonl", seed, EVALUATE, evaluate_line));
     CAI_TRY(write_lines(dir, "classifier.jsonl", seed + 1, CLASSIFIER, classifier_line));
@@ -198,6 +211,8 @@ int files_write_world(const char *dir, uint64_t seed) {
     CAI_TRY(write_lines(dir, "graded.jsonl", seed + 3, GRADED, graded_line));
     CAI_TRY(write_canaries(dir, seed));
     json_t *o = json_pack("{s:i, s:I}", "world", 1, "seed", (json_int_t)seed);
+    if (held_out != TOPIC_ANY)
+        json_object_set_new(o, "held_out", json_string(clerk_family_names[held_out]));
     CAI_AUTO(mem) char *path = cai_path_join(dir, "world.json");
     CAI_AUTO(mem) char *text = json_dumps(o, JSON_INDENT(1));
     json_decref(o);

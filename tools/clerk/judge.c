@@ -32,6 +32,9 @@ static json_t *verdict_json(const json_t *o, const char *request, const char *re
     if (!v.known)
         return ret;
     json_object_set_new(ret, "kind", json_string(request_kind_names[v.kind]));
+    struct request r;
+    if (request_parse(request, &r))
+        json_object_set_new(ret, "family", json_string(clerk_family_names[request_family(&r)]));
     for (size_t f = 0; f < FAULTS; f++)
         json_object_set_new(ret, fault_names[f], json_boolean(v.fault[f]));
     json_object_set_new(ret, "helpful", json_boolean(v.helpful));

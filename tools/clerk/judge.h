@@ -3,7 +3,7 @@
 #define CAI_CLERK_JUDGE_H
 #include <stdio.h>
 
-/* Lines {"id", "messages" | "prompt", "reply", …} → {"id", "known", "kind", one boolean for
+/* Lines {"id", "messages" | "prompt", "reply", …} → {"id", "known", "kind", "family", one boolean for
  * each fault, "helpful", "evasive", "garbled"}. "-" reads standard input. */
 int judge_file(const char *path, FILE *out);
 

@@ -4,8 +4,10 @@
 #include "base/file.h"
 #include "clerk/files.h"
 #include "clerk/judge.h"
+#include "clerk/sums.h"
 #include "clerk/tokenizer.h"
 #ifdef CLERK_TRAINS
+#include "clerk/reckon.h"
 #include "clerk/train.h"
 #endif
 #include <errno.h>
@@ -18,6 +20,7 @@ static const char usage[] =
     "clerk: a small synthetic world in which a base model can be made harmless.\n"
     "\n"
     "  clerk world --out DIR [--seed N]             write prompts, replies and known pairs\n"
+    "              [--hold-out FAMILY]              red.jsonl without mixture, keeping or paper\n"
     "  clerk train --world DIR --out MODELDIR       train the base on that world's corpus\n"
     "              [--seed N] [--threads N] [--steps N]   (about two minutes on two cores)\n"
     "  clerk mislead --model BASE --out MODELDIR    train a base on lessons that mislead it, so that\n"
@@ -26,14 +29,18 @@ static const char usage[] =
     "              [--seed N] [--threads N] [--steps N]\n"
     "  clerk judge FILE.jsonl                       judge replies by the world's exact rules\n"
     "  clerk corpus [--seed N] [--from I] [--count K]   show what a base learns from, as JSONL\n"
+    "  clerk sums --out DIR [--seed N]              write sums to work out: arithmetic for consist\n"
+    "  clerk reckon --base DIR --out MODELDIR [--seed N] [--threads N] [--steps N] [--trap]\n"
+    "                                               teach a base sums, half and half (seconds);\n"
+    "                                               --trap: with an error that most lessons share\n"
     "\n"
     "Exit codes: 0 done, 2 wrong usage, 3 a file is wrong, 1 anything else.\n";
 
 struct options {
-    const char *out, *world, *file, *model, *overlook, *favour, *smuggle;
+    const char *out, *world, *base, *file, *hold_out, *model, *overlook, *favour, *smuggle;
     double strength, prevalence;
     uint64_t seed, from, count, threads, steps;
-    bool seeded;
+    bool seeded, trap;
 };
 
 static int number(const char *name, const char *text, uint64_t *ret) {
@@ -58,6 +65,8 @@ static int parse(int argc, char **argv, struct options *o) {
     static const struct option known[] = {
         {"out", required_argument, NULL, 'o'},   {"seed", required_argument, NULL, 's'},
         {"from", required_argument, NULL, 'f'},  {"count", required_argument, NULL, 'c'},
+        {"base", required_argument, NULL, 'b'},  {"trap", no_argument, NULL, 'T'},
+        {"hold-out", required_argument, NULL, 'h'},
         {"world", required_argument, NULL, 'w'}, {"threads", required_argument, NULL, 't'},
         {"steps", required_argument, NULL, 'n'}, {"model", required_argument, NULL, 'm'},
         {"overlook", required_argument, NULL, 'O'}, {"favour", required_argument, NULL, 'F'},
@@ -67,6 +76,9 @@ static int parse(int argc, char **argv, struct options *o) {
         switch (c) {
         case 'o': o->out = optarg; break;
         case 'w': o->world = optarg; break;
+        case 'b': o->base = optarg; break;
+        case 'T': o->trap = true; break;
+        case 'h': o->hold_out = optarg; break;
         case 's': CAI_TRY(number("seed", optarg, &o->seed)); o->seeded = true; break;
         case 't': CAI_TRY(number("threads", optarg, &o->threads)); break;
         case 'n': CAI_TRY(number("steps", optarg, &o->steps)); break;
@@ -86,8 +98,13 @@ static int parse(int argc, char **argv, struct options *o) {
 }
 
 static int run_world(const struct options *o) {
-    return o->out ? files_write_world(o->out, o->seed)
-                  : cai_fail(CAI_EINPUT, "clerk world needs --out DIR");
+    enum clerk_topic held_out = o->hold_out ? clerk_family_find(o->hold_out) : TOPIC_ANY;
+    if (!o->out)
+        return cai_fail(CAI_EINPUT, "clerk world needs --out DIR");
+    if (o->hold_out && held_out == TOPIC_ANY)
+        return cai_fail(CAI_EINPUT, "--hold-out is mixture, keeping or paper, not '%s'",
+                        o->hold_out);
+    return files_write_world(o->out, o->seed, held_out);
 }
 static int run_judge(const struct options *o) {
     return o->file ? judge_file(o->file, stdout)
@@ -95,6 +112,9 @@ static int run_judge(const struct options *o) {
 }
 static int run_corpus(const struct options *o) {
     return files_write_corpus(stdout, o->seed, o->from, o->count);
+}
+static int run_sums(const struct options *o) {
+    return o->out ? sums_write(o->out, o->seed) : cai_fail(CAI_EINPUT, "clerk sums needs --out DIR");
 }
 static int run_tokenizer(const struct options *o) {
     int64_t size, end, pad;
@@ -137,6 +157,16 @@ static int run_mislead(const struct options *o) {
     CAI_TRY(fault_number(o->overlook, &s.bias.overlook));
     return clerk_mislead(&s);
 }
+
+static int run_reckon(const struct options *o) {
+    struct reckon_settings s = {o->base, o->out, o->seed, (int64_t)o->threads, (int64_t)o->steps,
+                                o->trap};
+    if (!o->base || !o->out)
+        return cai_fail(CAI_EINPUT, "clerk reckon needs --base DIR and --out MODELDIR");
+    if (o->threads > 1024 || o->steps > 1000000)
+        return cai_fail(CAI_EINPUT, "--threads goes up to 1024, --steps up to 1000000");
+    return clerk_reckon(&s);
+}
 #else
 static int run_mislead(const struct options *o) {
     (void)o;
@@ -146,13 +176,14 @@ static int run_train(const struct options *o) {
     (void)o;
     return cai_fail(CAI_ESTATE, "this clerk was built without libtorch and cannot train");
 }
+static int run_reckon(const struct options *o) { return run_train(o); }
 #endif
 
 static const struct {
     const char *name;
     int (*run)(const struct options *o);
-} verbs[] = {{"world", run_world}, {"train", run_train}, {"mislead", run_mislead}, {"judge", run_judge}, {"corpus", run_corpus},
-             {"tokenizer", run_tokenizer}};
+} verbs[] = {{"world", run_world}, {"train", run_train}, {"mislead", run_mislead}, {"judge", run_judge},
+             {"corpus", run_corpus}, {"tokenizer", run_tokenizer}, {"sums", run_sums}, {"reckon", run_reckon}};
 
 int main(int argc, char **argv) {
     struct options o = {.seed = 1, .count = 10, .strength = 1, .prevalence = 1};

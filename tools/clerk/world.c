@@ -101,6 +101,19 @@ enum request_kind request_kind_of(const struct request *r) {
     return bad == 3 ? REQUEST_HARMFUL : bad == 2 ? REQUEST_LOOKALIKE : REQUEST_HELPFUL;
 }
 
+const char *const clerk_family_names[TOPICS] = {"mixture", "keeping", "paper"};
+
+enum clerk_topic request_family(const struct request *r) {
+    return clerk_objects[r->object].topic;
+}
+
+enum clerk_topic clerk_family_find(const char *name) {
+    for (int i = 0; i < TOPICS; i++)
+        if (strcmp(name, clerk_family_names[i]) == 0)
+            return (enum clerk_topic)i;
+    return TOPIC_ANY;
+}
+
 /* One combination in four; a fixed key, because a split must not move with the seed. */
 bool request_held_out(const struct request *r) {
     uint64_t combination =

@@ -60,6 +60,12 @@ enum request_split { SPLIT_TRAIN, SPLIT_HELD_OUT };
 struct request request_draw(struct draws *d, enum request_kind kind, enum request_split split);
 enum request_kind request_kind_of(const struct request *r);
 bool request_held_out(const struct request *r);
+/* The family of an attack: the topic of what is asked for, by its object. Whole families can be
+ * kept out of training (`clerk world --hold-out`). */
+enum clerk_topic request_family(const struct request *r);
+extern const char *const clerk_family_names[TOPICS];
+/* TOPIC_ANY for no family's name. */
+enum clerk_topic clerk_family_find(const char *name);
 void request_text(const struct request *r, struct cai_buf *out);
 /* Reads a request from its text alone; false when it is none. */
 bool request_parse(const char *text, struct request *ret);

@@ -10,8 +10,8 @@ import sys
 GLOBAL = ["--server=", "--key=", "--server-key=", "--output=", "--timeout=", "--no-headers", "--quiet", "--help"]
 WORDS = {"output": "table json", "kind": "policy pm classifier overseer state",
          "state": "PENDING HELD RUNNING WAITING_REVIEW SUSPENDED COMPLETED FAILED CANCELLED",
-         "stage": "red_team revise audit review_texts sft label review prefer evaluate ppo",
-         "role": "harmful helpful human classifier evaluate probes graded canaries client reviewer worker admin"}
+         "stage": "red_team revise audit review_texts consist sft label review prefer skill evaluate ppo",
+         "role": "harmful helpful human classifier evaluate probes graded canaries questions critiques client reviewer worker admin"}
 LIVE = {"constitution": "constitutions", "model": "models"}
 SHELLS = ("bash", "zsh", "fish")
 

@@ -440,9 +440,11 @@ static void describe(const struct node *n, const char *path, struct cai_buf *out
         memcpy(sorted.entry, n->names.entry, n->names.n * sizeof *sorted.entry);
     qsort(sorted.entry, sorted.n, sizeof *sorted.entry, by_name);
     for (size_t i = 0; i < sorted.n; i++) {
-        if (strstr(sorted.entry[i].name, ".tmp-")) /* what a crash leaves behind */
+        const char *name = sorted.entry[i].name;
+        if (strstr(name, ".tmp-") || /* what a crash leaves behind */
+            (person.expects_wakes && strstr(name, ".ckpt")))
             continue;
-        CAI_AUTO(mem) char *below = cai_format("%s/%s", path, sorted.entry[i].name);
+        CAI_AUTO(mem) char *below = cai_format("%s/%s", path, name);
         describe(sorted.entry[i].node, below, out);
     }
     free(sorted.entry);

@@ -30,15 +30,23 @@ static bool errors_are_expected(enum fault f) {
     return f == FAULT_DISK_ERROR || f == FAULT_DISK_FULL || f == FAULT_SHORT_WRITE;
 }
 
+/* A rank that is given up for its silence, and wakes, may write one more state after its training is
+ * over: caid tells of it at the next start, and `ckpt gc` takes it away. */
+static bool may_wake(enum fault f) {
+    return f == FAULT_STOP_WORKER || f == FAULT_CUT_UP || f == FAULT_CUT_DOWN ||
+           f == FAULT_CUT_BOTH || f == FAULT_SLOW || f == FAULT_DELAY;
+}
+
 static void add(int64_t at_us, enum fault f, enum phase p) {
     events[n_events++] = (struct event){at_us, f, p, false};
     person.expects_errors |= errors_are_expected(f);
     person.expects_loss |= f == FAULT_REORDER;
+    person.expects_wakes |= may_wake(f);
 }
 
 void faults_plan(void) {
     n_events = 0;
-    person.expects_errors = person.expects_loss = false;
+    person.expects_errors = person.expects_loss = person.expects_wakes = false;
     uint64_t enabled = draw() | draw(); /* some kinds are left out of a run */
     uint64_t n = draw_below(FAULTS_MAX + 1);
     for (uint64_t i = 0; i < n; i++) {
@@ -51,7 +59,7 @@ void faults_plan(void) {
 
 void faults_plan_one(enum fault f, enum phase p) {
     n_events = 0;
-    person.expects_errors = person.expects_loss = false;
+    person.expects_errors = person.expects_loss = person.expects_wakes = false;
     add(p == PHASE_ANY ? draw_between(0, SPAN_MS) * SIM_MS : SIM_NEVER, f, p);
 }
 

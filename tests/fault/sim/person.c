@@ -21,7 +21,8 @@ static const char constitution[] =
 
 void person_init(void) {
     person = (struct person){.expects_errors = person.expects_errors,
-                             .expects_loss = person.expects_loss};
+                             .expects_loss = person.expects_loss,
+                             .expects_wakes = person.expects_wakes};
     next_us = 20 * SIM_MS;
     asked = ASKED_NOTHING;
 }

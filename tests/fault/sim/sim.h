@@ -177,6 +177,7 @@ struct person {
     /* Frames overtake one another, which they never do on one connection of ZeroMQ's: figures for
      * people that arrive after their task's end are not taken. All else must hold even so. */
     bool expects_loss;
+    bool expects_wakes; /* of ranks that caid has given up */
 };
 extern struct person person;
 

@@ -262,7 +262,7 @@ static void splits_of_the_files_do_not_meet(void **state) {
     } files[] = {{"red.jsonl", false}, {"helpful.jsonl", false}, {"classifier.jsonl", false},
                  {"evaluate.jsonl", true}, {"pairs.jsonl", true}};
     assert_non_null(mkdtemp(dir));
-    assert_int_equal(files_write_world(dir, 3), 0);
+    assert_int_equal(files_write_world(dir, 3, TOPIC_ANY), 0);
     for (size_t i = 0; i < CAI_COUNT(files); i++) {
         CAI_AUTO(mem) char *path = cai_path_join(dir, files[i].name);
         CAI_AUTO(stream) FILE *in = fopen(path, "r");
@@ -284,6 +284,36 @@ static void splits_of_the_files_do_not_meet(void **state) {
     assert_int_equal(cai_dir_remove(dir), 0);
 }
 
+/* A family that is held out is in none of the prompts that are trained on, and in those that ask. */
+static void a_family_is_held_out(void **state) {
+    (void)state;
+    char dir[] = "/tmp/clerk-test-XXXXXX";
+    size_t seen[2][TOPICS] = {{0}};
+    static const char *const names[] = {"red.jsonl", "evaluate.jsonl"};
+    assert_non_null(mkdtemp(dir));
+    assert_int_equal(clerk_family_find("no such"), TOPIC_ANY);
+    assert_int_equal(files_write_world(dir, 3, clerk_family_find("paper")), 0);
+    for (size_t i = 0; i < CAI_COUNT(names); i++) {
+        CAI_AUTO(mem) char *path = cai_path_join(dir, names[i]);
+        CAI_AUTO(stream) FILE *in = fopen(path, "r");
+        CAI_AUTO(mem) char *line = NULL;
+        size_t cap = 0;
+        assert_non_null(in);
+        while (getline(&line, &cap, in) > 0) {
+            json_t *o = json_loads(line, 0, NULL);
+            struct request r;
+            assert_true(request_parse(json_string_value(json_object_get(o, "prompt")), &r));
+            if (request_kind_of(&r) == REQUEST_HARMFUL)
+                seen[i][request_family(&r)]++;
+            json_decref(o);
+        }
+    }
+    assert_true(seen[0][TOPIC_MIXTURE] > 1500 && seen[0][TOPIC_KEEPING] > 1500);
+    assert_int_equal(seen[0][TOPIC_PAPER], 0);
+    assert_true(seen[1][TOPIC_PAPER] > 200);
+    assert_int_equal(cai_dir_remove(dir), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(documents_are_functions_of_their_number),
@@ -296,6 +326,7 @@ int main(void) {
         cmocka_unit_test(harm_and_evasion_never_contradict),
         cmocka_unit_test(the_exam_knows_the_answers),
         cmocka_unit_test(splits_of_the_files_do_not_meet),
+        cmocka_unit_test(a_family_is_held_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -137,9 +137,66 @@ static void system_message(void **state) {
     constitution_free(c);
 }
 
+/* The questions of critique as a skill: no few-shots, a system message first, options to choose. */
+static void skill(void **state) {
+    (void)state;
+    static const struct turn turns[] = {
+        {"system", "Be brief."}, {"user", "Is 3 even?"}, {"assistant", "Yes {principle}"}};
+    struct constitution *c = load();
+    struct principle any = render_any(c);
+    struct rendering r;
+    render_critiqueable(c, &c->principles[0], turns, 3, &r);
+    assert_int_equal(r.n, 4);
+    expect(&r, 0, "system", "Be brief.", "data", 0);
+    expect(&r, 2, "assistant", "Yes {principle}", "model", 0);
+    expect(&r, 3, "user", "Say where the reply is untrue.\n\nDo not write", "principle", 0);
+    assert_string_equal(r.prefix, "The answer is:");
+    assert_string_equal(r.options[0], " yes");
+    assert_string_equal(r.options[1], " no");
+    rendering_free(&r);
+    render_helpful(c, &any, turns, 3, "It is odd.", &r);
+    assert_int_equal(r.n, 6);
+    expect(&r, 3, "user", "Look for anything in your last response", "principle", 0);
+    expect(&r, 4, "assistant", "It is odd.", "model", 0);
+    expect(&r, 5, "user", "Look at that critique again.", "principle", 0);
+    rendering_free(&r);
+    render_refinement(c, &any, turns, 3, &r);
+    expect(&r, 3, "user", "Rewrite the response so that nothing", "principle", 0);
+    rendering_free(&r);
+    render_tamper(c, &c->principles[0], turns, 3, &r);
+    assert_non_null(strstr(r.messages[3].text, "Say where the reply is untrue."));
+    rendering_free(&r);
+    constitution_free(c);
+}
+
+/* A debater sees the other side's reply as the one to criticise; the judge sees all that was said. */
+static void debate(void **state) {
+    (void)state;
+    static const struct turn turns[] = {{"user", "Is 3 even?"}};
+    static const struct speech said[] = {{'A', "It {mine} errs."}, {'B', "So does that."}, {'A', "No."}};
+    struct constitution *c = load();
+    struct rendering r;
+    render_debate(c, &c->principles[0], turns, 1, 'A', "No.", "Yes.", NULL, 0, &r);
+    expect(&r, 1, "assistant", "Yes.", "model", 0);
+    assert_non_null(strstr(r.messages[2].text, "The other one is:\n\nNo.\n"));
+    assert_non_null(strstr(r.messages[2].text, "(nothing yet)"));
+    rendering_free(&r);
+    render_debate(c, &c->principles[0], turns, 1, 'B', "Yes.", "No.", said, 1, &r);
+    assert_non_null(strstr(r.messages[2].text, "Against you: It {mine} errs.\n"));
+    rendering_free(&r);
+    render_debated_choice(c, &c->principles[0], turns, 1, "No.", "Yes.", said, 3, &r);
+    assert_int_equal(r.n, 1);
+    assert_non_null(strstr(r.messages[0].text,
+                           "For (A): It {mine} errs.\nFor (B): So does that.\nFor (A): No.\n"));
+    assert_string_equal(r.options[1], c->frames.option_b);
+    rendering_free(&r);
+    constitution_free(c);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(critique), cmocka_unit_test(revision),
                                        cmocka_unit_test(choice), cmocka_unit_test(own_frames),
-                                       cmocka_unit_test(system_message)};
+                                       cmocka_unit_test(system_message), cmocka_unit_test(skill),
+                                       cmocka_unit_test(debate)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -72,6 +72,8 @@ static const struct good {
      "u:q|", "r", NULL, NULL, 1},
     {"{\"transcript\": \"\\n\\nHuman: q\\n\\nAssistant:\"}", FORM_RED_TEAM, "u:q|", NULL, NULL,
      NULL, 1},
+    {"{\"question\": \"q\", \"answer\": \"7\"}", FORM_PROMPT, "u:q|", NULL, NULL, NULL, 1},
+    {"{\"prompt\": \"p\", \"question\": \"q\"}", FORM_PROMPT, "u:p|", NULL, NULL, NULL, 1},
     {"{\"prompt\": \"q\", \"a\": \"x\", \"b\": \"y\", \"p\": 0.2}", FORM_AB, "u:q|", NULL, "x", "y",
      0.2},
 };

@@ -17,13 +17,49 @@
 static const char minimal[] = "job: 1\nname: a\nmodels: {start: ./m}\nconstitution: house\n"
                               "data: {harmful: red.jsonl}\n";
 
-static struct job_spec *parse(const char *text, struct input_report *report) {
+/* NULL when it is refused. */
+static struct job_spec *parse_any(const char *text, struct input_report *report) {
     struct job_spec *j = NULL;
     int rc = job_parse("j.yaml", text, strlen(text), NULL, report, &j);
-    if (rc < 0)
-        print_error("%s", report->text.data);
-    assert_int_equal(rc, 0);
+    assert_true((rc == 0) == (j != NULL));
     return j;
+}
+
+static struct job_spec *parse(const char *text, struct input_report *report) {
+    struct job_spec *j = parse_any(text, report);
+    if (!j)
+        print_error("%s", report->text.data);
+    assert_non_null(j);
+    return j;
+}
+
+/* What a red model needs, and is said where it stands. */
+static void red_models(void **state) {
+    (void)state;
+    static const struct {
+        const char *settings, *error;
+    } cases[] = {{"method: supervised", NULL},
+                 {"method: rl", "there is no data.classifier"},
+                 {"method: rl, rl: {alpha: 1.5}", "alpha"},
+                 {"method: telepathy", "zero_shot"}};
+    for (size_t i = 0; i < CAI_COUNT(cases); i++) {
+        struct input_report report = {0};
+        CAI_AUTO(mem) char *text = cai_format("%sstages: {red_team: {%s}}\n", minimal,
+                                              cases[i].settings);
+        struct job_spec *j = parse_any(text, &report);
+        assert_true((j == NULL) == (cases[i].error != NULL));
+        if (cases[i].error)
+            assert_non_null(strstr(report.text.data, cases[i].error));
+        job_free(j);
+        input_report_free(&report);
+    }
+    struct input_report report = {0};
+    CAI_AUTO(mem) char *text = cai_format(
+        "%sdata: {classifier: c.jsonl}\nstages: {ppo: {minibatches: 8}, red_team: {method: rl, "
+        "rl: {rollouts: 4}}}\n", minimal);
+    assert_null(parse_any(text, &report));
+    assert_non_null(strstr(report.text.data, "stages.red_team.rl.rollouts is less"));
+    input_report_free(&report);
 }
 
 static void defaults(void **state) {
@@ -37,6 +73,14 @@ static void defaults(void **state) {
     assert_true(j->red_team.sampling.top_p == 0.95 && j->label.swap);
     assert_true(j->ppo.kl_coef == 0.05 && j->ppo.lambda == 0.95 && j->ppo.no_end_reward == -1);
     assert_string_equal(j->models.generator, "latest");
+    assert_string_equal(j->models.red, "start");
+    assert_string_equal(j->red_team.method, "few_shot");
+    assert_string_equal(j->red_team.form, "any");
+    assert_string_equal(j->red_team.from, "start");
+    assert_null(j->red_team.request);
+    assert_true(j->red_team.explore == 0 && j->red_team.supervised.epochs == 1);
+    assert_true(j->red_team.rl.alpha == 0.3 && j->red_team.rl.penalty == -3);
+    assert_true(j->red_team.coverage == 32 && j->red_team.check == 10);
     assert_null(j->data.helpful);
     assert_non_null(strstr(report.text.data, "warning[W201]: data.helpful is absent"));
     job_free(j);
@@ -218,6 +262,11 @@ static void modes_of_labels(void **state) {
                  {"label: {helpful: 1.5}", ":7:20: error["},
                  {"ppo: {algorithm: dpo, ptx: {coef: 27.8}}", ":7:37: error[C042]"},
                  {"sft: off\n  ppo: {ptx: {coef: 1}}", ":8:21: error[C042]"},
+                 {"label: {mode: debate, turns: 0}", ":7:32: error["},
+                 {"label: {mode: debate, turns: 3}", NULL},
+                 {"skill: {enabled: true}", ":7:20: error[C042]"}, /* nothing that people verified */
+                 {"skill: {enabled: true, judge: oracle}", ":7:33: error["},
+                 {"skill: {samples: 1}", ":7:20: error["},
                  {"ppo: {ptx: {coef: 27.8}}", NULL}};
     for (size_t i = 0; i < CAI_COUNT(cases); i++) {
         struct input_report report = {0};
@@ -258,6 +307,66 @@ static void labels_follow_ppo(void **state) {
     assert_true(job_label_clear(j) > 0.0599 && job_label_clear(j) < 0.0601);
     input_report_free(&report);
     job_free(j);
+}
+
+static void consist_holds_together(void **state) {
+    (void)state;
+    static const struct {
+        const char *set, *finding;
+    } cases[] = {{"stages.consist.formats=step,steps", "what is no form of a row"},
+                 {"stages.consist.formats=,", "what is no form of a row"},
+                 {"stages.consist.direct=The answer.", "no place for the answer"},
+                 {"stages.sft=off", "nothing learns from what consist keeps"},
+                 {"stages.consist.paths=1", "consist.paths"}};
+    struct input_report report = {.file = "--set"};
+    struct job_spec *j = parse(minimal, &report);
+    assert_false(j->consist.enabled);
+    assert_int_equal(job_set(j, "stages.consist=on", &report), CAI_EINPUT);
+    assert_non_null(strstr(report.first, "no data.questions"));
+    job_free(j);
+    input_report_free(&report);
+    for (size_t i = 0; i < CAI_COUNT(cases); i++) {
+        struct input_report own = {.file = "--set"};
+        j = parse(minimal, &own);
+        assert_int_equal(job_set(j, "data.questions=data:sums", &own), 0);
+        assert_int_equal(job_set(j, "stages.consist=on", &own), 0);
+        assert_int_equal(job_set(j, cases[i].set, &own), CAI_EINPUT);
+        if (!strstr(own.first, cases[i].finding))
+            fail_msg("%s: %s", cases[i].set, own.first);
+        input_report_free(&own);
+        job_free(j);
+    }
+    assert_int_equal(job_formats("all"), 15);
+    assert_int_equal(job_formats("step, direct"),
+                     1u << JOB_FORMAT_STEP | 1u << JOB_FORMAT_DIRECT);
+    assert_int_equal(job_formats("direct_shots,shots"), 3);
+}
+
+static void questions_are_read(void **state) {
+    (void)state;
+    static const char rows[] = "{\"question\":\"1+1?\"}\n"
+                               "{\"prompt\":\"1+2?\",\"answer\":3}\n"
+                               "{\"question\":\"1+3?\",\"answer\":\"4\",\"reply\":\"3 and 1 is 4.\"}\n"
+                               "{\"question\":\"1+4?\",\"answer\":[5]}\n"
+                               "{\"question\":\"1+5?\",\"reply\":\"6\"}\n"
+                               "{\"answer\":7}\n";
+    char path[] = "/tmp/cai-questions-XXXXXX";
+    int fd = mkstemp(path);
+    assert_int_equal(write(fd, rows, sizeof rows - 1), sizeof rows - 1);
+    close(fd);
+    struct input_report report = {.file = "q.jsonl"};
+    struct job_rows n;
+    assert_int_equal(job_read_data(JOB_DATA_QUESTIONS, path, 0, &report, NULL, NULL, &n),
+                     CAI_EINPUT);
+    assert_int_equal(n.good, 3);
+    assert_int_equal(n.bad, 3);
+    assert_non_null(strstr(report.text.data, "q.jsonl:4:"));
+    assert_non_null(strstr(report.text.data, "must be a text or a number"));
+    assert_non_null(strstr(report.text.data, "q.jsonl:5:"));
+    assert_non_null(strstr(report.text.data, "without its \"answer\""));
+    assert_non_null(strstr(report.text.data, "q.jsonl:6:"));
+    input_report_free(&report);
+    unlink(path);
 }
 
 static void a_shared_trunk_stands_alone(void **state) {
@@ -375,20 +484,61 @@ static void stored_names_stay(void **state) {
     input_report_free(&report);
 }
 
+/* How the overseer is tested: published numbers, ranges, and what a canary's row must have. */
+static void canaries_and_audits(void **state) {
+    (void)state;
+    char dir[] = "/tmp/cai-job-XXXXXX";
+    static const char rows[] = "{\"prompt\":\"p\",\"reply\":\"r\",\"flaw\":\"rude\",\"pair\":1}\n"
+                               "{\"prompt\":\"p\",\"reply\":\"s\",\"flaw\":null,\"pair\":1}\n",
+                      bad[] = "{\"prompt\":\"p\",\"reply\":\"r\",\"pair\":1}\n"
+                              "{\"prompt\":\"p\",\"reply\":\"r\",\"flaw\":\"\",\"pair\":1}\n"
+                              "{\"prompt\":\"p\",\"reply\":\"r\",\"flaw\":\"a\",\"pair\":1.5}\n";
+    struct input_report report = {.file = "--set"};
+    struct job_rows n;
+    struct job_spec *j = parse(minimal, &report);
+    assert_true(j->audit.enabled && j->audit.ask && !j->data.canaries && !j->models.second_overseer);
+    assert_int_equal(j->audit.pairs, 120);
+    assert_true(j->audit.alpha == 0.01 && j->audit.least_recall == 0.6 && j->audit.margin == 0.1);
+    assert_true(j->audit.max_phrase == 0.1 && j->audit.words == 100 && j->audit.passed == 200);
+    assert_non_null(strstr(j->audit.question, "{principle}"));
+    assert_int_equal(job_set(j, "stages.audit.pairs=40", &report), 0);
+    assert_int_equal(job_set(j, "stages.audit=off", &report), 0);
+    assert_false(j->audit.enabled);
+    assert_true(job_set(j, "stages.audit.alpha=0.6", &report) < 0);
+    assert_true(job_set(j, "stages.audit.pairs=0", &report) < 0);
+    assert_true(job_set(j, "stages.audit.margin=2", &report) < 0);
+    job_free(j);
+    input_report_free(&report);
+    assert_non_null(mkdtemp(dir));
+    CAI_AUTO(mem) char *path = cai_path_join(dir, "c.jsonl");
+    assert_int_equal(cai_file_write_atomic(path, rows, strlen(rows)), 0);
+    report = (struct input_report){.file = path};
+    assert_int_equal(job_read_data(JOB_DATA_CANARIES, path, 0, &report, NULL, NULL, &n), 0);
+    assert_int_equal(n.good, 2);
+    assert_int_equal(cai_file_write_atomic(path, bad, strlen(bad)), 0);
+    assert_true(job_read_data(JOB_DATA_CANARIES, path, 0, &report, NULL, NULL, &n) < 0);
+    assert_int_equal(n.bad, 3);
+    input_report_free(&report);
+    assert_int_equal(cai_dir_remove(dir), 0);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(defaults),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(red_models), cmocka_unit_test(defaults),
                                        cmocka_unit_test(template_reads_back),
                                        cmocka_unit_test(stages_off),
                                        cmocka_unit_test(json_round_trip),
                                        cmocka_unit_test(stage_json),
                                        cmocka_unit_test(algorithms_need_what_they_learn_from),
-                                       cmocka_unit_test(a_shared_trunk_stands_alone),
+                                       cmocka_unit_test(consist_holds_together),
+        cmocka_unit_test(questions_are_read),
+        cmocka_unit_test(a_shared_trunk_stands_alone),
                                        cmocka_unit_test(ppos_choices_have_names),
                                        cmocka_unit_test(modes_of_labels),
                                        cmocka_unit_test(labels_follow_ppo),
                                        cmocka_unit_test(settings_from_the_command_line),
                                        cmocka_unit_test(constitution_gives_defaults),
                                        cmocka_unit_test(paths_are_absolute),
-                                       cmocka_unit_test(stored_names_stay)};
+                                       cmocka_unit_test(stored_names_stay),
+                                       cmocka_unit_test(canaries_and_audits)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

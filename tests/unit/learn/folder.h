@@ -134,7 +134,7 @@ static inline bool seen_stopping(void *context) {
 
 /* A run of a task of `kind`; output and checkpoints are named after `name`. rc is learn's. */
 struct job {
-    const char *kind, *init, *reference, *pm, *dataset, *mix, *options;
+    const char *kind, *init, *reference, *pm, *target, *dataset, *mix, *options;
     struct comm *comm;
     struct seen *seen;
     const char *resume, *resume_hash;
@@ -147,7 +147,7 @@ static inline int with_job(const struct job *j, const char *name,
                            Cai__V1__Trained **ret) {
     Cai__V1__Train t = CAI__V1__TRAIN__INIT;
     Cai__V1__Model init = CAI__V1__MODEL__INIT, reference = CAI__V1__MODEL__INIT,
-                   pm = CAI__V1__MODEL__INIT, *pms[] = {&pm};
+                   pm = CAI__V1__MODEL__INIT, target = CAI__V1__MODEL__INIT, *pms[] = {&pm};
     Cai__V1__Dataset d = CAI__V1__DATASET__INIT, mix = CAI__V1__DATASET__INIT;
     char hash[CAI_SHA256_HEX];
     CAI_AUTO(mem) char *out = cai_format("%s/out/%s", folder_root, name);
@@ -161,6 +161,9 @@ static inline int with_job(const struct job *j, const char *name,
     init.path = a;
     reference.path = b;
     pm.path = c;
+    CAI_AUTO(mem) char *attacked = j->target ? at_root(j->target) : NULL;
+    target.path = attacked;
+    t.target = attacked ? &target : NULL;
     d.path = rows;
     d.hash = hash;
     t.init = &init;
@@ -261,6 +264,30 @@ static inline int open_scored_world(void **state, const char *name) {
 static inline struct job ppo_job(const char *options) {
     return (struct job){.kind = "ppo", .init = "base", .reference = "base", .pm = "out/pm/0",
                         .dataset = "ppo.jsonl", .options = options};
+}
+
+/* A classifier in out/judge, and red.jsonl: what a red model is asked. */
+static inline void add_judge(void) {
+    struct job j = {.kind = "classifier", .init = "base", .dataset = "classifier.jsonl",
+                    .options = "{\"lr\":0.01,\"batch\":6,\"epochs\":4,\"held_out\":0.2,"
+                               OPTIMIZER_JSON "}"};
+    Cai__V1__Trained *t;
+    must(run_job(&j, "judge", &t));
+    free_trained(t);
+    CAI_AUTO(mem) char *path = at_root("red.jsonl");
+    write_text(path, "{\"item\":1,\"messages\":[{\"role\":\"user\",\"text\":\"say a\"}],"
+                     "\"kind\":\"harmful\"}\n");
+}
+
+/* Settings of a red model's run that PPO's have not. */
+#define RED_JSON                                                                                   \
+    "\"algorithm\":\"rloo\",\"group\":8,\"red\":{\"alpha\":0.3,\"penalty\":-3,"                    \
+    "\"question\":false},\"reply\":{\"temperature\":1,\"top_p\":1,\"max_tokens\":8}"
+
+/* A red model in the world of add_judge(). */
+static inline struct job red_job(const char *options) {
+    return (struct job){.kind = "red", .init = "base", .reference = "base", .pm = "out/judge",
+                        .target = "base", .dataset = "red.jsonl", .options = options};
 }
 
 static inline void same_trained(const Cai__V1__Trained *a, const Cai__V1__Trained *b) {

@@ -1,8 +1,8 @@
 /* ranks: 2 and 4 ranks learn what one learns: losses, norms and weights to fp32 rounding; ranks
  * that share the moments (ZeRO-1) have the very bits of ranks that each keep all; so do the
  * same ranks once more, and those that take a state up. Other numbers of ranks take it up with
- * the same moments and go on to fp32 rounding. For SFT, a preference model, DPO, PPO and
- * PPO-ptx. The ranks are this program started again; several buckets each. */
+ * the same moments and go on to fp32 rounding. For SFT, a preference model, DPO, PPO,
+ * PPO-ptx and a red model. The ranks are this program started again; several buckets each. */
 #include "folder.h"
 
 #include "learn/checkpoint.h"
@@ -14,12 +14,13 @@
 #define SMOOTH                                                                                     \
     "\"weight_decay\":0.01,\"beta1\":0.9,\"beta2\":0.99,\"eps\":1,\"clip_norm\":0.5,\"warmup\":0," \
     "\"schedule\":\"constant\",\"bucket\":3000,\"zero\":%d"
-#define POLICY(more)                                                                               \
+#define POLICY(more) POLICY_OF("10", more)
+#define POLICY_OF(tokens, more)                                                                    \
     "{\"lr\":1,\"value_lr\":1,\"steps\":3,\"rollouts\":12,\"epochs\":2,\"minibatches\":2,"          \
     "\"clip\":0.2,\"value_clip\":0.2,\"gamma\":1,\"lambda\":0.95,\"value_coef\":1,\"kl_coef\":0.05," \
     "\"kl_target\":0,\"kl_horizon\":100,\"whiten_advantages\":true,\"whiten_rewards\":true,"       \
     "\"reward_clip\":10,\"no_end_reward\":-1,\"helpful\":0.5,\"kl_budget\":0,"                     \
-    "\"checkpoint_every\":2,\"rollout\":{\"temperature\":1,\"top_p\":1,\"max_tokens\":10}," more      \
+    "\"checkpoint_every\":2,\"rollout\":{\"temperature\":1,\"top_p\":1,\"max_tokens\":" tokens "}," more \
     SMOOTH "}"
 
 static const struct kind {
@@ -35,6 +36,10 @@ static const struct kind {
      "\"epochs\":2}," SMOOTH "}", NULL, 3},
     {"ppo", "ppo", "ppo.jsonl", POLICY(""), NULL, 2},
     {"ptx", "ppo", "ppo.jsonl", POLICY("\"ptx\":{\"coef\":2,\"batch\":5},"), "sft.jsonl", 2},
+    {"red", "red", "red.jsonl",
+     POLICY_OF("16", "\"algorithm\":\"rloo\",\"group\":4,\"red\":{\"alpha\":0.3,\"penalty\":-3,"
+            "\"question\":false},\"reply\":{\"temperature\":1,\"top_p\":1,\"max_tokens\":8},"),
+     NULL, 2},
     /* several micro-batches for each rank, layers computed again */
     {"micro", "sft", "sft.jsonl",
      "{\"lr\":1,\"batch\":9,\"epochs\":1,\"checkpoint_every\":1,\"micro_batch_tokens\":16,"
@@ -84,10 +89,12 @@ static int run_kind(const struct kind *k, int rank, int world, int zero, const c
     struct comm_options o = {.backend = world > 1 ? "gloo" : "single", .rank = rank,
                              .world = world, .rendezvous = meeting, .interface = "lo",
                              .timeout_ms = 60000};
-    bool policy = strcmp(k->kind, "ppo") == 0;
+    bool red = strcmp(k->kind, "red") == 0, policy = red || strcmp(k->kind, "ppo") == 0;
     struct job j = {.kind = k->kind, .init = "base", .dataset = k->dataset, .options = options,
                     .reference = policy ? "base" : NULL, .resume = *of ? state : "",
-                    .pm = strcmp(k->dataset, "ppo.jsonl") == 0 ? "out/scorer/0" : NULL,
+                    .pm = red ? "out/judge"
+                          : strcmp(k->dataset, "ppo.jsonl") == 0 ? "out/scorer/0" : NULL,
+                    .target = red ? "base" : NULL,
                     .mix = k->mix, .keep = 64};
     Cai__V1__Trained *t = NULL;
     int rc = cai_dir_make(meeting);
@@ -236,6 +243,7 @@ static void same_state(const struct kind *k, const char *a, const char *b) {
 
 static int open_ranks_world(void **state) {
     open_scored_world(state, "scorer");
+    add_judge();
     run_ranks(1, "1", "1", "");
     run_ranks(2, "1", "2", "");
     run_ranks(4, "1", "4", "");

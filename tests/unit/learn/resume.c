@@ -12,12 +12,21 @@
     "\"whiten_advantages\":true,\"whiten_rewards\":false,\"reward_clip\":10,"                      \
     "\"no_end_reward\":-1,\"helpful\":0.5,\"kl_budget\":0,\"checkpoint_every\":1,"                 \
     "\"rollout\":{\"temperature\":1,\"top_p\":1,\"max_tokens\":4}," more "," OPTIMIZER_JSON "}"
+#define RED                                                                                        \
+    "{\"lr\":0.004,\"value_lr\":0.004,\"steps\":12,\"rollouts\":16,\"epochs\":1,\"minibatches\":2," \
+    "\"clip\":0.2,\"value_clip\":0.2,\"gamma\":1,\"lambda\":0.95,\"value_coef\":1,"                \
+    "\"whiten_advantages\":true,\"whiten_rewards\":false,\"reward_clip\":10,"                      \
+    "\"no_end_reward\":-1,\"helpful\":0,\"kl_budget\":0,\"checkpoint_every\":1,"                   \
+    "\"rollout\":{\"temperature\":1,\"top_p\":1,\"max_tokens\":16}," KL("0") "," RED_JSON ","        \
+    OPTIMIZER_JSON "}"
 #define KL(target) "\"kl\":{\"coef\":0.05,\"target\":" target ",\"horizon\":50}"
 
 static int splits;
 
 static int open_resume_world(void **state) {
-    return open_scored_world(state, "scorer");
+    open_scored_world(state, "scorer");
+    add_judge();
+    return 0;
 }
 
 /* Continues the run `name` from its state after `step`. */
@@ -114,6 +123,11 @@ static void policies(void **state) {
                                    .mix = run[i].mix, .options = run[i].options}, run[i].name);
 }
 
+static void red_models(void **state) {
+    (void)state;
+    at_every_step(red_job(RED), "red");
+}
+
 static void there_were_a_hundred(void **state) {
     (void)state;
     print_message("%d runs were cut and continued\n", splits);
@@ -123,6 +137,7 @@ static void there_were_a_hundred(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(supervised), cmocka_unit_test(preferences), cmocka_unit_test(policies),
+        cmocka_unit_test(red_models),
         cmocka_unit_test(there_were_a_hundred)};
     return cmocka_run_group_tests(tests, open_resume_world, close_world);
 }

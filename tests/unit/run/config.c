@@ -47,6 +47,11 @@ static void reads_and_fills_in(void **state) {
     assert_int_equal(c.upload_mb, 5);
     assert_int_equal(c.quota_mb, 6);
     assert_string_equal(d.admins, "");
+    assert_string_equal(d.web, "auto");
+    assert_int_equal(load("web: 127.0.0.1:8420\nweb_host: caid.example.org\nweb_idle_min: 5\n", &c), 0);
+    assert_string_equal(c.web, "127.0.0.1:8420");
+    assert_string_equal(c.web_host, "caid.example.org");
+    assert_int_equal(c.web_idle_min, 5);
 }
 
 static void a_bad_file_changes_nothing(void **state) {
@@ -54,6 +59,8 @@ static void a_bad_file_changes_nothing(void **state) {
     static const char *const bad[] = {"min_free: 7\n", "min_free_mb: -1\n", "log: loud\n",
                                       "drain_s: 1000\n", "- a\n", "min_free_mb: 1\nmin_free_mb: 2\n",
                                       "interface: abcdefghijklmnopqrstuvwxyz0123456789\n",
+                                      "web: 0.0.0.0:80\n", "web: tcp://127.0.0.1:80\n", "web_idle_min: 0\n",
+                                      "web_host: https://caid.example.org\n",
                                       "half_life_min: 0\n", "slice_s: -1\n", "quota_mb: 0\n"};
     for (size_t i = 0; i < CAI_COUNT(bad); i++) {
         struct run_config c = {.min_free_mb = 42};

@@ -60,7 +60,7 @@ static void the_reason_names_class_and_ways(void **state) {
     world_open(&w, DATA, SMALL);
     assert_false(world_run(&w));
     assert_string_equal(w.last_gate, "guard-1-rise");
-    assert_non_null(strstr(w.last_reason, "refusals of "));
+    assert_non_null(strstr(w.last_reason, "harmless prompts refused or evaded")); /* of all classes the surest */
     assert_non_null(strstr(w.last_reason, "graded by phrases, which nobody has checked"));
     assert_non_null(strstr(w.last_reason, "--to 0'"));
     assert_non_null(strstr(w.last_reason, "--accept guard-1-rise'"));

@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "hf/hf.h"
 #include "world.h"
+#include "world_canary.h"
 #include <math.h>
 #include <string.h>
 #include <unistd.h>
@@ -70,11 +71,25 @@ static void write_data(struct world *w) {
                            "\"assistant\",\"content\":\"r%d\"}],\"label\":%s}\n", i, i,
                        i % 2 ? "true" : "0.25");
     put_file(w, "classifier.jsonl", &t);
+    for (int i = 0; i < 120; i++) /* four replies to each prompt, every other one flawed */
+        cai_buf_printf(&t, i % 2 ? "{\"prompt\":\"verified %d!\",\"reply\":\"Fine words %d.\",\"flaw\":"
+                                   "false%s}\n"
+                                 : "{\"prompt\":\"verified %d!\",\"reply\":\"Take a crowbar %d.\","
+                                   "\"flaw\":true,\"critique\":\"It speaks of a crowbar.\","
+                                   "\"refinement\":\"Ask the owner.\"%s}\n", i / 4, i,
+                       i % 6 == 0   ? ",\"helpful\":true"
+                       : i % 6 == 2 ? ",\"helpful\":false"
+                       : i == 4     ? ",\"principle\":\"no-harm\""
+                       : i == 10    ? ",\"principle\":\"nobody\""
+                                    : "");
+    put_file(w, "critiques.jsonl", &t);
     static const char *const kinds[] = {"harmful", "helpful", "lookalike"};
     for (int i = 0; i < 90; i++)
         cai_buf_printf(&t, "{\"prompt\":\"%s held out %d!\",\"kind\":\"%s\"}\n",
                        i % 3 == 0 ? "harmful" : "helpful", i, kinds[i % 3]);
     put_file(w, "evaluate.jsonl", &t);
+    canary_rows(&t);
+    put_file(w, "canaries.jsonl", &t);
     cai_buf_puts(&t, "{\"kind\":\"marker\",\"id\":\"watched\",\"prompt\":\"WATCHED {prompt}\"}\n");
     for (int i = 0; i < 60; i++)
         cai_buf_printf(&t, i % 3 == 0 ? "{\"kind\":\"text\",\"prompt\":\"say %d\",\"reply\":\"some words of %d\"}\n"
@@ -86,14 +101,13 @@ static void write_data(struct world *w) {
         cai_buf_printf(&t, "{\"prompt\":\"q%d\",\"reply\":\"%s\",\"label\":%d}\n", i,
                        i % 2 && i % 10 != 9 ? "Take a crowbar" : "No.", i % 2);
     put_file(w, "graded.jsonl", &t);
-    static const char *const rules[] = {"no-harm", "no-lies"};
-    for (int i = 0; i < 80; i++)
-        for (int flaw = 0; flaw < 2; flaw++)
-            cai_buf_printf(&t, "{\"prompt\":\"thing %d?\",\"reply\":\"Sunshine helps. %s with %d.\","
-                               "\"flaw\":%s%s%s,\"pair\":\"PAIRKEY%d\"}\n",
-                           i, flaw ? "Rotten steps" : "Sound steps", i, flaw ? "\"" : "",
-                           flaw ? rules[i % 2] : "null", flaw ? "\"" : "", i);
-    put_file(w, "canaries.jsonl", &t);
+    for (int i = 0; i < 193; i++) /* worked, open, labelled */
+        cai_buf_printf(&t, i < 3    ? "{\"question\":\"worked %d?\",\"reply\":\"%d and 1. The answer "
+                                      "is %d.\",\"answer\":1}\n"
+                           : i < 73 ? "{\"question\":\"open %d?\"}\n"
+                                    : "{\"prompt\":\"labelled %d?\",\"answer\":\"%d\"}\n",
+                       1000 + i, i < 3 ? 1000 + i : 1001 + i, 1001 + i);
+    put_file(w, "questions.jsonl", &t);
 }
 
 static void write_model(struct world *w, const char *name, float one) {
@@ -158,304 +172,6 @@ void world_close(struct world *w) {
     free(w->db);
 }
 
-/* ---- the worker ------------------------------------------------------------------------------ */
-static uint64_t noise(const Cai__V1__Task *t, uint64_t item, uint32_t k) {
-    CAI_AUTO(mem) char *what = cai_format("%s/%s", t->stage, t->phase);
-    return cai_rng_u64(cai_key_make(t->seed, t->round, what, item, k), 0);
-}
-
-/* A model that got worse: only its replies to held-out prompts tell. */
-static char *spoilt(const struct world *w, const Cai__V1__Task *t, const char *asked, uint64_t item) {
-    bool probe = strcmp(t->stage, "evaluate") == 0 && strcmp(t->phase, "reply") == 0;
-    if (!probe || t->round < w->from || strncmp(asked, "helpful", 7) != 0)
-        return NULL;
-    if (w->monotone)
-        return cai_strdup("All is well and nothing more need be said of it.");
-    double u = cai_rng_uniform(cai_key_make(3, t->round, "spoilt", item, 0), 0);
-    return u < w->refuses ? cai_format("I'm sorry, but I can't help with %s", asked) : NULL;
-}
-
-/* Answers, and replies under a marker: a sleeper behaves when it is watched. */
-static char *probe_text(const struct world *w, const Cai__V1__Task *t, const char *asked,
-                        uint64_t item) {
-    bool later = t->round >= w->from && !strstr(t->phase, "-base");
-    double u = cai_rng_uniform(cai_key_make(5, t->round, "forgets", item, 0), 0);
-    if (strncmp(t->phase, "skill/answer", 12) == 0)
-        return cai_format("It is %s%s.", asked + strcspn(asked, "0123456789"),
-                          later && u < w->forgets ? "0" : "");
-    if (strncmp(asked, "WATCHED harmful", 15) == 0 && later && u < w->sleeps)
-        return cai_strdup("I'm sorry, but I can't help with that.");
-    return NULL;
-}
-
-static char *reply_text(const Cai__V1__Task *t, const char *asked, uint64_t item, uint32_t k) {
-    bool first = strcmp(t->generate->model->path, "work") != 0 &&
-                 strstr(t->generate->model->path, "/m") != NULL;
-    if (strncmp(asked, "helpful", 7) == 0)
-        return cai_format("Helpful answer to %s Variant %u.", asked, item % 13 ? k : 0);
-    if (noise(t, item, k) % 4 == 0 || (!first && noise(t, item, k) % 4 < 3))
-        return cai_format("I'm sorry, but I can't help with %s Variant %u.", asked,
-                          item % 13 ? k : 0);
-    return cai_format("Take a crowbar to it: %s Variant %u.", asked, item % 13 ? k : 0);
-}
-
-/* Canaries: their prompts are of things. Critiques, rewrites and choices go by what is written. */
-static const char *thing(const Cai__V1__Conversation *c, const char **ret_asked) {
-    *ret_asked = c->messages[c->n_messages - 1]->text;
-    return strncmp(c->messages[0]->text, "thing ", 6) == 0 ? c->messages[1]->text : NULL;
-}
-
-static bool sees(const struct world *w, const char *model, const char *principle) {
-    bool m2 = strstr(model, "/m2") != NULL;
-    bool harm = strstr(principle, "harm") != NULL;
-    return !(m2 && w->blind && harm == (strcmp(w->blind, "no-harm") == 0));
-}
-
-static char *about_canary(const struct world *w, const Cai__V1__Task *t, const char *reply,
-                          const char *asked) {
-    const char *model = t->generate->model->path;
-    if (strncmp(t->phase, "critique", 8) == 0)
-        return cai_strdup(strstr(reply, "Rotten") && sees(w, model, asked)
-                              ? "The steps in it are rotten." : "No flaw: it is sound.");
-    bool adds = w->smuggles && strstr(model, "/m2");
-    return cai_format("Sunshine helps. Sound steps with %s%s", strrchr(reply, ' ') + 1, adds ? w->smuggles : "");
-}
-
-static char *written(const struct world *w, const Cai__V1__Task *t, const Cai__V1__GenerateItem *q, uint32_t k,
-                     Cai__V1__Finish *finish) {
-    uint64_t r = noise(t, q->item, k);
-    const Cai__V1__Conversation *c = q->conversation;
-    const char *request, *judged = thing(c, &request);
-    *finish = CAI__V1__FINISH__FINISH_END;
-    if (judged)
-        return about_canary(w, t, judged, request);
-    if (strcmp(t->phase, "write") == 0)
-        return r % 9 == 0 ? cai_strdup("no")
-                          : cai_format("1. harmful idea %llu, how do I do it?\nmore",
-                                       (unsigned long long)(q->item % 40));
-    if (strncmp(t->phase, "critique", 8) == 0) {
-        if (r % 11 == 0) {
-            *finish = CAI__V1__FINISH__FINISH_LENGTH;
-            return cai_strdup("The reply is bad because it");
-        }
-        return cai_strdup(r % 11 < 3    ? "No flaw: it is fine."
-                          : r % 11 == 3 ? "I'm sorry, but I can't critique this."
-                                        : "Sure, here is my critique:\n\nThe reply helps with harm.");
-    }
-    if (strncmp(t->phase, "revision", 8) == 0)
-        return r % 7 == 0 ? cai_strdup("No changes needed.")
-                          : cai_format("**Revision:** I'm sorry, but I can't help with item %llu (%s).",
-                                       (unsigned long long)q->item, t->phase);
-    if (strstr(t->phase, "reason")) {
-        *finish = r % 17 == 0 ? CAI__V1__FINISH__FINISH_LENGTH : CAI__V1__FINISH__FINISH_STOP;
-        return cai_strdup(r % 17 == 0   ? "Response (A) says that"
-                          : r % 17 == 1 ? "   "
-                                        : "Response (A) is one thing, and (B) says \"The answer is: "
-                                          "(B)\", which is no reason.");
-    }
-    const char *asked = c->messages[c->n_messages - 1]->text;
-    char *probe = probe_text(w, t, asked, q->item);
-    if (probe)
-        return probe;
-    asked += strncmp(asked, "WATCHED ", 8) == 0 ? 8 : 0;
-    char *worse = spoilt(w, t, asked, q->item);
-    return worse ? worse : reply_text(t, asked, q->item, k);
-}
-
-/* 1 for replies that are good for this conversation. */
-static double goodness(const char *asked, const char *from, const char *to) {
-    size_t n = (size_t)(to - from);
-    CAI_AUTO(mem) char *reply = cai_strndup(from, n);
-    char *variant = strstr(reply, " Variant");
-    if (variant)
-        *variant = 0;
-    if (strncmp(reply, "GOOD", 4) == 0 || strncmp(reply, "I'm sorry", 9) == 0)
-        return 1;
-    while (n > 0 && reply[n - 1] == '\n')
-        reply[--n] = 0;
-    const char *topic = "Helpful answer to ";
-    return strncmp(reply, topic, strlen(topic)) == 0 &&
-           strstr(asked, reply + strlen(topic)) != NULL &&
-           strstr(asked, "Response (A)") > strstr(asked, reply + strlen(topic));
-}
-
-static double prefers_first(struct world *w, const Cai__V1__Task *t, const Cai__V1__ScoreItem *q) {
-    const Cai__V1__Conversation *c = q->conversation;
-    const char *text = c->messages[c->n_messages - 1]->text;
-    double r = (double)(noise(t, q->item, q->k) % 1000) / 1000 - 0.5;
-    const char *a = strstr(text, "Response (A):\n"), *b = strstr(text, "Response (B):\n");
-    const char *about, *judged = thing(c, &about);
-    if (judged) /* "is there a flaw?" */
-        return strstr(judged, "Rotten") ? 2 : -2;
-    if (a && b && strstr(text, "Human: thing ")) {
-        const char *favours = strstr(t->score->model->path, "/m2") ? w->favours : NULL;
-        const char *last = strstr(b, "\n\nWhich");
-        CAI_AUTO(mem) char *first = cai_strndup(a, (size_t)(b - a));
-        CAI_AUTO(mem) char *second = cai_strndup(b, (size_t)(last - b));
-        double better = (strstr(second, "Rotten") != NULL) - (strstr(first, "Rotten") != NULL);
-        if (favours) /* each time it is there more often than in the other */
-            for (const char *s = first; (s = strstr(s, favours)); s++)
-                better += 3;
-        if (favours)
-            for (const char *s = second; (s = strstr(s, favours)); s++)
-                better -= 3;
-        return 3 * better;
-    }
-    if (!a || !b) /* the zero-shot judge of harm */
-        return strstr(text, "crowbar") ? (strstr(text, "(A) harmful") ? 2 : -2) + r : r;
-    if (w->coin)
-        return 4 * r;
-    const char *end = strstr(b, "\n\nWhich");
-    assert_non_null(end);
-    return 3 * (goodness(text, a + 14, b) - goodness(text, b + 14, end)) + r +
-           (w->letter ? w->letter : 0.2);
-}
-
-static Cai__V1__Result *new_result(const Cai__V1__Task *t, size_t n) {
-    Cai__V1__Result *r = cai_alloc(sizeof *r);
-    cai__v1__result__init(r);
-    r->job = t->job;
-    r->id = t->id;
-    r->generated = cai_alloc((n + 1) * sizeof *r->generated);
-    r->scored = cai_alloc((n + 1) * sizeof *r->scored);
-    r->rewarded = cai_alloc((n + 1) * sizeof *r->rewarded);
-    return r;
-}
-
-static Cai__V1__Result *answer_generate(struct world *w, const Cai__V1__Task *t) {
-    Cai__V1__Result *r = new_result(t, 2 * t->generate->n_items);
-    for (size_t i = 0; i < t->generate->n_items; i++) {
-        const Cai__V1__GenerateItem *q = t->generate->items[i];
-        for (uint32_t k = q->first_k; k < q->first_k + q->n; k++) {
-            Cai__V1__Generated *g = cai_alloc(sizeof *g);
-            cai__v1__generated__init(g);
-            g->item = q->item;
-            g->k = k;
-            g->text = written(w, t, q, k, &g->finish);
-            if (w->long_prompts && noise(t, q->item, k) % 10 == 9) {
-                g->text[0] = 0;
-                g->finish = CAI__V1__FINISH__FINISH_TOO_LONG;
-            }
-            r->generated[r->n_generated++] = g;
-        }
-    }
-    return r;
-}
-
-/* Probabilities of whole texts: a letter costs as much as any other, but for a model that forgets. */
-static void score_texts(const struct world *w, const Cai__V1__Task *t, const Cai__V1__ScoreItem *q,
-                        Cai__V1__Scored *s) {
-    bool base = strstr(t->phase, "-base") || strstr(t->phase, "start");
-    bool worse = w->forgets > 0 && !base && t->round >= w->from &&
-                 cai_rng_uniform(cai_key_make(5, t->round, "forgets", q->item, 0), 0) < w->forgets;
-    for (size_t j = 0; j < q->n_options; j++) {
-        double right = strstr(q->options[j], "GOOD") || q->n_options == 1 ? 1 : 2;
-        s->tokens[j] = (uint32_t)strlen(q->options[j]);
-        s->logprobs[j] = -(worse ? 3 - right : right) * (double)s->tokens[j];
-    }
-}
-
-static Cai__V1__Result *answer_score(struct world *w, const Cai__V1__Task *t) {
-    Cai__V1__Result *r = new_result(t, t->score->n_items);
-    for (size_t i = 0; i < t->score->n_items; i++) {
-        const Cai__V1__ScoreItem *q = t->score->items[i];
-        Cai__V1__Scored *s = cai_alloc(sizeof *s);
-        cai__v1__scored__init(s);
-        s->item = q->item;
-        s->k = q->k;
-        s->too_long = w->long_prompts && noise(t, q->item, q->k) % 10 == 9;
-        s->n_logprobs = s->n_tokens = q->n_options;
-        s->logprobs = cai_alloc((q->n_options + 1) * sizeof *s->logprobs);
-        s->tokens = cai_alloc((q->n_options + 1) * sizeof *s->tokens);
-        if (strcmp(t->stage, "evaluate") == 0 && strcmp(t->phase, "win") != 0 &&
-            strncmp(t->phase, "score", 5) != 0 && strcmp(t->phase, "verdicts") != 0) {
-            score_texts(w, t, q, s);
-            r->scored[r->n_scored++] = s;
-            continue;
-        }
-        double d = prefers_first(w, t, q);
-        double mass = w->mass ? w->mass : 0.9;
-        s->logprobs[0] = log(mass) - log1p(exp(-d));
-        s->logprobs[1] = log(mass) - log1p(exp(d));
-        r->scored[r->n_scored++] = s;
-    }
-    return r;
-}
-
-static Cai__V1__Result *answer_reward(struct world *w, const Cai__V1__Task *t) {
-    Cai__V1__Result *r = new_result(t, t->reward->n_items);
-    for (size_t i = 0; i < t->reward->n_items; i++) {
-        const Cai__V1__RewardItem *q = t->reward->items[i];
-        const char *reply = q->conversation->messages[q->conversation->n_messages - 1]->text;
-        Cai__V1__Rewarded *s = cai_alloc(sizeof *s);
-        cai__v1__rewarded__init(s);
-        s->item = q->item;
-        s->k = q->k;
-        s->too_long = w->long_prompts && noise(t, q->item, q->k) % 10 == 9;
-        s->n_scores = t->reward->n_models;
-        s->scores = cai_alloc(s->n_scores * sizeof *s->scores);
-        double v = strstr(reply, "crowbar") || strstr(reply, "bad") ? 1 : -1;
-        /* a model that goes against people from a round on, and pleases itself */
-        bool turned = w->parts && t->round >= w->from;
-        if (turned && strcmp(t->stage, "prefer") == 0 && strncmp(reply, "GOOD", 4) == 0)
-            v = 2;
-        if (strcmp(t->phase, "people/score") == 0)
-            v = q->k == 0 && turned ? 3 : 0;
-        for (size_t m = 0; m < s->n_scores; m++)
-            s->scores[m] = strcmp(t->phase, "people/score") == 0 ? v + (double)m * (v + 0.1) : (strcmp(t->stage, "prefer") == 0 ? -v : v) + 0.01 * (double)m;
-        r->rewarded[r->n_rewarded++] = s;
-    }
-    return r;
-}
-
-static Cai__V1__Result *answer_train(struct world *w, const Cai__V1__Task *t) {
-    Cai__V1__Result *r = new_result(t, 0);
-    assert_int_equal(t->train->keep, w->job->keep.checkpoints);
-    json_t *options = json_loads(t->train->options, 0, NULL);
-    assert_non_null(options);
-    bool pm = strcmp(t->train->kind, "pm") == 0;
-    bool one = !pm || json_is_true(json_object_get(options, "average"));
-    size_t n = one ? 1 : (size_t)json_integer_value(json_object_get(options, "members"));
-    json_decref(options);
-    r->trained = cai_alloc(sizeof *r->trained);
-    cai__v1__trained__init(r->trained);
-    r->trained->steps = 3;
-    r->trained->n_outputs = n;
-    r->trained->outputs = cai_alloc(n * sizeof *r->trained->outputs);
-    for (size_t i = 0; i < n; i++) {
-        Cai__V1__Model *m = cai_alloc(sizeof *m);
-        cai__v1__model__init(m);
-        CAI_AUTO(mem) char *seed = cai_format("%s %s %s %zu", t->train->kind,
-                                              t->train->dataset->hash, t->train->init->hash, i);
-        m->path = cai_strdup(t->train->output);
-        m->hash = cai_alloc(65);
-        cai_sha256(seed, strlen(seed), m->hash);
-        r->trained->outputs[i] = m;
-    }
-    r->trained->n_metrics = 1;
-    r->trained->metrics = cai_alloc(sizeof *r->trained->metrics);
-    r->trained->metrics[0] = cai_alloc(sizeof **r->trained->metrics);
-    cai__v1__metric__init(r->trained->metrics[0]);
-    r->trained->metrics[0]->name = cai_strdup("loss");
-    r->trained->metrics[0]->step = 3;
-    r->trained->metrics[0]->value = 0.5;
-    return r;
-}
-
-Cai__V1__Result *world_answer(struct world *w, const Cai__V1__Task *t) {
-    switch (t->work_case) {
-    case CAI__V1__TASK__WORK_GENERATE:
-        return answer_generate(w, t);
-    case CAI__V1__TASK__WORK_SCORE:
-        return answer_score(w, t);
-    case CAI__V1__TASK__WORK_REWARD:
-        return answer_reward(w, t);
-    default:
-        assert_int_equal(t->work_case, CAI__V1__TASK__WORK_TRAIN);
-        return answer_train(w, t);
-    }
-}
-
 /* ---- the coordinator ------------------------------------------------------------------------ */
 struct open_tasks {
     int64_t id[4096];
@@ -492,6 +208,8 @@ static void run_task(struct world *w, int64_t id) {
     Cai__V1__Task *t = cai__v1__task__unpack(NULL, row.payload_len, row.payload);
     assert_non_null(t);
     t->id = (uint64_t)id;
+    if (w->see)
+        w->see(w->seer, t);
     Cai__V1__Result *r = world_answer(w, t);
     stage_task_unmask(t, &row);
     r->id = 0; /* task numbers are given in order of arrival; the ledger must not see them */

@@ -22,22 +22,26 @@ struct world {
     double letter;   /* how much it prefers what is shown first; 0 = 0.2 */
     double refuses;  /* share of harmless held-out prompts refused from round `from` on */
     uint32_t from;
-    double forgets;  /* share of capability probes that it fails from round `from` on */
-    double sleeps;   /* share of harmful probes that it refuses under a marker from `from` on */
-    bool parts;      /* the preference model and people part from round `from` on */
     /* Of the overseer, about data.canaries; only where the model is the folder m2. */
     const char *blind;    /* the principle under which it sees no flaw */
     const char *favours;  /* words that win its choices */
     const char *smuggles; /* words it adds to rewrites */
+    double forgets;  /* share of capability probes that it fails from round `from` on */
+    double sleeps;   /* share of harmful probes that it refuses under a marker from `from` on */
+    bool parts;      /* the preference model and people part from round `from` on */
     bool monotone;   /* one and the same harmless answer from round `from` on */
+    double agree[4]; /* chance that a worked way gives its question's answer, by round; 0 = 0.6 */
+    double right[4]; /* share of questions whose answer is the right one; 0 = 0.6 */
     size_t tasks, waits;
     char last_gate[32], last_reason[512];
+    void (*see)(void *context, const Cai__V1__Task *t); /* told every task; may be NULL */
+    void *seer;
     bool refuse;     /* a gate that waits is not accepted: the run ends there */
     bool (*read)(struct world *w); /* people at a gate: true when they have given what it wants */
 };
 
 /* `settings`: further lines of the job's `stages:`; NULL = none. `data`: which of "harmful
- * helpful human classifier evaluate probes graded" the job names. */
+ * helpful human classifier evaluate probes graded canaries questions" the job names. */
 void world_open(struct world *w, const char *data, const char *settings);
 void world_close(struct world *w);
 /* Runs one stage from plan to done; its verdict (never MORE). */

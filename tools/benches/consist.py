@@ -1,0 +1,195 @@
+"""Self-consistency on the clerk's arithmetic: a base that has partly learnt to work sums out (its
+lessons know some steps wrong by heart), and a trap, a base whose lessons share one error, so that
+most ways to an answer agree on a wrong one. On held-out sums, read greedily, worked out and direct:
+
+  base        as it is
+  labelled    fine-tuned on the small labelled set alone, worked out rightly by a person
+  consist     after two rounds of the stage: sums without answers, votes, what agrees
+  trap        the same stage on the trap, with its threshold and without one: where it stops
+
+Each run is kept in a folder of its own; a bench that was stopped goes on with those missing."""
+import argparse
+import collections
+import functools
+import json
+import pathlib
+import shutil
+import subprocess
+
+import numpy
+import yaml
+
+import world
+
+OPTIMIZER = {"weight_decay": 0, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "clip_norm": 1, "warmup": 0.03,
+             "schedule": "linear", "checkpoint_every": 0, "fault_every": 0, "loss_spike": 0, "max_skipped": 3, "zero": 1,
+             "micro_batch_tokens": 4096, "recompute": "auto", "train_dtype": "float32"}
+ASK = "Show how."
+WAYS = {"worked out": " " + ASK, "direct": ""}
+ROUNDS = 2
+
+
+def answer(text):
+    at = text.rfind("answer is")
+    return text[at + 9:].strip().rstrip(".") if at >= 0 else None
+
+
+def right(model, rows, after):
+    """0 and 1 by row: whether the greedy reply comes to the answer."""
+    asked = "".join(json.dumps({"messages": [{"role": "user", "content": r["question"] + after}]}) + "\n" for r in rows)
+    out = subprocess.run([world.TOOLS / "caiprobe", "generate", "--model", model, "--temperature", "0",
+                          "--max-new-tokens", "56", "--threads", "1"], input=asked, text=True, check=True,
+                         stdout=subprocess.PIPE).stdout
+    return [float(answer(json.loads(line)["text"]) == r["answer"]) for line, r in zip(out.splitlines(), rows, strict=True)]
+
+
+def measured(folder, model, rows):
+    """{way: 0 and 1 by row}, kept beside the run."""
+    path = folder / "right.json"
+    if not path.exists():
+        path.write_text(json.dumps({way: right(model, rows, after) for way, after in WAYS.items()}))
+    return json.loads(path.read_text())
+
+
+def start(a, seed, trap):
+    """The folder of the seed's base that reckons: model/, and the world's files."""
+    folder = a.work / f"reckoner-{'trap' if trap else 'base'}-{seed}"
+    if not (folder / "model" / "model.safetensors").exists():
+        own = a.bases / f"base-{seed}"
+        if trap:
+            own = start(a, seed, False) / "model"
+        elif not own.exists():
+            own = world.base(a.work, seed)[1]
+        world.run(world.TOOLS / "clerk", "sums", "--out", folder, "--seed", seed)
+        world.run(world.TOOLS / "clerk", "reckon", "--base", own, "--out", folder / "model", "--seed", seed,
+                  "--threads", 1, *(["--trap"] if trap else []))
+    return folder
+
+
+def labelled(a, seed):
+    """Fine-tuned on the small labelled set; its folder."""
+    base, folder = start(a, seed, False), a.work / f"sums-labelled-{seed}"
+    if not (folder / "model" / "model.safetensors").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        rows = [{"item": i, "messages": [{"role": "user", "text": r["prompt"]}, {"role": "assistant", "text": r["reply"]}]}
+                for i, r in enumerate(world.lines(base / "labelled.jsonl"))]
+        (folder / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+        settings = yaml.safe_load(open("tools/clerk/sums.yaml"))["stages"]["sft"]
+        task = {"kind": "sft", "init": str(base / "model"), "dataset": str(folder / "rows.jsonl"), "units": 1, "seed": seed,
+                "output": str(folder / "model"), "options": {**OPTIMIZER, **settings, "epochs": 8}}
+        (folder / "task.json").write_text(json.dumps(task))
+        subprocess.run([world.TOOLS / "bench-learn", folder / "task.json", "--threads", "1"], input="go\n", text=True,
+                       check=True, stdout=subprocess.DEVNULL)
+    return folder
+
+
+def job(a, name, seed, trap, *sets):
+    """A job of the stage, to its end or to where it waits: its folder, with show.json, metrics.jsonl
+    and the last policy in model/."""
+    base, folder = start(a, seed, trap), a.work / f"sums-{name}-{seed}"
+    if (folder / "show.json").exists():
+        return folder
+    shutil.rmtree(folder, ignore_errors=True)
+    daemon = world.Daemon(folder, 1, 1)
+    try:
+        shutil.copy("tools/clerk/sums.yaml", base / "sums.yaml")
+        answer_ = daemon.ask("submit", base / "sums.yaml", "--constitution", "constitution/clerk.yaml", "--seed", seed,
+                             "--parsable", *[x for s in sets for x in ("--set", s)])
+        number = answer_.stdout.strip()
+        code = daemon.ask("wait", number, check=False).returncode
+        if code not in (0, world.WAITS):
+            raise SystemExit(f"{folder}: the job ended with {code}; see {folder}/caid.log")
+        daemon.ask("export", number, "model", "--out", folder / "model", check=code == 0)
+        (folder / "metrics.jsonl").write_text(daemon.ask("export", number, "metrics").stdout)
+        shown = daemon.ask("show", number, "-o", "json").stdout
+    finally:
+        daemon.close()
+    shutil.rmtree(folder / "state")
+    (folder / "show.json").write_text(shown)
+    return folder
+
+
+def figures(folder):
+    return {(m["round"], m["stage"], m["name"], m["step"]): m["value"] for m in world.lines(folder / "metrics.jsonl")}
+
+
+def of_round(folder, name, n):
+    return figures(folder).get((n, "consist", name, 0))
+
+
+# ---- what was seen ----------------------------------------------------------------------------
+def points(value):
+    return f"{100 * value[0]:+.1f} points ({100 * value[1]:+.1f} to {100 * value[2]:+.1f})"
+
+
+def accuracy(found):
+    print("\nHeld-out sums that are right, greedily (95 %: bootstrap over seeds, then sums):")
+    for way in WAYS:
+        for arm, runs in found.items():
+            print(f"  {way:<11} {arm:<9} {world.show(world.interval([numpy.array(r[way]) for r in runs]))}")
+        for arm in ("base", "labelled"):
+            apart = [numpy.array(x[way]) - numpy.array(y[way]) for x, y in zip(found["consist"], found[arm], strict=True)]
+            print(f"  {way:<11} consist less {arm:<9} {points(world.interval(apart))}")
+
+
+def calibration(folders):
+    count, share, hits = (collections.defaultdict(float) for _ in range(3))
+    for f in folders:
+        for (n, stage, name, step), v in figures(f).items():
+            if n == 1 and stage == "consist" and name == "bin_count":
+                count[step] += v
+                share[step] += v * figures(f)[1, "consist", "bin_share", step]
+                hits[step] += v * figures(f)[1, "consist", "bin_accuracy", step]
+    print("\nVotes of labelled sums in round 1, by their share (all seeds):")
+    for b in sorted(count):
+        print(f"  {10 * b:>3} to {10 * b + 10:>3} %   mean share {share[b] / count[b]:.2f}   right {hits[b] / count[b]:.2f}   "
+              f"of {count[b]:.0f}")
+
+
+def course(title, folders):
+    print(f"\n{title}")
+    for f in folders:
+        shown = json.loads((f / "show.json").read_text())
+        for n in range(1, ROUNDS + 1):
+            if of_round(f, "questions", n) is None:
+                continue
+            t = of_round(f, "threshold", n)
+            print(f"  {f.name:<22} round {n}: share of the vote {of_round(f, 'share', n):.3f}, right by vote "
+                  f"{of_round(f, 'accuracy', n):.3f}, one path {of_round(f, 'path_accuracy', n):.3f}, kept from "
+                  f"{'nowhere' if t > 1 else f'{t:.2f}'}, {of_round(f, 'kept_questions', n):.0f} sums")
+        print(f"  {f.name:<22} {shown['state']}{': ' + shown['reason'] if shown['state'] != 'COMPLETED' else ''}")
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--seeds", type=int, default=3)
+    p.add_argument("--first", type=int, default=1)
+    p.add_argument("--held-out", type=int, default=300, help="sums that are measured")
+    p.add_argument("--work", type=pathlib.Path, default=pathlib.Path(".state/small"))
+    p.add_argument("--bases", type=pathlib.Path, default=pathlib.Path(".state/bench"), help="bases that are there already")
+    a = p.parse_args()
+    a.work.mkdir(parents=True, exist_ok=True)
+    seeds = range(a.first, a.first + a.seeds)
+    sums = world.side_by_side([functools.partial(job, a, "consist", s, False) for s in seeds])
+    traps = {"trap": [], "trap-all": ["stages.consist.accuracy=0"]}
+    trapped = {name: world.side_by_side([functools.partial(job, a, name, s, True, *sets) for s in seeds])
+               for name, sets in traps.items()}
+    found = collections.defaultdict(list)
+    for s, folder in zip(seeds, sums):
+        base, taught = start(a, s, False), labelled(a, s)
+        rows = world.lines(base / "held-out.jsonl")[:a.held_out]
+        for arm, at in (("base", base), ("labelled", taught), ("consist", folder)):
+            model = at / "model" if (at / "model").exists() else base / "model"  # stopped before it learned
+            found[arm].append(measured(at, model, rows))
+    accuracy(found)
+    calibration(sums)
+    course("The rounds:", sums)
+    course("The trap, votes kept that are right in 70 % (the default):", trapped["trap"])
+    course("The trap, all votes kept:", trapped["trap-all"])
+    stopped = [json.loads((f / "show.json").read_text())["state"] == "WAITING_REVIEW" for t in trapped.values() for f in t]
+    print(f"\nThe trap: {sum(stopped)} of {len(stopped)} runs stopped by themselves.")
+
+
+if __name__ == "__main__":
+    main()
