@@ -147,7 +147,7 @@ static const struct command *choose(struct args *a, int *ret_code) {
 static const char *const valued[] = {
     "server",  "output",    "timeout", "set",     "constitution", "seed",   "name",
     "state",   "tail",      "for",     "accept",  "round",        "stage",  "kind",
-    "item",    "principle", "limit",   "out",     "judged",       "html",   "from",
+    "item",    "head",      "principle", "limit",   "out",     "judged",       "html",   "from",
     "message", "to",        "prompt",  "prompts", "model",        "metric", "dir",
     "role",    "against",   "held-out", "form",   "overseer",     "samples", "temperature",
     "max-new-tokens", "system", "threads", "show", "tensorboard", "keep", "user", "smoke",

@@ -234,12 +234,12 @@ const struct command review_commands[] = {
     {"review progress", "[JOB]", "", 0, 1, run_progress,
      "How far the review is, how readers agree, and what help changes",
      "  caictl review progress 3\n", NULL},
-    {"review export", "JOB [pairs|audit] [--out FILE]", "out=", 1, 2, run_export,
+    {"review export", "JOB [pairs|audit] [--out FILE]", "out", 1, 2, run_export,
      "Print verdicts as JSON Lines",
      "  caictl review export 3 --out pairs.jsonl\n  caictl review export 3 audit\n",
      "  pairs  prompt, chosen, rejected as TRL reads them; what was decided, ties left out (default)\n"
      "  audit  every item as it was shown, and every row of the log with its hash\n"},
-    {"review audit", "[--head HASH]", "head=", 0, 0, run_audit,
+    {"review audit", "[--head HASH]", "head", 0, 0, run_audit,
      "Check that no verdict was changed since it was given",
      "  caictl review audit\n",
      "  --head HASH  a head that was printed before: whether it is still in the chain. Note it where\n"
