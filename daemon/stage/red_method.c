@@ -1,12 +1,12 @@
 /* red_method.c: the table of red-teaming methods, and going through one.
  *
- * State of a round: the figure sub_steps, so many have begun; a sub-step that began is over when
- * no task of the stage is open. Not for: what a sub-step does. */
+ * State of a round: the figure sub_step, a row for each that has begun (none is ever changed: curves
+ * are followed while they grow); one that began is over when no task of the stage is open. Not for:
+ * what a sub-step does. */
 #include "stage/red.h"
 
 #include "base/check.h"
 #include "base/error.h"
-#include "stage/rates.h"
 #include "stage/red_request.h"
 #include <string.h>
 
@@ -30,14 +30,15 @@ const struct red_method *red_method_find(const char *name) {
 }
 
 static int begun(const struct stage_context *c, size_t *ret) {
-    double seen = 0;
-    int rc = store_metric_get(c->store, c->job_id, c->round, c->stage, 0, "sub_steps", &seen);
-    *ret = (size_t)seen;
-    if (rc == CAI_ENOTFOUND) {
+    double seen;
+    int rc = CAI_ENOTFOUND;
+    for (*ret = RED_STEPS; *ret > 0; --*ret) {
+        rc = store_metric_get(c->store, c->job_id, c->round, c->stage, *ret, "sub_step", &seen);
+        if (rc != CAI_ENOTFOUND)
+            return rc;
         cai_error_clear();
-        return 0;
     }
-    return rc;
+    return 0;
 }
 
 int red_advance(const struct stage_context *c, bool *ret_added) {
@@ -48,7 +49,7 @@ int red_advance(const struct stage_context *c, bool *ret_added) {
     CAI_TRY(begun(c, &at));
     for (; m->step[at] && !*ret_added; at++)
         CAI_TRY(m->step[at](c, ret_added));
-    return rates_value(c, "sub_steps", (double)at);
+    return store_metric_add(c->store, c->job_id, c->round, c->stage, at, "sub_step", (double)at);
 }
 
 /* ---- passes ---------------------------------------------------------------------------- */

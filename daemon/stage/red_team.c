@@ -5,7 +5,7 @@
  *   explore-reply, explore-score; supervised, rl (gangs); write (candidates), reply (by the
  *   generator), score (by the classifier); cover (by the overseer).
  * Examples: candidate, prompt, reply, score {"p"}, failing {"p"} (p ≥ 0.5), critique, check.
- * Metrics: sub_steps, supervised_cases, candidates, prompts, duplicates, unusable, those of
+ * Metrics: sub_step, supervised_cases, candidates, prompts, duplicates, unusable, those of
  *   red_figures.c; from training: what the trainer names, of rl with "rl/" before it.
  * Not for: which of the failing prompts a round mends (revise.c). */
 #include "base/error.h"

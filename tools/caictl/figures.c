@@ -83,7 +83,7 @@ static const struct figure {
     {"red_team", "largest_cluster", "share", "of them in the largest one"},
     {"red_team", "clustered", "prompts", "failing ones that were clustered, drawn"},
     {"red_team", "supervised_cases", "prompts", "zero-shot ones that failed, learned from"},
-    {"red_team", "sub_steps", "", "of the method, begun"},
+    {"red_team", "sub_step", "", "of the method, begun"},
     {"red_team", "broken", "principles", "found broken by failing replies"},
     {"red_team", "asked_principles", "principles", "that failing replies were criticised under"},
     {"red_team", "breaks", "share", "by principle: of failing replies in which the overseer finds it broken"},
