@@ -10,6 +10,7 @@
 #include "constitution/render.h"
 #include "hf/hf.h"
 #include "proto/control.h"
+#include "stage/build.h"
 #include "stage/extract.h"
 #include <string.h>
 
@@ -258,17 +259,11 @@ static struct trial *trial_of(struct run *r, const struct lease *l) {
     return NULL;
 }
 
-static enum extract_finish finish_of(const Cai__V1__Generated *g) {
-    return g->finish == CAI__V1__FINISH__FINISH_TOO_LONG ? EXTRACT_NOT_RUN
-           : g->finish == CAI__V1__FINISH__FINISH_LENGTH ? EXTRACT_CUT
-                                                         : EXTRACT_ENDED;
-}
-
 static void take_row(struct trial *t, const Cai__V1__Generated *g) {
     struct trial_row *row = &t->rows[g->item];
     bool critique = t->step == TRIAL_CRITIQUE;
     CAI_AUTO(buf) struct cai_buf text = {0};
-    struct extract_input in = {critique ? EXTRACT_CRITIQUE : EXTRACT_REVISION, finish_of(g),
+    struct extract_input in = {critique ? EXTRACT_CRITIQUE : EXTRACT_REVISION, result_finish(g),
                                g->text, t->replies[row->prompt],
                                t->constitution->frames.no_flaw};
     enum extract_reason why = extract(&in, &text);

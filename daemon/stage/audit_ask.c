@@ -141,9 +141,7 @@ struct audit_critique audit_read_critique(const struct stage_context *c,
                                           struct cai_buf *text) {
     struct extract_input in = {
         .kind = EXTRACT_CRITIQUE, .raw = g->text, .original = reply,
-        .finish = g->finish == CAI__V1__FINISH__FINISH_LENGTH     ? EXTRACT_CUT
-                  : g->finish == CAI__V1__FINISH__FINISH_TOO_LONG ? EXTRACT_NOT_RUN
-                                                                  : EXTRACT_ENDED,
+        .finish = result_finish(g),
         .no_flaw = c->constitution->frames.no_flaw};
     enum extract_reason why = extract(&in, text);
     return (struct audit_critique){.found = why == EXTRACT_OK,
@@ -203,9 +201,7 @@ static int absorb_revisions(const struct stage_context *c, const struct canaries
         CAI_CHECK(o);
         struct extract_input in = {
             .kind = EXTRACT_REVISION, .raw = g[i]->text, .original = o->reply,
-            .finish = g[i]->finish == CAI__V1__FINISH__FINISH_LENGTH     ? EXTRACT_CUT
-                      : g[i]->finish == CAI__V1__FINISH__FINISH_TOO_LONG ? EXTRACT_NOT_RUN
-                                                                         : EXTRACT_ENDED};
+            .finish = result_finish(g[i])};
         if (extract(&in, &text) == EXTRACT_OK)
             CAI_TRY(example_put(c, o->item, 0, "revision", text.data, o->principle->id,
                                 task->generate->model->hash, NULL));

@@ -330,6 +330,12 @@ int result_order_generated(const Cai__V1__Task *task, const Cai__V1__Result *res
     return 0;
 }
 
+enum extract_finish result_finish(const Cai__V1__Generated *g) {
+    return g->finish == CAI__V1__FINISH__FINISH_TOO_LONG ? EXTRACT_NOT_RUN
+           : g->finish == CAI__V1__FINISH__FINISH_LENGTH ? EXTRACT_CUT
+                                                         : EXTRACT_ENDED;
+}
+
 int result_order_scored(const Cai__V1__Task *task, const Cai__V1__Result *result,
                         struct cai_arena *a, const Cai__V1__Scored ***ret, size_t *ret_n) {
     if (task->work_case != CAI__V1__TASK__WORK_SCORE)

@@ -5,6 +5,7 @@
 #define CAI_STAGE_BUILD_H
 
 #include "constitution/render.h"
+#include "stage/extract.h"
 #include "stage/models.h"
 #include "stage/stage.h"
 
@@ -88,6 +89,8 @@ int result_order_scored(const Cai__V1__Task *task, const Cai__V1__Result *result
                         struct cai_arena *a, const Cai__V1__Scored ***ret, size_t *ret_n);
 int result_order_rewarded(const Cai__V1__Task *task, const Cai__V1__Result *result,
                           struct cai_arena *a, const Cai__V1__Rewarded ***ret, size_t *ret_n);
+/* How a text ended, as extract() asks. */
+enum extract_finish result_finish(const Cai__V1__Generated *g);
 /* Stores the final figures of a training run as metrics and registers its models as
  * `kind`, k = 0 …; CAI_EPROTO unless it made `outputs` models. */
 int result_trained(const struct stage_context *c, const Cai__V1__Task *task,

@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "stage/data.h"
 #include "stage/extract.h"
+#include "stage/probes.h"
 #include "stage/rates.h"
 #include <stdio.h>
 #include <string.h>
@@ -189,13 +190,6 @@ int debate_tokens(const struct stage_context *c, uint64_t item, uint32_t pair, d
     return 0;
 }
 
-static double words(const char *s) {
-    double n = 0;
-    for (; *(s += strspn(s, " \t\r\n")); s += strcspn(s, " \t\r\n"))
-        n++;
-    return n;
-}
-
 int debate_figures(const struct stage_context *c, double *ret_dropped) {
     CAI_AUTO(arena) struct cai_arena a = {0};
     struct examples dropped, held, said;
@@ -204,7 +198,7 @@ int debate_figures(const struct stage_context *c, double *ret_dropped) {
     CAI_TRY(examples_load(c, c->round, "label", "speech", &a, &said));
     CAI_TRY(examples_load(c, c->round, "label", "dropped", &a, &dropped));
     for (size_t i = 0; i < said.n; i++)
-        length += words(said.at[i].text);
+        length += (double)probes_words(said.at[i].text);
     for (size_t i = 0; i < dropped.n; i++) {
         json_auto_t *o = json_loads(dropped.at[i].detail, 0, NULL);
         const char *why = json_string_value(json_object_get(o, "reason"));

@@ -82,7 +82,7 @@ int probes_shows(const struct probes *p, const struct probe_class *class, size_t
                          class->sign == SIGN_HARM ? examples_find(&p->scores, e->item, 0) : NULL);
 }
 
-static size_t words(const char *s) {
+size_t probes_words(const char *s) {
     size_t n = 0;
     for (s += strspn(s, " \t\r\n"); *s; s += strspn(s, " \t\r\n"), n++)
         s += strcspn(s, " \t\r\n");
@@ -105,7 +105,7 @@ int probes_figures(const struct stage_context *c, uint32_t round) {
             CAI_TRY(rates_metric(c, round, "evaluate", class->name, hits, n));
     }
     for (size_t i = 0; i < p.replies.n; i++)
-        sum += (double)words(p.replies.at[i].text);
+        sum += (double)probes_words(p.replies.at[i].text);
     return store_metric_add(c->store, c->job_id, round, "evaluate", 0, "mean_words",
                             p.replies.n ? sum / (double)p.replies.n : 0);
 }

@@ -40,5 +40,6 @@ int probes_examples(const struct stage_context *c, uint32_t round, const char *k
 int probes_text_shows(const char *text, enum probe_sign sign);
 /* The rates of a round, with intervals. */
 int probes_figures(const struct stage_context *c, uint32_t round);
+size_t probes_words(const char *s); /* between blanks */
 
 #endif

@@ -24,9 +24,7 @@ static enum extract_reason read_orders(const Cai__V1__Generated *const *g, size_
     for (size_t i = 0; i < orders; i++) {
         struct extract_input in = {
             .kind = EXTRACT_REASONING, .raw = g[i]->text,
-            .finish = g[i]->finish == CAI__V1__FINISH__FINISH_TOO_LONG ? EXTRACT_NOT_RUN
-                      : g[i]->finish == CAI__V1__FINISH__FINISH_LENGTH ? EXTRACT_CUT
-                                                                       : EXTRACT_ENDED};
+            .finish = result_finish(g[i])};
         enum extract_reason r = extract(&in, &text);
         if (r != EXTRACT_OK)
             return r;

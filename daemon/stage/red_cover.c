@@ -120,9 +120,7 @@ int red_covered(const struct stage_context *c, const Cai__V1__Task *task,
         CAI_TRY(prompt_and_reply(c, g[i]->item, a, &turns, &n_turns));
         struct extract_input in = {
             .kind = EXTRACT_CRITIQUE,
-            .finish = g[i]->finish == CAI__V1__FINISH__FINISH_LENGTH     ? EXTRACT_CUT
-                      : g[i]->finish == CAI__V1__FINISH__FINISH_TOO_LONG ? EXTRACT_NOT_RUN
-                                                                         : EXTRACT_ENDED,
+            .finish = result_finish(g[i]),
             .raw = g[i]->text,
             .original = turns[n_turns - 1].text,
             .no_flaw = c->constitution->frames.no_flaw};

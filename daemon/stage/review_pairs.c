@@ -276,9 +276,7 @@ static int absorb(const struct stage_context *c, const Cai__V1__Task *task,
     for (size_t i = 0; i < n; i++) {
         struct extract_input in = {
             .kind = EXTRACT_CRITIQUE, .raw = g[i]->text,
-            .finish = g[i]->finish == CAI__V1__FINISH__FINISH_LENGTH     ? EXTRACT_CUT
-                      : g[i]->finish == CAI__V1__FINISH__FINISH_TOO_LONG ? EXTRACT_NOT_RUN
-                                                                         : EXTRACT_ENDED,
+            .finish = result_finish(g[i]),
             .no_flaw = c->constitution->frames.no_flaw};
         if (extract(&in, &text) == EXTRACT_OK)
             CAI_TRY(example_put(c, g[i]->item, g[i]->k, "critique", text.data, NULL,

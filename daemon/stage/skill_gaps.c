@@ -274,9 +274,7 @@ static enum extract_reason read_text(const struct stage_context *c, enum extract
     struct extract_input in = {
         .kind = kind, .raw = g->text, .original = original,
         .no_flaw = c->constitution->frames.no_flaw,
-        .finish = g->finish == CAI__V1__FINISH__FINISH_LENGTH     ? EXTRACT_CUT
-                  : g->finish == CAI__V1__FINISH__FINISH_TOO_LONG ? EXTRACT_NOT_RUN
-                                                                  : EXTRACT_ENDED};
+        .finish = result_finish(g)};
     return extract(&in, text);
 }
 

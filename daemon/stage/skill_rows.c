@@ -109,9 +109,7 @@ int skill_absorb_tampered(const struct stage_context *c, const Cai__V1__Task *ta
         CAI_TRY(verified_load(c, g[i]->item, &a, &v, &known));
         struct extract_input in = {
             .kind = EXTRACT_REVISION, .raw = g[i]->text, .original = v.turns[v.n - 1].text,
-            .finish = g[i]->finish == CAI__V1__FINISH__FINISH_LENGTH     ? EXTRACT_CUT
-                      : g[i]->finish == CAI__V1__FINISH__FINISH_TOO_LONG ? EXTRACT_NOT_RUN
-                                                                         : EXTRACT_ENDED,
+            .finish = result_finish(g[i]),
             .no_flaw = c->constitution->frames.no_flaw};
         enum extract_reason why = extract(&in, &text);
         bool good = why == EXTRACT_OK;
