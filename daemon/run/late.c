@@ -2,7 +2,8 @@
  * collectives its task has entered, and whether and how long it stands in one. The deadline
  * follows the gang's own steps: a rank that others have awaited for twice their 99th percentile
  * is late, so that it is named within three of them, counted from when it hung: the first is at
- * most what was left of its step. Before enough steps are known, late_s is the deadline.
+ * most what was left of its step. Before enough steps are known, late_s is the deadline; when they
+ * are, the ranks hear of it at once, so that a rank that hangs before the next beat is found too.
  *
  * Quiet → asked (a worker says, unasked, that it has stood in one collective for half the
  * deadline; pings say how long that is): all ranks are asked again and again → late (the deadline
@@ -18,6 +19,7 @@
 enum {
     LATE_MIN_MS = 400,  /* what a busy machine takes a rank away for at a time; see tests/fault */
     ASK_MIN_MS = 25,
+    ANSWER_MIN_MS = 150, /* what a rank that is asked has for its answer, at the least */
     OLD_MS = 2000 /* of workers that do not say how long they stand: the least */
 };
 
@@ -69,8 +71,10 @@ struct wait {
     double seconds;
 };
 
+/* A rank that has not yet told how far it is in this task may still have been heard otherwise. */
 static bool answered(const struct gang *g, const struct lease *l) {
-    return !g->asked_ms || l->said_ms >= g->asked_ms;
+    int64_t heard = l->counted || !l->worker ? l->said_ms : l->worker->seen_ms;
+    return !g->asked_ms || heard >= g->asked_ms;
 }
 
 static const struct lease *furthest_inside(const struct run *r, const struct gang *g) {
@@ -96,8 +100,10 @@ static const struct lease *least(const struct run *r, const struct gang *g,
 
 /* Somebody who has been asked for as long as the deadline leaves, and has not said a word. */
 static const struct lease *silent(const struct run *r, const struct gang *g) {
+    if (cai_now_ms() - g->asked_ms < ANSWER_MIN_MS)
+        return NULL;
     for (const struct lease *l = r->leases; l; l = l->next)
-        if (l->gang == g && l->counted && !answered(g, l))
+        if (l->gang == g && l->worker && !answered(g, l))
             return l;
     return NULL;
 }
@@ -191,11 +197,22 @@ static bool anybody_stands(const struct run *r, const struct gang *g) {
     return l && !g->settled && l->said_ms - l->collective_ms >= deadline_ms(r, g) / 2;
 }
 
-static void ask(struct run *r, struct gang *g, int64_t now) {
-    g->ask_ms = now + ask_every_ms(r, g);
+static void ping_all(struct run *r, const struct gang *g) {
     for (struct lease *l = r->leases; l; l = l->next)
         if (l->gang == g && l->worker)
-            workers_ping(r, l->worker);
+            (void)workers_ping(r, l->worker);
+}
+
+static void ask(struct run *r, struct gang *g, int64_t now) {
+    g->ask_ms = now + ask_every_ms(r, g);
+    ping_all(r, g);
+}
+
+void late_steps(struct run *r, struct gang *g, uint64_t steps) {
+    bool known = g->steps.p99_ms > 0;
+    step_times_add(&g->steps, steps, cai_now_ms());
+    if (!known && g->steps.p99_ms > 0 && g->world > 1)
+        ping_all(r, g);
 }
 
 void late_ask(struct run *r) {

@@ -67,13 +67,13 @@ static int keep_report(struct run *r, struct job_run *j, const struct lease *l,
     return rc;
 }
 
-static void note_progress(struct job_run *j, struct lease *l, const Cai__V1__Report *m) {
+static void note_progress(struct run *r, struct job_run *j, struct lease *l, const Cai__V1__Report *m) {
     struct setback *s = setback_of(j, l->task);
     if (s && (*m->checkpoint || m->done > l->done))
         s->deaths = 0;
     if (m->total) { /* a checkpoint's report says nothing of progress */
         if (l->gang && m->done > l->done)
-            step_times_add(&l->gang->steps, m->done - l->done, cai_now_ms());
+            late_steps(r, l->gang, m->done - l->done);
         l->done = m->done;
         l->total = m->total;
     }
@@ -87,7 +87,7 @@ void outcome_report(struct run *r, struct worker *w, const Cai__V1__Report *m) {
     /* A rank 0 that is to save and leave does so by a report. */
     if (!j || l->missed || (l->revoked && !l->saving && !r->draining))
         return;
-    note_progress(j, l, m);
+    note_progress(r, j, l, m);
     bool keep = m->n_metrics || m->n_samples || *m->checkpoint;
     int rc = keep ? keep_report(r, j, l, m) : 0;
     if (rc < 0) {

@@ -213,6 +213,7 @@ void outcome_gang_ended(struct run *r, const struct gang *g); /* its last lease 
 
 /* ---- late.c: which rank of a gang the others wait for ------------------------------ */
 void late_note(struct run *r, struct worker *w, const Cai__V1__Pong *m);
+void late_steps(struct run *r, struct gang *g, uint64_t steps); /* so many more are done */
 void late_watch(struct run *r); /* tells a job's log */
 /* Gangs in which somebody stands are asked where all are; when the next time is, 0 = never. */
 void late_ask(struct run *r);

@@ -27,6 +27,7 @@ parser.add_argument("--worlds", default="2,4")
 options = parser.parse_args()
 OFF = {f"stages__{s}": "off" for s in ("red_team", "revise", "sft", "label", "evaluate", "ppo")}
 LIMIT, AT = 120, 12  # seconds a run may take; the step after which it is disturbed
+SOON = 10  # a step by which caid has just learnt how long steps take, most likely before a beat
 
 
 class World:
@@ -128,10 +129,10 @@ def test_a_gang_that_loses_a_rank():
             lost(w, 0, signal.SIGKILL, "its process ended", whole)
 
 
-def hangs(w, rank, whole):
+def hangs(w, rank, at, whole):
     """A rank is stopped, most likely inside a collective, and goes on once it has been named."""
     job = w.submit()
-    w.until_step(job, AT)
+    w.until_step(job, at)
     pid, began = w.rank(rank)["pid"], time.time()
     os.kill(pid, signal.SIGSTOP)
     try:
@@ -157,7 +158,8 @@ def test_a_rank_that_hangs_is_named_by_the_gangs_own_steps():
             late = [t for t in w.logs(job) if "is behind" in t or "does not answer" in t]
             assert not late, late
             for rank in range(world):
-                hangs(w, rank, whole)
+                hangs(w, rank, AT, whole)
+                hangs(w, rank, SOON, whole)
 
 
 def test_a_gang_that_is_stopped_repeats_no_step():
