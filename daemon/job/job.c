@@ -310,6 +310,9 @@ static void check_skill(const struct job_spec *j, struct input_report *report) {
                   "give data.critiques, or let people judge the overseer's critiques: human.critiques "
                   "(of rewrites) or human.required (of compared replies); or switch skill off",
                   "skill has nothing to learn from: no data.critiques, and nobody reviews critiques");
+    if (strcmp(j->skill.judge, "human") == 0 && j->skill.prompts > 0 && !j->data.critiques)
+        refuse_at(j, report, "stages.skill.judge", "give data.critiques, or use prompts: 0",
+                  "the gaps are judged by people's held-out verdicts, but there is no data.critiques");
     if (strcmp(j->skill.judge, "pm") == 0 && j->skill.prompts > 0 && !j->prefer.enabled)
         refuse_at(j, report, "stages.skill.judge", "use judge: human, or prompts: 0",
                   "the gaps are judged by a preference model, but prefer does not run");

@@ -105,7 +105,8 @@ static int judge(const struct stage_context *c, const struct canaries *l, struct
     CAI_TRY(audit_count(c, l, a, &of));
     audit_judge(of, l->n_classes, &limits, &alarms);
     CAI_TRY(audit_words_judge(c, l, &limits, &alarms));
-    CAI_TRY(audit_phrases_judge(c, l, &limits, &alarms));
+    if (l->n) /* their rewrites say which words mending brings with it */
+        CAI_TRY(audit_phrases_judge(c, l, &limits, &alarms));
     CAI_TRY(audit_people_judge(c, &limits, a, &alarms));
     CAI_TRY(audit_figures(c, of, l->n_classes));
     CAI_TRY(audit_second_figures(c, l, of, a));
