@@ -152,7 +152,7 @@ static void an_overseer_that_overlooks_stops_the_job(void **state) {
     assert_non_null(strstr(w.last_reason, "stages.audit.least_recall is 0.95"));
     assert_true(world_metric(&w, 1, "audit", "passed_wrong") == 1);
     double missed = world_metric(&w, 1, "audit", "missed");
-    assert_true(missed > 0.2 && missed < 0.4 && world_metric(&w, 1, "audit", "missed_low") < missed);
+    assert_true(missed > 0.1 && missed < 0.3 && world_metric(&w, 1, "audit", "missed_low") < missed);
     world_digest(&w, one);
     assert_false(run(&same, "harmful helpful evaluate", ALL_FLAWED, SMALL "  audit: {least_recall: 0.95}\nhuman: {audits: 40}\n"));
     world_digest(&same, two);
