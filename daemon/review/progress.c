@@ -165,7 +165,7 @@ static json_t *agreement_of(const struct view *v, const char *kind) {
 }
 
 static json_t *agreement_json(const struct view *v) {
-    static const char *const kinds[] = {"comparison", "critique", "grade"};
+    static const char *const kinds[] = {"comparison", "critique", "grade", "audit"};
     json_t *o = json_array();
     for (size_t k = 0; k < CAI_COUNT(kinds); k++) {
         json_t *one = agreement_of(v, kinds[k]);
@@ -183,7 +183,8 @@ struct arms {
 };
 
 static void note_help(const struct book_item *i, struct arms *a) {
-    bool help = json_array_size(json_object_get(book_content(i), "critiques")) > 0;
+    bool help = json_array_size(json_object_get(book_content(i), "critiques")) > 0 ||
+                json_array_size(json_object_get(book_content(i), "speeches")) > 0;
     if (i->row.gold || !help)
         return;
     for (size_t k = 0; !i->row.unaided && k < i->n_final; k++) {

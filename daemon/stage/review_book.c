@@ -240,7 +240,10 @@ void review_reason(const struct store_review_queue *q, const struct review_count
              "next one; it goes on by itself when they are in, or with those that are: 'caictl "
              "resume %lld --accept %s'",
              (long long)n->done, (long long)n->required,
-             strcmp(q->kind, "critique") == 0 ? "rewrite" : q->kind, second, (long long)q->job,
+             strcmp(q->kind, "critique") == 0 ? "rewrite"
+             : strcmp(q->kind, "audit") == 0  ? "re-audit"
+                                              : q->kind,
+             second, (long long)q->job,
              (long long)q->job, q->gate);
 }
 
