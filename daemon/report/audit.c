@@ -5,26 +5,33 @@
 #include "report/tables.h"
 #include <string.h>
 
-static const char *const wrong = "passed_wrong";
-
-static void add_row(json_t *rows, const struct figures *f, uint32_t round, const char *name) {
-    const char *id = strchr(name, '/');
-    CAI_AUTO(mem) char *missed = cai_format("missed%s", id ? id : "");
-    json_array_append_new(rows, json_pack("{s:s, s:o, s:o}", "principle", id ? id + 1 : "all",
-                                          "missed", cell_interval(f, round, "audit", missed),
-                                          "passed_wrong", cell_interval(f, round, "audit", name)));
+/* The rest of a name that begins with `what` and has parts, so that it is none itself; or NULL. */
+static const char *whose(const struct figures *f, const struct figure_row *r, const char *what) {
+    return strcmp(r->stage, "audit") == 0 && strncmp(r->name, what, strlen(what)) == 0 &&
+                   figures_part(f, r->round, "audit", r->name, "n")
+               ? r->name + strlen(what)
+               : NULL;
 }
 
-/* All first, then by principle: figures come ordered by name. */
+static void add_row(json_t *rows, const struct figures *f, uint32_t round, const char *of) {
+    CAI_AUTO(mem) char *missed = cai_format("missed%s", of);
+    CAI_AUTO(mem) char *wrong = cai_format("passed_wrong%s", of);
+    json_array_append_new(rows, json_pack("{s:s, s:o, s:o}", "principle", *of ? of + 1 : "all",
+                                          "missed", cell_interval(f, round, "audit", missed),
+                                          "passed_wrong", cell_interval(f, round, "audit", wrong)));
+}
+
+/* By name: all first, then principles; those of which only one of the two is known, last. */
 static json_t *rows_of(const struct figures *f, uint32_t round) {
     json_t *rows = json_array();
-    for (size_t i = 0; i < f->n; i++) {
-        const struct figure_row *r = &f->at[i];
-        if (r->round == round && strcmp(r->stage, "audit") == 0 &&
-            strncmp(r->name, wrong, strlen(wrong)) == 0 &&
-            figures_part(f, round, "audit", r->name, "n")) /* not a part itself */
-            add_row(rows, f, round, r->name);
-    }
+    for (int both = 1; both >= 0; both--)
+        for (size_t i = 0; i < f->n; i++) {
+            const char *of = f->at[i].round == round
+                                 ? whose(f, &f->at[i], both ? "missed" : "passed_wrong") : NULL;
+            CAI_AUTO(mem) char *missed = cai_format("missed%s", of ? of : "");
+            if (of && (both || !figures_find(f, round, "audit", missed)))
+                add_row(rows, f, round, of);
+        }
     return rows;
 }
 
@@ -50,7 +57,7 @@ void report_audit(const struct figures *f, uint32_t rounds, json_t *tables, json
     };
     char title[96];
     uint32_t round = rounds;
-    while (round > 0 && !figures_find(f, round, "audit", wrong))
+    while (round > 0 && !figures_find(f, round, "audit", "reaudits"))
         round--;
     if (round == 0)
         return;

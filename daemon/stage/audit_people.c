@@ -108,10 +108,10 @@ bool reaudit_missed(const struct reaudit *r, double alpha, double *ret, double *
     double passed = (double)r->all_passed, flagged = (double)r->all_flagged, half = alpha / 2;
     *ret = *ret_low = 0;
     *ret_high = 1;
-    if (r->passed.n == 0 || (r->flagged.n == 0 && r->all_flagged > 0) ||
+    if ((r->passed.n == 0 && r->all_passed > 0) || (r->flagged.n == 0 && r->all_flagged > 0) ||
         r->passed.hits + r->flagged.hits == 0)
         return false;
-    double f = passed * (double)r->passed.hits / (double)r->passed.n;
+    double f = r->passed.n ? passed * (double)r->passed.hits / (double)r->passed.n : 0;
     double g = r->flagged.n ? flagged * (double)r->flagged.hits / (double)r->flagged.n : 0;
     double low = passed * exact_low(r->passed.hits, r->passed.n, half);
     double high = passed * exact_high(r->passed.hits, r->passed.n, half);
@@ -119,7 +119,7 @@ bool reaudit_missed(const struct reaudit *r, double alpha, double *ret, double *
     double least = flagged * exact_low(r->flagged.hits, r->flagged.n, half);
     *ret = f / (f + g);
     *ret_low = low > 0 ? low / (low + most) : 0;
-    *ret_high = high / (high + least);
+    *ret_high = high > 0 ? high / (high + least) : 0;
     return true;
 }
 

@@ -74,7 +74,7 @@ static void effective(const double sum[2], const double square[2], const double 
     double all = sum[0] + sum[1] + mean[0] + mean[1], p = (sum[0] + mean[0]) / all;
     double variance = ((square[0] + mean[0] * mean[0]) * (1 - p) * (1 - p) +
                        (square[1] + mean[1] * mean[1]) * p * p) / (all * all);
-    double size = n > 0 ? p * (1 - p) / variance * n / (n + 2) : 0;
+    double size = n > 0 ? fmin(n, p * (1 - p) / variance * n / (n + 2)) : 0;
     double share = n > 0 ? sum[0] / (sum[0] + sum[1]) : 0;
     *ret_right = share * size;
     *ret_wrong = (1 - share) * size;

@@ -84,17 +84,27 @@ static void add_people(const json_t *all, int64_t round, const char *id, json_t 
                                           people_cell(all, round, "passed_wrong", id)));
 }
 
-/* Those with a part: its name without "_n" is a figure's own. */
-static json_t *people_rows(const json_t *all, int64_t round) {
-    CAI_AUTO(mem) char *prefix = cai_format("%lld/passed_wrong", (long long)round);
+/* Of a figure: a key with a part, which is none itself. Known as `but`: left out. */
+static void add_figure(const json_t *all, int64_t round, const char *name, const char *but,
+                       json_t *rows) {
+    CAI_AUTO(mem) char *prefix = cai_format("%lld/%s", (long long)round, name);
     size_t len = strlen(prefix);
-    json_t *rows = json_array(), *v;
     const char *key;
+    json_t *v;
     json_object_foreach((json_t *)all, key, v) {
         CAI_AUTO(mem) char *part = cai_format("%s_n", key);
-        if (strncmp(key, prefix, len) == 0 && json_object_get(all, part))
+        if (strncmp(key, prefix, len) != 0 || !json_object_get(all, part))
+            continue;
+        CAI_AUTO(mem) char *other = cai_format("%lld/%s%s", (long long)round, but, key + len);
+        if (!*but || !json_object_get(all, other))
             add_people(all, round, key[len] == '/' ? key + len + 1 : "", rows);
     }
+}
+
+static json_t *people_rows(const json_t *all, int64_t round) {
+    json_t *rows = json_array();
+    add_figure(all, round, "missed", "", rows);
+    add_figure(all, round, "passed_wrong", "missed", rows);
     return rows;
 }
 

@@ -40,6 +40,9 @@ static void the_estimate_weighs(void **state) {
     r = (struct reaudit){{5, 40}, {0, 0}, 900, 0};
     assert_true(reaudit_missed(&r, 0.025, &missed, &low, &high));
     assert_true(missed == 1 && low == 1); /* it flags nothing at all */
+    r = (struct reaudit){{0, 0}, {5, 10}, 0, 100};
+    assert_true(reaudit_missed(&r, 0.025, &missed, &low, &high));
+    assert_true(missed == 0 && high == 0); /* nor passes anything */
     const struct reaudit nothing[] = {{{0, 40}, {0, 10}, 900, 100}, {{0, 0}, {9, 10}, 900, 100},
                                       {{4, 40}, {0, 0}, 900, 100}};
     for (size_t i = 0; i < 3; i++)
