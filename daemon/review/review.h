@@ -109,13 +109,17 @@ int review_undo(struct store *s, const struct reviewer *who, json_t **ret);
  *                 "seconds": median from opening to verdict}],
  *    "agreement": [{"kind", "items" (with two or more readers), "kappa", "low", "high",
  *                   "alpha", "alpha_low", "alpha_high"}],     (null where there are too few)
+ *    "consensus": [{"kind", "items" (with two or more readers, or gold), "readers": [{"name",
+ *                   "accuracy", "low", "high", "n"}], "differ": decided items of which the likeliest
+ *                   side is another, "decided"}],   (Dawid and Skene 1979; decides nothing)
  *    "help": {"aided": {"flawed", "n", "rate"}, "unaided": {…}, "effect", "low", "high",
  *             "changed": share of first verdicts that help turned, "changed_n"},
  *    "critiques": {"kept", "rejected", "edited"},
  *    "overturned": {"labels" (AI labels with a person's verdict), "turned", "rate"},
  *    "audit": {"rows", "head"}}
  * Gold is told apart here for those who may administer (role admin, or the job's owner); a reader
- * with the role reviewer sees no one's gold but the total of all readers. */
+ * with the role reviewer sees no one's gold but the total of all readers, and no consensus, which
+ * rests on it. */
 int review_progress(struct store *s, const struct reviewer *who, int64_t job, json_t **ret);
 
 /* Rows of a job. what: "pairs" (TRL's preference form: {"prompt": [{"role", "content"}], "chosen":

@@ -204,13 +204,16 @@ def check_figures(caid, job):
     assert p["queues"][0]["closed"] and p["queues"][0]["done"] >= 6, p
     assert {r["name"] for r in p["readers"]} == {"ann", "bea", "cyn"}
     assert p["agreement"][0]["items"] > 0 and p["agreement"][0]["kappa"] < 0.5, p["agreement"]
+    found = {r["name"]: r for r in p["consensus"][0]["readers"]}
+    assert set(found) == {"ann", "bea", "cyn"} and all(0 < r["low"] < r["accuracy"] < r["high"] < 1 for r in found.values())
+    assert found["bea"]["accuracy"] < found["ann"]["accuracy"], found # against her the third one decides
     assert p["overturned"]["labels"] > 0 and p["help"]["unaided"]["n"] >= 0
     assert p["gold"]["n"] > 0
     text = caid.ctl("review", "progress", job)
-    for words in ("kappa", "help effect", "overturned", "READER", "ann"):
+    for words in ("kappa", "consensus",  "help effect", "overturned", "READER", "ann"):
         assert words in text, text
     seen = json.loads(caid.as_reader("ann", "review", "progress", job, "-o", "json"))
-    assert all(r["gold"] is None for r in seen["readers"]), seen
+    assert all(r["gold"] is None for r in seen["readers"]) and seen["consensus"] == [], seen
     report = caid.ctl("report", job)
     assert "People's review" in report and "overturned" in report.lower(), report
 
