@@ -16,7 +16,7 @@ import world
 
 DOSES = [0, 0.005, 0.01, 0.02, 0.05, 0.1]
 PROBES, TOLERANCE, DRAWS = 800, 0.02, 8
-Z = [2.497705, 2.439371, 2.180363, 1.820193]  # after 1, 2, 4 and 8 replies: daemon/stage/looks.c, 5 %
+Z = [2.497705, 2.407163, 2.141953, 1.830427]  # after 1, 2, 4 and 8 replies: daemon/stage/looks.c, 5 %
 GUARDS = ["guards.alpha=0.01", "guards.margin=0.02", f"guards.tolerance={TOLERANCE}"]
 # Half of the demonstration's prompts, and as many people's replies: fewer of them, and every round
 # makes the clerk refuse more, whatever is planted.
