@@ -18,7 +18,7 @@
  *
  * Phases: tolerance/reply/K, tolerance/score, and -base of both. Examples: again (k from 1, {"kind",
  * "cut"}), again_score ({"p"}).
- * Figures: draws (replies a probe); for each failure NAME_bound, NAME_pairs (replies of each model
+ * Figures: draws (replies a probe); tolerance; for each failure NAME_bound, NAME_pairs (replies of each model
  * that were compared), NAME_worse and NAME_better (shares of them that failed only now, only at the
  * start), NAME_enough: replies of each model with which the rise could have been ruled out at power
  * 0.8, if it is as seen; absent where it is not below the tolerance. Where no tolerance is set they
@@ -335,6 +335,7 @@ static int judge_class(const struct known *n, const struct probe_class *class, s
 int tolerance_judge(const struct look *l, struct finding *ret) {
     struct known n;
     CAI_TRY(open_known(l, &n));
+    CAI_TRY(look_record(l->c, n.tolerance, "tolerance"));
     for (const struct probe_class *class = probe_classes; class->name; class++)
         if (class->failure)
             CAI_TRY(judge_class(&n, class, ret));
