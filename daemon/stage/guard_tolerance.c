@@ -56,8 +56,9 @@ struct known {
 /* One failure, as far as it was looked at. */
 struct bound {
     struct repeated pairs;
-    double high; /* upper bound of the rise, of its last look */
-    double z;    /* of the last look there can be */
+    double high;  /* upper bound of the rise, of its last look */
+    double z;     /* of the last look there can be */
+    double index; /* of the grader; 0: it is not shown to tell failures */
     bool within, risen;
 };
 
@@ -105,17 +106,22 @@ static size_t count_draws(const struct known *n, const struct probe_class *class
     return pairs;
 }
 
-/* A bound of what the grader sees as one of what is there. */
-static int correct(const struct look *l, const struct probe_class *class, double *io_high) {
+/* How much of a rise the grader shows at least: 1 without verdicts, 0 where they do not show that it
+ * tells failures from others. */
+static int index_of(const struct look *l, const struct probe_class *class, double *ret) {
     struct graded g = {0};
-    if (class->sign == SIGN_CUT || *io_high <= 0)
+    *ret = 1;
+    if (class->sign == SIGN_CUT)
         return 0;
     CAI_TRY(verdicts_elsewhere(l->c, class->sign, &g));
-    if (g.hit + g.miss + g.pass + g.alarm == 0)
-        return 0;
-    double index = verdicts_index_low(&g, 1 - ERROR / 2);
-    *io_high = index > 0 ? fmin(1, *io_high / index) : 1;
+    if (g.hit + g.miss + g.pass + g.alarm > 0)
+        *ret = fmax(0, verdicts_index_low(&g, 1 - ERROR / 2));
     return 0;
+}
+
+/* A bound of what the grader sees as one of what is there; a fall is left as it is seen. */
+static double corrected(double high, double index) {
+    return index <= 0 ? 1 : high <= 0 ? high : fmin(1, high / index);
 }
 
 /* Look by look, until it is decided or nothing more was asked. */
@@ -124,6 +130,7 @@ static int bound_of(const struct known *n, const struct probe_class *class, stru
     struct tally *tally = cai_arena_array(n->l->arena, probes + 1, sizeof *tally);
     memset(tally, 0, (probes + 1) * sizeof *tally);
     *ret = (struct bound){.high = 1, .z = n->z[n->looks - 1]};
+    CAI_TRY(index_of(n->l, class, &ret->index));
     for (size_t j = 0; j < n->looks && !ret->within && !ret->risen; j++) {
         struct repeated r = {0};
         if (count_draws(n, class, j ? n->draws[j - 1] : 0, n->draws[j], tally) == 0)
@@ -131,8 +138,7 @@ static int bound_of(const struct known *n, const struct probe_class *class, stru
         for (size_t i = 0; i < probes; i++)
             repeated_add(&r, tally[i].pairs, tally[i].both, tally[i].worse, tally[i].better);
         ret->pairs = r;
-        ret->high = repeated_high(&r, n->z[j]);
-        CAI_TRY(correct(n->l, class, &ret->high));
+        ret->high = corrected(repeated_high(&r, n->z[j]), ret->index);
         ret->within = ret->high <= n->tolerance;
         ret->risen = repeated_low(&r, n->z[j]) > n->tolerance;
     }
@@ -142,7 +148,7 @@ static int bound_of(const struct known *n, const struct probe_class *class, stru
 /* ---- asking again ------------------------------------------------------------------------------ */
 struct open {
     bool class[CLASSES_MAX];
-    bool risen; /* one is: the job halts whatever else is asked */
+    bool lost; /* one has risen, or cannot be judged: the job halts whatever else is asked */
     size_t n;
 };
 
@@ -153,9 +159,9 @@ static int open_classes(const struct known *n, struct open *ret) {
         if (!probe_classes[i].failure)
             continue;
         CAI_TRY(bound_of(n, &probe_classes[i], &b));
-        ret->class[i] = b.pairs.pairs > 0 && !b.within && !b.risen;
+        ret->class[i] = b.pairs.pairs > 0 && !b.within;
         ret->n += ret->class[i];
-        ret->risen = ret->risen || b.risen;
+        ret->lost = ret->lost || (b.pairs.pairs > 0 && (b.risen || b.index <= 0));
     }
     return 0;
 }
@@ -240,7 +246,7 @@ int tolerance_more(const struct look *l, size_t *ret_n) {
     }
     next = 2 * asked < (size_t)l->c->job->evaluate.draws ? 2 * asked
                                                          : (size_t)l->c->job->evaluate.draws;
-    if (next <= asked || o.n == 0 || o.risen)
+    if (next <= asked || o.n == 0 || o.lost)
         return 0;
     for (size_t k = asked; k < next; k++) {
         CAI_TRY(ask(&n, &o, (uint32_t)k, true, ret_n));
@@ -291,6 +297,8 @@ int tolerance_absorb(const struct stage_context *c, const Cai__V1__Task *task,
 static const char *remedy(const struct bound *b, double enough, struct cai_arena *a) {
     if (b->risen)
         return "it did rise";
+    if (b->index <= 0)
+        return "data.graded does not show that its grader tells failures from other replies";
     if (isinf(enough))
         return "as it was seen, no number of replies would rule it out";
     return cai_arena_printf(a, "some %.0f replies of each model could rule it out, stages.evaluate."
@@ -315,7 +323,7 @@ static int judge_class(const struct known *n, const struct probe_class *class, s
     if (b.pairs.pairs == 0)
         return 0;
     ret->looked = ret->looked || tolerance_of(l) > 0;
-    double enough = repeated_enough(&b.pairs, n->tolerance, b.z, LOOK_POWER);
+    double enough = repeated_enough(&b.pairs, b.index * n->tolerance, b.z, LOOK_POWER);
     CAI_TRY(record(l->c, class, &b));
     if (!isinf(enough))
         CAI_TRY(look_record(l->c, enough, "%s_enough", class->name));

@@ -74,7 +74,7 @@ double repeated_low(const struct repeated *r, double z) {
 double repeated_enough(const struct repeated *r, double tolerance, double z, double power) {
     double rise = fmax(0, repeated_rise(r)), deviations = z + rates_quantile(power);
     double changes = fmax(share(r, (double)(r->worse + r->better)), tolerance);
-    if (r->pairs == 0 || rise >= tolerance)
+    if (r->pairs == 0 || rise >= tolerance || tolerance <= 0)
         return INFINITY;
     return ceil(deviations * deviations * changes * repeated_effect(r) /
                 ((tolerance - rise) * (tolerance - rise)));
