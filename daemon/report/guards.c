@@ -96,10 +96,10 @@ static void add_bounds(json_t *tables, const struct figures *f, uint32_t rounds)
              tolerance ? 100 * *tolerance : 0, place);
     table_add(tables, "bounds", title,
               halts ? "What is not ruled out halts the job (guards.tolerance). Would be enough: replies of "
-                      "each model, if the rise is as it was seen; empty where none would be."
+                      "each model, if the rise is as it was seen; empty where none would be, or none is needed."
                     : "guards.tolerance is not set: nothing here halts the job, and what is not ruled out "
                       "is not certified. Would be enough: replies of each model, if the rise is as it was "
-                      "seen; empty where none would be.",
+                      "seen; empty where none would be, or none is needed.",
               table_columns(c, CAI_COUNT(c), "Failure", NULL, "", rows), rows);
 }
 

@@ -21,7 +21,7 @@
  * Figures: draws (replies a probe); tolerance; for each failure NAME_bound, NAME_pairs (replies of each model
  * that were compared), NAME_worse and NAME_better (shares of them that failed only now, only at the
  * start), NAME_enough: replies of each model with which the rise could have been ruled out at power
- * 0.8, if it is as seen; absent where it is not below the tolerance. Where no tolerance is set they
+ * 0.8, if it is as seen; absent where it was, and where none would do. Where no tolerance is set they
  * are of one reply a probe and guards.margin, and nothing halts. */
 #include "stage/guard_look.h"
 
@@ -325,7 +325,7 @@ static int judge_class(const struct known *n, const struct probe_class *class, s
     ret->looked = ret->looked || tolerance_of(l) > 0;
     double enough = repeated_enough(&b.pairs, b.index * n->tolerance, b.z, LOOK_POWER);
     CAI_TRY(record(l->c, class, &b));
-    if (!isinf(enough))
+    if (!b.within && !isinf(enough))
         CAI_TRY(look_record(l->c, enough, "%s_enough", class->name));
     if (tolerance_of(l) <= 0 || !look_halts(l) || b.within)
         return 0;

@@ -138,8 +138,8 @@ def say_bounds(runs):
         enough = [x for x in col["enough"] if not math.isnan(x)]
         print(f"  {f:<24} {100 * numpy.median(col['bound']):+5.1f} ({100 * min(col['bound']):+.1f} … {100 * max(col['bound']):+.1f}) "
               f"points on {min(col['pairs']):,.0f} – {max(col['pairs']):,.0f} replies, {100 * numpy.median(numpy.add(col['worse'], col['better'])):.1f} % "
-              f"of them changed; enough: " + (f"{numpy.median(enough):,.0f} (median of {len(enough)})" if enough else "no number")
-              + (f", none for {len(rows) - len(enough)}" if enough and len(enough) < len(rows) else ""))
+              f"of them changed; " + (f"not ruled out in {sum(b > TOLERANCE for b in col['bound'])}, enough: " + (f"{numpy.median(enough):,.0f} replies" if enough else "no number")
+                             if max(col["bound"]) > TOLERANCE else "ruled out"))
 
 
 def say_power(runs):
