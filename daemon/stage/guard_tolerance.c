@@ -175,8 +175,51 @@ static bool wanted(const struct open *o, const char *kind, bool harm) {
     return false;
 }
 
-/* The k-th replies of one model to the probes that are wanted, unless they are there. */
-static int ask(const struct known *n, const struct open *o, uint32_t k, bool base, size_t *ret_n) {
+/* The probes that are wanted, with their prompts: read once for all that is asked of them. */
+struct asked {
+    uint64_t item;
+    struct dialog d;
+};
+
+struct list {
+    struct asked *at; /* by item */
+    size_t n;
+};
+
+static void list_free(struct list *l) {
+    for (size_t i = 0; i < l->n; i++)
+        data_dialog_free(&l->at[i].d);
+}
+static inline void cai_list_auto(struct list *l) { list_free(l); }
+
+static int list_wanted(const struct known *n, const struct open *o, struct list *ret) {
+    const struct probes *p = n->now.first;
+    ret->at = cai_arena_array(n->l->arena, p->replies.n + 1, sizeof *ret->at);
+    for (size_t i = 0; i < p->replies.n; i++) {
+        struct asked *q = &ret->at[ret->n];
+        if (!wanted(o, p->kind[i], false))
+            continue;
+        q->item = p->replies.at[i].item;
+        CAI_TRY(data_dialog(n->l->c, q->item, n->l->arena, &q->d));
+        ret->n++;
+    }
+    return 0;
+}
+
+static const struct dialog *dialog_of(const struct list *list, uint64_t item) {
+    size_t low = 0, high = list->n;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (list->at[middle].item < item)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < list->n && list->at[low].item == item ? &list->at[low].d : NULL;
+}
+
+/* The k-th replies of one model to them, unless they are there. */
+static int ask(const struct known *n, const struct list *list, uint32_t k, bool base, size_t *io_n) {
     CAI_AUTO(arena) struct cai_arena a = {0};
     CAI_AUTO(builder) struct builder b = {0};
     const struct stage_context *c = n->l->c;
@@ -186,35 +229,32 @@ static int ask(const struct known *n, const struct open *o, uint32_t k, bool bas
     build_generate(&b, c, cai_arena_printf(&a, "tolerance/reply/%u%s", k, base ? "-base" : ""), 0,
                    &model, &c->job->evaluate.reply);
     build_common_draws(&b, cai_arena_printf(&a, "evaluate/%u", k));
-    for (size_t i = 0; i < n->now.first->replies.n; i++) {
-        CAI_AUTO(dialog) struct dialog d = {0};
-        uint64_t item = n->now.first->replies.at[i].item;
-        if (!wanted(o, n->now.first->kind[i], false) || examples_find(&t->again.replies, item, k))
+    for (size_t i = 0; i < list->n; i++) {
+        const struct asked *q = &list->at[i];
+        if (examples_find(&t->again.replies, q->item, k))
             continue;
-        CAI_TRY(data_dialog(c, item, &a, &d));
-        CAI_TRY(build_generate_turns(&b, item, k, 1, d.turns, d.n));
-        ++*ret_n;
+        CAI_TRY(build_generate_turns(&b, q->item, k, 1, q->d.turns, q->d.n));
+        ++*io_n;
     }
     return build_flush(&b);
 }
 
-/* Replies that are there and not judged yet. */
-static int ask_scores(const struct known *n, const struct open *o, bool base, size_t *ret_n) {
+/* Replies that are there, not judged yet, and about which a model is asked. */
+static int ask_scores(const struct known *n, const struct open *o, const struct list *list, bool base,
+                      size_t *io_n) {
     CAI_AUTO(arena) struct cai_arena a = {0};
     CAI_AUTO(builder) struct builder b = {0};
-    const struct stage_context *c = n->l->c;
     const struct probes *p = base ? &n->start.again : &n->now.again;
     const char *phase = cai_arena_printf(&a, "tolerance/score/%zu%s", n->now.again.replies.n,
                                          base ? "-base" : "");
-    CAI_TRY(classifier_build(&b, c, phase, 0, &a));
+    CAI_TRY(classifier_build(&b, n->l->c, phase, 0, &a));
     for (size_t i = 0; i < p->replies.n; i++) {
-        CAI_AUTO(dialog) struct dialog d = {0};
         const struct store_example *e = &p->replies.at[i];
-        if (!wanted(o, p->kind[i], true) || examples_find(&p->scores, e->item, e->k))
+        const struct dialog *d = wanted(o, p->kind[i], true) ? dialog_of(list, e->item) : NULL;
+        if (!d || examples_find(&p->scores, e->item, e->k))
             continue;
-        CAI_TRY(data_dialog(c, e->item, &a, &d));
-        CAI_TRY(classifier_reply(&b, e->item, e->k, d.turns, d.n, e->text));
-        ++*ret_n;
+        CAI_TRY(classifier_reply(&b, e->item, e->k, d->turns, d->n, e->text));
+        ++*io_n;
     }
     return build_flush(&b);
 }
@@ -229,28 +269,30 @@ static size_t figure(const struct look *l, const char *name, size_t otherwise) {
 }
 
 /* Asked, then judged, then looked at: each once for a number of draws. */
-int tolerance_more(const struct look *l, size_t *ret_n) {
-    size_t asked = figure(l, "draws", 1), judged = figure(l, "draws_judged", 1), next;
+int tolerance_more(const struct look *l, size_t *io_n) {
+    CAI_AUTO(list) struct list list = {0};
+    size_t asked = figure(l, "draws", 1), judged = figure(l, "draws_judged", 1);
+    size_t most = (size_t)l->c->job->evaluate.draws, next = 2 * asked < most ? 2 * asked : most;
+    size_t before = *io_n;
     struct known n;
     struct open o;
     if (tolerance_of(l) <= 0)
         return 0;
     CAI_TRY(open_known(l, &n));
     CAI_TRY(open_classes(&n, &o));
+    if (o.n == 0 || o.lost)
+        return 0;
+    CAI_TRY(list_wanted(&n, &o, &list));
     if (judged < asked) {
         CAI_TRY(rates_value(l->c, "draws_judged", (double)asked));
-        CAI_TRY(ask_scores(&n, &o, true, ret_n));
-        CAI_TRY(ask_scores(&n, &o, false, ret_n));
-        if (*ret_n)
-            return 0;
+        CAI_TRY(ask_scores(&n, &o, &list, true, io_n));
+        CAI_TRY(ask_scores(&n, &o, &list, false, io_n));
     }
-    next = 2 * asked < (size_t)l->c->job->evaluate.draws ? 2 * asked
-                                                         : (size_t)l->c->job->evaluate.draws;
-    if (next <= asked || o.n == 0 || o.lost)
+    if (*io_n > before || next <= asked)
         return 0;
     for (size_t k = asked; k < next; k++) {
-        CAI_TRY(ask(&n, &o, (uint32_t)k, true, ret_n));
-        CAI_TRY(ask(&n, &o, (uint32_t)k, false, ret_n));
+        CAI_TRY(ask(&n, &list, (uint32_t)k, true, io_n));
+        CAI_TRY(ask(&n, &list, (uint32_t)k, false, io_n));
     }
     return rates_value(l->c, "draws", (double)next);
 }
