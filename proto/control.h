@@ -131,7 +131,7 @@
  *                       "uncertain"|"disagreement"|"random", "state": "open"|"draft"|"second"|
  *                       "disputed"}]}: what this person is to read, the next one first. The verbs of
  *                       review are for a job's owner, administrators and keys with that role;
- *                       daemon/run/review.h has every member
+ *                       daemon/review/review.h has every member
  * review.open          {"item"} → the item: {"principle", "question", "messages", "replies",
  *                       "unaided", "first"?, "critiques", "draft"?, "version", "verdict"?, …}
  * review.first !       {"item", "verdict": {"verdict": 1 … 7, "severity"?: 0 … 4}} → as open, with help

@@ -47,7 +47,7 @@ const char *const cai_failpoints[] = {
     "report.keep.before", "report.keep.after", "report.acknowledged.after",
     "result.absorbed.before", "result.absorbed.after", "result.acknowledged.after",
     "failure.count.before", "failure.count.after",
-    /* daemon/run/review.c */
+    /* daemon/review/review.c */
     "review.commit.before", "review.commit.after",
     /* daemon/run/schedule.c */
     "class.pin.before", "class.pin.after",

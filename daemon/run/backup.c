@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "run/report.h"
+#include "run/control.h"
 
 enum {
     PAGES_PER_TURN = 64,

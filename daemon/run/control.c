@@ -14,7 +14,8 @@ enum { PAGE_BYTES = 700 << 10, ARGUMENTS_MAX = 16, REPLY_MAX = 1000 << 10 };
 static const struct verb *const tables[] = {job_verbs, daemon_verbs, constitution_verbs,
                                             data_verbs, backup_verbs, ckpt_verbs, du_verbs,
                                             people_verbs, asset_verbs, estimate_verbs,
-                                            rehearse_verbs, key_verbs, review_verbs, web_verbs};
+                                            rehearse_verbs, key_verbs, review_verbs, web_verbs,
+                                            report_verbs};
 
 static const struct verb *find_verb(const char *name) {
     for (size_t t = 0; t < CAI_COUNT(tables); t++)

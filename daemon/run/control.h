@@ -69,6 +69,6 @@ int rehearse_shrink(struct job_spec *j, int64_t prompts, const char *dir);
 
 extern const struct verb job_verbs[], daemon_verbs[], constitution_verbs[], data_verbs[],
     backup_verbs[], ckpt_verbs[], du_verbs[], people_verbs[], asset_verbs[], estimate_verbs[],
-    rehearse_verbs[], key_verbs[], review_verbs[], web_verbs[];
+    rehearse_verbs[], key_verbs[], review_verbs[], web_verbs[], report_verbs[];
 
 #endif

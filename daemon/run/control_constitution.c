@@ -2,7 +2,7 @@
  * try. A job pins a revision at submission; nothing here touches a job. */
 #include "base/error.h"
 #include "base/failpoint.h"
-#include "run/report.h"
+#include "run/control.h"
 #include "run/trial.h"
 #include <string.h>
 
@@ -208,7 +208,6 @@ const struct verb constitution_verbs[] = {
     {"constitution.rollback", true, "name:s! to:s", rollback},
     {"constitution.try", true, "canonical:s ref:s model:s! prompts:l! principle:s limit:i seed:i",
      trial_start},
-    {"constitution.stats", false, "id:i", constitution_stats},
     {"constitution.tried", false, "ticket:i!", trial_show},
     {0},
 };

@@ -4,7 +4,8 @@
 #include "base/file.h"
 #include "run/admit.h"
 #include "run/pages.h"
-#include "run/report.h"
+#include "report/report.h"
+#include "run/control.h"
 #include <string.h>
 #include <unistd.h>
 
@@ -140,7 +141,7 @@ static int list_metric(void *c, const struct store_metric *m) {
                           "step", (json_int_t)m->step, "name", m->name, "value", m->value);
     struct grader by;
     if (graders_of(&p->graders, m->stage, m->name, &by))
-        json_object_update_new(o, grader_json(&by));
+        json_object_update_new(o, report_grader(&by));
     return !page_add(&p->page, o);
 }
 

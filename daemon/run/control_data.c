@@ -2,29 +2,14 @@
  * are cut by position in a fixed order, so a page read twice is the same page. */
 #include "base/error.h"
 #include "base/file.h"
+#include "report/report.h"
 #include "run/attempts.h"
-#include "run/report.h"
+#include "run/control.h"
 #include "stage/data.h"
 #include "stage/extract.h"
 #include <string.h>
 
 enum { BLOB_MAX = 512 << 20 };
-
-/* ---- prompts --------------------------------------------------------------------- */
-
-int prompt_messages(struct run *r, int64_t job, uint64_t item, json_t **ret, json_t **ret_row) {
-    struct stage_context c = {.store = r->store, .job_id = job};
-    CAI_AUTO(arena) struct cai_arena a = {0};
-    CAI_AUTO(dialog) struct dialog d = {0};
-    CAI_TRY(data_dialog(&c, item, &a, &d));
-    *ret = json_array();
-    for (size_t i = 0; i < d.n; i++)
-        json_array_append_new(*ret, json_pack("{s:s, s:s}", "role", d.turns[i].role, "content",
-                                              d.turns[i].text));
-    if (ret_row)
-        *ret_row = d.row ? json_incref(d.row) : json_object();
-    return 0;
-}
 
 /* ---- samples --------------------------------------------------------------------- */
 
@@ -147,7 +132,7 @@ static int export_reply(void *c, const struct store_example *e) {
     if (!page_wants(&x->page))
         return 0;
     json_t *messages = NULL, *row = NULL;
-    if ((x->code = prompt_messages(x->run, x->job, e->item, &messages, &row)) < 0)
+    if ((x->code = report_prompt(x->run->store, x->job, e->item, &messages, &row)) < 0)
         return x->code;
     json_t *detail = json_loads(e->detail, 0, NULL);
     const char *set = json_string_value(json_object_get(detail, "kind"));
@@ -215,7 +200,7 @@ static int export_pair(void *c, const struct store_label *l) {
         x->code = store_example_get(x->run->store, x->job, l->round, "label", l->item, "reply_b",
                                     pass, &b, NULL);
     if (x->code == 0)
-        x->code = prompt_messages(x->run, x->job, l->item, &messages, NULL);
+        x->code = report_prompt(x->run->store, x->job, l->item, &messages, NULL);
     if (x->code < 0)
         return x->code;
     bool first = l->p >= 0.5;
@@ -371,6 +356,5 @@ static int export(const struct request *q, json_t **ret) {
 const struct verb data_verbs[] = {
     {"samples", false, "id:i! round:i stage:s kind:s item:i principle:s after:i limit:i", samples},
     {"export", false, "id:i! what:s! after:i limit:i", export},
-    {"report", false, "id:i!", report_job},
     {0},
 };

@@ -11,7 +11,8 @@
 #include "run/assets.h"
 #include "run/keep.h"
 #include "run/people.h"
-#include "run/report.h"
+#include "report/report.h"
+#include "run/control.h"
 #include <string.h>
 
 enum { RECENT_MS = 3600 * 1000, JOBS_ROWS = 200, DATA_MAX = 512 << 20 };
@@ -273,7 +274,7 @@ static int list_rate(void *c, const struct store_metric *m) {
             return 0;
     }
     json_t *o = json_pack("{s:s, s:s}", "stage", m->stage, "rate", m->name);
-    json_object_update_new(o, grader_json(&by));
+    json_object_update_new(o, report_grader(&by));
     json_array_append_new(l->rows, o);
     return 0;
 }

@@ -5,7 +5,7 @@
 #include "run/control.h"
 #include "run/gate.h"
 #include "run/people.h"
-#include "run/review_internal.h"
+#include "review/internal.h"
 #include "run/review_wake.h"
 #include <string.h>
 

@@ -4,7 +4,7 @@
 #define CAI_RUN_PAGES_H
 
 #include "run/gate.h"
-#include "run/review.h"
+#include "review/review.h"
 #include "run/state.h"
 
 /* Serves them where the configuration says so. What goes wrong is logged, and told to whoever asks

@@ -1,9 +1,10 @@
 /* pages_read.c: what the dashboard shows: the jobs that somebody would look at, and curves in small
- * parts. Not for the report (control_report.c). */
+ * parts. Not for the report (report/report.c). */
 #include "base/clock.h"
 #include "base/error.h"
 #include "run/pages.h"
-#include "run/report.h"
+#include "report/report.h"
+#include "run/control.h"
 #include <string.h>
 
 enum { JOBS_SHOWN = 24, RECENT_MS = 7 * 86400 * 1000, POINTS_MAX = 500, TALKS_SHOWN = 4 };

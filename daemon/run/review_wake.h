@@ -4,7 +4,7 @@
 #define CAI_RUN_REVIEW_WAKE_H
 
 #include "run/people.h"
-#include "run/review.h"
+#include "review/review.h"
 
 /* Who asks over a control socket, by key or uid; `name` holds ret->name. CAI_EAUTH when caid cannot
  * see. The page's people prove themselves by their own tokens. */

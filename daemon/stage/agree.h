@@ -1,5 +1,5 @@
 /* agree.h: how far readers agree, and whether help changes what they find. Arithmetic only: who
- * read what is run/review_progress.c's. Sums run in the order given, so equal input gives equal
+ * read what is review/progress.c's. Sums run in the order given, so equal input gives equal
  * bits; resampling is counted (base/rng.h). */
 #ifndef CAI_STAGE_AGREE_H
 #define CAI_STAGE_AGREE_H

@@ -1,6 +1,6 @@
 /* review.h: what people's verdicts mean for a job: which of its texts they are asked about, when
  * enough of them are in, and what is trained in their place. Verdicts are 1 … 7 and stand in the
- * store's log (store/review.h). Not for who may read, or how items are shown (run/review.h).
+ * store's log (store/review.h). Not for who may read, or how items are shown (review/review.h).
  *
  * A person's verdict decides. Of two replies it takes the place of the overseer's label of the
  * same pair, whatever principles that was asked under: a label of source "human" with p = (7 −

@@ -3,7 +3,7 @@
  * one before it, so that a row that was changed, taken out or put in breaks the chain. Whoever
  * can write the file can make a whole new chain: note the head down elsewhere (`caictl review
  * audit`) to find that too. Not for what verdicts mean (stage/review.h) nor who may read
- * (run/review.h). Nothing here commits by itself. */
+ * (review/review.h). Nothing here commits by itself. */
 #ifndef CAI_STORE_REVIEW_H
 #define CAI_STORE_REVIEW_H
 

@@ -1,21 +1,14 @@
-/* report_guards.c: the report's tables of the guards. Not for their figures (stage/guard.h). */
-#include "run/report_tables.h"
+/* guards.c: the report's tables of the guards. Not for their figures (stage/guard.h). */
+#include "report/tables.h"
 
 #include "stage/guard.h"
 #include "stage/probes.h"
 #include <string.h>
 
-/* "0.28 (0.24 to 0.33)": a ratio, not a share. */
 static json_t *ratio_text(const struct figures *f, uint32_t round, const char *name,
                           const char *part) {
     CAI_AUTO(mem) char *full = cai_format("%s_%s", name, part);
-    const double *v = figures_find(f, round, "evaluate", full);
-    const double *low = figures_part(f, round, "evaluate", full, "low");
-    const double *high = figures_part(f, round, "evaluate", full, "high");
-    if (!v || !low || !high)
-        return json_null();
-    CAI_AUTO(mem) char *text = cai_format("%.2f (%.2f to %.2f)", *v, *low, *high);
-    return json_string(text);
+    return cell_spread(f, round, "evaluate", full);
 }
 
 /* What may be said of a failure that did not trip its guard. */
@@ -57,18 +50,12 @@ static void add_guard(json_t *tables, const struct figures *f, uint32_t rounds) 
     }
     report_checkpoint(round, rounds, place, sizeof place);
     snprintf(title, sizeof title, "Do failures multiply? (%s)", place);
-    json_t *columns = table_columns(c, CAI_COUNT(c), "Failure", NULL, "", rows);
-    if (json_array_size(rows))
-        json_array_append_new(
-            tables, json_pack("{s:s, s:s, s:s, s:O, s:O}", "name", "guard", "title", title, "note",
-                              "R: how many times as often as before, on the same prompts; above 1 it "
-                              "grows. R = S × I: S says whether the texts that were trained on have "
-                              "it more often than the model had (selection), I whether the model "
-                              "has it more often than they (inheritance). Least rise shown: a "
-                              "smaller one could have been overlooked.",
-                              "columns", columns, "rows", rows));
-    json_decref(columns);
-    json_decref(rows);
+    table_add(tables, "guard", title,
+              "R: how many times as often as before, on the same prompts; above 1 it grows. R = S × I: "
+              "S says whether the texts that were trained on have it more often than the model had "
+              "(selection), I whether the model has it more often than they (inheritance). Least rise "
+              "shown: a smaller one could have been overlooked.",
+              table_columns(c, CAI_COUNT(c), "Failure", NULL, "", rows), rows);
 }
 
 /* What replies are like and what the model can, by checkpoint. */
@@ -98,18 +85,10 @@ static void add_state(json_t *tables, const struct figures *f, uint32_t rounds) 
             json_array_append(rows, row);
         json_decref(row);
     }
-    json_t *columns =
-        table_columns(state_columns, CAI_COUNT(state_columns), "Checkpoint", NULL, "", rows);
-    if (json_array_size(rows))
-        json_array_append_new(
-            tables, json_pack("{s:s, s:s, s:s, s:O, s:O}", "name", "state", "title",
-                              "What replies are like, and what the model can", "note",
-                              "Bits per byte: of people's texts in data.probes. From the start: nats "
-                              "per reply. Members apart: the deviation between preference models on "
-                              "the same replies.",
-                              "columns", columns, "rows", rows));
-    json_decref(columns);
-    json_decref(rows);
+    table_add(tables, "state", "What replies are like, and what the model can",
+              "Bits per byte: of people's texts in data.probes. From the start: nats per reply. Members "
+              "apart: the deviation between preference models on the same replies.",
+              table_columns(state_columns, CAI_COUNT(state_columns), "Checkpoint", NULL, "", rows), rows);
 }
 
 /* Each guard at each checkpoint: it looked, it tripped, or it had nothing to look at. */
@@ -135,14 +114,11 @@ static void add_guards(json_t *tables, const struct figures *f, uint32_t rounds)
         json_array_append_new(rows, row);
     }
     json_t *columns = table_columns(c, n, "Guard", NULL, "", rows);
-    if (json_array_size(columns) > 1)
-        json_array_append_new(
-            tables, json_pack("{s:s, s:s, s:s, s:O, s:O}", "name", "guards", "title", "Guards", "note",
-                              "Quiet: it looked and found nothing above its margin, which the probes' "
-                              "number limits (least rise shown). Empty: it had nothing to look at.",
-                              "columns", columns, "rows", rows));
-    json_decref(columns);
-    json_decref(rows);
+    if (json_array_size(columns) < 2)
+        json_array_clear(rows); /* none of them has looked */
+    table_add(tables, "guards", "Guards",
+              "Quiet: it looked and found nothing above its margin, which the probes' number limits "
+              "(least rise shown). Empty: it had nothing to look at.", columns, rows);
 }
 
 void report_guards(json_t *tables, const struct figures *f, uint32_t rounds) {

@@ -1,21 +1,9 @@
-/* report_review.c: people's review as tables of a job's report; nothing where nobody was asked. */
+/* review.c: people's review as tables of a job's report; nothing where nobody was asked. */
 #include "base/error.h"
-#include "run/report.h"
-#include "run/review.h"
+#include "report/tables.h"
+#include "review/review.h"
 #include "stage/rates.h"
 #include <string.h>
-
-struct column {
-    const char *key, *title, *kind;
-};
-
-static json_t *columns(const struct column *c, size_t n) {
-    json_t *o = json_array();
-    for (size_t i = 0; i < n; i++)
-        json_array_append_new(o, json_pack("{s:s, s:s, s:s}", "key", c[i].key, "title", c[i].title,
-                                           "kind", c[i].kind));
-    return o;
-}
 
 static void add_queues(const json_t *progress, json_t *tables) {
     static const struct column c[] = {
@@ -23,12 +11,10 @@ static void add_queues(const json_t *progress, json_t *tables) {
         {"required", "Wanted", "count"},  {"done", "Final", "count"},
         {"items", "Drawn", "count"},      {"second", "Wait for a second", "count"},
         {"disputed", "Disputed", "count"}};
-    json_array_append_new(
-        tables, json_pack("{s:s, s:s, s:s, s:o, s:O}", "name", "review", "title", "People's review",
-                          "note", "A person's verdict takes the place of the overseer's label of the "
-                          "same pair, and rules over a rewrite.",
-                          "columns", columns(c, CAI_COUNT(c)), "rows",
-                          json_object_get(progress, "queues")));
+    table_add(tables, "review", "People's review",
+              "A person's verdict takes the place of the overseer's label of the same pair, and rules "
+              "over a rewrite.", table_all_columns(c, CAI_COUNT(c)),
+              json_incref(json_object_get(progress, "queues")));
 }
 
 /* A row of the second table, unless the figure is not known. */
@@ -94,17 +80,14 @@ static void add_figures(const json_t *progress, json_t *tables) {
               "first verdicts that changed sides once critiques were shown");
     put_share(rows, "Gold", whole(gold, "right"), whole(gold, "n"),
               "items with a known answer that readers got right");
-    if (json_array_size(rows))
-        json_array_append_new(tables, json_pack("{s:s, s:s, s:o, s:O}", "name", "review_figures",
-                                                "title", "What people's review shows", "columns",
-                                                columns(c, CAI_COUNT(c)), "rows", rows));
-    json_decref(rows);
+    table_add(tables, "review_figures", "What people's review shows", NULL,
+              table_all_columns(c, CAI_COUNT(c)), rows);
 }
 
-int report_review(struct run *r, int64_t job, json_t *tables) {
+int report_review(struct store *store, int64_t job, json_t *tables) {
     const struct reviewer who = {.name = "report", .role = REVIEWER_ADMIN};
     json_t *progress = NULL;
-    CAI_TRY(review_progress(r->store, &who, job, &progress));
+    CAI_TRY(review_progress(store, &who, job, &progress));
     if (json_array_size(json_object_get(progress, "queues"))) {
         add_queues(progress, tables);
         add_figures(progress, tables);

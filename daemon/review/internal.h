@@ -1,8 +1,8 @@
-/* review_internal.h: what the files of people's review in this room share. */
-#ifndef CAI_RUN_REVIEW_INTERNAL_H
-#define CAI_RUN_REVIEW_INTERNAL_H
+/* internal.h: what the files of people's review in this room share. */
+#ifndef CAI_REVIEW_INTERNAL_H
+#define CAI_REVIEW_INTERNAL_H
 
-#include "run/review.h"
+#include "review/review.h"
 #include "stage/review.h"
 
 /* Whether that reader may read what belongs to `owner`'s jobs. */

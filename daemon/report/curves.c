@@ -1,10 +1,10 @@
-/* report_curves.c: what a person needs beside the curves of reinforcement learning: units,
+/* curves.c: what a person needs beside the curves of reinforcement learning: units,
  * one sentence each on what it says and when to worry, marks where a guard acts. Not for
- * the figures themselves (control_report.c), nor for every figure's meaning (`caictl
+ * the figures themselves (report.c), nor for every figure's meaning (`caictl
  * metrics --explain`). */
 #include "base/check.h"
 #include "job/job.h"
-#include "run/report.h"
+#include "report/tables.h"
 #include <math.h>
 #include <string.h>
 
@@ -126,21 +126,12 @@ void report_scores(const json_t *series, json_t *tables) {
             strncmp(name, prefix, sizeof prefix - 1) == 0)
             json_array_append_new(rows, score_row(s, name + sizeof prefix - 1));
     }
-    json_t *columns = json_pack(
-        "[{s:s,s:s,s:s},{s:s,s:s,s:s},{s:s,s:s,s:s},{s:s,s:s,s:s}]", "key", "principle", "title",
-        "Principle", "kind", "text", "key", "first", "title", "At first", "kind", "number", "key",
-        "last", "title", "At last", "kind", "number", "key", "gain", "title", "Gained", "kind",
-        "number");
-    if (json_array_size(rows))
-        json_array_append_new(
-            tables, json_pack("{s:s, s:s, s:s, s:O, s:O}", "name", "scores", "title",
-                              "Scores by principle, over reinforcement learning", "note",
-                              "Deviations of the preference model's score: replies to prompts at "
-                              "which critiques found the principle broken, first and last tenth of "
-                              "the steps. Worry about one that fell while the others rose.",
-                              "columns", columns, "rows", rows));
-    json_decref(columns);
-    json_decref(rows);
+    static const struct column c[] = {{"principle", "Principle", "text"}, {"first", "At first", "number"},
+                                      {"last", "At last", "number"}, {"gain", "Gained", "number"}};
+    table_add(tables, "scores", "Scores by principle, over reinforcement learning",
+              "Deviations of the preference model's score: replies to prompts at which critiques found "
+              "the principle broken, first and last tenth of the steps. Worry about one that fell while "
+              "the others rose.", table_all_columns(c, CAI_COUNT(c)), rows);
 }
 
 void report_curves(const struct job_spec *job, json_t *series) {

@@ -1,11 +1,11 @@
 /* review.c: what a reader is shown of an item, and what a reader says. Who may, and what is to be
- * read: review_list.c; where review stands: review_progress.c; exports and the audit:
- * review_export.c. */
-#include "run/review.h"
+ * read: list.c; where review stands: progress.c; exports and the audit:
+ * export.c. */
+#include "review/review.h"
 #include "base/error.h"
 #include "base/failpoint.h"
 #include "base/log.h"
-#include "run/review_internal.h"
+#include "review/internal.h"
 #include <stdlib.h>
 #include <string.h>
 

@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include "base/error.h"
-#include "run/review.h"
+#include "review/review.h"
 #include "store/review.h"
 #include "../temporary.h"
 

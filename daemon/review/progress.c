@@ -1,7 +1,7 @@
-/* review_progress.c: where people's review stands, how far readers agree, and what help changes. */
+/* progress.c: where people's review stands, how far readers agree, and what help changes. */
 #include "base/clock.h"
 #include "base/error.h"
-#include "run/review_internal.h"
+#include "review/internal.h"
 #include "stage/agree.h"
 #include "stage/rates.h"
 #include <stdlib.h>

@@ -1,8 +1,9 @@
-/* report_text.c: the parts of a report that read texts: statistics by principle, and
+/* text.c: the parts of a report that read texts: statistics by principle, and
  * replies before and after. */
 #include "base/error.h"
 #include "base/text.h"
-#include "run/report.h"
+#include "report/tables.h"
+#include "stage/data.h"
 #include "stage/label.h"
 #include <math.h>
 #include <stdio.h>
@@ -19,7 +20,7 @@ struct tally {
     double edit, margin, entropy;
 };
 struct tallies {
-    struct run *run;
+    struct store *store;
     int64_t job;
     struct tally *at;
     size_t n;
@@ -48,12 +49,12 @@ static double edit_share(const char *a, const char *b) {
 /* The text that a revision started from: the last good one before it. */
 static int text_before(struct tallies *t, const struct store_example *e, char **ret) {
     for (uint32_t k = e->k; k-- > 1;) {
-        int rc = store_example_get(t->run->store, e->job, e->round, "revise", e->item, "revision",
+        int rc = store_example_get(t->store, e->job, e->round, "revise", e->item, "revision",
                                    k, ret, NULL);
         if (rc != CAI_ENOTFOUND)
             return rc;
     }
-    return store_example_get(t->run->store, e->job, e->round, "revise", e->item, "reply", 0, ret,
+    return store_example_get(t->store, e->job, e->round, "revise", e->item, "reply", 0, ret,
                              NULL);
 }
 
@@ -105,11 +106,11 @@ static int take_job(void *c, const struct store_job *j) {
     struct tallies *t = c;
     if (t->job && j->id != t->job)
         return 0;
-    CAI_TRY(store_examples_each(t->run->store, j->id, 0, "revise", NULL, take_text, t));
-    CAI_TRY(store_labels_each(t->run->store, j->id, 0, take_label, t));
+    CAI_TRY(store_examples_each(t->store, j->id, 0, "revise", NULL, take_text, t));
+    CAI_TRY(store_labels_each(t->store, j->id, 0, take_label, t));
     CAI_AUTO(mem) char *revision = NULL;
     CAI_AUTO(mem) char *canonical = NULL;
-    CAI_TRY(store_constitution_get(t->run->store, j->constitution, &revision, &canonical));
+    CAI_TRY(store_constitution_get(t->store, j->constitution, &revision, &canonical));
     struct input_report report = {.file = "constitution"};
     struct constitution *k = NULL;
     int rc = constitution_parse("constitution", canonical, strlen(canonical), NULL, &report, &k);
@@ -139,9 +140,9 @@ static int by_id(const void *a, const void *b) {
     return strcmp(((const struct tally *)a)->id, ((const struct tally *)b)->id);
 }
 
-int principle_rows(struct run *r, int64_t job, json_t **ret) {
-    struct tallies t = {.run = r, .job = job};
-    int rc = store_jobs_each(r->store, take_job, &t);
+int report_principles(struct store *store, int64_t job, json_t **ret) {
+    struct tallies t = {.store = store, .job = job};
+    int rc = store_jobs_each(store, take_job, &t);
     if (t.n)
         qsort(t.at, t.n, sizeof *t.at, by_id);
     *ret = json_array();
@@ -154,17 +155,20 @@ int principle_rows(struct run *r, int64_t job, json_t **ret) {
     return rc;
 }
 
-int constitution_stats(const struct request *q, json_t **ret) {
-    struct store_job row;
-    int64_t id = request_int(q, "id", 0);
-    if (id) {
-        CAI_TRY(store_job_get(q->run->store, id, &row));
-        store_job_free(&row);
-    }
-    json_t *rows = NULL;
-    int rc = principle_rows(q->run, id, &rows);
-    *ret = json_pack("{s:o}", "rows", rows);
-    return rc;
+/* ---- prompts --------------------------------------------------------------------- */
+
+int report_prompt(struct store *store, int64_t job, uint64_t item, json_t **ret, json_t **ret_row) {
+    struct stage_context c = {.store = store, .job_id = job};
+    CAI_AUTO(arena) struct cai_arena a = {0};
+    CAI_AUTO(dialog) struct dialog d = {0};
+    CAI_TRY(data_dialog(&c, item, &a, &d));
+    *ret = json_array();
+    for (size_t i = 0; i < d.n; i++)
+        json_array_append_new(*ret, json_pack("{s:s, s:s}", "role", d.turns[i].role, "content",
+                                              d.turns[i].text));
+    if (ret_row)
+        *ret_row = d.row ? json_incref(d.row) : json_object();
+    return 0;
 }
 
 /* ---- transcripts ----------------------------------------------------------------- */
@@ -194,10 +198,10 @@ static int choose(void *c, const struct store_example *e) {
 }
 
 /* "classifier: harmful 0.93". */
-static json_t *grade_of(struct run *r, int64_t job, uint32_t round, uint64_t item,
+static json_t *grade_of(struct store *store, int64_t job, uint32_t round, uint64_t item,
                         const char *grader) {
     CAI_AUTO(mem) char *detail = NULL;
-    if (store_example_get(r->store, job, round, "evaluate", item, "score", 0, NULL, &detail) < 0)
+    if (store_example_get(store, job, round, "evaluate", item, "score", 0, NULL, &detail) < 0)
         return json_null();
     json_t *o = json_loads(detail, 0, NULL);
     json_t *p = json_object_get(o, "p");
@@ -207,37 +211,37 @@ static json_t *grade_of(struct run *r, int64_t job, uint32_t round, uint64_t ite
     return p ? json_string(text) : json_null();
 }
 
-static json_t *replies_json(struct run *r, int64_t job, uint32_t rounds, uint64_t item,
+static json_t *replies_json(struct store *store, int64_t job, uint32_t rounds, uint64_t item,
                             const char *grader) {
     json_t *list = json_array();
     for (uint32_t round = 0; round <= rounds + 1; round++) {
         CAI_AUTO(mem) char *text = NULL;
         char name[32];
-        if (store_example_get(r->store, job, round, "evaluate", item, "reply", 0, &text, NULL) < 0)
+        if (store_example_get(store, job, round, "evaluate", item, "reply", 0, &text, NULL) < 0)
             continue;
         report_checkpoint(round, rounds, name, sizeof name);
         if (strlen(text) > SHOWN_TEXT)
             text[cai_utf8_valid(text, SHOWN_TEXT)] = '\0';
         json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "checkpoint", name, "text", text,
-                                              "grade", grade_of(r, job, round, item, grader)));
+                                              "grade", grade_of(store, job, round, item, grader)));
     }
     return list;
 }
 
-int report_transcripts(struct run *r, int64_t job, uint32_t rounds, json_t **ret) {
+int report_transcripts(struct store *store, int64_t job, uint32_t rounds, json_t **ret) {
     struct chooser x = {0};
     *ret = json_array();
     struct graders graders;
     struct grader by = {.name = "grader"};
-    CAI_TRY(graders_load(r->store, job, &graders));
+    CAI_TRY(graders_load(store, job, &graders));
     (void)graders_of(&graders, "evaluate", "harmful_rate", &by);
-    CAI_TRY(store_examples_each(r->store, job, 0, "evaluate", "reply", choose, &x));
+    CAI_TRY(store_examples_each(store, job, 0, "evaluate", "reply", choose, &x));
     for (size_t i = 0; i < x.n; i++) {
         json_t *messages = NULL;
-        CAI_TRY(prompt_messages(r, job, x.item[i], &messages, NULL));
+        CAI_TRY(report_prompt(store, job, x.item[i], &messages, NULL));
         json_array_append_new(*ret, json_pack("{s:s, s:I, s:o, s:o}", "set", x.set[i], "item",
                                               (json_int_t)x.item[i], "messages", messages,
-                                              "replies", replies_json(r, job, rounds, x.item[i],
+                                              "replies", replies_json(store, job, rounds, x.item[i],
                                                                       by.name)));
     }
     return 0;

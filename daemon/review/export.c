@@ -1,7 +1,7 @@
-/* review_export.c: verdicts as rows for other programs, and the audit of their log. */
+/* export.c: verdicts as rows for other programs, and the audit of their log. */
 #include "base/error.h"
 #include "base/file.h"
-#include "run/review_internal.h"
+#include "review/internal.h"
 #include <string.h>
 
 enum { PAGE_ROWS = 200, PAGE_BYTES = 600 << 10 };

@@ -19,8 +19,8 @@
  * Texts of items were written by models or strangers: they are data, and whoever shows them makes
  * them inert (terminals: cai_text_printable; pages: textContent). Nothing here says whether an item
  * is gold, what the overseer chose, or what another reader said. */
-#ifndef CAI_RUN_REVIEW_H
-#define CAI_RUN_REVIEW_H
+#ifndef CAI_REVIEW_REVIEW_H
+#define CAI_REVIEW_REVIEW_H
 
 #include "store/store.h"
 #include <jansson.h>

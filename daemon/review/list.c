@@ -1,7 +1,7 @@
-/* review_list.c: who may read, and what is theirs to be read next. */
+/* list.c: who may read, and what is theirs to be read next. */
 #include "base/clock.h"
 #include "base/error.h"
-#include "run/review_internal.h"
+#include "review/internal.h"
 #include <stdlib.h>
 #include <string.h>
 
