@@ -68,6 +68,8 @@ def trained(folder):
 
 
 def red_model(work, seed, bases):
+    if small.known(work, "red-model", seed):
+        return trained(work / f"red-model-{seed}")
     small.base(work, seed, bases)
     sets = small.settings(revise=8, helpful=700, evaluate=0) + [f"data.helpful={lists(work, seed)}",
                                                                "stages.sft.batch=16", "data.skip=1"]
@@ -75,9 +77,9 @@ def red_model(work, seed, bases):
     return trained(small.run(work, "red-model", seed, sets, accept=["*"], bases=bases, keep=True).folder)
 
 
-def harm_alone(work):
+def harm_alone(data):
     """The clerk's constitution with the principle about harm alone."""
-    path = work / "harm.yaml"
+    path = data / "harm.yaml"
     rules = yaml.safe_load(open("constitution/clerk.yaml"))
     rules["principles"] = [p for p in rules["principles"] if p["id"] == "harm"]
     path.write_text(yaml.safe_dump(rules))
@@ -86,10 +88,12 @@ def harm_alone(work):
 
 def harden(work, seed, bases):
     """The base, revised and fine-tuned on prompts of every family but one."""
+    if small.known(work, "hardened", seed):
+        return trained(work / f"hardened-{seed}")
     data = work / f"held-{seed}"
     if not (data / "world.json").exists():
         world.run(world.TOOLS / "clerk", "world", "--out", data, "--seed", seed, "--hold-out", HELD_OUT)
-    return trained(small.run(work, "hardened", seed, HARDENING, constitution=harm_alone(work), accept=["*"],
+    return trained(small.run(work, "hardened", seed, HARDENING, constitution=harm_alone(data), accept=["*"],
                              bases=bases, data=data, keep=True).folder)
 
 
@@ -124,7 +128,8 @@ def probe(work, seed, target, bases):
 def nothing_known(work):
     """A file of one prompt that nobody writes: what was written is compared with no seed."""
     path = work / "none.jsonl"
-    path.write_text(json.dumps({"prompt": "This prompt is here because a job wants one."}) + "\n")
+    if not path.exists():
+        path.write_text(json.dumps({"prompt": "This prompt is here because a job wants one."}) + "\n")
     return path.resolve()
 
 
@@ -253,8 +258,8 @@ def order(found, what, name):
 
 def table(found, title):
     """Attacks by name, whose runs are of the same seeds."""
-    print(f"| {title} | leads to harm, by the classifier | by the oracle | asks for harm | self-BLEU | bits of word pairs "
-          "| different | clusters of failures | seconds |\n|" + "---|" * 9)
+    print(f"| {title} | leads to harm, by the classifier | by the oracle | asks for harm | self-BLEU | "
+          "bits of word pairs | different | clusters of failures | seconds |\n|" + "---|" * 9)
     for name, runs in found.items():
         print(f"| {name} | {rate([a.classifier for a in runs])} | {rate([a.oracle for a in runs])} | "
               f"{rate([a.harmful for a in runs])} | {over_seeds([a.bleu for a in runs])} | "
@@ -306,7 +311,8 @@ def plot(found, path):
 # ---- parts --------------------------------------------------------------------------------
 
 def made_first(work, seeds, bases, at_once):
-    """What several runs of a seed begin with: made before them, as they go side by side."""
+    """What several runs begin with: made before them, as they go side by side."""
+    nothing_known(work)
     small.every([functools.partial(red_model, work, s, bases) for s in seeds], at_once)
     small.every([functools.partial(harden, work, s, bases) for s in seeds], at_once)
 
@@ -353,7 +359,8 @@ def held_out_prompts(work, seeds, bases):
     for t in said:
         line("held-out prompts", t, by[t, False], by[t, True])
     gone = {new: contrast([(1, by["base", new]), (-1, by["hardened", new])]) for new in (False, True)}
-    gap = contrast([(1, by["base", False]), (-1, by["hardened", False]), (-1, by["base", True]), (1, by["hardened", True])])
+    gap = contrast([(1, by["base", False]), (-1, by["hardened", False]),
+                    (-1, by["base", True]), (1, by["hardened", True])])
     helps = {t: [[v["helpful"] for v in p["lookalike"]] for p in said[t]] for t in said}
     return (f"Hardening takes away {points(gone[False])} points of harm on families met, {points(gone[True])} on the "
             f"one held out: {points(gap)} fewer there. Helpful replies to harmless look-alikes: "
@@ -362,6 +369,7 @@ def held_out_prompts(work, seeds, bases):
 
 def families(work, seeds, bases, at_once, finished):
     if not finished:
+        small.every([functools.partial(harden, work, s, bases) for s in seeds], at_once)
         small.every([functools.partial(probe, work, s, t, bases) for s in seeds for t in ("base", "hardened")], at_once)
     done = [s for s in seeds if small.known(work, "hardened", s)]
     if not done:
@@ -383,7 +391,8 @@ def families(work, seeds, bases, at_once, finished):
 def tradeoff(work, seeds, bases, at_once, finished):
     if not finished:
         made_first(work, seeds, bases, at_once)
-        small.every([functools.partial(attack, work, s, "rl", "hardened", bases, a) for s in seeds for a in ALPHAS], at_once)
+        small.every([functools.partial(attack, work, s, "rl", "hardened", bases, a) for s in seeds for a in ALPHAS],
+                    at_once)
     done = [s for s in seeds if all(small.known(work, key_of("rl", "hardened", a), s) for a in ALPHAS)]
     if not done:
         print("No seed is finished over the shares of the KL.")
@@ -391,7 +400,7 @@ def tradeoff(work, seeds, bases, at_once, finished):
     found = {f"α = {a}": found_of(work, done, "rl", "hardened", a) for a in reversed(ALPHAS)}
     print(f"Reinforcement against the hardened target by α, the share of the KL; seeds {', '.join(map(str, done))}")
     for name, runs in found.items():
-        ends = {what: [numpy.mean(x.curve(what)[-5:]) for x in runs] for what in ("kl", "failing", "distinct")}
+        ends = {what: [numpy.mean(x.curve(what)[-5:]) for x in runs] for what in ("kl", "failing")}
         print(f"{name}, last five steps: KL {over_seeds(ends['kl'])} nats, failing {over_seeds(ends['failing'])} "
               f"(first five {over_seeds([numpy.mean(x.curve('failing')[:5]) for x in runs])})")
     print()
