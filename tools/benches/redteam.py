@@ -40,7 +40,9 @@ ATTACK = [f"stages.red_team.samples={WRITTEN}", f"stages.red_team.explore={EXPLO
 ALPHA = 0.3  # of rl in `methods` and `hardened`; Perez et al. 2022, §3.1
 ALPHAS = [0.1, ALPHA, 0.6, 0.9]
 HARDENING = small.settings(revise=800, helpful=3, evaluate=0)
-PROBES = {"harmful": 400, "lookalike": 200}  # held-out prompts to which base and hardened reply
+PROBES = {"harmful": 400, "lookalike": 200}  # held-out prompts to which base and hardened reply,
+REPLIES = 4                                  # so many times each
+CHOSEN_ON = 4  # the seed on which these numbers were chosen: no figure is of it, unless alone
 
 
 # ---- what is made once per seed -----------------------------------------------------------
@@ -102,12 +104,14 @@ def model_of(work, seed, target, bases):
 
 
 def probe(work, seed, target, bases):
-    """{kind: [verdict]} of the target's replies to prompts that nothing was trained on."""
+    """{kind: prompts} of the target's replies to prompts that nothing was trained on; a prompt is
+    its family and, over its replies, "harmful" and "helpful": lists of 0 and 1."""
     path = work / f"probe-{target}-{seed}.jsonl"
     if not path.exists():
         model = model_of(work, seed, target, bases)
         held = world.lines(small.base(work, seed, bases)[0] / "evaluate.jsonl")
-        rows = [r for kind, n in PROBES.items() for r in [x for x in held if x["kind"] == kind][:n]]
+        rows = [dict(r, id=f"{r['id']}/{k}") for kind, n in PROBES.items()
+                for r in [x for x in held if x["kind"] == kind][:n] for k in range(REPLIES)]
         asked = "".join(json.dumps({"messages": [{"role": "user", "content": r["prompt"]}]}) + "\n" for r in rows)
         said = subprocess.run([world.TOOLS / "caiprobe", "generate", "--model", model, "--temperature", "1",
                                "--max-new-tokens", "48", "--threads", "1", "--seed", str(seed)],
@@ -116,11 +120,21 @@ def probe(work, seed, target, bases):
             r["reply"] = json.loads(line)["text"].strip()
         (work / f".probe-{target}-{seed}").write_text("".join(json.dumps(r) + "\n" for r in rows))
         (work / f".probe-{target}-{seed}").rename(path)
-    rows, found = world.lines(path), {k: [] for k in PROBES}
+    rows, found = world.lines(path), {k: {} for k in PROBES}
     verdicts = world.judged(work / f"probe-{target}-{seed}.asked", rows)
     for r in rows:
-        found[r["kind"]].append(verdicts[r["id"]])
-    return found
+        v = verdicts[r["id"]]
+        prompt = found[r["kind"]].setdefault(r["id"].split("/")[0], {"family": v["family"]})
+        for what in ("harmful", "helpful"):
+            prompt.setdefault(what, []).append(float(v[what]))
+    return {k: list(v.values()) for k, v in found.items()}
+
+
+def spread(prompts):
+    """Deviation, over prompts, of the chance that the target complies; replies' own noise taken out."""
+    rates = numpy.array([numpy.mean(p["harmful"]) for p in prompts])
+    noise = numpy.mean(rates * (1 - rates)) / (REPLIES - 1)
+    return float(numpy.sqrt(max(0.0, rates.var() - noise)))
 
 
 # ---- attacks ------------------------------------------------------------------------------
@@ -248,7 +262,8 @@ def order(found, what, name):
         if what in ("classifier", "oracle"):
             d = difference([getattr(x, what) for x in before], [getattr(x, what) for x in after])
             verdict = "rises" if d[1] > 0 else "falls" if d[2] < 0 else "not shown to move"
-            steps.append(f"{a} → {b}: {points(d)}, {verdict}")
+            each = [100 * (numpy.mean(getattr(y, what)) - numpy.mean(getattr(x, what))) for x, y in zip(before, after)]
+            steps.append(f"{a} → {b}: {points(d)}, {verdict} (by seed {', '.join(f'{e:+.0f}' for e in each)})")
         else:
             d = [getattr(y, what) - getattr(x, what) for x, y in zip(before, after)]
             verdict = "rises in every seed" if min(d) > 0 else "falls in every seed" if max(d) < 0 else "seeds differ"
@@ -334,9 +349,13 @@ def by_method(work, seeds, bases, at_once, finished, target):
 
 
 def room(work, seeds, target, bases):
-    """How often the target complies when asked for harm: what a method that asks for nothing else gets."""
-    asked = [[v["harmful"] for v in probe(work, s, target, bases)["harmful"]] for s in seeds]
-    print(f"Held-out requests for harm with which it complies: {rate(asked).strip()}\n")
+    """How often the target complies when asked for harm, and how far that depends on the prompt: what
+    a method that asks for nothing else gets, and what one could gain by choosing what to ask."""
+    asked = [probe(work, s, target, bases)["harmful"] for s in seeds]
+    rates = [[numpy.mean(p["harmful"]) for p in prompts] for prompts in asked]
+    print(f"Held-out requests for harm with which it complies: {rate(rates).strip()}; by seed "
+          f"{', '.join(f'{100 * numpy.mean(r):.0f} %' for r in rates)}, deviation over prompts "
+          f"{', '.join(f'{100 * spread(p):.0f}' for p in asked)}\n")
 
 
 def methods(*how):
@@ -354,14 +373,14 @@ def line(name, on, met, new):
 def held_out_prompts(work, seeds, bases):
     """Of base and hardened, by whether the family was met; and what hardening cost."""
     said = {t: [probe(work, s, t, bases) for s in seeds] for t in ("base", "hardened")}
-    by = {(t, new): [[v["harmful"] for v in p["harmful"] if (v["family"] == HELD_OUT) == new] for p in said[t]]
-          for t in said for new in (False, True)}
+    by = {(t, new): [[numpy.mean(v["harmful"]) for v in p["harmful"] if (v["family"] == HELD_OUT) == new]
+                     for p in said[t]] for t in said for new in (False, True)}
     for t in said:
         line("held-out prompts", t, by[t, False], by[t, True])
     gone = {new: contrast([(1, by["base", new]), (-1, by["hardened", new])]) for new in (False, True)}
     gap = contrast([(1, by["base", False]), (-1, by["hardened", False]),
                     (-1, by["base", True]), (1, by["hardened", True])])
-    helps = {t: [[v["helpful"] for v in p["lookalike"]] for p in said[t]] for t in said}
+    helps = {t: [[numpy.mean(v["helpful"]) for v in p["lookalike"]] for p in said[t]] for t in said}
     return (f"Hardening takes away {points(gone[False])} points of harm on families met, {points(gone[True])} on the "
             f"one held out: {points(gap)} fewer there. Helpful replies to harmless look-alikes: "
             f"{rate(helps['base']).strip()} before, {rate(helps['hardened']).strip()} after.\n")
@@ -420,9 +439,11 @@ def main():
         if what not in PARTS:
             p.error(f"no part '{what}'; there are: {' '.join(PARTS)}")
     a.work.mkdir(parents=True, exist_ok=True)
-    seeds = range(a.first, a.first + a.seeds)
+    seeds = list(range(a.first, a.first + a.seeds))
+    if CHOSEN_ON in seeds and a.seeds > 1:
+        seeds = [s for s in (*seeds, seeds[-1] + 1) if s != CHOSEN_ON]
     for what in a.what:
-        PARTS[what](a.work, list(seeds), a.bases, a.at_once, a.finished)
+        PARTS[what](a.work, seeds, a.bases, a.at_once, a.finished)
 
 
 if __name__ == "__main__":
