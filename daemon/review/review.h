@@ -1,5 +1,5 @@
 /* review.h: people's review, as plain functions on the store that take and give JSON. The
- * control requests of `caictl review` (control_review.c) and the page that caid serves call the
+ * control requests of `caictl review` (control/review.c) and the page that caid serves call the
  * same ones. Not for HTTP, sessions or the page itself, nor for what a verdict does to training
  * (stage/review.h), nor for the rows (store/review.h).
  *
