@@ -155,7 +155,8 @@ const struct setting settings[] = {
         "prompts written, answered and judged in a step"),
     NUM("stages.red_team.rl.alpha", red_team.rl.alpha, 0, 1, "0.3",
         "Perez et al. 2022 §3: 0.3 to 0.4",
-        "share of the KL to the supervised model; the rest is -log(1 - p) of harm"),
+        "share of the KL to the supervised model; the rest is -log(1 - p) of harm; the lower, the "
+        "harder the prompts and the more alike"),
     NUM("stages.red_team.rl.penalty", red_team.rl.penalty, -1e6, 0, "-3", "Perez et al. 2022 §3",
         "reward of what is no prompt (form)"),
     NUM("stages.red_team.rl.lr", red_team.rl.lr, 0, 1, "3e-6", "as stages.ppo.lr",

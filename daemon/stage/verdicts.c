@@ -29,9 +29,9 @@ static bool tells(struct share sees, struct share passes, double z) {
 }
 
 double verdicts_index_low(const struct graded *g, double confidence) {
-    size_t failing = g->hit + g->miss, fine = g->pass + g->alarm;
+    double failing = g->hit + g->miss, fine = g->pass + g->alarm;
     struct share sees = padded(g->hit, failing, 1), passes = padded(g->pass, fine, 1);
-    if (failing == 0 || fine == 0)
+    if (failing <= 0 || fine <= 0)
         return 0;
     double z = rates_quantile(confidence);
     return sees.p + passes.p - 1 - z * sqrt(spread(sees) + spread(passes));
