@@ -4,6 +4,8 @@
 #include "base/check.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "learn/held.h"
+#include "learn/supervise.h"
 
 #include <malloc.h>
 #include <string.h>
@@ -35,6 +37,14 @@ int learn_train(const struct learn_task *t, Cai__V1__Trained **ret) {
     return cai_fail(CAI_EPROTO, "no such kind of training: %s", t->train->kind);
 }
 
+/* The ids of every sequence, and what a run keeps beside them for each row. */
+static int64_t bytes_of(const struct dataset *d) {
+    size_t all = d->n * (sizeof *d->rows + sizeof(struct example));
+    for (size_t i = 0; i < d->n; i++)
+        all += (size_t)(d->rows[i].seq[0].n + d->rows[i].seq[1].n) * sizeof *d->rows[i].seq[0].ids;
+    return (int64_t)all;
+}
+
 int train_load_rows(const struct learn_task *t, const char *dir, const struct model *m,
                     enum dataset_kind kind, struct dataset *ret) {
     struct hf_tokenizer *tokenizer = NULL;
@@ -45,6 +55,8 @@ int train_load_rows(const struct learn_task *t, const char *dir, const struct mo
     if (rc == 0)
         rc = dataset_load(t->train->dataset->path, t->train->dataset->hash, kind, chat,
                           m->config.max_positions, ret);
+    if (rc == 0)
+        held_data(bytes_of(ret));
     hf_chat_free(chat);
     hf_tokenizer_free(tokenizer);
     return rc;
