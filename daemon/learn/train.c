@@ -4,19 +4,11 @@
 #include "base/check.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "learn/heap.h"
 #include "learn/held.h"
 #include "learn/supervise.h"
 
-#include <malloc.h>
 #include <string.h>
-
-/* A step takes and gives back the same blocks as the one before. glibc would hand the top of its
- * heap back to the system in between, and fault every page in again: a tenth of the time. */
-static void keep_pages(bool on) {
-    enum { BLOCK = 32 << 20, ALL = 1 << 30 };
-    mallopt(M_MMAP_THRESHOLD, BLOCK);
-    mallopt(M_TRIM_THRESHOLD, on ? ALL : 2 * BLOCK);
-}
 
 int learn_train(const struct learn_task *t, Cai__V1__Trained **ret) {
     static const struct {
@@ -29,9 +21,9 @@ int learn_train(const struct learn_task *t, Cai__V1__Trained **ret) {
         return cai_fail(CAI_EPROTO, "a training task without a model or dataset");
     for (size_t i = 0; i < CAI_COUNT(kinds); i++)
         if (strcmp(t->train->kind, kinds[i].kind) == 0) {
-            keep_pages(true);
+            heap_keep(true);
             int rc = kinds[i].run(t, ret);
-            keep_pages(false);
+            heap_keep(false);
             return rc;
         }
     return cai_fail(CAI_EPROTO, "no such kind of training: %s", t->train->kind);

@@ -1,7 +1,6 @@
 /* peak.c: see peak.h. Linux: "5" in clear_refs sets VmHWM to what is held now (proc(5)). */
 #include "worker/peak.h"
 
-#include <malloc.h>
 #include <stdio.h>
 
 void peak_begin(void)
@@ -24,9 +23,4 @@ uint64_t peak_end(void)
     if (f)
         fclose(f);
     return kb * 1024;
-}
-
-void peak_give_back(void)
-{
-    malloc_trim(0);
 }

@@ -9,8 +9,5 @@
 void peak_begin(void);
 /* Resident bytes at most since; 0 = not known. */
 uint64_t peak_end(void);
-/* Gives the system back what lies free in the heap: the C library keeps up to 64 MiB of what
- * earlier work held, which would count for what comes next. */
-void peak_give_back(void);
 
 #endif

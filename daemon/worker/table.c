@@ -4,6 +4,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "learn/heap.h"
 #include "learn/held.h"
 #include "shim/ct.h"
 #include "worker/peak.h"
@@ -38,7 +39,7 @@ static void begin(const Cai__V1__Task *task, Cai__V1__Held *held)
     if (trains)
         worker_forget_models(); /* a trainer's buffers want their memory */
     if (turns_to_other_work(task) || trains)
-        peak_give_back();
+        heap_give_back();
     peak_begin();
     held_begin();
     held->rest = peak_end();

@@ -4,9 +4,9 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "learn/heap.h"
 #include "learn/saving.h"
 #include "learn/train.h"
-#include "worker/peak.h"
 #include <string.h>
 
 static int check_model(const Cai__V1__Model *m)
@@ -46,6 +46,6 @@ int worker_train(const struct task_run *run, Cai__V1__Result *ret)
     saving_tally_begin();
     int rc = learn_train(&t, &ret->trained);
     saving_tally(&ret->saving_seconds, &ret->saves);
-    peak_give_back(); /* what a step took and gave back, learn kept for the next */
+    heap_give_back(); /* what a step took and gave back, learn kept for the next */
     return rc;
 }
