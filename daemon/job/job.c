@@ -332,6 +332,9 @@ static void check_stages(const struct job_spec *j, struct input_report *report) 
                j->ppo.enabled;
     if (!any)
         cross_error(report, "switch at least one on", "every stage is switched off");
+    if (j->guards.tolerance > 0 && !j->evaluate.enabled)
+        cross_error(report, "switch evaluate on, or set guards.tolerance: 0",
+                    "guards.tolerance is to be kept, but nothing is evaluated");
     bool prompts = j->data.harmful || (rounds && j->red_team.enabled);
     if (!prompts && ((rounds && (j->revise.enabled || j->label.enabled)) || j->ppo.enabled))
         cross_error(report, "give data.harmful, or switch red_team on",

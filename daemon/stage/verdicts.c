@@ -28,6 +28,15 @@ static bool tells(struct share sees, struct share passes, double z) {
     return sees.p + passes.p - 1 - z * sqrt(spread(sees) + spread(passes)) > 0;
 }
 
+double verdicts_index_low(const struct graded *g, double confidence) {
+    double failing = g->hit + g->miss, fine = g->pass + g->alarm;
+    struct share sees = padded(g->hit, failing, 1), passes = padded(g->pass, fine, 1);
+    if (failing <= 0 || fine <= 0)
+        return 0;
+    double z = rates_quantile(confidence);
+    return sees.p + passes.p - 1 - z * sqrt(spread(sees) + spread(passes));
+}
+
 bool verdicts_corrected(size_t hits, size_t n, const struct graded *g, double confidence, double *ret,
                         double *ret_low, double *ret_high) {
     double z = rates_quantile(0.5 + confidence / 2);

@@ -41,6 +41,9 @@ struct graded verdicts_weighed(const struct weighed *at, size_t n);
 /* The k of a class's verdicts. */
 uint32_t verdicts_place(const struct probe_class *class);
 
+/* The one-sided lower bound of sensitivity + specificity − 1 (Youden's index): how much of a rise
+ * this grader sees at least. 0 or less: it is not shown to tell failures from others. */
+double verdicts_index_low(const struct graded *g, double confidence);
 /* The rate behind `hits` of `n` seen by a grader with this record, and its interval with the
  * record's own uncertainty (Lang and Reiczigel 2014, §2.2), cut to 0 … 1. False, and 0 to 1, where
  * the record does not show that the grader tells failures from others at all. */

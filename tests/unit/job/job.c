@@ -128,6 +128,16 @@ static void stages_off(void **state) {
     input_report_free(&report);
 }
 
+static void a_tolerance_needs_evaluation(void **state) {
+    (void)state;
+    struct input_report report = {0};
+    assert_null(parse_any("job: 1\nname: a\nmodels: {start: m}\nconstitution: c\n"
+                          "data: {harmful: h}\nstages: {evaluate: off}\nguards: {tolerance: 0.02}\n",
+                          &report));
+    assert_non_null(strstr(report.text.data, "nothing is evaluated"));
+    input_report_free(&report);
+}
+
 static void json_round_trip(void **state) {
     (void)state;
     struct input_report report = {0};
@@ -536,7 +546,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(red_models), cmocka_unit_test(defaults),
                                        cmocka_unit_test(template_reads_back),
                                        cmocka_unit_test(stages_off),
-                                       cmocka_unit_test(json_round_trip),
+                                       cmocka_unit_test(a_tolerance_needs_evaluation),
+        cmocka_unit_test(json_round_trip),
                                        cmocka_unit_test(stage_json),
                                        cmocka_unit_test(algorithms_need_what_they_learn_from),
                                        cmocka_unit_test(consist_holds_together),
