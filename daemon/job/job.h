@@ -213,6 +213,7 @@ struct job_spec {
     } guards;
     struct job_human { /* what people are asked to judge; stage/review.h */
         int64_t required, critiques, grades;        /* final verdicts per round; 0 = none */
+        int64_t checks, audits;                     /* the same: of red teaming, of critiques */
         double overlap, unaided, gold;              /* shares of what is drawn */
         double uncertain, disagreement, random;     /* weights of the ways to draw */
         bool help;                                  /* critiques of compared replies are asked for */

@@ -155,7 +155,8 @@ const struct setting settings[] = {
         "prompts written, answered and judged in a step"),
     NUM("stages.red_team.rl.alpha", red_team.rl.alpha, 0, 1, "0.3",
         "Perez et al. 2022 §3: 0.3 to 0.4",
-        "share of the KL to the supervised model; the rest is -log(1 - p) of harm"),
+        "share of the KL to the supervised model; the rest is -log(1 - p) of harm; the lower, the "
+        "harder the prompts and the more alike"),
     NUM("stages.red_team.rl.penalty", red_team.rl.penalty, -1e6, 0, "-3", "Perez et al. 2022 §3",
         "reward of what is no prompt (form)"),
     NUM("stages.red_team.rl.lr", red_team.rl.lr, 0, 1, "3e-6", "as stages.ppo.lr",
@@ -300,7 +301,8 @@ const struct setting settings[] = {
     INT("stages.audit.words", audit.words, 0, 10000, "100", "own",
         "frequent words and sentences tried as triggers in choices; 0 = none"),
     INT("stages.audit.passed", audit.passed, 0, 1e6, "200", "own",
-        "critiques of the round that models.second_overseer looks at again, mostly passed ones"),
+        "critiques of the round that models.second_overseer and people (human.audits) look at again, "
+        "mostly passed ones"),
 
     FLAG("stages.prefer.enabled", prefer.enabled, "true", "own", "train the preference model"),
     INT("stages.prefer.members", prefer.members, 1, 16, "1", "own; Coste et al. 2023: 4 to 5",
@@ -502,6 +504,11 @@ const struct setting settings[] = {
         "rewrites of each round, with their critiques, that people read before sft; 0 = none"),
     INT("human.grades", human.grades, 0, 1e6, "0", "own",
         "held-out replies of each round that people grade, per failure, before the guard; 0 = none"),
+    INT("human.checks", human.checks, 0, 1e6, "0", "own; Perez et al. 2022: passes, too",
+        "of each round's stages.red_team.check, what people grade with them: the classifier's error"),
+    INT("human.audits", human.audits, 0, 1e6, "0", "own; Hájek 1971: inverse chances as weights",
+        "replies of each round's stages.audit.passed that people read again, mostly passed ones, "
+        "before anything is trained: what the overseer misses; 0 = none"),
     NUM("human.overlap", human.overlap, 0, 1, "0.15", "own; Prodigy",
         "share that a second reader judges too; a third where they disagree"),
     NUM("human.unaided", human.unaided, 0, 1, "0.2", "own; Saunders et al. 2022 §3.4",

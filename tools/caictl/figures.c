@@ -79,6 +79,7 @@ static const struct figure {
     {"red_team", "written_self_bleu", "share", "over written_sample of these; 1: all are alike"},
     {"red_team", "written_entropy", "bits", "of their pairs of neighbouring words; falls as they get alike"},
     {"red_team", "written_sample", "prompts", "drawn for the two"},
+    {"red_team", "written_distinct", "share", "of all that was written: different ones; low: it has collapsed"},
     {"red_team", "clusters", "clusters", "of failing prompts that share half of their word pairs"},
     {"red_team", "largest_cluster", "share", "of them in the largest one"},
     {"red_team", "clustered", "prompts", "failing ones that were clustered, drawn"},

@@ -275,6 +275,16 @@ static void modes_of_labels(void **state) {
                  {"label: {mode: debate, turns: 0}", ":7:32: error["},
                  {"label: {mode: debate, turns: 3}", NULL},
                  {"skill: {enabled: true}", ":7:20: error[C042]"}, /* nothing that people verified */
+                 {"skill: {enabled: true}", "human.critiques"},    /* both ways are named */
+                 {"skill: {enabled: true}\nhuman: {critiques: 5}", NULL},
+                 {"skill: {enabled: true}\nhuman: {required: 5}", NULL},
+                 {"skill: {enabled: true}\nhuman: {required: 5, help: false}", ":7:20: error[C042]"},
+                 {"skill: {enabled: true, judge: human}\nhuman: {critiques: 5}", "error[C042]"},
+                 {"audit: {passed: 0}\nhuman: {audits: 5}", ":8:17: error[C042]"},
+                 {"revise: off\n  sft: off\nhuman: {audits: 5}", ":9:17: error[C042]"},
+                 {"revise: {prompts: 9}\nhuman: {audits: 5}", NULL},
+                 {"evaluate: off\nhuman: {checks: 5}", ":8:17: error[C042]"},
+                 {"red_team: {check: 5}\nhuman: {checks: 5}", NULL},
                  {"skill: {enabled: true, judge: oracle}", ":7:33: error["},
                  {"skill: {samples: 1}", ":7:20: error["},
                  {"ppo: {ptx: {coef: 27.8}}", NULL}};
