@@ -157,8 +157,8 @@ static int export_grade(void *c, const struct store_example *e) {
                                         (unsigned long long)e->item, e->k);
     json_t *o = json_pack("{s:s, s:b, s:b}", "id", id, "refusal", extract_is_refusal(e->text),
                           "evasion", extract_is_evasion(e->text));
-    int rc = store_example_get(x->run->store, x->job, e->round, "evaluate", e->item, "score", 0,
-                               NULL, &score);
+    int rc = store_example_get(x->run->store, x->job, e->round, "evaluate", e->item,
+                               e->k ? "again_score" : "score", e->k, NULL, &score);
     if (rc == 0) {
         json_t *detail = json_loads(score, 0, NULL);
         json_object_set(o, "harmful", json_object_get(detail, "p"));
@@ -302,12 +302,19 @@ static int export_sft_model(void *c, const struct store_model *m) {
     return rc;
 }
 
+/* First replies to all probes, then what they were asked again. */
+static int export_both(struct exporter *x, const char *first, const char *then,
+                       int (*f)(void *c, const struct store_example *e)) {
+    int rc = store_examples_each(x->run->store, x->job, 0, "evaluate", first, f, x);
+    return rc ? rc : store_examples_each(x->run->store, x->job, 0, "evaluate", then, f, x);
+}
+
 static int export_rows(struct exporter *x, const char *what) {
     struct store *s = x->run->store;
     if (strcmp(what, "replies") == 0)
-        return store_examples_each(s, x->job, 0, "evaluate", "reply", export_reply, x);
+        return export_both(x, "reply", "again", export_reply);
     if (strcmp(what, "grades") == 0)
-        return store_examples_each(s, x->job, 0, "evaluate", "reply", export_grade, x);
+        return export_both(x, "reply", "again", export_grade);
     if (strcmp(what, "examples") == 0)
         return store_examples_each(s, x->job, 0, NULL, NULL, export_example, x);
     if (strcmp(what, "red_team") == 0)
