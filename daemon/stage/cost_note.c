@@ -42,7 +42,6 @@ static void note_held(struct cost_probe *p, struct cost_seen *s, const Cai__V1__
                                  most(s->held.positions, (double)h->positions),
                                  most(s->held.rows, (double)h->rows),
                                  most(s->held.micro, (double)h->micro),
-                                 most(s->held.step, (double)h->step),
                                  most(s->held.data, (double)h->data)};
 }
 
