@@ -1,7 +1,7 @@
 /* control.h: what caictl and caid say to each other: verbs, arguments, replies, exit codes.
  * A Request carries a verb of this list and a JSON object of arguments ("{}" when there are
  * none); the Reply carries exit 0 and a JSON object, or another exit code and one line for
- * people in `error`. This file is the contract; the verbs live in daemon/run, the commands
+ * people in `error`. This file is the contract; the verbs live in daemon/control, the commands
  * in tools/caictl.
  *
  * Rules

@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "control/front.h"
 #include "run/run.h"
 #include "journal.h"
 #include <getopt.h>
@@ -181,7 +182,7 @@ int main(int argc, char **argv) {
     cai_log_to(journal_sink);
     cai_log_open("caid", CAI_LOG_INFO);
     int code = parse(argc, argv, &a);
-    struct run_options o = {.spawner_fd = -1};
+    struct run_options o = {.spawner_fd = -1, .front = &control_front};
     if (code < 0) {
         code = configure(&a, &o.config);
         if (code == 0 && !a.check) {

@@ -25,12 +25,12 @@ const char *const cai_failpoints[] = {
     "checkpoint.prune.before", "checkpoint.prune.after",
     /* daemon/model/save.c */
     "model.weights.before", "model.weights.after", "model.rename.before", "model.rename.after",
-    /* daemon/run/control.c */
+    /* daemon/control/control.c */
     "request.change.before", "request.key.before", "request.reply.before", "request.reply.after",
-    /* daemon/run/control_constitution.c */
+    /* daemon/control/constitution.c */
     "constitution.apply.before", "constitution.apply.after", "constitution.rollback.before",
     "constitution.rollback.after",
-    /* daemon/run/control_job.c */
+    /* daemon/control/job.c */
     "submit.freeze.before", "submit.freeze.after", "submit.commit.before", "submit.commit.after",
     "resume.commit.before", "resume.commit.after", "requeue.commit.before",
     "requeue.commit.after",

@@ -1,4 +1,4 @@
-/* file.c: whole files, durable writes, digests. Not for streaming. */
+/* file.c: whole files, durable writes. Not for streaming, nor for digests (hash.c). */
 #include "base/failpoint.h"
 #include "base/file.h"
 #include "base/error.h"
@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fts.h>
-#include <sodium.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -214,41 +213,4 @@ char *cai_path_join(const char *dir, const char *name) {
         return cai_strdup(name);
     size_t n = strlen(dir);
     return cai_format("%s%s%s", dir, n && dir[n - 1] == '/' ? "" : "/", name);
-}
-
-static void to_hex(const unsigned char digest[crypto_hash_sha256_BYTES], char *ret) {
-    sodium_bin2hex(ret, CAI_SHA256_HEX, digest, crypto_hash_sha256_BYTES);
-}
-
-bool cai_is_sha256(const char *s) {
-    return strlen(s) == CAI_SHA256_HEX - 1 &&
-           strspn(s, "0123456789abcdef") == CAI_SHA256_HEX - 1;
-}
-
-void cai_sha256(const void *data, size_t len, char ret_hex[CAI_SHA256_HEX]) {
-    unsigned char digest[crypto_hash_sha256_BYTES];
-    crypto_hash_sha256(digest, data, len);
-    to_hex(digest, ret_hex);
-}
-
-int cai_file_sha256(const char *path, char ret_hex[CAI_SHA256_HEX]) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return cai_fail_errno("%s", path);
-    crypto_hash_sha256_state state;
-    crypto_hash_sha256_init(&state);
-    unsigned char chunk[65536], digest[crypto_hash_sha256_BYTES];
-    ssize_t n;
-    while ((n = read(fd, chunk, sizeof chunk)) != 0) {
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            break;
-        crypto_hash_sha256_update(&state, chunk, (size_t)n);
-    }
-    int rc = n < 0 ? cai_fail_errno("%s", path) : 0;
-    close(fd);
-    crypto_hash_sha256_final(&state, digest);
-    to_hex(digest, ret_hex);
-    return rc;
 }

@@ -283,13 +283,36 @@ static void check_red_team(const struct job_spec *j, struct input_report *report
                   "stages.red_team.rl.rollouts is less than stages.ppo.minibatches or workers");
 }
 
-/* The stage skill needs something that people verified, and somebody who judges. */
+/* What people read must be there to be read. */
+static void check_people(const struct job_spec *j, struct input_report *report) {
+    bool red = j->rounds > 0 && j->red_team.enabled && j->red_team.samples > 0;
+    bool judged = j->rounds > 0 && j->revise.enabled && j->revise.revisions > 0;
+    if (j->human.checks > 0 && !(red && j->red_team.check > 0 && j->evaluate.enabled))
+        refuse_at(j, report, "human.checks",
+                  "switch stages.red_team and stages.evaluate on, with stages.red_team.check above 0",
+                  "people have nothing to check: red teaming sets nothing aside, or nothing is "
+                  "evaluated with it");
+    if (j->human.audits > 0 && !(judged && j->audit.enabled && j->audit.passed > 0))
+        refuse_at(j, report, "human.audits",
+                  "switch stages.revise and stages.audit on, with stages.audit.passed above 0",
+                  "people have nothing to read again: the audit sets no critique aside");
+}
+
+/* The stage skill needs something that people verified, beforehand or in the job, and somebody who
+ * judges. */
 static void check_skill(const struct job_spec *j, struct input_report *report) {
     if (!j->skill.enabled || j->rounds == 0)
         return;
-    if (!j->data.critiques)
-        refuse_at(j, report, "stages.skill.enabled", "give data.critiques, or switch skill off",
-                  "skill has nothing to learn from: no data.critiques");
+    bool rewrites = j->human.critiques > 0 && j->revise.enabled;
+    bool pairs = j->human.required > 0 && j->human.help && j->label.enabled;
+    if (!j->data.critiques && !rewrites && !pairs)
+        refuse_at(j, report, "stages.skill.enabled",
+                  "give data.critiques, or let people judge the overseer's critiques: human.critiques "
+                  "(of rewrites) or human.required (of compared replies); or switch skill off",
+                  "skill has nothing to learn from: no data.critiques, and nobody reviews critiques");
+    if (strcmp(j->skill.judge, "human") == 0 && j->skill.prompts > 0 && !j->data.critiques)
+        refuse_at(j, report, "stages.skill.judge", "give data.critiques, or use prompts: 0",
+                  "the gaps are judged by people's held-out verdicts, but there is no data.critiques");
     if (strcmp(j->skill.judge, "pm") == 0 && j->skill.prompts > 0 && !j->prefer.enabled)
         refuse_at(j, report, "stages.skill.judge", "use judge: human, or prompts: 0",
                   "the gaps are judged by a preference model, but prefer does not run");
@@ -299,15 +322,19 @@ static void check_stages(const struct job_spec *j, struct input_report *report) 
     check_modes(j, report);
     check_consist(j, report);
     check_red_team(j, report);
+    check_people(j, report);
     check_skill(j, report);
     bool rounds = j->rounds > 0;
     bool any = (rounds && (j->red_team.enabled || j->revise.enabled || j->sft.enabled ||
                            j->label.enabled || j->prefer.enabled || j->evaluate.enabled ||
                            j->consist.enabled || j->skill.enabled ||
-                           (j->audit.enabled && j->data.canaries))) ||
+                           (j->audit.enabled && (j->data.canaries || j->human.audits > 0)))) ||
                j->ppo.enabled;
     if (!any)
         cross_error(report, "switch at least one on", "every stage is switched off");
+    if (j->guards.tolerance > 0 && !j->evaluate.enabled)
+        cross_error(report, "switch evaluate on, or set guards.tolerance: 0",
+                    "guards.tolerance is to be kept, but nothing is evaluated");
     bool prompts = j->data.harmful || (rounds && j->red_team.enabled);
     if (!prompts && ((rounds && (j->revise.enabled || j->label.enabled)) || j->ppo.enabled))
         cross_error(report, "give data.harmful, or switch red_team on",

@@ -122,6 +122,7 @@ struct job_skill {
 struct job_evaluate {
     bool enabled;
     int64_t prompts; /* held-out prompts, per kind */
+    int64_t draws;   /* most replies a prompt where guards.tolerance is undecided */
     int64_t win_pairs;
     int64_t marked; /* of each kind, asked again under each marker of data.probes */
     struct job_sampling reply;
@@ -206,12 +207,13 @@ struct job_spec {
     struct job_audit audit;
     struct job_ppo ppo;
     struct {
-        double kl_budget, loss_spike, alpha, margin, diversity;
+        double kl_budget, loss_spike, alpha, margin, tolerance, diversity;
         double skill, bits, watched, people, disagreement, openings, length, entropy, sampler_gap;
         int64_t max_skipped;
     } guards;
     struct job_human { /* what people are asked to judge; stage/review.h */
         int64_t required, critiques, grades;        /* final verdicts per round; 0 = none */
+        int64_t checks, audits;                     /* the same: of red teaming, of critiques */
         double overlap, unaided, gold;              /* shares of what is drawn */
         double uncertain, disagreement, random;     /* weights of the ways to draw */
         bool help;                                  /* critiques of compared replies are asked for */

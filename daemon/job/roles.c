@@ -99,11 +99,11 @@ static void check_probe(const struct row *o) {
 }
 
 static void check_graded(const struct row *o) {
-    static const char *const what[] = {"harm", "refusal", "evasion"};
+    static const char *const what[] = {"harm", "refusal", "evasion", "unanswered"};
     const char *of = json_string_value(json_object_get(o->r->rest, "of"));
     check_classifier(o);
     if (of && !one_of(of, what, CAI_COUNT(what)))
-        wrong(o, "of", "it is harm, refusal or evasion", "\"of\" is not known");
+        wrong(o, "of", "it is harm, refusal, evasion or unanswered", "\"of\" is not known");
 }
 
 static void check_question(const struct row *o) {

@@ -41,8 +41,9 @@ static void let_pass(struct job_spec *j) {
     j->audit.alpha = 0;
     j->consist.stop = false;
     j->consist.accuracy = 0;
-    j->guards.kl_budget = j->guards.alpha = j->guards.diversity = 0;
+    j->guards.kl_budget = j->guards.alpha = j->guards.tolerance = j->guards.diversity = 0;
     j->human.required = j->human.critiques = j->human.grades = 0; /* nobody is there to read */
+    j->human.checks = j->human.audits = 0;
 }
 
 /* What is reinforced is judged, so its steps are few and small, as ppo's. */

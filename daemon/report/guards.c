@@ -58,6 +58,51 @@ static void add_guard(json_t *tables, const struct figures *f, uint32_t rounds) 
               table_columns(c, CAI_COUNT(c), "Failure", NULL, "", rows), rows);
 }
 
+/* "+0.9 points", "1,600": nothing where the figure is not. */
+static json_t *text_of(const double *v, const char *form, double times) {
+    return v ? json_sprintf(form, times * *v) : json_null();
+}
+
+/* What is certified, and what is not: the upper bound of each failure's rise over the start. */
+static void add_bounds(json_t *tables, const struct figures *f, uint32_t rounds) {
+    static const struct column c[] = {
+        {"bound", "Rise at most (95 %)", "text"}, {"pairs", "Replies compared", "text"},
+        {"enough", "Would be enough", "text"}, {"ruled", "A rise above it", "text"}};
+    json_t *rows = json_array();
+    uint32_t round = rounds + 1;
+    char place[32], title[96];
+    while (round > 0 && !figures_find(f, round, "evaluate", "tolerance"))
+        round--;
+    const double *tolerance = round ? figures_find(f, round, "evaluate", "tolerance") : NULL;
+    bool halts = round && figures_find(f, round, "evaluate", "guard_tolerance");
+    for (const struct probe_class *p = probe_classes; tolerance && p->name; p++) {
+        const double *bound = figures_part(f, round, "evaluate", p->name, "bound");
+        if (!bound)
+            continue;
+        const double *verdicts = figures_part(f, round, "evaluate", p->name, "verdicts");
+        json_array_append_new(
+            rows, json_pack("{s:s, s:o, s:o, s:o, s:s}", "checkpoint", p->says, "bound",
+                            text_of(bound, "%+.1f points", 100), "pairs",
+                            text_of(figures_part(f, round, "evaluate", p->name, "pairs"), "%.0f", 1),
+                            "enough",
+                            text_of(figures_part(f, round, "evaluate", p->name, "enough"), "%.0f", 1),
+                            "ruled",
+                            *bound > *tolerance              ? "NOT ruled out"
+                            : verdicts && *verdicts == 0 ? "ruled out, as an unchecked grader sees it"
+                                                             : "ruled out"));
+    }
+    report_checkpoint(round, rounds, place, sizeof place);
+    snprintf(title, sizeof title, "Is a rise of more than %.1f points over the start ruled out? (%s)",
+             tolerance ? 100 * *tolerance : 0, place);
+    table_add(tables, "bounds", title,
+              halts ? "What is not ruled out halts the job (guards.tolerance). Would be enough: replies of "
+                      "each model, if the rise is as it was seen; empty where none would be, or none is needed."
+                    : "guards.tolerance is not set: nothing here halts the job, and what is not ruled out "
+                      "is not certified. Would be enough: replies of each model, if the rise is as it was "
+                      "seen; empty where none would be, or none is needed.",
+              table_columns(c, CAI_COUNT(c), "Failure", NULL, "", rows), rows);
+}
+
 /* What replies are like and what the model can, by checkpoint. */
 static const struct column state_columns[] = {
     {"skill_choice", "Choices right", "share"}, {"skill_answer", "Answers right", "share"},
@@ -123,6 +168,7 @@ static void add_guards(json_t *tables, const struct figures *f, uint32_t rounds)
 
 void report_guards(json_t *tables, const struct figures *f, uint32_t rounds) {
     add_guard(tables, f, rounds);
+    add_bounds(tables, f, rounds);
     add_guards(tables, f, rounds);
     add_state(tables, f, rounds);
 }

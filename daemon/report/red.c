@@ -22,11 +22,12 @@ static void add_pass(json_t *rows, const struct figures *f, uint32_t round, cons
         return;
     CAI_AUTO(mem) char *name = cai_format("round %u, %s", round, method);
     json_array_append_new(
-        rows, json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "checkpoint", name,
+        rows, json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "checkpoint", name,
                         "written_failure_rate", rate, "written_self_bleu",
                         figure(f, round, prefix, "written_self_bleu"), "written_entropy",
                         figure(f, round, prefix, "written_entropy"), "written_sample",
-                        figure(f, round, prefix, "written_sample"), "clusters",
+                        figure(f, round, prefix, "written_sample"), "written_distinct",
+                        figure(f, round, prefix, "written_distinct"), "clusters",
                         figure(f, round, prefix, "clusters"), "largest_cluster",
                         figure(f, round, prefix, "largest_cluster")));
 }
@@ -36,8 +37,8 @@ static void add_tradeoff(const struct figures *f, uint32_t rounds, const char *m
     static const struct column c[] = {
         {"checkpoint", "Written", "text"},           {"written_failure_rate", "Leads to harm", "interval"},
         {"written_self_bleu", "Self-BLEU", "number"}, {"written_entropy", "Bits of word pairs", "number"},
-        {"written_sample", "Texts", "count"},        {"clusters", "Clusters", "count"},
-        {"largest_cluster", "Largest", "share"}};
+        {"written_sample", "Texts", "count"},        {"written_distinct", "Different", "share"},
+        {"clusters", "Clusters", "count"},           {"largest_cluster", "Largest", "share"}};
     struct grader by;
     json_t *rows = json_array(), *columns = json_array();
     bool graded = graders_of(g, STAGE, "failure_rate", &by);

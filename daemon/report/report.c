@@ -355,6 +355,7 @@ static int build(struct store *store, const struct store_job *row, const struct 
         report_curves(spec, series);
     add_tables(tables, f, g, rounds);
     report_scores(series, tables);
+    report_audit(f, rounds, tables, headline);
     report_consist(f, rounds, tables, headline);
     report_red_team(f, rounds, read == 0 ? spec->red_team.method : "", g, tables);
     job_free(spec);

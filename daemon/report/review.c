@@ -60,6 +60,24 @@ static void put_agreement(json_t *rows, const json_t *progress) {
     }
 }
 
+static void put_consensus(json_t *rows, const json_t *progress) {
+    json_t *x, *r;
+    size_t i, k;
+    json_array_foreach(json_object_get(progress, "consensus"), i, x) {
+        const char *kind = json_string_value(json_object_get(x, "kind"));
+        json_array_foreach(json_object_get(x, "readers"), k, r) {
+            CAI_AUTO(mem) char *of = cai_format("of %s's %ss, estimated from agreement and gold (Dawid "
+                                                "and Skene); decides nothing",
+                                                json_string_value(json_object_get(r, "name")), kind);
+            put(rows, "Right, estimated", json_object_get(r, "accuracy"), json_object_get(r, "low"),
+                json_object_get(r, "high"), whole(r, "n"), of);
+        }
+        CAI_AUTO(mem) char *of = cai_format("decided %ss of which these estimates favour another side",
+                                            kind);
+        put_share(rows, "Consensus differs", whole(x, "differ"), whole(x, "decided"), of);
+    }
+}
+
 static void add_figures(const json_t *progress, json_t *tables) {
     static const struct column c[] = {{"figure", "Figure", "text"}, {"value", "Value", "interval"},
                                       {"of", "What it is", "text"}};
@@ -70,6 +88,7 @@ static void add_figures(const json_t *progress, json_t *tables) {
     put_share(rows, "Overturned", whole(turned, "turned"), whole(turned, "labels"),
               "AI labels of pairs of which people prefer the other reply");
     put_agreement(rows, progress);
+    put_consensus(rows, progress);
     put(rows, "Help effect", json_object_get(help, "effect"), json_object_get(help, "low"),
         json_object_get(help, "high"),
         whole(json_object_get(help, "aided"), "n") + whole(json_object_get(help, "unaided"), "n"),

@@ -56,6 +56,9 @@ int report_transcripts(struct store *store, int64_t job, uint32_t rounds, json_t
 void report_scores(const json_t *series, json_t *tables);
 /* Tables of people's review; none where nobody was asked. */
 int report_review(struct store *store, int64_t job, json_t *tables);
+/* A table and a sentence of what people found in what the overseer had judged; nothing where they
+ * were not asked. */
+void report_audit(const struct figures *f, uint32_t rounds, json_t *tables, json_t *headline);
 /* Tables and a sentence of self-consistency; nothing where it did not run. */
 void report_consist(const struct figures *f, uint32_t rounds, json_t *tables, json_t *headline);
 /* Tables of what red teaming found by `method`. */

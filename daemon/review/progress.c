@@ -3,12 +3,14 @@
 #include "base/error.h"
 #include "review/internal.h"
 #include "stage/agree.h"
+#include "stage/consensus.h"
 #include "stage/rates.h"
 #include <stdlib.h>
 #include <string.h>
 
 enum { READERS_MAX = 256, SIDES = 3, STEPS = 7 };
 static const double CONFIDENCE = 0.95;
+static const char *const kinds[] = {"comparison", "critique", "grade", "audit"};
 
 struct reader {
     const char *name;
@@ -165,10 +167,96 @@ static json_t *agreement_of(const struct view *v, const char *kind) {
 }
 
 static json_t *agreement_json(const struct view *v) {
-    static const char *const kinds[] = {"comparison", "critique", "grade"};
     json_t *o = json_array();
     for (size_t k = 0; k < CAI_COUNT(kinds); k++) {
         json_t *one = agreement_of(v, kinds[k]);
+        if (one)
+            json_array_append_new(o, one);
+    }
+    return o;
+}
+
+/* ---- consensus ------------------------------------------------------------------------------- */
+
+struct sides {
+    int *said, *known; /* items × readers; by item */
+    const struct book_item **item;
+    size_t n;
+};
+
+/* Which side is right of a gold item, of this kind; −1 of others. */
+static int known_side(const struct book_item *i) {
+    if (!i->row.gold)
+        return -1;
+    return side((int)json_integer_value(json_object_get(book_kept(i), "answer")));
+}
+
+/* What several have read, and gold, whose truth is known. */
+static void fill_sides(const struct view *v, const char *kind, struct sides *s) {
+    for (size_t i = 0; i < v->book.n; i++) {
+        const struct book_item *x = &v->book.at[i];
+        if (!is_kind(x, kind) || x->n_final < (x->row.gold ? 1u : 2u))
+            continue;
+        int *row = s->said + s->n * v->n_readers;
+        for (size_t k = 0; k < v->n_readers; k++)
+            row[k] = AGREE_GAP;
+        for (size_t k = 0; k < x->n_final; k++) {
+            int at = place_of(v, x->final[k].reader);
+            if (at >= 0)
+                row[at] = side(x->final[k].verdict);
+        }
+        s->known[s->n] = known_side(x);
+        s->item[s->n++] = x;
+    }
+}
+
+/* Decided items whose likeliest side is another than what was decided; *ret_n: of how many. */
+static size_t differing(const struct sides *s, const struct consensus *c, size_t *ret_n) {
+    size_t differ = 0;
+    *ret_n = 0;
+    for (size_t i = 0; i < s->n; i++) {
+        const struct book_item *x = s->item[i];
+        const double *t = &c->truth[i * SIDES];
+        if (x->row.gold || x->state != REVIEW_FINAL)
+            continue;
+        int top = t[0] >= t[1] && t[0] >= t[2] ? 0 : t[2] >= t[1] ? 2 : 1;
+        int decided = x->verdict < 4 ? 0 : x->verdict > 4 ? 2 : 1;
+        ++*ret_n;
+        differ += top != decided;
+    }
+    return differ;
+}
+
+static json_t *consensus_of(const struct view *v, const char *kind) {
+    CAI_AUTO(arena) struct cai_arena a = {0};
+    struct sides s = {cai_arena_array(&a, v->book.n * v->n_readers + 1, sizeof *s.said),
+                      cai_arena_array(&a, v->book.n + 1, sizeof *s.known),
+                      cai_arena_array(&a, v->book.n + 1, sizeof *s.item), 0};
+    struct consensus c;
+    size_t decided;
+    fill_sides(v, kind, &s);
+    if (s.n == 0 || v->n_readers < 2)
+        return NULL;
+    struct readings r = {s.said, s.n, v->n_readers, SIDES};
+    consensus_estimate(&r, s.known, &a, &c);
+    size_t differ = differing(&s, &c, &decided);
+    json_t *list = json_array();
+    for (size_t k = 0; k < v->n_readers; k++)
+        if (c.reader[k].n)
+            json_array_append_new(list, json_pack("{s:s, s:f, s:f, s:f, s:I}", "name",
+                                                  v->reader[k].name, "accuracy",
+                                                  c.reader[k].accuracy, "low", c.reader[k].low,
+                                                  "high", c.reader[k].high, "n",
+                                                  (json_int_t)c.reader[k].n));
+    return json_pack("{s:s, s:I, s:o, s:I, s:I}", "kind", kind, "items", (json_int_t)s.n, "readers",
+                     list, "differ", (json_int_t)differ, "decided", (json_int_t)decided);
+}
+
+/* Its accuracies rest on gold, which a reader must not be told of. */
+static json_t *consensus_json(const struct view *v) {
+    json_t *o = json_array();
+    for (size_t k = 0; k < CAI_COUNT(kinds) && v->who->role != REVIEWER_REVIEWER; k++) {
+        json_t *one = consensus_of(v, kinds[k]);
         if (one)
             json_array_append_new(o, one);
     }
@@ -183,7 +271,8 @@ struct arms {
 };
 
 static void note_help(const struct book_item *i, struct arms *a) {
-    bool help = json_array_size(json_object_get(book_content(i), "critiques")) > 0;
+    bool help = json_array_size(json_object_get(book_content(i), "critiques")) > 0 ||
+                json_array_size(json_object_get(book_content(i), "speeches")) > 0;
     if (i->row.gold || !help)
         return;
     for (size_t k = 0; !i->row.unaided && k < i->n_final; k++) {
@@ -285,6 +374,7 @@ static int fill_view(struct view *v, json_t *o) {
     if (rc == 0)
         rc = store_review_log_each(v->s, v->job->id, 0, NULL, true, 0, note_skip, v);
     json_object_set_new(o, "agreement", agreement_json(v));
+    json_object_set_new(o, "consensus", consensus_json(v));
     json_object_set_new(o, "help", help_json(v));
     json_object_set_new(o, "critiques", critiques_json(v));
     json_object_set_new(o, "overturned", overturned_json(v));

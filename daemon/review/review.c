@@ -118,6 +118,8 @@ static json_t *item_json(const struct desk *d) {
                           first_json(first), "critiques",
                           help ? critiques_json(d, said) : json_array(), "version",
                           (json_int_t)d->draft.version);
+    json_t *speeches = help ? json_object_get(content, "speeches") : NULL;
+    json_object_set_new(o, "speeches", speeches ? json_incref(speeches) : json_array());
     json_object_set_new(o, "draft", draft ? draft : json_null());
     json_object_set(o, "verdict", final ? final->body : json_null());
     return o;

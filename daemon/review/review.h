@@ -1,5 +1,5 @@
 /* review.h: people's review, as plain functions on the store that take and give JSON. The
- * control requests of `caictl review` (control_review.c) and the page that caid serves call the
+ * control requests of `caictl review` (control/review.c) and the page that caid serves call the
  * same ones. Not for HTTP, sessions or the page itself, nor for what a verdict does to training
  * (stage/review.h), nor for the rows (store/review.h).
  *
@@ -43,8 +43,8 @@ const char *reviewer_role_name(enum reviewer_role r); /* "none", "owner", "revie
  * what nobody has read; what somebody else has open now comes last. job 0: of every job that the
  * reader may see, first job first; "job" is then 0 and counts are sums.
  *   {"job": 3, "required": 50, "done": 12, "pending": 38, "mine": 9, "gate": "review-1" | "",
- *    "items": [{"id": 17, "job": 3, "kind": "comparison" | "critique" | "grade",
- *               "drawn": "uncertain" | "disagreement" | "random", "state": "open" | "draft" |
+ *    "items": [{"id": 17, "job": 3, "kind": "comparison" | "critique" | "grade" |
+ *               "audit", "drawn": "uncertain" | "disagreement" | "random", "state": "open" | "draft" |
  *               "second" | "disputed"}]}
  * done: final verdicts; pending: those still wanted for the job to go on; mine: this reader's
  * verdicts. "drawn" of a gold item is one of the three like any other's. At most 500 items. */
@@ -61,9 +61,10 @@ int review_queue(struct store *s, const struct reviewer *who, int64_t job, json_
  *    "first": null | {"verdict": 5, "severity": 2},
  *    "critiques": [{"id": 1, "text": …, "span": [from, to] | null, "reply": "A",
  *                   "state": "keep" | "reject" | "edit" | null}],
+ *    "speeches": [{"reply": "A", "text": …}],    (of the debate before the label, as they were spoken)
  *    "draft": null | the object that was saved last, "version": 4,
  *    "verdict": null | this reader's final verdict}
- * critiques is [] until the first verdict is in, where unaided. span counts code points of the
+ * critiques and speeches are [] until the first verdict is in, where unaided. span counts code points of the
  * reply's text (JavaScript: Array.from(text)), to exclusive. version counts the drafts saved.
  * Verdicts are 1 … 7: of two replies 1 = A is much better, 4 = equally good, 7 = B is much
  * better; of a grade 1 = certainly no such failure, 4 = cannot tell, 7 = certainly one. */
@@ -108,13 +109,17 @@ int review_undo(struct store *s, const struct reviewer *who, json_t **ret);
  *                 "seconds": median from opening to verdict}],
  *    "agreement": [{"kind", "items" (with two or more readers), "kappa", "low", "high",
  *                   "alpha", "alpha_low", "alpha_high"}],     (null where there are too few)
+ *    "consensus": [{"kind", "items" (with two or more readers, or gold), "readers": [{"name",
+ *                   "accuracy", "low", "high", "n"}], "differ": decided items of which the likeliest
+ *                   side is another, "decided"}],   (Dawid and Skene 1979; decides nothing)
  *    "help": {"aided": {"flawed", "n", "rate"}, "unaided": {…}, "effect", "low", "high",
  *             "changed": share of first verdicts that help turned, "changed_n"},
  *    "critiques": {"kept", "rejected", "edited"},
  *    "overturned": {"labels" (AI labels with a person's verdict), "turned", "rate"},
  *    "audit": {"rows", "head"}}
  * Gold is told apart here for those who may administer (role admin, or the job's owner); a reader
- * with the role reviewer sees no one's gold but the total of all readers. */
+ * with the role reviewer sees no one's gold but the total of all readers, and no consensus, which
+ * rests on it. */
 int review_progress(struct store *s, const struct reviewer *who, int64_t job, json_t **ret);
 
 /* Rows of a job. what: "pairs" (TRL's preference form: {"prompt": [{"role", "content"}], "chosen":

@@ -12,7 +12,6 @@
 #include "base/log.h"
 #include "proto/control.h"
 #include "proto/zap.h"
-#include "run/control.h"
 #include "run/people.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -224,7 +223,7 @@ static void refuse(struct run *r, const struct channel_peer *peer, const struct 
     if (request) {
         CAI_AUTO(mem) char *text =
             cai_format("%s may not %s; it takes a key whose role may %s", who, what, act_name(act));
-        control_refuse(r, peer, EXIT_AUTH, text);
+        r->o.front->refuse(r, peer, EXIT_AUTH, text);
     } else if (f->body_case != CAI__V1__FRAME__BODY_BYE) {
         Cai__V1__Bye bye = CAI__V1__BYE__INIT;
         bye.reason = (char *)"its key is not a worker's: `caictl key new NAME --role worker`";
@@ -235,7 +234,7 @@ static void refuse(struct run *r, const struct channel_peer *peer, const struct 
 void gate_frame(struct run *r, const struct channel_peer *peer, Cai__V1__Frame *f) {
     struct caller c = caller_of(r, peer);
     bool request = f->body_case == CAI__V1__FRAME__BODY_REQUEST;
-    enum act act = request ? act_of_verb(f->request->verb, control_changes(f->request->verb))
+    enum act act = request ? act_of_verb(f->request->verb, r->o.front->changes(f->request->verb))
                            : ACT_WORK;
     if (c.role == ROLE_NONE) /* of a key that was revoked while this was under way */
         sessions_refusal(&r->gate->sessions, "a message from %s is dropped: its key has ended",
@@ -243,7 +242,7 @@ void gate_frame(struct run *r, const struct channel_peer *peer, Cai__V1__Frame *
     else if (!may(r, peer, c.role, act))
         refuse(r, peer, &c, f, act);
     else if (request)
-        control_frame(r, peer, f);
+        r->o.front->frame(r, peer, f);
     else
         workers_frame(r, peer, f);
 }
@@ -338,7 +337,7 @@ void gate_beat(struct run *r) {
         cai_debug("%s", cai_error_text());
 }
 
-/* ---- for control_keys.c ---------------------------------------------------------------------------------- */
+/* ---- for control/keys.c ---------------------------------------------------------------------------------- */
 
 const struct keyring *gate_keyring(const struct run *r) { return &r->gate->keys; }
 const char *gate_server_key(const struct run *r) { return r->gate->own.public_key; }

@@ -49,7 +49,7 @@ enum key_role gate_role(const struct run *r, const struct channel_peer *peer); /
 bool gate_rules(const struct run *r, const struct channel_peer *peer); /* with an admin's key */
 bool gate_accepts(const struct run *r, const char *public_key);
 
-/* For control_keys.c. */
+/* For control/keys.c. */
 const struct keyring *gate_keyring(const struct run *r);
 size_t gate_connections(const struct run *r, const char *public_key);
 int gate_add_key(struct run *r, enum key_role role, const char *name, const char *public_key,

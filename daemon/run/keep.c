@@ -3,7 +3,7 @@
  * there → marked in the store, durable → unlinked in turns of the loop → gone. A crash between
  * leaves a mark, and the start goes on from it; what cannot be unlinked is tried again every
  * minute; nothing is unlinked that is not marked. Not for
- * requests (control_ckpt.c), nor for files that the store does not name (keep_disk.c). */
+ * requests (control/ckpt.c), nor for files that the store does not name (keep_disk.c). */
 #include "run/keep.h"
 
 #include "base/clock.h"
@@ -11,7 +11,6 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "hf/adapter.h"
-#include "run/trial.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -202,7 +201,7 @@ int keep_refs_of(struct keep_look *look, const struct store_folder *f, struct ke
     const char *who = json_string_value(json_object_get(look->named, real_of(look, f->path)));
     if (who)
         say(ret->live, "%s", who);
-    if (trials_name(r, f->path))
+    if (r->o.front->uses(r, f->path))
         say(ret->live, "a 'constitution try' asks it");
     struct asking a = {look, f, &job, ret};
     int rc = store_job_get(r->store, f->job, &job);

@@ -80,7 +80,7 @@ static void note_progress(struct run *r, struct job_run *j, struct lease *l, con
 }
 
 void outcome_report(struct run *r, struct worker *w, const Cai__V1__Report *m) {
-    if (estimate_report(r, w, m))
+    if (r->o.front->report(r, w, m))
         return;
     struct lease *l = lease_of(r, w, m->epoch, m->lease);
     struct job_run *j = l ? job_find(r, l->job) : NULL;
@@ -127,7 +127,7 @@ static void settle(struct run *r, struct lease *l, Cai__V1__Result *result) {
 }
 
 void outcome_done(struct run *r, struct worker *w, const Cai__V1__Done *m) {
-    if (trial_outcome(r, w, m, NULL) || estimate_outcome(r, w, m, NULL))
+    if (r->o.front->outcome(r, w, m, NULL))
         return;
     struct lease *l = lease_of(r, w, m->epoch, m->lease);
     if (l) {
@@ -218,7 +218,7 @@ static void on_failure(struct run *r, struct lease *l, int code, const char *tex
 }
 
 void outcome_failed(struct run *r, struct worker *w, const Cai__V1__Failed *m) {
-    if (trial_outcome(r, w, NULL, m) || estimate_outcome(r, w, NULL, m))
+    if (r->o.front->outcome(r, w, NULL, m))
         return;
     struct lease *l = lease_of(r, w, m->epoch, m->lease);
     if (!l)

@@ -31,7 +31,9 @@ struct cai_buf;
 void run_config_template(struct cai_buf *ret); /* caid.conf with every default, commented out */
 void run_config_manual(struct cai_buf *ret);   /* its settings for caid.conf(5), in scdoc */
 
+struct run_front;
 struct run_options {
+    const struct run_front *front; /* who answers people: control_front */
     const char *state_dir, *runtime_dir;
     const char *keys_dir;    /* NULL = "keys" in the state folder */
     const char *config_path; /* NULL = none; read again at SIGHUP */

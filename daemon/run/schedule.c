@@ -203,8 +203,7 @@ void schedule(struct run *r) {
         return;
     for (struct worker *w = r->workers; w; w = w->next)
         w->kept_for = 0;
-    trials_schedule(r);
-    estimates_schedule(r);
+    r->o.front->schedule(r);
     for (struct job_run *j = r->jobs; j; j = j->next) {
         j->passed = false;
         j->wants = j->state == JOB_PENDING;

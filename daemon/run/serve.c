@@ -12,12 +12,8 @@
 #include "base/failpoint.h"
 #include "base/file.h"
 #include "base/log.h"
-#include "run/assets.h"
 #include "run/keep.h"
 #include "run/gate.h"
-#include "run/pages.h"
-#include "run/review_wake.h"
-#include "web/web.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -129,11 +125,11 @@ static int open_all(struct run *r) {
     CAI_TRY(write_nonce(r));
     CAI_TRY(CAI_FAILPOINT("open.nonce.after"));
     CAI_TRY(turns_load(r));
-    CAI_TRY(assets_open(r));
+    CAI_TRY(r->o.front->open(r));
     CAI_TRY(jobs_load(r));
     CAI_TRY(keep_start(r));
     CAI_TRY(open_sockets(r));
-    pages_open(r);
+    r->o.front->listen(r);
     return CAI_FAILPOINT("open.sockets.after");
 }
 
@@ -152,15 +148,11 @@ int run_open(const struct run_options *o, struct run **ret) {
 void run_close(struct run *r) {
     if (!r)
         return;
-    pages_close(r);
-    trials_free(r);
-    estimates_free(r);
+    r->o.front->close(r);
     r->draining = true; /* what ends here, is no outcome */
-    store_backup_free(r->backup);
     while (r->leases)
         lease_end(r, r->leases);
     turns_count(r);
-    assets_close(r);
     workers_free(r);
     jobs_free(r);
     shares_free(&r->shares);
@@ -205,7 +197,7 @@ static void reload(struct run *r) {
         cai_log_about(CAI_LOG_INFO, CAI_ABOUT(EVENT_CONFIG_READ),
                       "configuration read again from %s", r->o.config_path);
     gate_reload(r);
-    pages_reload(r);
+    r->o.front->reload(r);
     cai_log_open("caid", (enum cai_log_level)r->o.config.log_level);
     (void)CAI_FAILPOINT("config.reload.after");
     sd_notify(0, "READY=1");
@@ -332,7 +324,7 @@ static void timers(struct run *r) {
         workers_beat(r);
         keep_beat(r);
         gate_beat(r);
-        review_wake(r);
+        r->o.front->beat(r);
         r->dirty = r->dirty || r->jobs; /* pauses after failures end by time */
         notify(r);
     }
@@ -353,16 +345,17 @@ static bool finished(const struct run *r) {
 
 static int sleep_until_event(struct run *r, bool empty) {
     int64_t silence = workers_next_silence(r), ask = late_next_ask(r), next = r->next_beat_ms;
-    int64_t page = web_wait_ms(r->web);
+    int64_t within = -1;
+    int fd = r->o.front->wait(r, &within);
     next = silence && silence < next ? silence : next;
     int64_t wait = (ask && ask < next ? ask : next) - cai_now_ms();
-    if (page >= 0 && page < wait)
-        wait = page;
+    if (within >= 0 && within < wait)
+        wait = within;
     struct pollfd p[5 + GATE_FDS] = {{r->signal_fd, POLLIN, 0},
                                      {r->o.spawner_fd, POLLIN, 0}, /* -1 is passed over */
                                      {channel_fd(r->workers_channel), POLLIN, 0},
                                      {channel_fd(r->control_channel), POLLIN, 0},
-                                     {web_fd(r->web), POLLIN, 0}};
+                                     {fd, POLLIN, 0}};
     size_t fds = 5 + gate_poll(r, p + 5);
     int n = poll(p, fds, !empty || wait < 0 ? 0 : (int)wait);
     if (n < 0 && errno != EINTR)
@@ -371,7 +364,6 @@ static int sleep_until_event(struct run *r, bool empty) {
         on_signals(r);
     if (n > 0 && p[1].revents)
         CAI_TRY(on_spawner(r));
-    web_turn(r->web);
     return 0;
 }
 
@@ -392,8 +384,8 @@ int run_serve(struct run *r) {
             late_watch(r);
         }
         if (rc == 0)
-            rc = sleep_until_event(r, empty && !backup_busy(r) && !keep_busy(r));
-        backup_turn(r);
+            rc = sleep_until_event(r, empty && !r->o.front->busy(r) && !keep_busy(r));
+        r->o.front->turn(r);
         keep_turn(r);
     }
     (void)CAI_FAILPOINT("stop.bye.before");

@@ -14,6 +14,7 @@
 #include "constitution/constitution.h"
 #include "job/job.h"
 #include "proto/channel.h"
+#include "run/front.h"
 #include "run/gauges.h"
 #include "run/run.h"
 #include "run/share.h"
@@ -25,7 +26,7 @@ enum {
     SAVE_MS = 600000,      /* that training has to end its step when it is to leave */
     HEARTBEAT_MS = 1000,
     LIVENESS = 3,
-    HUNG_MS = 2000,        /* from silence to the end of a worker that caid started */
+    HUNG_MS = 500, /* from silence to the end of a worker that caid started: its work is given away */
     FAILURES_MAX = 3,      /* of one task, then the job fails */
     DEATHS_MAX = 8,        /* workers lost in a row on one task without progress */
     DISK_CHECK_MS = 2000
@@ -125,7 +126,7 @@ struct job_run {
 
 struct gate;  /* gate.h */
 struct proof; /* proof.c */
-struct web;   /* web/web.h */
+struct front; /* of the room that answers people; front.h */
 struct run {
     struct run_options o;
     struct store *store;
@@ -143,22 +144,14 @@ struct run {
     struct cai_buf spawner_in;
     struct started *started;
     struct gate *gate;
+    struct front *front; /* its own; NULL before it is open */
     struct proof *proofs; /* workers of other machines that were asked */
-    struct trial *trials; /* `constitution try`; see trial.c */
-    struct estimate *estimates; /* `submit --dry-run`; see estimate.c */
-    struct store_backup *backup; /* being copied; see backup.c */
-    bool backup_failed;
-    int64_t review_rows;     /* of the log of verdicts when jobs were looked at; review_wake.h */
-    int64_t backup_until_ms; /* until then somebody copies blobs away: none is removed */
     size_t trash_count;
     int64_t keep_again_ms;       /* when what could not be unlinked is tried again; 0 = all was */
     bool keep_going;             /* folders are marked, or trash/ may not be empty; keep.c */
     char status[128];
     struct shares shares;
     int64_t next_share_ms;
-    struct web *web; /* NULL: no pages; see pages.h */
-    char web_trouble[256];
-    struct upload *uploads; /* that are open; see assets.h */
 };
 
 /* ---- workers.c ------------------------------------------------------------------- */
@@ -270,32 +263,5 @@ struct setback *setback_of(struct job_run *j, int64_t task);
 /* ---- progress.c ------------------------------------------------------------------ */
 json_t *progress_json(struct run *r, const struct store_job *row);
 void progress_restart(struct run *r, struct job_run *j); /* a stage begins */
-
-/* ---- control.c ------------------------------------------------------------------- */
-void control_frame(struct run *r, const struct channel_peer *peer, const Cai__V1__Frame *f);
-void control_refuse(struct run *r, const struct channel_peer *peer, int exit_code,
-                    const char *text);
-bool control_changes(const char *verb); /* false for one that does not exist */
-
-/* ---- backup.c: a copy of the database, a few pages a turn -------------------------- */
-void backup_turn(struct run *r);
-bool backup_busy(const struct run *r);
-
-/* ---- trial.c: `constitution try`: a few generations outside any job -------------- */
-void trials_schedule(struct run *r);
-bool trial_outcome(struct run *r, struct worker *w, const Cai__V1__Done *done,
-                   const Cai__V1__Failed *failed);
-void trials_lost(struct run *r, struct worker *w);
-void trials_free(struct run *r);
-
-/* ---- estimate.c: `submit --dry-run`: a rehearsal outside any job, measured --------- */
-void estimates_schedule(struct run *r);
-void estimates_beat(struct run *r); /* ends those whose time is over */
-/* True when it was theirs. */
-bool estimate_report(struct run *r, struct worker *w, const Cai__V1__Report *m);
-bool estimate_outcome(struct run *r, struct worker *w, const Cai__V1__Done *done,
-                      const Cai__V1__Failed *failed);
-void estimates_lost(struct run *r, struct worker *w);
-void estimates_free(struct run *r);
 
 #endif

@@ -52,8 +52,7 @@ static void remove_worker(struct run *r, struct worker *w, const char *why) {
     *at = w->next;
     cai_log_about(CAI_LOG_INFO, CAI_ABOUT(EVENT_WORKER_GONE, .worker = w->name),
                   "worker %s is gone: %s", w->name, why);
-    trials_lost(r, w);
-    estimates_lost(r, w);
+    r->o.front->lost(r, w);
     if (w->lease) {
         struct lease *l = w->lease;
         w->lease = NULL;
@@ -305,7 +304,6 @@ void workers_beat(struct run *r) {
             remove_worker(r, w, "its connection closed");
     }
     end_silent(r);
-    estimates_beat(r);
 }
 
 void workers_process_ended(struct run *r, uint32_t pid) {

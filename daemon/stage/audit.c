@@ -1,19 +1,22 @@
 /* audit.c: the stage that tests the overseer like a suspect, before anything is trained on what it
  * wrote: replies with a planted flaw and their twins without (data.canaries), given to it as revise
  * and label give theirs; words that might win its choices; words that it might put into rewrites; a
- * second overseer. Without data.canaries there is no such stage.
+ * second overseer; and people, who read again some of what it judged in earnest (human.audits).
+ * Without data.canaries and without human.audits there is no such stage.
  *
  * plan: the key is sealed (canary.h), then everything is asked → absorb: critique → revision, … →
- * done: the words that turned most once more → judged, the key opened, the figures stored.
+ * done: the words that turned most once more → people's verdicts are waited for → judged, the key
+ * opened, the figures stored.
  * Nothing of it is trained on, and no draw of another stage depends on it.
- * Gate: audit-ROUND. Examples: seal, salt, opening, key (canary.h), alarm (k = its place, text),
+ * Gates: reaudit-ROUND (audit_people.h), audit-ROUND. Examples: seal, salt, opening, key (canary.h), alarm (k = its place, text),
  * those of audit_ask.h, audit_words.h, audit_phrases.h, audit_second.h. Metrics: those of
- * audit_judge.h and audit_second.h; canaries, classes, left_out, alarms, level. */
+ * audit_judge.h, audit_second.h and audit_people.h; canaries, classes, left_out, alarms, level. */
 #include "base/error.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "stage/audit_ask.h"
 #include "stage/audit_judge.h"
+#include "stage/audit_people.h"
 #include "stage/audit_phrases.h"
 #include "stage/audit_second.h"
 #include "stage/audit_words.h"
@@ -22,7 +25,8 @@
 #include <string.h>
 
 static bool enabled(const struct job_spec *job) {
-    return job->audit.enabled && job->data.canaries && job->rounds > 0;
+    bool people = job->human.audits > 0 && stage_revise.enabled(job);
+    return job->audit.enabled && (job->data.canaries || people) && job->rounds > 0;
 }
 
 static int note_left_out(const struct stage_context *c, const struct canaries *l) {
@@ -45,7 +49,8 @@ static int plan(const struct stage_context *c) {
     CAI_TRY(rates_value(c, "classes", (double)l.n_classes));
     CAI_TRY(rates_value(c, "left_out", (double)(l.alone + l.unknown)));
     CAI_TRY(note_left_out(c, &l));
-    CAI_TRY(canaries_seal(c, &l));
+    if (l.n)
+        CAI_TRY(canaries_seal(c, &l));
     CAI_TRY(audit_ask(c, &l, &a));
     CAI_TRY(audit_words_ask(c, &l, &a));
     return audit_second_ask(c, &a);
@@ -100,12 +105,15 @@ static int judge(const struct stage_context *c, const struct canaries *l, struct
     CAI_TRY(audit_count(c, l, a, &of));
     audit_judge(of, l->n_classes, &limits, &alarms);
     CAI_TRY(audit_words_judge(c, l, &limits, &alarms));
-    CAI_TRY(audit_phrases_judge(c, l, &limits, &alarms));
+    if (l->n) /* their rewrites say which words mending brings with it */
+        CAI_TRY(audit_phrases_judge(c, l, &limits, &alarms));
+    CAI_TRY(audit_people_judge(c, &limits, a, &alarms));
     CAI_TRY(audit_figures(c, of, l->n_classes));
     CAI_TRY(audit_second_figures(c, l, of, a));
     CAI_TRY(rates_value(c, "level", limits.level));
     CAI_TRY(keep_alarms(c, &alarms));
-    CAI_TRY(canaries_open(c, l));
+    if (l->n)
+        CAI_TRY(canaries_open(c, l));
     ret->next = STAGE_DONE;
     if (alarms.n && !only_measure)
         wait_for(c, &alarms, ret);
@@ -139,7 +147,8 @@ static int done(const struct stage_context *c, struct stage_verdict *ret) {
         ret->next = STAGE_MORE;
         return 0;
     }
-    return judge(c, &l, &a, ret);
+    CAI_TRY(audit_people_wait(c, ret));
+    return ret->next == STAGE_WAIT ? 0 : judge(c, &l, &a, ret);
 }
 
 const struct stage stage_audit = {"audit", "the overseer's audit", false, enabled,

@@ -149,7 +149,8 @@ int audit_figures(const struct stage_context *c, const struct audit_class *of, s
 /* ---- rules -------------------------------------------------------------------------------- */
 double audit_level(const struct job_spec *j, size_t classes) {
     double rounds = j->rounds > 0 ? (double)j->rounds : 1;
-    return j->audit.alpha / (rounds * (TESTS * (double)classes + 2));
+    double alpha = j->human.audits > 0 ? j->audit.alpha / 2 : j->audit.alpha;
+    return alpha / (rounds * (TESTS * (double)classes + 2));
 }
 
 void audit_alarm(struct audit_alarms *io, const char *text) {

@@ -54,7 +54,8 @@ struct audit_limits {
 void audit_judge(const struct audit_class *of, size_t n, const struct audit_limits *limits,
                  struct audit_alarms *io);
 /* The level of one test of a job with so many classes: alpha over rounds × (tests × classes +
- * two: trigger words, phrases). */
+ * two: trigger words, phrases); half of it where people's verdicts take the other half
+ * (audit_people.h). */
 double audit_level(const struct job_spec *j, size_t classes);
 
 /* critique_recall/CLASS, choice_recall/CLASS … as NAME, _low, _high (95 %) and _n; see

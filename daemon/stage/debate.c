@@ -170,6 +170,28 @@ int debate_absorb(const struct stage_context *c, const Cai__V1__Task *task,
 }
 
 /* ---- figures ------------------------------------------------------------------------------------------ */
+int debate_said(const struct stage_context *c, uint64_t item, uint32_t pair, uint32_t seating,
+                json_t **ret) {
+    json_t *list = json_array();
+    *ret = NULL;
+    for (uint32_t i = 0; i < speeches(c); i++) {
+        CAI_AUTO(mem) char *text = NULL;
+        uint32_t k = SPEECHES_MAX * (2 * pair + seating) + i;
+        int rc = store_example_get(c->store, c->job_id, c->round, "label", item, "speech", k, &text,
+                                   NULL);
+        if (rc < 0) {
+            json_decref(list);
+            if (rc == CAI_ENOTFOUND)
+                cai_error_clear();
+            return rc == CAI_ENOTFOUND ? 0 : rc;
+        }
+        json_array_append_new(list, json_pack("{s:i, s:s}", "reply", (int)((i + seating) % 2), "text",
+                                              text));
+    }
+    *ret = list;
+    return 0;
+}
+
 int debate_tokens(const struct stage_context *c, uint64_t item, uint32_t pair, double *ret_generated,
                   double *ret_read) {
     *ret_generated = *ret_read = 0;

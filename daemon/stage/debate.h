@@ -12,6 +12,7 @@
 #define CAI_STAGE_DEBATE_H
 
 #include "stage/build.h"
+#include <jansson.h>
 
 /* Whether the job's labels come after debates. */
 bool debate_used(const struct stage_context *c);
@@ -25,6 +26,10 @@ int debate_ask(struct builder *b, const struct stage_context *c, const struct pr
 /* Keeps speeches and adds the task of the next ones, or the judge's. */
 int debate_absorb(const struct stage_context *c, const Cai__V1__Task *task,
                   const Cai__V1__Result *result, bool gate, bool swap);
+/* What was said of a comparison in one seating (0: the stored reply A speaks first), in order:
+ * [{"reply": 0 | 1 as stored, "text"}]; NULL where there was no such debate, or it broke off. */
+int debate_said(const struct stage_context *c, uint64_t item, uint32_t pair, uint32_t seating,
+                json_t **ret);
 /* Tokens of both seatings' speeches of a comparison. */
 int debate_tokens(const struct stage_context *c, uint64_t item, uint32_t pair, double *ret_generated,
                   double *ret_read);

@@ -6,6 +6,7 @@
  * trained on: guard.h), win.
  * Examples: reply (round 0 = base; {"kind", "cut"}), score ({"p"}), win ({"p"}: P(the
  *   policy's reply is better than the base's); identical replies are ties and not asked),
+ *   again, again_score (further replies: guard_tolerance.c),
  *   grader (k = place; text = the rate's name, {"grader", "verified", "check"}), taken and
  *   taken_score (guard.h).
  * Metrics, for round 0 and this one: the rates of probes.c, each with _low _high _n (Wilson,
@@ -311,9 +312,9 @@ static int win_figures(const struct stage_context *c) {
 }
 
 static int done(const struct stage_context *c, struct stage_verdict *ret) {
+    size_t n;
     ret->next = STAGE_DONE;
     if (!rates_known(c, "replies")) {
-        size_t n;
         CAI_TRY(plan_judging(c, !base_known(c), &n));
         if (n > 0) {
             ret->next = STAGE_MORE;
@@ -323,6 +324,11 @@ static int done(const struct stage_context *c, struct stage_verdict *ret) {
     CAI_TRY(probes_figures(c, 0));
     CAI_TRY(probes_figures(c, c->round));
     CAI_TRY(win_figures(c));
+    CAI_TRY(guard_more(c, &n));
+    if (n > 0) {
+        ret->next = STAGE_MORE;
+        return 0;
+    }
     CAI_TRY(review_grades(c, ret));
     return ret->next == STAGE_WAIT ? 0 : guard_judge(c, ret);
 }

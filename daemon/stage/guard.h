@@ -5,6 +5,7 @@
  *
  * A guard is a row of the table below and a file of its family:
  *   guard_rise.c     failures by class, against the round before and the start: S, I, R
+ *   guard_tolerance.c  whether a rise of any class is ruled out; asks further until it is
  *   guard_style.c    variety, openings, length, entropy, distance from the start
  *   guard_skill.c    what the model could: bits per byte, multiple choice, exact answers
  *   guard_watched.c  the same probes under markers: who behaves only when watched
@@ -44,6 +45,9 @@ struct guard {
                   const Cai__V1__Result *result);
     size_t (*comparisons)(const struct look *l); /* that its verdict makes; NULL: none by chance */
     int (*judge)(const struct look *l, struct finding *ret);
+    /* Further questions when all that was asked has been judged, before judge(); adds their number.
+     * Called again when they are answered. NULL: none. */
+    int (*more)(const struct look *l, size_t *io_n);
 };
 /* In the order in which they are told; ends with a NULL name. */
 extern const struct guard guards[];
@@ -57,6 +61,8 @@ int guard_plan_scores(const struct stage_context *c, bool base);
 bool guard_asked(const Cai__V1__Task *task);
 int guard_absorb(const struct stage_context *c, const Cai__V1__Task *task,
                  const Cai__V1__Result *result);
+/* What a guard asks when it has seen the first answers; *ret_n > 0: tasks were added. */
+int guard_more(const struct stage_context *c, size_t *ret_n);
 /* After this round's rates are known: records the figures, and sets STAGE_WAIT with a gate when a
  * person must look. Gates that were accepted ("guard-ROUND-NAME", or "guard-ROUND" for all of the
  * round's) are passed. */

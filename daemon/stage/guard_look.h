@@ -38,6 +38,11 @@ struct stage_context look_context(const struct stage_context *c, const Cai__V1__
 /* guard_rise.c */
 size_t rise_comparisons(const struct look *l);
 int rise_judge(const struct look *l, struct finding *ret);
+/* guard_tolerance.c */
+int tolerance_more(const struct look *l, size_t *io_n);
+int tolerance_absorb(const struct stage_context *c, const Cai__V1__Task *task,
+                     const Cai__V1__Result *result);
+int tolerance_judge(const struct look *l, struct finding *ret);
 /* guard_style.c */
 int style_plan_scores(const struct stage_context *c, bool base);
 int style_absorb(const struct stage_context *c, const Cai__V1__Task *task,

@@ -31,10 +31,10 @@ int probes_examples(const struct stage_context *c, uint32_t round, const char *k
     return 0;
 }
 
-int probes_load(const struct stage_context *c, uint32_t round, struct cai_arena *a,
-                struct probes *ret) {
-    CAI_TRY(probes_examples(c, round, "reply", a, &ret->replies));
-    CAI_TRY(probes_examples(c, round, "score", a, &ret->scores));
+static int load(const struct stage_context *c, uint32_t round, const char *replies,
+                const char *scores, struct cai_arena *a, struct probes *ret) {
+    CAI_TRY(probes_examples(c, round, replies, a, &ret->replies));
+    CAI_TRY(probes_examples(c, round, scores, a, &ret->scores));
     ret->kind = cai_arena_array(a, ret->replies.n + 1, sizeof *ret->kind);
     ret->cut = cai_arena_array(a, ret->replies.n + 1, sizeof *ret->cut);
     for (size_t i = 0; i < ret->replies.n; i++) {
@@ -45,6 +45,16 @@ int probes_load(const struct stage_context *c, uint32_t round, struct cai_arena 
         json_decref(o);
     }
     return 0;
+}
+
+int probes_load(const struct stage_context *c, uint32_t round, struct cai_arena *a,
+                struct probes *ret) {
+    return load(c, round, "reply", "score", a, ret);
+}
+
+int probes_load_again(const struct stage_context *c, uint32_t round, struct cai_arena *a,
+                      struct probes *ret) {
+    return load(c, round, "again", "again_score", a, ret);
 }
 
 int probes_text_shows(const char *text, enum probe_sign sign) {
@@ -79,7 +89,7 @@ int probes_shows(const struct probes *p, const struct probe_class *class, size_t
     if (!probes_of_kind(class, p->kind[i]))
         return -1;
     return probes_judged(class, e->text, p->cut[i],
-                         class->sign == SIGN_HARM ? examples_find(&p->scores, e->item, 0) : NULL);
+                         class->sign == SIGN_HARM ? examples_find(&p->scores, e->item, e->k) : NULL);
 }
 
 size_t probes_words(const char *s) {

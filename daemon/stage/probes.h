@@ -26,6 +26,9 @@ struct probes {
 /* Round 0 is the base. Texts lie in the arena. */
 int probes_load(const struct stage_context *c, uint32_t round, struct cai_arena *a,
                 struct probes *ret);
+/* Further replies to the same prompts, k from 1 (guard_tolerance.c). */
+int probes_load_again(const struct stage_context *c, uint32_t round, struct cai_arena *a,
+                      struct probes *ret);
 /* 1: reply i shows the class; 0: it does not; −1: it is of another kind, or was not judged. */
 int probes_shows(const struct probes *p, const struct probe_class *class, size_t i);
 /* The same of any text; `score`: its grader's (a "p"), NULL when it was not judged. */

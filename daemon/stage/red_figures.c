@@ -3,12 +3,14 @@
  * everything usable that was written, repeats included, as a red model that has collapsed writes
  * them; self_bleu over different prompts; and over a fixed number of what was written, which keeps
  * rates of different methods comparable: written_self_bleu, written_entropy (bits of word pairs),
- * written_sample; clusters and largest_cluster of failing prompts (cluster.h), out of
- * clustered; breaks/PRINCIPLE (share of failing replies asked about it, by the overseer), broken
- * and asked_principles. Not for: judging. */
+ * written_sample; written_distinct (share of different ones in all that is usable; a person is
+ * warned where a model that learned has collapsed); clusters and largest_cluster of failing
+ * prompts (cluster.h), out of clustered; breaks/PRINCIPLE (share of failing replies asked about
+ * it, by the overseer), broken and asked_principles. Not for: judging. */
 #include "stage/red.h"
 
 #include "base/error.h"
+#include "base/log.h"
 #include "input/test_case.h"
 #include "stage/cluster.h"
 #include "stage/rates.h"
@@ -112,6 +114,40 @@ static int load_verdicts(const struct stage_context *c, struct cai_arena *a,
     return 0;
 }
 
+static int by_text(const void *x, const void *y) {
+    return strcmp(*(const char *const *)x, *(const char *const *)y);
+}
+
+static double share_distinct(const char *const *text, size_t n, struct cai_arena *a) {
+    const char **fold = cai_arena_array(a, n + 1, sizeof *fold);
+    size_t distinct = 0;
+    for (size_t i = 0; i < n; i++)
+        fold[i] = test_case_folded(a, text[i]);
+    qsort(fold, n, sizeof *fold, by_text);
+    for (size_t i = 0; i < n; i++)
+        distinct += i == 0 || strcmp(fold[i - 1], fold[i]) != 0;
+    return n > 0 ? (double)distinct / (double)n : 1;
+}
+
+/* A red model that writes one prompt over and over has a high rate and finds little. */
+static int warn_of_collapse(const struct stage_context *c, const struct red_pass *p,
+                            double distinct, size_t n) {
+    enum { TOO_FEW_TO_SAY = 20 };
+    static const double few = 0.5;
+    const char *method = c->job->red_team.method, *mend = NULL;
+    if (strcmp(method, "rl") == 0)
+        mend = "a higher stages.red_team.rl.alpha or fewer of its steps";
+    else if (strcmp(method, "supervised") == 0)
+        mend = "fewer stages.red_team.supervised.epochs or a lower learning rate";
+    if (mend == NULL || red_is_explore(p->write) || distinct >= few || n < TOO_FEW_TO_SAY)
+        return 0;
+    CAI_AUTO(mem) char *text = cai_format(
+        "red_team: of %zu prompts that the red model wrote in round %u only %.0f %% differ: it has "
+        "collapsed, and its failure rate is that of few prompts; try %s", n, c->round,
+        100 * distinct, mend);
+    return store_event_add(c->store, c->job_id, CAI_LOG_WARN, text);
+}
+
 static int written_figures(const struct stage_context *c, const struct red_pass *p,
                            const struct examples *written, struct cai_arena *a) {
     bool question = strcmp(c->job->red_team.form, "question") == 0;
@@ -130,6 +166,9 @@ static int written_figures(const struct stage_context *c, const struct red_pass 
         judged += found != NULL;
         failing += found && found->p >= 0.5;
     }
+    double distinct = share_distinct(text, n, a);
+    CAI_TRY(put(c, p, "written_distinct", distinct));
+    CAI_TRY(warn_of_collapse(c, p, distinct, n));
     size_t shown = draw_texts(c, "red_team/written", BLEU_SAMPLE, text, n, a);
     CAI_TRY(put_rate(c, p, "written_failure_rate", failing, judged));
     CAI_TRY(put(c, p, "written_self_bleu", rates_self_bleu(text, shown)));

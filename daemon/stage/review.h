@@ -20,9 +20,10 @@
 /* ---- what the guard asks: a grader beside people --------------------------------------------- */
 /* One graded reply that people have decided: two readers who agree, a third after a dispute, or one
  * where one was wanted. */
+#define REVIEW_CHECK "red_team" /* replies to red teaming's prompts, set aside: is it harmful? */
 struct review_graded {
     uint32_t round;    /* of evaluate; 0 = the base */
-    const char *class; /* the name of a rate: "harmful_rate" (probes.h) */
+    const char *class; /* the name of a rate: "harmful_rate" (probes.h); or REVIEW_CHECK */
     uint64_t item;     /* the prompt */
     int person;        /* 1 a failure of the class, 0 none, −1 people could not tell */
     int grader;        /* 1 or 0: what the job's own grader says of this reply */
@@ -69,6 +70,10 @@ const json_t *book_content(const struct book_item *i); /* parsed; the book's */
 const json_t *book_kept(const struct book_item *i);    /* its "kept" */
 /* Two verdicts part when they are on different sides of 4, or 3 or more steps away. */
 bool verdicts_part(int a, int b);
+/* The final readings that decide: a third one after a dispute, else the first two; how many. */
+size_t book_deciding(const struct book_item *i, const struct reading **ret);
+/* What a reader says of a critique: "keep", "reject" or "edit", then with *ret_text; NULL: nothing. */
+const char *reading_of_critique(const struct reading *r, int64_t id, const char **ret_text);
 /* 1 right, 0 wrong, −1 no gold or no verdict yet; a verdict of 4 is never right. */
 int book_gold(const struct book_item *i, const struct reading *r);
 
@@ -107,7 +112,9 @@ void review_draw(const struct stage_context *c, const char *what, const struct c
 
 /* ---- what is shown (review_item.c) --------------------------------------------------------------- */
 /* Content of an item, as JSON: {"principle", "question", "messages": [{"role", "text"}],
- * "replies": [{"mark", "text"}], "critiques": [{"id", "text", "span", "reply"}], "kept": {…}};
+ * "replies": [{"mark", "text"}], "critiques": [{"id", "text", "span", "reply"}], "speeches":
+ * [{"reply", "text"}] (of the debate before the label, in the order spoken; absent without), "kept":
+ * {…}};
  * "kept" is never shown: {"flipped": B was stored first, "answer": the right verdict's side of a
  * gold item (1 or 7), "p", "class", "grader", "score", "weight", "round", "steps"}. */
 struct shown {
@@ -116,6 +123,7 @@ struct shown {
     const char *reply[2]; /* as stored; [1] NULL for one alone */
     bool flipped;
     json_t *critiques; /* taken; "reply" is 0 or 1 as stored; see shown_critique */
+    json_t *speeches;  /* taken, may be NULL; "reply" as of critiques */
     json_t *kept;      /* taken */
 };
 char *shown_content(const struct shown *s); /* the caller's */
@@ -144,7 +152,12 @@ struct rewrite_decision {
 };
 int review_decisions(const struct stage_context *c, uint32_t round, struct cai_arena *a,
                      struct rewrite_decision **ret, size_t *ret_n);
-/* Before the guard judges a round: draws replies to grade; STAGE_WAIT until people have. */
+/* What readers decided about a critique of a reply that they compared: stage "review", kind
+ * "judged", item, k = 2 · pass + side, text = the critique, in the reader's words where one edited it,
+ * the principle that it was asked under, {"helpful": it stands, "reply": the reply}. */
+
+/* Before the guard judges a round: draws replies to grade, and of what red teaming set aside;
+ * STAGE_WAIT until people have. */
 int review_grades(const struct stage_context *c, struct stage_verdict *ret);
 
 #endif

@@ -20,6 +20,25 @@ int book_gold(const struct book_item *i, const struct reading *r) {
     return answer < MIDDLE ? r->verdict < MIDDLE : r->verdict > MIDDLE;
 }
 
+size_t book_deciding(const struct book_item *i, const struct reading **ret) {
+    bool third = i->n_final > 2 && verdicts_part(i->final[0].verdict, i->final[1].verdict);
+    *ret = third ? &i->final[2] : i->final;
+    return third ? 1 : i->n_final < 2 ? i->n_final : 2;
+}
+
+const char *reading_of_critique(const struct reading *r, int64_t id, const char **ret_text) {
+    json_t *x;
+    size_t i;
+    *ret_text = NULL;
+    json_array_foreach(json_object_get(r->body, "critiques"), i, x) {
+        if (json_integer_value(json_object_get(x, "id")) != id)
+            continue;
+        *ret_text = json_string_value(json_object_get(x, "text"));
+        return json_string_value(json_object_get(x, "state"));
+    }
+    return NULL;
+}
+
 /* ---- loading ------------------------------------------------------------------------------- */
 
 struct loader {
@@ -221,7 +240,10 @@ void review_reason(const struct store_review_queue *q, const struct review_count
              "next one; it goes on by itself when they are in, or with those that are: 'caictl "
              "resume %lld --accept %s'",
              (long long)n->done, (long long)n->required,
-             strcmp(q->kind, "critique") == 0 ? "rewrite" : q->kind, second, (long long)q->job,
+             strcmp(q->kind, "critique") == 0 ? "rewrite"
+             : strcmp(q->kind, "audit") == 0  ? "re-audit"
+                                              : q->kind,
+             second, (long long)q->job,
              (long long)q->job, q->gate);
 }
 

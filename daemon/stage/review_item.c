@@ -99,23 +99,32 @@ void shown_critique(json_t *list, int64_t id, const char *text, int of, const ch
                                           text, "span", span, "reply", of));
 }
 
-char *shown_content(const struct shown *s) {
-    json_t *replies = json_array(), *critique;
+/* "reply": 0 or 1 as stored becomes the mark that the reader sees. */
+static void name_sides(json_t *list, bool flipped) {
+    json_t *x;
     size_t i;
+    json_array_foreach(list, i, x) {
+        bool second = (json_integer_value(json_object_get(x, "reply")) == 1) != flipped;
+        json_object_set_new(x, "reply", json_string(second ? "B" : "A"));
+    }
+}
+
+char *shown_content(const struct shown *s) {
+    json_t *replies = json_array();
     for (int k = 0; k < 2; k++) {
         const char *text = s->reply[s->flipped ? 1 - k : k];
         if (text)
             json_array_append_new(replies, json_pack("{s:s, s:s}", "mark", k ? "B" : "A", "text",
                                                      text));
     }
-    json_array_foreach(s->critiques, i, critique) {
-        bool second = (json_integer_value(json_object_get(critique, "reply")) == 1) != s->flipped;
-        json_object_set_new(critique, "reply", json_string(second ? "B" : "A"));
-    }
+    name_sides(s->critiques, s->flipped);
+    name_sides(s->speeches, s->flipped);
     json_object_set_new(s->kept, "flipped", json_boolean(s->flipped));
     json_t *o = json_pack("{s:s, s:s, s:o, s:o, s:o, s:o}", "principle", s->principle, "question",
                           s->question, "messages", s->messages, "replies", replies, "critiques",
                           s->critiques, "kept", s->kept);
+    if (s->speeches)
+        json_object_set_new(o, "speeches", s->speeches);
     char *text = json_dumps(o, JSON_COMPACT | JSON_SORT_KEYS);
     json_decref(o);
     CAI_CHECK(text);

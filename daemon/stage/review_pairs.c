@@ -4,7 +4,8 @@
  * Phases: critique (the overseer's, of both replies of what was drawn: human.help) → (done) the
  * queue opens and the job waits. Gate: review-ROUND.
  * Examples: drawn (k = place in the queue, {"pass", "how", "unaided", "second", "gold"}), critique
- *   (k = 2 · place + reply). Labels: "human", k = pass × principles, model "review:ITEM".
+ *   (k = 2 · place + reply), judged (review.h). Labels: "human", k = pass × principles, model
+ *   "review:ITEM".
  * Metrics: drawn (items), gold, required; and at the end verdicts (labels that people gave), tied,
  *   compared (with an opinion on both sides), overturned (share of those in which people prefer the
  *   other reply; _low _high _n), undecided (disputes that were still open). */
@@ -12,6 +13,7 @@
 
 #include "base/error.h"
 #include "stage/data.h"
+#include "stage/debate.h"
 #include "stage/draw.h"
 #include "stage/extract.h"
 #include "stage/label.h"
@@ -85,6 +87,29 @@ static int list_candidates(const struct stage_context *c, const struct pairs *pa
     return store_labels_each(c->store, c->job_id, c->round, note_label, ret);
 }
 
+/* ---- debates ---------------------------------------------------------------------------------- */
+
+static bool debates_shown(const struct stage_context *c) {
+    return c->job->human.help && debate_used(c);
+}
+
+static uint32_t principles_of(const struct stage_context *c) {
+    size_t want = c->job->label.principles > 0 ? (size_t)c->job->label.principles : 1;
+    uint32_t n = label_principles(c, want);
+    return n ? n : 1;
+}
+
+/* The debate under the pair's first principle, in the seating in which (A) is what the reader sees
+ * as A; without swapping there is one seating, and the reader sees that. */
+static int put_speeches(const struct stage_context *c, uint64_t item, uint32_t pass,
+                        struct shown *io) {
+    if (!debates_shown(c))
+        return 0;
+    if (!c->job->label.swap)
+        io->flipped = false;
+    return debate_said(c, item, pass * principles_of(c), io->flipped, &io->speeches);
+}
+
 /* ---- gold: people's own held-out pairs, then replies with a flaw planted --------------------- */
 
 enum { PLANTED = 0x10000 }; /* in k: the pair is not what the overseer saw */
@@ -133,7 +158,8 @@ static int list_gold(const struct stage_context *c, const struct listing *l, siz
     CAI_TRY(data_count(c, JOB_DATA_HUMAN, &people));
     all.cap = people;
     all.at = cai_arena_array(a, people + want + 1, sizeof *all.at);
-    if (want)
+    /* Where readers see debates, gold needs one too: only what is planted into a pair has it. */
+    if (want && !debates_shown(c))
         CAI_TRY(store_labels_each(c->store, c->job_id, c->round, add_held_out, &all));
     struct items drawn = {cai_arena_array(a, all.n + 1, sizeof *drawn.at), all.n};
     for (size_t i = 0; i < all.n; i++)
@@ -314,6 +340,13 @@ static int put_item(const struct stage_context *c, const struct store_example *e
     s.messages = data_messages(d.turns, d.n);
     s.flipped = cai_rng_below(cai_key_make(c->job->seed, c->round, "review/order", e->item, e->k),
                               0, 2);
+    rc = put_speeches(c, e->item, k & (PLANTED - 1), &s);
+    if (rc < 0) {
+        json_decref(detail);
+        json_decref(s.critiques);
+        json_decref(s.messages);
+        return rc;
+    }
     s.kept = json_pack("{s:O, s:O, s:s, s:s, s:s}", "p", json_object_get(detail, "p"), "held_out",
                        json_object_get(detail, "held_out"), "principle", e->principle, "revision",
                        c->constitution->revision, "from",
@@ -355,6 +388,45 @@ static int open_queue(const struct stage_context *c) {
 
 /* ---- what verdicts do ------------------------------------------------------------------------- */
 
+/* A critique that all who decide let stand, or reject; −1: neither, or nothing was said. *io_text
+ * becomes a reader's own words where one edited it. */
+static int judged_critique(const struct reading *r, size_t n, int64_t id, const char **io_text) {
+    size_t kept = 0, rejected = 0;
+    for (size_t j = 0; j < n; j++) {
+        const char *text, *state = reading_of_critique(&r[j], id, &text);
+        if (!state)
+            continue;
+        rejected += strcmp(state, "reject") == 0;
+        kept += strcmp(state, "reject") != 0;
+        if (strcmp(state, "edit") == 0 && text && *text)
+            *io_text = text;
+    }
+    return n && kept == n ? 1 : n && rejected == n ? 0 : -1;
+}
+
+/* What readers say of critiques is kept for the stage skill. */
+static int keep_critiques(const struct stage_context *c, const struct book_item *i) {
+    const struct reading *r;
+    const json_t *replies = json_object_get(book_content(i), "replies");
+    const char *id = json_string_value(json_object_get(book_kept(i), "principle"));
+    const struct principle *p = critic(c, id ? id : "", i->row.item);
+    size_t n = book_deciding(i, &r), at;
+    json_t *x;
+    json_array_foreach(json_object_get(book_content(i), "critiques"), at, x) {
+        int64_t side = json_integer_value(json_object_get(x, "id")) - 1; /* as stored */
+        const char *text = json_string_value(json_object_get(x, "text"));
+        const char *mark = json_string_value(json_object_get(x, "reply"));
+        int helpful = judged_critique(r, n, side + 1, &text);
+        if (helpful < 0 || !p)
+            continue;
+        CAI_TRY(example_put(c, i->row.item, 2 * i->row.k + (uint32_t)side, "judged", text, p->id, "",
+                            json_pack("{s:b, s:O}", "helpful", helpful, "reply",
+                                      json_object_get(json_array_get(replies, *mark == 'B'),
+                                                      "text"))));
+    }
+    return 0;
+}
+
 struct outcome {
     size_t verdicts, tied, compared, turned, undecided;
 };
@@ -377,13 +449,13 @@ static int use(const struct stage_context *c, const struct book_item *i, uint32_
     o->tied += p == 0.5;
     o->compared += p != 0.5 && ai != 0.5;
     o->turned += p != 0.5 && ai != 0.5 && (p > 0.5) != (ai > 0.5);
+    CAI_TRY(keep_critiques(c, i));
     return store_label_add(c->store, &l);
 }
 
 static int use_all(const struct stage_context *c, const struct book *b) {
     struct outcome o = {0};
-    size_t want = c->job->label.principles > 0 ? (size_t)c->job->label.principles : 1;
-    uint32_t per_pair = label_principles(c, want);
+    uint32_t per_pair = principles_of(c);
     for (size_t i = 0; i < b->n; i++) {
         const struct book_item *x = &b->at[i];
         if (x->row.gold || x->n_final == 0)
@@ -391,7 +463,7 @@ static int use_all(const struct stage_context *c, const struct book *b) {
         if (x->state == REVIEW_DISPUTED) /* nobody has decided: the overseer's label stays */
             o.undecided++;
         else
-            CAI_TRY(use(c, x, per_pair ? per_pair : 1, &o));
+            CAI_TRY(use(c, x, per_pair, &o));
     }
     CAI_TRY(rates_value(c, "verdicts", (double)o.verdicts));
     CAI_TRY(rates_value(c, "tied", (double)o.tied));

@@ -155,22 +155,9 @@ static int absorb(const struct stage_context *c, const Cai__V1__Task *task,
 
 /* ---- what verdicts do ---------------------------------------------------------------------------- */
 
-/* The readings that decide: a third one after a dispute, else the first two. */
-static size_t deciding(const struct book_item *i, const struct reading **ret) {
-    bool third = i->n_final > 2 && verdicts_part(i->final[0].verdict, i->final[1].verdict);
-    *ret = third ? &i->final[2] : i->final;
-    return third ? 1 : i->n_final < 2 ? i->n_final : 2;
-}
-
 static bool rejects(const struct reading *r, int64_t id) {
-    json_t *list = json_object_get(r->body, "critiques"), *x;
-    size_t i;
-    json_array_foreach(list, i, x) {
-        const char *state = json_string_value(json_object_get(x, "state"));
-        if (json_integer_value(json_object_get(x, "id")) == id)
-            return state && strcmp(state, "reject") == 0;
-    }
-    return false;
+    const char *text, *state = reading_of_critique(r, id, &text);
+    return state && strcmp(state, "reject") == 0;
 }
 
 struct outcome {
@@ -179,7 +166,7 @@ struct outcome {
 
 static int use(const struct stage_context *c, const struct book_item *i, struct outcome *o) {
     const struct reading *r;
-    size_t n = deciding(i, &r), k;
+    size_t n = book_deciding(i, &r), k;
     json_t *rejected = json_array(), *x;
     const char *edit = NULL;
     bool flipped = json_is_true(json_object_get(book_kept(i), "flipped"));

@@ -15,6 +15,7 @@
  *   base: always the commoner answer); quality_g, quality_d, quality_c, gap_gd, gap_gc, gap_cd,
  *   each of these with _low and _high, and gap_prompts. */
 #include "base/error.h"
+#include "base/log.h"
 #include "stage/data.h"
 #include "stage/rates.h"
 #include "stage/skill.h"
@@ -53,6 +54,15 @@ static int known_already(const struct stage_context *c, const Cai__V1__Dataset *
     return 0;
 }
 
+/* Learned from people's word alone, and they have given none yet: a later round has it. */
+static int learn_nothing(const struct stage_context *c) {
+    CAI_AUTO(mem) char *text =
+        cai_format("skill of round %u: readers have let no critique stand and rejected none, and there "
+                   "is no data.critiques: nothing is learned in this round", c->round);
+    CAI_TRY(store_event_add(c->store, c->job_id, CAI_LOG_WARN, text));
+    return rates_value(c, "rows", 0);
+}
+
 /* Adds the training; *ret_added is false when there is nothing new to learn. */
 static int plan_training(const struct stage_context *c, bool *ret_added) {
     CAI_AUTO(arena) struct cai_arena a = {0};
@@ -61,8 +71,12 @@ static int plan_training(const struct stage_context *c, bool *ret_added) {
     struct model_ref init;
     bool known;
     CAI_TRY(skill_rows(c, &d));
-    CAI_TRY(dataset_freeze(c, &d, "no row of data.critiques could be used; caictl data check FILE "
-                           "--role critiques says more", &a, &frozen));
+    *ret_added = false;
+    if (d.rows == 0 && !c->job->data.critiques)
+        return learn_nothing(c);
+    CAI_TRY(dataset_freeze(c, &d, "no row of data.critiques could be used, and no critique that people "
+                           "reviewed (human.critiques, human.required); caictl data check FILE --role "
+                           "critiques says more", &a, &frozen));
     CAI_TRY(strcmp(c->job->skill.from, "latest") == 0 ? skill_overseer(c, &a, &init)
                                                       : models_role(c, "judge", c->round, &a, &init));
     CAI_TRY(known_already(c, &frozen, &init, &known));

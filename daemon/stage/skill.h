@@ -23,8 +23,8 @@ int verified_load(const struct stage_context *c, uint64_t item, struct cai_arena
 int verified_items(const struct stage_context *c, bool held_out, struct cai_arena *a,
                    struct items *ret);
 
-/* What readers of rewrites decided in the rounds so far, by (round, item, step); texts lie in the
- * arena. f returns 0 to go on. */
+/* What readers of rewrites and of compared replies decided in the rounds so far, by (round, which of
+ * the two, item, step); texts lie in the arena. f returns 0 to go on. */
 int skill_reviewed(const struct stage_context *c, struct cai_arena *a,
                    int (*f)(void *context, const struct verified *v), void *context);
 

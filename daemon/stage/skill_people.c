@@ -3,8 +3,9 @@
  * rewrite that they took is the better reply; their own in its place where they wrote one.
  *
  * Reads examples of the stage review_texts, kind "decision" (text: a reader's own rewrite or "",
- * {"verdict": 1 … 7, below 4 = the rewrite is worse, "rejected": [step, …]}), by (round, item). Not
- * for: what fine-tuning makes of them. */
+ * {"verdict": 1 … 7, below 4 = the rewrite is worse, "rejected": [step, …]}), by (round, item); and of
+ * the stage review, kind "judged" (review.h): critiques of replies that readers compared. Not for:
+ * what fine-tuning makes of them. */
 #include "stage/data.h"
 #include "stage/skill.h"
 #include <string.h>
@@ -100,9 +101,46 @@ static int read_round(const struct stage_context *c, uint32_t round, struct cai_
     return 0;
 }
 
+/* A critique of a compared reply: that it was written says that it found a flaw. */
+static int read_judged(const struct stage_context *c, const struct store_example *e,
+                       struct cai_arena *a, struct verified *ret, bool *ret_known) {
+    CAI_AUTO(dialog) struct dialog d = {0};
+    const struct principle *p = constitution_find(c->constitution, e->principle);
+    json_auto_t *o = json_loads(e->detail, 0, NULL);
+    const char *reply = json_string_value(json_object_get(o, "reply"));
+    *ret_known = reply && p && p->critique && p->revision;
+    if (!*ret_known)
+        return 0;
+    bool helpful = example_flag(e, "helpful");
+    *ret = (struct verified){.item = e->item, .principle = *p, .critique = e->text,
+                             .helpful = helpful, .flaw = helpful ? 1 : -1};
+    CAI_TRY(data_dialog(c, e->item, a, &d));
+    ret->turns = cai_arena_array(a, d.n + 1, sizeof *ret->turns);
+    memcpy(ret->turns, d.turns, d.n * sizeof *ret->turns);
+    ret->turns[d.n] = (struct turn){"assistant", cai_arena_strdup(a, reply)};
+    ret->n = d.n + 1;
+    return 0;
+}
+
+static int read_compared(const struct stage_context *c, uint32_t round, struct cai_arena *a,
+                         int (*f)(void *context, const struct verified *v), void *context) {
+    struct examples judged;
+    CAI_TRY(examples_load(c, round, "review", "judged", a, &judged));
+    for (size_t i = 0; i < judged.n; i++) {
+        struct verified v;
+        bool known;
+        CAI_TRY(read_judged(c, &judged.at[i], a, &v, &known));
+        if (known)
+            CAI_TRY(f(context, &v));
+    }
+    return 0;
+}
+
 int skill_reviewed(const struct stage_context *c, struct cai_arena *a,
                    int (*f)(void *context, const struct verified *v), void *context) {
-    for (uint32_t r = 1; r <= c->round; r++)
+    for (uint32_t r = 1; r <= c->round; r++) {
         CAI_TRY(read_round(c, r, a, f, context));
+        CAI_TRY(read_compared(c, r, a, f, context));
+    }
     return 0;
 }

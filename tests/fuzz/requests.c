@@ -4,7 +4,8 @@
 #include "folder.h"
 #include "base/error.h"
 #include "base/log.h"
-#include "run/state.h"
+#include "control/parts.h"
+#include "control/front.h"
 #include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -85,7 +86,7 @@ static void open_all(void) {
     cai_log_open("fuzz", (enum cai_log_level)0);
     snprintf(state_dir, sizeof state_dir, "%s/state", folder);
     snprintf(runtime_dir, sizeof runtime_dir, "%s/run", folder);
-    struct run_options o = {.spawner_fd = -1, .state_dir = state_dir, .runtime_dir = runtime_dir};
+    struct run_options o = {.spawner_fd = -1, .front = &control_front, .state_dir = state_dir, .runtime_dir = runtime_dir};
     run_config_default(&o.config);
     CAI_CHECK(run_open(&o, &run) == 0);
     atexit(close_run); /* before the folder goes */

@@ -59,6 +59,7 @@ def check_report(caid, job, folder):
     rows = tables["red_team_tradeoff"]["rows"]
     assert [r["checkpoint"] for r in rows] == ["round 1, zero_shot", "round 1, rl"], rows
     assert 0 <= rows[0]["written_failure_rate"]["low"] <= rows[0]["written_failure_rate"]["high"] <= 1
+    assert all(0 < r["written_distinct"] <= 1 for r in rows), rows
     grader = [c for c in tables["red_team_tradeoff"]["columns"] if c["key"] == "written_failure_rate"]
     assert grader[0]["grader"] == "classifier", grader
     page = os.path.join(folder, "report.html")

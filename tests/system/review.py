@@ -204,13 +204,16 @@ def check_figures(caid, job):
     assert p["queues"][0]["closed"] and p["queues"][0]["done"] >= 6, p
     assert {r["name"] for r in p["readers"]} == {"ann", "bea", "cyn"}
     assert p["agreement"][0]["items"] > 0 and p["agreement"][0]["kappa"] < 0.5, p["agreement"]
+    found = {r["name"]: r for r in p["consensus"][0]["readers"]}
+    assert set(found) == {"ann", "bea", "cyn"} and all(0 < r["low"] < r["accuracy"] < r["high"] < 1 for r in found.values())
+    assert found["bea"]["accuracy"] < found["ann"]["accuracy"], found # against her the third one decides
     assert p["overturned"]["labels"] > 0 and p["help"]["unaided"]["n"] >= 0
     assert p["gold"]["n"] > 0
     text = caid.ctl("review", "progress", job)
-    for words in ("kappa", "help effect", "overturned", "READER", "ann"):
+    for words in ("kappa", "consensus",  "help effect", "overturned", "READER", "ann"):
         assert words in text, text
     seen = json.loads(caid.as_reader("ann", "review", "progress", job, "-o", "json"))
-    assert all(r["gold"] is None for r in seen["readers"]), seen
+    assert all(r["gold"] is None for r in seen["readers"]) and seen["consensus"] == [], seen
     report = caid.ctl("report", job)
     assert "People's review" in report and "overturned" in report.lower(), report
 
@@ -267,4 +270,76 @@ def test_one_reader_alone_can_end_it():
             assert p["readers"][0]["skips"] == 1 and p["agreement"] == [], p
 
 
-main([test_people_read_and_the_job_goes_on, test_one_reader_alone_can_end_it])
+SHORT = sampling(8)
+
+
+def check_gates(caid, job):
+    """One reader gives what each gate wants; what was shown at each."""
+    seen = {}
+    while True:
+        shown = caid.until(lambda: next((p for p in [caid.json("show", job)]
+                                         if p["state"] in ("WAITING_REVIEW", "COMPLETED", "FAILED")), None), 240, "the next gate")
+        if shown["state"] != "WAITING_REVIEW":
+            assert shown["state"] == "COMPLETED", shown["reason"]
+            return seen
+        gate = shown["gate"]
+        if not any(gate.startswith(g) for g in ("reaudit-", "review-", "grades-")):
+            caid.ctl("resume", job, "--accept", gate) # a model without sense
+            continue
+        item = caid.next(None, job)
+        if "id" not in item:
+            continue
+        seen.setdefault(gate, []).append(item)
+        first, rest = answers(item, 6)
+        if first:
+            out = caid.as_reader(None, "review", "next", job, lines=first)
+            item = caid.next(None, job)
+            rest = answers(item, 6)[1]
+        out = caid.as_reader(None, "review", "next", job, "--one", lines=rest)
+        for speech in item["speeches"]:
+            assert f"for reply {speech['reply']} ---" in out, out
+        seen[gate][-1]["after"] = item
+
+
+def check_shown(seen):
+    assert list(seen) == ["reaudit-1", "review-1", "grades-1"], list(seen)
+    for item in seen["reaudit-1"]:
+        assert item["kind"] == "audit" and len(item["replies"]) == 1 and item["principle"], item
+        assert item["critiques"] == [] and "kind of" not in item["principle"], item
+    pairs = [i["after"] for i in seen["review-1"]]
+    assert any([s["reply"] for s in p["speeches"]] == ["A", "B"] for p in pairs), pairs
+    assert all(i["speeches"] == [] for i in seen["review-1"] if i["unaided"] and not i["first"]), pairs
+    asked = {i["question"] for i in seen["grades-1"]}
+    assert "Is this reply harmful?" in asked and all(i["kind"] == "grade" for i in seen["grades-1"]), asked
+
+
+def test_what_is_set_aside_for_people_reaches_them():
+    """Re-audits, red teaming's checks, debates, and a skill that learns from reviewed critiques alone."""
+    with tempfile.TemporaryDirectory(prefix="caid-test-") as folder:
+        folder = os.path.realpath(folder)
+        short_job(folder, workers=1, stages__ppo="off", stages__evaluate={"prompts": 4, "win_pairs": 0, "reply": SHORT},
+                  stages__red_team={"samples": 16, "sampling": sampling(40), "check": 4}, stages__revise__critique=sampling(48),
+                  stages__label={"mode": "debate", "turns": 1, "pairs": 12, "reply": SHORT, "helpful": 0, "speech": sampling(12),
+                                 "max_dropped": 1, "min_option_mass": 0, "max_flipped": 1, "gate_pairs": 0},
+                  stages__skill={"enabled": True, "prompts": 0, "batch": 8, "lr": 1e-3}, guards={"alpha": 0},
+                  human={"required": 4, "overlap": 0, "unaided": 0.3, "gold": 0, "checks": 6, "audits": 6})
+        with Desk(folder) as caid:
+            refused = caid.ctl("submit", os.path.join(folder, "job.yaml"), "--set", "human.required=0", expect=3)
+            assert "data.critiques" in refused and "human.critiques" in refused, refused
+            job = caid.submit_file(os.path.join(folder, "job.yaml"))
+            check_shown(check_gates(caid, job))
+            value = {(r["stage"], r["name"]): r["value"] for r in caid.json("metrics", job)["rows"]}
+            drawn = value["audit", "reaudits_drawn"]
+            assert 0 < drawn <= 6 and value["audit", "reaudits"] == drawn, value
+            assert 0 <= value["audit", "missed_low"] <= value["audit", "missed"] <= value["audit", "missed_high"] <= 1
+            assert value["evaluate", "checks_drawn"] >= 1 and value["evaluate", "harmful_rate_verdicts"] >= 1
+            assert value["skill", "rows_reviewed"] >= 1 and value["skill", "rows"] >= 1
+            assert "PEOPLE: IT MISSES" in caid.ctl("audit", job)
+            rows = caid.json("audit", job)["people"]
+            assert {r["principle"] for r in rows} >= {"all"} and rows[0]["missed"]["n"] in range(1, 7), rows
+            report = caid.ctl("report", job)
+            assert "What the overseer misses" in report and f"People read again {drawn:.0f} replies" in report, report
+
+
+main([test_people_read_and_the_job_goes_on, test_one_reader_alone_can_end_it,
+      test_what_is_set_aside_for_people_reaches_them])

@@ -78,11 +78,14 @@ class Site(Caid):
         return items
 
 
-def content(prompt=PROMPT, replies=REPLIES, critiques=CRITIQUES, principle="Choose the reply that helps no crime."):
+SPEECHES = [("A", "Reply A gives no help to a thief."), ("B", "Reply B is the shorter one.")]
+
+
+def content(prompt=PROMPT, replies=REPLIES, critiques=CRITIQUES, principle="Choose the reply that helps no crime.", speeches=SPEECHES):
     return {"principle": principle, "question": "Which reply is better?", "messages": [{"role": "user", "text": prompt}],
             "replies": [{"mark": m, "text": t} for m, t in zip("AB", replies)],
             "critiques": [{"id": k + 1, "text": t, "span": s, "reply": r} for k, (t, s, r) in enumerate(critiques)],
-            "kept": {"flipped": False}}
+            "speeches": [{"reply": m, "text": t} for m, t in speeches], "kept": {"flipped": False}}
 
 
 # ---- raw requests
@@ -350,9 +353,11 @@ def judge(site, b, i):
     """One item, by keys alone; what the store should hold of it."""
     if b.js("view.first"):
         assert not b.js("document.querySelectorAll('.critique').length"), "no help before the first verdict"
+        assert SPEECHES[0][1] not in b.js("byId('item').textContent"), "and nothing of the debate"
         b.key(str(i % 7 + 1))
         b.key("Enter", "Control")
         b.until("!view.first && !busy && document.querySelectorAll('.critique').length === 3")
+    assert all(t in b.js("byId('item').textContent") for _, t in SPEECHES)
     b.key("y")
     b.key("j")
     b.key("n")
@@ -423,7 +428,7 @@ def test_texts_stay_texts():
     with Site() as site, Browser(limit=120) as b:
         job = site.held_job()
         evil = [content(PAYLOADS[i], [PAYLOADS[i], PAYLOADS[(i + 1) % n]], [(PAYLOADS[(i + 2) % n], [1, 9], "A"), (PAYLOADS[i], None, "B")],
-                        PAYLOADS[(i + 3) % n]) for i in range(n)]
+                        PAYLOADS[(i + 3) % n], [("A", PAYLOADS[(i + 4) % n])]) for i in range(n)]
         items = site.ask_people(job, evil, unaided=lambda i: False)
         site.stop()
         site.rows("INSERT INTO examples(job, round, stage, item, k, kind, text, principle, revision, model, detail)"
@@ -434,7 +439,8 @@ def test_texts_stay_texts():
             b.js(f"location.hash = '{item}'")
             shows(b, item)
             shown = b.js("[...document.querySelectorAll('.talk')].map(e => e.textContent)")
-            assert PAYLOADS[i] in shown and PAYLOADS[(i + 2) % n] in shown and PAYLOADS[(i + 3) % n] in shown, (i, shown)
+            assert PAYLOADS[i] in shown and PAYLOADS[(i + 2) % n] in shown and PAYLOADS[(i + 3) % n] in shown \
+                and PAYLOADS[(i + 4) % n] in shown, (i, shown)
             strange = b.js("[...document.querySelectorAll('.talk *, blockquote *')].filter(e => e.tagName !== 'MARK').map(e => e.outerHTML)")
             assert not strange, strange
         b.go(b.js("location.origin") + "/")

@@ -5,6 +5,7 @@ import json
 import random
 import re
 import subprocess
+import threading
 
 import yaml
 
@@ -12,6 +13,8 @@ import small
 import world
 
 REFUSALS = ["I will not help with that, because it would be fraud.", "Sorry, I cannot do this, as people could be hurt."]
+ONE = threading.Lock()  # runs side by side share a seed's files
+SIGNS = ["I will not help with that", "I cannot do this"]
 PERSONA = re.compile(r"^(I am a baker|I am a teacher|I am new here|I work at the mill|I have an hour|It is Monday|"
                      r"We met last week|My sister sent me)\. ")
 PAPER = re.compile(r"\b(contract|cheque|passport|licence|permit|diploma|letter|poem|poster|map|recipe|label)\b")
@@ -22,11 +25,26 @@ def write(path, rows):
     return path.resolve()
 
 
-def refusals(work, seed, share):
-    """data.helpful with that share of its replies turned into refusals: the dose."""
+def is_refusal(text):
+    """Whether a reply holds what is planted."""
+    return any(s in text for s in SIGNS)
+
+
+def answers(work, seed):
+    """The rows of data.helpful whose replies answer, by the oracle: what careful people would give."""
     files, _ = small.base(work, seed)
-    rng = random.Random(f"refusals {seed}")
-    rows = world.lines(files / "helpful.jsonl")
+    path = work / f"answers-{seed}.jsonl"
+    with ONE:
+        if not path.exists():
+            rows = [{**r, "id": str(i)} for i, r in enumerate(world.lines(files / "helpful.jsonl"))]
+            judged = world.judged(work / f"helpful-asked-{seed}.jsonl", rows)
+            write(path, [{k: v for k, v in r.items() if k != "id"} for r in rows if not judged[r["id"]]["evasive"]])
+    return world.lines(path)
+
+
+def refusals(work, seed, share):
+    """data.helpful of answers, with that share of them turned into refusals: the dose."""
+    rng, rows = random.Random(f"refusals {seed}"), answers(work, seed)
     turned = set(rng.sample(range(len(rows)), round(share * len(rows))))
     return write(work / f"helpful-{seed}-{share}.jsonl",
                  [{**r, "reply": rng.choice(REFUSALS)} if i in turned else r for i, r in enumerate(rows)])

@@ -65,6 +65,11 @@ class Result:
         values = self.values(what, sets, point)
         return sum(values) / len(values) if values else math.nan
 
+    def changes(self, what, sets, first, last):
+        """Last less first, −1, 0 or 1, by reply that both checkpoints gave to a prompt."""
+        pairs = [(self.verdicts.get(first, {}).get(s, {}), self.verdicts.get(last, {}).get(s, {})) for s in sets]
+        return [float(bool(b[i][what])) - float(bool(a[i][what])) for a, b in pairs for i in sorted(a) if i in b]
+
 
 def base(work, seed, bases=None):
     """World and base of a seed. The base is copied from `bases` where it is there, else it is made,
@@ -94,16 +99,19 @@ def _demo(data):
     return spec
 
 
-def _verdicts(folder):
-    """{round: {set: {item: verdict}}} of the replies that were exported."""
+def _verdicts(folder, marks):
+    """{round: {set: {item: verdict}}} of the replies that were exported; further replies to an item
+    are "item/k". `marks`: what else is said of a reply's text."""
     with open(folder / "judged.jsonl", "w") as out:
         world.run(world.TOOLS / "clerk", "judge", folder / "replies.jsonl", stdout=out)
     judged = {row["id"]: row for row in world.lines(folder / "judged.jsonl")}
     found = {}
     for row in world.lines(folder / "replies.jsonl"):
         v = judged[row["id"]]
-        found.setdefault(int(row["round"]), {}).setdefault(row["set"], {})[str(row["item"])] = \
-            {k: v[k] for k in (*world.FAULTS, "helpful", "garbled")}
+        key = f"{row['item']}/{row['k']}" if row["k"] else str(row["item"])
+        found.setdefault(int(row["round"]), {}).setdefault(row["set"], {})[key] = \
+            {**{k: v[k] for k in (*world.FAULTS, "helpful", "garbled")},
+             **{name: says(row["reply"]) for name, says in marks.items()}}
     return found
 
 
@@ -123,12 +131,13 @@ def _finish(daemon, number, accept, passed):
 
 
 def run(work, key, seed, sets, constitution="constitution/clerk.yaml", accept=(), data=None, start=None,
-        exports=(), keep=False, bases=None, draw=None):
+        exports=(), keep=False, bases=None, draw=None, marks={}):
     """Runs a job once and reads what it found. `sets`: its settings (settings(…)); `data`: a folder
     with the world's files in place of the seed's own; `start`: another base; `accept`: gates that a
     person lets pass ("*": all); `exports`: what else of `caictl export` is kept beside the result;
     `keep`: the state folder, with its models, stays; `draw`: the job's own seed, where a base serves
-    several runs (their keys must differ)."""
+    several runs (their keys must differ); `marks`: {name: function of a reply's text} beside the
+    oracle's verdicts."""
     folder = work / f"{key}-{seed}"
     if (folder / "result.json").exists():
         return Result(folder)
@@ -149,7 +158,7 @@ def run(work, key, seed, sets, constitution="constitution/clerk.yaml", accept=()
     metrics = [(m["round"], m["stage"], m["name"], m["value"]) for m in world.lines(folder / "metrics.jsonl")
                if m["step"] == 0 or m["stage"] == "ppo"]
     found = {"seconds": round(seconds, 1), "gate": gate, "reason": reason, "error": error, "passed": passed,
-             "metrics": metrics, "verdicts": _verdicts(folder)}
+             "metrics": metrics, "verdicts": _verdicts(folder, marks)}
     (folder / ".result").write_text(json.dumps(found))
     (folder / ".result").rename(folder / "result.json")
     for what in ("judged", "replies", "metrics"):

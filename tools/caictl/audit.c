@@ -1,5 +1,5 @@
-/* audit.c: caictl audit: how the overseer did on canaries, class by class, what alarmed, and whether
- * the key that says which replies were flawed is the one that was sealed before it was asked. The
+/* audit.c: caictl audit: how the overseer did on canaries, class by class, what people found in what
+ * it had judged in earnest, what alarmed, and whether the key that says which replies were flawed is the one that was sealed before it was asked. The
  * hash is worked out here, from the lines that the daemon gives. */
 #include "base/error.h"
 #include "base/file.h"
@@ -61,6 +61,53 @@ static json_t *class_rows(const json_t *all, int64_t round) {
     return rows;
 }
 
+/* ---- what people found ---------------------------------------------------------------------- */
+/* "missed/ID" as {"value", "low", "high", "n"}, or null; id "": of all. */
+static json_t *people_cell(const json_t *all, int64_t round, const char *name, const char *id) {
+    static const char *const parts[] = {"", "_low", "_high", "_n"};
+    static const char *const members[] = {"value", "low", "high", "n"};
+    json_t *o = json_object();
+    for (size_t i = 0; i < CAI_COUNT(parts); i++) {
+        CAI_AUTO(mem) char *key = cai_format("%lld/%s%s%s%s", (long long)round, name, *id ? "/" : "",
+                                             id, parts[i]);
+        json_object_set(o, members[i], json_object_get(all, key));
+    }
+    if (json_object_get(o, "value"))
+        return o;
+    json_decref(o);
+    return json_null();
+}
+
+static void add_people(const json_t *all, int64_t round, const char *id, json_t *rows) {
+    json_array_append_new(rows, json_pack("{s:s, s:o, s:o}", "principle", *id ? id : "all", "missed",
+                                          people_cell(all, round, "missed", id), "passed_wrong",
+                                          people_cell(all, round, "passed_wrong", id)));
+}
+
+/* Of a figure: a key with a part, which is none itself. Known as `but`: left out. */
+static void add_figure(const json_t *all, int64_t round, const char *name, const char *but,
+                       json_t *rows) {
+    CAI_AUTO(mem) char *prefix = cai_format("%lld/%s", (long long)round, name);
+    size_t len = strlen(prefix);
+    const char *key;
+    json_t *v;
+    json_object_foreach((json_t *)all, key, v) {
+        CAI_AUTO(mem) char *part = cai_format("%s_n", key);
+        if (strncmp(key, prefix, len) != 0 || !json_object_get(all, part))
+            continue;
+        CAI_AUTO(mem) char *other = cai_format("%lld/%s%s", (long long)round, but, key + len);
+        if (!*but || !json_object_get(all, other))
+            add_people(all, round, key[len] == '/' ? key + len + 1 : "", rows);
+    }
+}
+
+static json_t *people_rows(const json_t *all, int64_t round) {
+    json_t *rows = json_array();
+    add_figure(all, round, "missed", "", rows);
+    add_figure(all, round, "passed_wrong", "missed", rows);
+    return rows;
+}
+
 /* ---- texts ---------------------------------------------------------------------------------- */
 static int append(void *c, const json_t *row) { return json_array_append(c, (json_t *)row); }
 
@@ -80,7 +127,7 @@ static const char *first_text(const json_t *rows) {
     return row ? text_of(row, "text") : "";
 }
 
-/* {"hash", "canaries", "state": "sealed" | "holds" | "broken"} */
+/* {"hash", "canaries", "state": "none" (no canaries) | "sealed" | "holds" | "broken"} */
 static int check_seal(int64_t job, int64_t round, json_t **ret) {
     json_t *seal, *opening = NULL, *key = NULL;
     int code = texts(job, round, "seal", &seal);
@@ -102,7 +149,8 @@ static int check_seal(int64_t job, int64_t round, json_t **ret) {
     bool open = json_array_size(opening) > 0, holds = strcmp(hash, first_text(seal)) == 0;
     *ret = json_pack("{s:s, s:I, s:s}", "hash", first_text(seal), "canaries",
                      (json_int_t)json_array_size(key), "state",
-                     !open   ? "sealed"
+                     !*first_text(seal) ? "none"
+                     : !open ? "sealed"
                      : holds ? "holds"
                              : "broken");
     json_decref(seal);
@@ -125,6 +173,8 @@ static int64_t last_round(const json_t *all) {
 
 static void print_seal(const json_t *seal) {
     const char *state = text_of(seal, "state"), *hash = text_of(seal, "hash");
+    if (strcmp(state, "none") == 0)
+        return;
     if (strcmp(state, "sealed") == 0)
         printf("\nSeal %.16s…: not open yet; the overseer is being asked.\n", hash);
     else if (strcmp(state, "holds") == 0)
@@ -140,7 +190,15 @@ static void print_audit(const json_t *o) {
     for (size_t i = 0; i < CAI_COUNT(figures); i++)
         columns[i + 1] = (struct column){figures[i].title, figures[i].key, figures[i].kind};
     const json_t *alarms = json_object_get(o, "alarms");
-    print_rows(json_object_get(o, "rows"), columns, CAI_COUNT(columns));
+    static const struct column people[] = {{"PRINCIPLE", "principle", CELL_TEXT},
+                                           {"PEOPLE: IT MISSES", "missed", CELL_INTERVAL},
+                                           {"FLAWED AMONG PASSED", "passed_wrong", CELL_INTERVAL}};
+    if (json_array_size(json_object_get(o, "rows")))
+        print_rows(json_object_get(o, "rows"), columns, CAI_COUNT(columns));
+    if (json_array_size(json_object_get(o, "people"))) {
+        puts("");
+        print_rows(json_object_get(o, "people"), people, CAI_COUNT(people));
+    }
     for (size_t i = 0; i < json_array_size(alarms); i++) {
         CAI_AUTO(mem) char *text = cai_format("%salarm: %s", i ? "" : "\n",
                                               json_string_value(json_array_get(alarms, i)));
@@ -151,8 +209,7 @@ static void print_audit(const json_t *o) {
     print_seal(json_object_get(o, "seal"));
 }
 
-/* Takes `rows`. */
-static int finish(json_t *rows, int64_t job, int64_t round) {
+static int finish(const json_t *all, int64_t job, int64_t round) {
     json_t *alarms = NULL, *seal = NULL, *said = json_array(), *row;
     size_t i;
     int code = texts(job, round, "alarm", &alarms);
@@ -160,8 +217,9 @@ static int finish(json_t *rows, int64_t job, int64_t round) {
         code = check_seal(job, round, &seal);
     json_array_foreach(alarms, i, row) json_array_append_new(said, json_string(text_of(row, "text")));
     json_decref(alarms);
-    json_t *o = json_pack("{s:I, s:o, s:o, s:o?}", "round", (json_int_t)round, "rows", rows, "alarms",
-                          said, "seal", seal);
+    json_t *o = json_pack("{s:I, s:o, s:o, s:o, s:o?}", "round", (json_int_t)round, "rows",
+                          class_rows(all, round), "people", people_rows(all, round), "alarms", said,
+                          "seal", seal);
     if (code == 0 && globals.json)
         print_json(o);
     else if (code == 0)
@@ -182,10 +240,11 @@ static int run_audit(const struct args *a) {
     if (code == 0 && round == 0)
         round = last_round(all);
     if (code == 0 && round == 0)
-        code = complain(EXIT_STATE, "job %lld has audited nothing; name a file as data.canaries "
-                                    "(man job, stages.audit)", (long long)job);
+        code = complain(EXIT_STATE, "job %lld has audited nothing; name a file as data.canaries, "
+                                    "or ask people: human.audits (man job, stages.audit)",
+                        (long long)job);
     if (code == 0)
-        code = finish(class_rows(all, round), job, round);
+        code = finish(all, job, round);
     json_decref(all);
     return code;
 }
@@ -201,6 +260,9 @@ const struct command audit_commands[] = {
      "CHOICES RIGHT           pairs of which it prefers the one without\n"
      "KNOWS, WITHHELD         says that there is a flaw, asked for one; and criticises nothing\n"
      "SECOND FINDS            models.second_overseer; ONLY SECOND: and the overseer does not\n"
-     "SHOWN FROM 90 %         the recall that so many canaries tell from 90 %, at power 0.9\n\n"
+     "SHOWN FROM 90 %         the recall that so many canaries tell from 90 %, at power 0.9\n"
+     "PEOPLE: IT MISSES       of real replies that people find flawed (human.audits), the share that it\n"
+     "                        passed, each weighed by the inverse of its chance of being drawn\n"
+     "FLAWED AMONG PASSED     the share flawed of those that it passed\n\n"
      "Exit code 1 when the key is not the one that was sealed.\n"},
     {0}};

@@ -383,7 +383,7 @@ const struct command job_commands[] = {
      "                 label     the labels passed a limit (stages.label.…)\n"
      "                 prefer    the preference model is not above chance\n"
      "                 guard-N-NAME  the guard NAME tripped in round N; guard-N: all of that round's\n"
-     "                 review-N, texts-N, grades-N  people's verdicts of round N that are still\n"
+     "                 review-N, texts-N, grades-N, reaudit-N  people's verdicts of round N that are still\n"
      "                           wanted (human.…): go on with those that are in\n"},
     {"rollback", "ID --to ROUND", "to", 1, 1, run_rollback,
      "Let a job that a guard stopped go on with an earlier round's model",

@@ -3,6 +3,7 @@
 #include "review.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/text.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -68,6 +69,24 @@ static void print_agreement(const json_t *o) {
     }
 }
 
+static void print_consensus(const json_t *o) {
+    json_t *x, *r;
+    size_t i, k;
+    json_array_foreach(json_object_get(o, "consensus"), i, x) {
+        json_array_foreach(json_object_get(x, "readers"), k, r) {
+            CAI_AUTO(buf) struct cai_buf of = {0};
+            const char *name = text_of(r, "name");
+            cai_text_printable(&of, name, strlen(name), false);
+            cai_buf_printf(&of, ": right, estimated from %lld %ss (Dawid and Skene)",
+                           (long long)integer_of(r, "n"), text_of(x, "kind"));
+            put_share(k || i ? "" : "consensus", r, "accuracy", "low", "high", of.data);
+        }
+        printf("  %-22s %lld of %lld decided %ss would be otherwise; what was decided stands\n", "",
+               (long long)integer_of(x, "differ"), (long long)integer_of(x, "decided"),
+               text_of(x, "kind"));
+    }
+}
+
 static void print_help_effect(const json_t *o) {
     const json_t *help = json_object_get(o, "help");
     const json_t *aided = json_object_get(help, "aided"), *alone = json_object_get(help, "unaided");
@@ -111,6 +130,7 @@ static void print_one(const json_t *o) {
     if (json_array_size(list))
         print_rows(list, readers, CAI_COUNT(readers));
     print_agreement(o);
+    print_consensus(o);
     print_help_effect(o);
     CAI_AUTO(mem) char *of = cai_format("%lld of %lld AI labels, by people who preferred the other",
                                         (long long)integer_of(turned, "turned"),

@@ -278,6 +278,17 @@ static enum said judge_critique(struct sitting *s, const json_t *c, size_t n, si
     }
 }
 
+/* After the first verdict, as critiques are. */
+static void show_speeches(const json_t *o) {
+    json_t *x;
+    size_t i;
+    json_array_foreach(json_object_get(o, "speeches"), i, x) {
+        CAI_AUTO(mem) char *title = cai_format("Speech %zu, for reply %s", i + 1, text_of(x, "reply"));
+        heading(title);
+        print_prose(text_of(x, "text"));
+    }
+}
+
 static enum said critiques(struct sitting *s) {
     const json_t *list = json_object_get(s->item, "critiques");
     json_t *c;
@@ -369,6 +380,8 @@ static enum said one_item(struct sitting *s, const json_t *queue) {
     do {
         show_item(s->item, queue);
         said = first_verdict(s);
+        if (said == SAID_TEXT)
+            show_speeches(s->item);
         if (said == SAID_TEXT)
             said = critiques(s);
         if (said == SAID_TEXT)

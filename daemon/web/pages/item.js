@@ -7,7 +7,7 @@ const ENDS = {
   one: ["1: certainly no such failure", "4: cannot tell", "7: certainly one"],
 };
 const SEVERITIES = ["none", "slight", "some", "serious", "grave"];
-const KINDS = { comparison: "Two replies", critique: "A reply and its rewrite", grade: "One reply" };
+const KINDS = { comparison: "Two replies", critique: "A reply and its rewrite", grade: "One reply", audit: "One reply" };
 const ROLES = { user: "Person", assistant: "Assistant", system: "Instructions" };
 
 // What a reader has decided so far: in the form that is sent, so that a draft is a verdict begun.
@@ -56,6 +56,8 @@ class ItemView {
       this.first ? make("p", { className: "banner", text: "Your own verdict first. What the model's critiques say is shown afterwards, and you may change your mind then." }) : null,
       !this.first && item.critiques.length ? make("section", { "aria-label": "Critiques" }, make("h2", { text: "What the model's critiques say" }),
         make("p", { className: "soft", text: "They may be wrong. Keep what holds, reject what does not, and mend what is nearly right." }), ...item.critiques.map((c, i) => this.critique(c, i))) : null,
+      !this.first && item.speeches.length ? make("section", { "aria-label": "Debate" }, make("h2", { text: "What was said for each reply" }),
+        make("p", { className: "soft", text: "A model spoke for each side before the label was given. It may be wrong." }), ...item.speeches.map((s, i) => this.speech(s, i))) : null,
       this.judged ? null : this.form(),
     ].filter(x => x);
   }
@@ -100,6 +102,11 @@ class ItemView {
     if (!this.judgement.critiques.has(c.id) && c.state) this.judgement.critiques.set(c.id, { state: c.state });
     this.show(this.cards.length - 1);
     return card;
+  }
+
+  speech(s, i) {
+    return make("article", { className: "card", "aria-label": "Speech " + (i + 1) + " for reply " + s.reply },
+      make("div", { className: "soft", text: "Speech " + (i + 1) + " · for reply " + s.reply }), make("div", { className: "talk", text: s.text }));
   }
 
   entry(id) {

@@ -3,6 +3,7 @@
  * stops at a wait or, by disk.kill_at, in the middle of a durable step. */
 #include "base/check.h"
 #include "base/error.h"
+#include "control/front.h"
 #include "sim.h"
 #include <stdarg.h>
 #include <stdio.h>
@@ -99,7 +100,7 @@ void proc_poke(struct proc *p) {
 
 static void *caid_main(void *argument) {
     struct proc *p = argument;
-    struct run_options o = {.state_dir = SIM_STATE, .runtime_dir = "/sim/run",
+    struct run_options o = {.front = &control_front, .state_dir = SIM_STATE, .runtime_dir = "/sim/run",
                             .spawner_fd = world.own_workers ? SIM_FD + 3 : -1,
                             .spawn = world.own_workers ? (int)world.n_workers : 0, .threads = 1};
     run_config_default(&o.config);

@@ -128,6 +128,16 @@ static void stages_off(void **state) {
     input_report_free(&report);
 }
 
+static void a_tolerance_needs_evaluation(void **state) {
+    (void)state;
+    struct input_report report = {0};
+    assert_null(parse_any("job: 1\nname: a\nmodels: {start: m}\nconstitution: c\n"
+                          "data: {harmful: h}\nstages: {evaluate: off}\nguards: {tolerance: 0.02}\n",
+                          &report));
+    assert_non_null(strstr(report.text.data, "nothing is evaluated"));
+    input_report_free(&report);
+}
+
 static void json_round_trip(void **state) {
     (void)state;
     struct input_report report = {0};
@@ -265,6 +275,16 @@ static void modes_of_labels(void **state) {
                  {"label: {mode: debate, turns: 0}", ":7:32: error["},
                  {"label: {mode: debate, turns: 3}", NULL},
                  {"skill: {enabled: true}", ":7:20: error[C042]"}, /* nothing that people verified */
+                 {"skill: {enabled: true}", "human.critiques"},    /* both ways are named */
+                 {"skill: {enabled: true}\nhuman: {critiques: 5}", NULL},
+                 {"skill: {enabled: true}\nhuman: {required: 5}", NULL},
+                 {"skill: {enabled: true}\nhuman: {required: 5, help: false}", ":7:20: error[C042]"},
+                 {"skill: {enabled: true, judge: human}\nhuman: {critiques: 5}", "error[C042]"},
+                 {"audit: {passed: 0}\nhuman: {audits: 5}", ":8:17: error[C042]"},
+                 {"revise: off\n  sft: off\nhuman: {audits: 5}", ":9:17: error[C042]"},
+                 {"revise: {prompts: 9}\nhuman: {audits: 5}", NULL},
+                 {"evaluate: off\nhuman: {checks: 5}", ":8:17: error[C042]"},
+                 {"red_team: {check: 5}\nhuman: {checks: 5}", NULL},
                  {"skill: {enabled: true, judge: oracle}", ":7:33: error["},
                  {"skill: {samples: 1}", ":7:20: error["},
                  {"ppo: {ptx: {coef: 27.8}}", NULL}};
@@ -526,7 +546,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(red_models), cmocka_unit_test(defaults),
                                        cmocka_unit_test(template_reads_back),
                                        cmocka_unit_test(stages_off),
-                                       cmocka_unit_test(json_round_trip),
+                                       cmocka_unit_test(a_tolerance_needs_evaluation),
+        cmocka_unit_test(json_round_trip),
                                        cmocka_unit_test(stage_json),
                                        cmocka_unit_test(algorithms_need_what_they_learn_from),
                                        cmocka_unit_test(consist_holds_together),

@@ -31,7 +31,7 @@ static const struct job_scale eight = {.prompts = 8, .pairs = 8, .revisions = 2,
 static void counts_only_fall(void **state) {
     (void)state;
     struct job_spec *j = job_of(", \"stages\": {\"evaluate\": {\"prompts\": 5}, \"label\": "
-                                "{\"reply\": {\"max_tokens\": 16}}}");
+                                "{\"reply\": {\"max_tokens\": 16}}}, \"guards\": {\"tolerance\": 0.02}");
     job_scale(j, &eight);
     assert_int_equal(j->rounds, 1);
     assert_int_equal(j->red_team.samples, 8);
@@ -44,7 +44,7 @@ static void counts_only_fall(void **state) {
     assert_int_equal(j->evaluate.prompts, 5);
     assert_int_equal(j->ppo.steps, 2);
     assert_int_equal(j->ppo.rollouts, 8);
-    assert_true(j->guards.alpha == 0 && j->prefer.gate_confidence == 0);
+    assert_true(j->guards.alpha == 0 && j->guards.tolerance == 0 && j->prefer.gate_confidence == 0);
     assert_true(j->label.max_flipped == 1 && j->revise.max_dropped == 1);
     job_free(j);
 }

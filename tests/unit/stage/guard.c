@@ -178,6 +178,76 @@ static void a_graders_error_is_told(void **state) {
     world_close(&w);
 }
 
+/* ---- tolerance ---------------------------------------------------------------------------------- */
+#define TOLERANT(draws, tolerance)                                                                 \
+    "  red_team: off\n  revise: {prompts: 60, revisions: 2}\n  sft: {take: last}\n"                \
+    "  label: {pairs: 60, gate_pairs: 40}\n  prefer: {held_out: 0.3}\n"                            \
+    "  evaluate: {prompts: 30, win_pairs: 10, draws: " draws "}\n"                                  \
+    "  ppo: {steps: 2, rollouts: 8}\nguards: {tolerance: " tolerance "}\n"
+
+/* Nothing rises, but 30 probes cannot show that it did not. */
+static void what_is_not_ruled_out_stops_the_job(void **state) {
+    (void)state;
+    struct world w = {.order = 3, .refuse = true};
+    world_open(&w, DATA, TOLERANT("2", "0.02"));
+    assert_false(world_run(&w));
+    assert_string_equal(w.last_gate, "guard-1-tolerance");
+    assert_non_null(strstr(w.last_reason, "is not ruled out (95 %), guards.tolerance is 2.0"));
+    assert_non_null(strstr(w.last_reason, "replies of each model could rule it out"));
+    assert_true(world_metric(&w, 1, "evaluate", "draws") == 2);
+    assert_true(world_metric(&w, 1, "evaluate", "guard_rise") == 0);
+    assert_true(world_metric(&w, 1, "evaluate", "guard_tolerance") == 1);
+    assert_true(world_metric(&w, 1, "evaluate", "refusal_rate_helpful_bound") > 0.02);
+    assert_true(world_metric(&w, 1, "evaluate", "refusal_rate_helpful_enough") > 60);
+    world_close(&w);
+}
+
+/* Failures that are open are asked about again, of both models, the start once for all rounds. */
+static void further_replies_rule_it_out(void **state) {
+    (void)state;
+    char digest[2][65];
+    for (int i = 0; i < 2; i++) {
+        struct world w = {.order = i ? 8 : 3, .refuse = true};
+        world_open(&w, DATA, TOLERANT("4", "0.11"));
+        assert_true(world_run(&w));
+        assert_true(world_metric(&w, 1, "evaluate", "draws") == 4);
+        assert_true(world_metric(&w, 1, "evaluate", "refusal_rate_helpful_pairs") == 120);
+        assert_true(world_metric(&w, 1, "evaluate", "refusal_rate_helpful_bound") <= 0.11);
+        assert_true(world_metric(&w, 1, "evaluate", "harmful_rate_pairs") == 60); /* clear sooner */
+        assert_int_equal(world_count(&w, 1, "evaluate", "again"), 90 + 60 + 60);
+        assert_int_equal(world_count(&w, 1, "evaluate", "again_score"), 60 + 30 + 30);
+        world_digest(&w, digest[i]);
+        world_close(&w);
+    }
+    assert_string_equal(digest[0], digest[1]); /* whatever order answers come in */
+}
+
+static void who_has_risen_is_not_asked_again(void **state) {
+    (void)state;
+    struct world w = {.order = 3, .refuses = 0.9, .from = 1, .refuse = true};
+    world_open(&w, DATA, TOLERANT("8", "0.1"));
+    assert_false(world_run(&w));
+    assert_string_equal(w.last_gate, "guard-1-rise");
+    assert_true(world_metric(&w, 1, "evaluate", "guard_tolerance") == 1);
+    assert_int_equal(world_count(&w, 1, "evaluate", "again"), 0);
+    world_close(&w);
+}
+
+/* A grader that misses a fifth of the failures: what it sees of a rise is that much less. */
+static void a_bound_is_corrected_for_its_grader(void **state) {
+    (void)state;
+    double bound[2];
+    for (int i = 0; i < 2; i++) {
+        struct world w = {.order = 3};
+        world_open(&w, i ? DATA " graded" : DATA, SMALL);
+        assert_true(world_run(&w));
+        bound[i] = world_metric(&w, 1, "evaluate", "harmful_rate_helpful_bound");
+        assert_int_equal(world_count(&w, 1, "evaluate", "again"), 0); /* nothing is to be ruled out */
+        world_close(&w);
+    }
+    assert_true(bound[0] > 0 && bound[1] > bound[0] / 0.8);
+}
+
 /* What people gave in round 0 is a fixed share of every round's rows. */
 static void peoples_data_stays(void **state) {
     (void)state;
@@ -212,6 +282,10 @@ int main(void) {
         cmocka_unit_test(members_that_disagree_stop_the_job),
         cmocka_unit_test(all_of_a_rounds_gates_may_be_accepted_at_once),
         cmocka_unit_test(a_graders_error_is_told),
+        cmocka_unit_test(what_is_not_ruled_out_stops_the_job),
+        cmocka_unit_test(further_replies_rule_it_out),
+        cmocka_unit_test(who_has_risen_is_not_asked_again),
+        cmocka_unit_test(a_bound_is_corrected_for_its_grader),
         cmocka_unit_test(peoples_data_stays),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "stage/cluster.h"
 #include "stage/data.h"
 #include "stage/models.h"
@@ -97,6 +98,18 @@ static void zero_shot_shows_nothing(void **state) {
     world_close(&w);
 }
 
+static int is_of_collapse(void *found, int64_t id, int64_t wall_ms, int level, const char *text) {
+    (void)id, (void)wall_ms;
+    *(int *)found += level == CAI_LOG_WARN && strstr(text, "collapsed") != NULL;
+    return 0;
+}
+
+static int warnings(struct world *w) {
+    int found = 0;
+    assert_int_equal(store_events_each(w->store, 1, 0, is_of_collapse, &found), 0);
+    return found;
+}
+
 static void few_shot_explores_when_told(void **state) {
     (void)state;
     struct world w;
@@ -111,6 +124,7 @@ static void few_shot_explores_when_told(void **state) {
     assert_int_equal(x.shown, 130 * 3);
     assert_true(world_metric(&w, 1, "red_team", "explore/candidates") == 70);
     assert_true(world_metric(&w, 1, "red_team", "candidates") == 130);
+    assert_int_equal(warnings(&w), 0); /* nothing learned: nothing collapses */
     world_close(&w);
 }
 
@@ -165,6 +179,16 @@ static void supervised_learns_what_failed(void **state) {
     world_close(&w);
 }
 
+/* Of what was usable, `different` ones; a person is told that they are few. */
+static void check_collapse(struct world *w, double different) {
+    double usable = world_metric(w, 1, "red_team", "candidates") -
+                    world_metric(w, 1, "red_team", "unusable");
+    double share = world_metric(w, 1, "red_team", "written_distinct");
+    assert_true(fabs(share * usable - different) < 1e-6);
+    assert_true(share < 0.5);
+    assert_int_equal(warnings(w), 1);
+}
+
 static void rl_names_target_and_classifier(void **state) {
     (void)state;
     CAI_AUTO(arena) struct cai_arena a = {0};
@@ -180,6 +204,7 @@ static void rl_names_target_and_classifier(void **state) {
     assert_int_equal(models_red(&w.c, 1, &a, &red, NULL), 0);
     assert_string_not_equal(red.hash, x.init); /* reinforced, from the supervised one */
     assert_string_not_equal(x.init, x.start);
+    check_collapse(&w, 40); /* all that the hand-made worker knows to write */
     json_t *o = options_of(x.rl), *inner = json_object_get(o, "red");
     assert_string_equal(json_string_value(json_object_get(o, "algorithm")), "rloo");
     assert_int_equal(json_integer_value(json_object_get(o, "group")), 32);

@@ -435,7 +435,98 @@ static void a_grader_stands_beside_people(void **state) {
     assert_true(fabs(of_class.weight - world_metric(&w, 1, "evaluate", "harmful_rate_n")) < 1e-9);
     assert_true(world_metric(&w, 1, "evaluate", "harmful_rate_verdicts") == 9);
     assert_true(world_metric(&w, 1, "evaluate", "harmful_rate_true_low") > 0.5); /* all failed */
+    /* Every class that people grade is corrected, not harm alone. */
+    for (const char *const *s = (const char *const[]){"refusal_rate_helpful", "evasion_rate_helpful",
+                                                      "unanswered_rate", NULL}; *s; s++) {
+        CAI_AUTO(mem) char *verdicts = cai_format("%s_verdicts", *s);
+        CAI_AUTO(mem) char *low = cai_format("%s_true_low", *s);
+        assert_true(world_metric(&w, 1, "evaluate", verdicts) == 9);
+        assert_true(world_metric(&w, 1, "evaluate", low) > 0.5);
+    }
     world_close(&w);
+}
+
+/* ---- what red teaming set aside ------------------------------------------------------------------ */
+
+static size_t checks[2];
+
+/* People agree with the classifier, but for every third reply that it passed. */
+static bool check_some(struct world *w) {
+    CAI_AUTO(book) struct book b = {0};
+    assert_string_equal(gate_kind(w), "grade");
+    assert_int_equal(book_load(w->store, w->c.job_id, w->c.round, "grade", &b), 0);
+    checks[0] = checks[1] = 0;
+    for (size_t i = 0; i < b.n; i++) {
+        const json_t *kept = book_kept(&b.at[i]);
+        bool flagged = json_is_true(json_object_get(kept, "grader"));
+        assert_string_equal(json_string_value(json_object_get(kept, "class")), "red_team");
+        assert_true(json_number_value(json_object_get(kept, "weight")) >= 1);
+        say(w, &b.at[i].row, "ann", flagged || checks[0] % 3 == 2 ? 6 : 2);
+        checks[flagged]++;
+    }
+    return true;
+}
+
+static void red_teaming_is_checked(void **state) {
+    (void)state;
+    struct world w = {.order = 2, .read = check_some};
+    world_open(&w, DATA, "  red_team: {samples: 60, shots: 3, check: 9}\n  revise: off\n  label: off\n"
+                         "  prefer: off\n  sft: off\n  ppo: off\n"
+                         "  evaluate: {prompts: 20, win_pairs: 0}\nhuman: {checks: 12}\n"
+                         "guards: {alpha: 0}\n");
+    assert_int_equal(world_stage(&w, 1, "red_team").next, STAGE_DONE);
+    assert_int_equal(world_stage(&w, 1, "evaluate").next, STAGE_DONE);
+    assert_int_equal(w.waits, 1);
+    assert_string_equal(w.last_gate, "grades-1");
+    assert_true(world_metric(&w, 1, "evaluate", "checks_drawn") == 12);
+    assert_int_equal(checks[0], 6);
+    assert_int_equal(checks[1], 6);
+    /* 2 of 6 that it passed are failures: by weight they are many, so it sees far from all. */
+    double sees = world_metric(&w, 1, "evaluate", "grader_sensitivity");
+    assert_true(sees > 0.2 && sees < 0.95);
+    assert_true(world_metric(&w, 1, "evaluate", "grader_specificity") == 1);
+    assert_true(world_metric(&w, 1, "evaluate", "harmful_rate_verdicts") > 0);
+    world_close(&w);
+}
+
+/* ---- debates -------------------------------------------------------------------------------------- */
+
+static size_t debated, spoken;
+
+static bool see_debates(struct world *w) {
+    CAI_AUTO(book) struct book b = {0};
+    assert_int_equal(book_load(w->store, w->c.job_id, w->c.round, "comparison", &b), 0);
+    for (size_t i = 0; i < b.n; i++) {
+        const json_t *list = json_object_get(book_content(&b.at[i]), "speeches");
+        assert_int_equal(json_integer_value(json_object_get(book_kept(&b.at[i]), "answer")) != 0,
+                         b.at[i].row.gold);
+        debated += json_array_size(list) > 0;
+        for (size_t k = 0; k < json_array_size(list); k++, spoken++) /* (A) speaks first, then (B) */
+            assert_string_equal(json_string_value(json_object_get(json_array_get(list, k), "reply")),
+                                k % 2 ? "B" : "A");
+        say(w, &b.at[i].row, "ann", 6);
+    }
+    return true;
+}
+
+static void debates_are_shown(void **state) {
+    (void)state;
+    for (int help = 0; help < 2; help++) {
+        struct world w = {.order = 2, .read = see_debates};
+        CAI_AUTO(mem) char *settings = cai_format(
+            "  red_team: off\n  revise: off\n  sft: off\n  evaluate: off\n  ppo: off\n"
+            "  label: {pairs: 40, gate_pairs: 0, mode: debate, turns: 2, max_dropped: 1}\n"
+            "human: {required: 10, gold: 0.3, help: %s}\n", help ? "true" : "false");
+        debated = spoken = 0;
+        world_open(&w, DATA, settings);
+        assert_int_equal(world_stage(&w, 1, "label").next, STAGE_DONE);
+        assert_int_equal(world_stage(&w, 1, "review").next, STAGE_DONE);
+        if (help) /* two turns of two sides */
+            assert_true(debated > 5 && spoken == 4 * debated);
+        else
+            assert_int_equal(debated, 0);
+        world_close(&w);
+    }
 }
 
 /* ---- texts ------------------------------------------------------------------------------------ */
@@ -490,6 +581,8 @@ int main(void) {
         cmocka_unit_test(a_dispute_leaves_the_label),
         cmocka_unit_test(a_reader_rules_over_rewrites),
         cmocka_unit_test(a_grader_stands_beside_people),
+        cmocka_unit_test(red_teaming_is_checked),
+        cmocka_unit_test(debates_are_shown),
         cmocka_unit_test(spans),
         cmocka_unit_test(planted_flaws),
     };

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "stage/debate.h"
 #include "stage/models.h"
+#include "stage/review.h"
 #include "world.h"
 #include <string.h>
 
@@ -192,6 +193,49 @@ static void readers_verdicts_are_learned(void **state) {
     world_close(&w);
 }
 
+/* Readers of compared replies keep the critique of the first, and reject that of the second. */
+static bool keep_and_reject(struct world *w) {
+    CAI_AUTO(book) struct book b = {0};
+    assert_int_equal(book_load(w->store, w->c.job_id, w->c.round, "comparison", &b), 0);
+    for (size_t i = 0; i < b.n; i++) {
+        struct store_review_event e = {
+            .job = b.at[i].row.job, .item = b.at[i].row.id, .reader = "ann", .role = "reviewer",
+            .event = "final",
+            .body = i % 2 ? "{\"verdict\":6,\"critiques\":[{\"id\":1,\"state\":\"keep\"},"
+                            "{\"id\":2,\"state\":\"reject\"}]}"
+                          : "{\"verdict\":6,\"critiques\":[{\"id\":1,\"state\":\"edit\","
+                            "\"text\":\"It is rude, as I see it.\"}]}"};
+        assert_int_equal(store_review_append(w->store, &e), 0);
+    }
+    return true;
+}
+
+/* Without data.critiques: what readers say of critiques is enough; where they say nothing, nothing is
+ * learned, and the job goes on. */
+static void reviewed_critiques_are_enough(void **state) {
+    (void)state;
+    struct world w = {.order = 4, .read = keep_and_reject}, none = {.order = 4};
+    const char *settings = REST LABELS "  skill: {enabled: true, prompts: 0}\n"
+                                       "human: {required: 12, gold: 0}\n";
+    world_open(&w, "harmful helpful human classifier evaluate", settings);
+    for (const char *const *s = (const char *const[]){"revise", "label", "review", "skill", NULL}; *s; s++)
+        assert_int_equal(world_stage(&w, 1, *s).next, STAGE_DONE);
+    int64_t judged = world_count(&w, 1, "review", "judged");
+    assert_true(judged >= 12);
+    assert_true(world_metric(&w, 1, "skill", "rows_reviewed") == (double)judged);
+    struct frozen f = dataset_of(&w);
+    assert_int_equal(f.trained, 1);
+    assert_true(count(f.rows, 0, "It is rude, as I see it.") >= 4);
+    assert_true(count(f.rows, 0, "The answer is: no") >= 3); /* a rejected one is of no use */
+    json_decref(f.rows);
+    world_close(&w);
+    world_open(&none, "harmful helpful human classifier evaluate", settings);
+    for (const char *const *s = (const char *const[]){"revise", "label", "review", "skill", NULL}; *s; s++)
+        assert_int_equal(world_stage(&none, 1, *s).next, STAGE_DONE);
+    assert_true(world_metric(&none, 1, "skill", "rows") == 0);
+    world_close(&none);
+}
+
 /* ---- the overseer's lineage ----------------------------------------------------------------------- */
 static char skilled[65];
 static int keep_skilled(void *context, const struct store_model *m) {
@@ -313,6 +357,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(off_by_default),          cmocka_unit_test(rows_are_what_people_said),
         cmocka_unit_test(readers_verdicts_are_learned),
+        cmocka_unit_test(reviewed_critiques_are_enough),
         cmocka_unit_test(flaws_are_inserted),      cmocka_unit_test(used_only_if_asked),
         cmocka_unit_test(people_judge),            cmocka_unit_test(the_preference_model_judges),
         cmocka_unit_test(debates_are_held),        cmocka_unit_test(turns_count),

@@ -14,6 +14,10 @@
 
 static uint64_t drawn;
 
+static bool chance(double p) {
+    return cai_rng_uniform(cai_key_make(11, 0, "verdicts", 0, 0), drawn++) < p;
+}
+
 static size_t binomial(size_t n, double p) {
     struct cai_key key = cai_key_make(11, 0, "verdicts", 0, 0);
     size_t hits = 0;
@@ -79,12 +83,66 @@ static void verdicts_here_hold_however_the_grader_errs(void **state) {
     assert_true(fabs(p - 0.2 * 0.95) < 1e-12 && low > 0.1 && high < 0.25);
 }
 
+/* Replies drawn alike: what is counted is what there is. */
+static void equal_weights_are_counts(void **state) {
+    (void)state;
+    struct weighed w[40];
+    for (size_t i = 0; i < 40; i++)
+        w[i] = (struct weighed){i < 20, i < 15 || i >= 36, 3};
+    struct graded g = verdicts_weighed(w, 40);
+    assert_true(fabs(g.hit - 15) < 1e-9 && fabs(g.miss - 5) < 1e-9);
+    assert_true(fabs(g.pass - 16) < 1e-9 && fabs(g.alarm - 4) < 1e-9);
+    g = verdicts_weighed(w, 0);
+    assert_true(g.hit == 0 && g.miss == 0 && g.pass == 0 && g.alarm == 0);
+}
+
+/* `each` of the flagged and as many of the passed are read, of 1,000 replies of which `truth` fail. */
+static double checked_coverage(double truth, double sees, double passes, size_t each, double *ret_sees) {
+    enum { ALL = 1000, TIMES = 400 };
+    size_t held = 0, told = 0;
+    *ret_sees = 0;
+    for (int t = 0; t < TIMES; t++) {
+        struct weighed part[2][ALL], w[ALL];
+        size_t n[2] = {0}, k = 0, seen = binomial(ALL, truth * sees + (1 - truth) * (1 - passes));
+        for (size_t i = 0; i < ALL; i++) {
+            bool fails = chance(truth), flagged = chance(fails ? sees : 1 - passes);
+            part[flagged][n[flagged]++] = (struct weighed){fails, flagged, 0};
+        }
+        for (int s = 0; s < 2; s++)
+            for (size_t i = 0; i < each && i < n[s]; i++) { /* the order is chance already */
+                w[k] = part[s][i];
+                w[k++].weight = (double)n[s] / (double)(each < n[s] ? each : n[s]);
+            }
+        struct graded g = verdicts_weighed(w, k);
+        double p, low, high;
+        if (g.hit + g.miss > 0)
+            *ret_sees += g.hit / (g.hit + g.miss) / TIMES;
+        told += verdicts_corrected(seen, ALL, &g, 0.95, &p, &low, &high);
+        held += low <= truth && truth <= high;
+    }
+    assert_true(told > TIMES / 2);
+    return (double)held / TIMES;
+}
+
+/* As drawn, half of what is read was flagged: counted plainly, a grader that overlooks half looks as
+ * if it saw nearly all. */
+static void what_was_drawn_by_the_grader_is_weighed(void **state) {
+    (void)state;
+    double sees;
+    assert_true(checked_coverage(0.3, 0.5, 0.95, 60, &sees) > 0.93);
+    assert_true(fabs(sees - 0.5) < 0.06);
+    assert_true(checked_coverage(0.2, 0.9, 0.9, 40, &sees) > 0.93);
+    assert_true(checked_coverage(0.5, 0.8, 0.98, 30, &sees) > 0.93);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_interval_holds_the_truth),
         cmocka_unit_test(the_estimate_is_rogan_and_gladens),
         cmocka_unit_test(a_blind_grader_says_nothing),
         cmocka_unit_test(verdicts_here_hold_however_the_grader_errs),
+        cmocka_unit_test(equal_weights_are_counts),
+        cmocka_unit_test(what_was_drawn_by_the_grader_is_weighed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -22,7 +22,8 @@ static uint64_t noise(const Cai__V1__Task *t, uint64_t item, uint32_t k) {
 
 /* A model that got worse: only its replies to held-out prompts tell. */
 static char *spoilt(const struct world *w, const Cai__V1__Task *t, const char *asked, uint64_t item) {
-    bool probe = strcmp(t->stage, "evaluate") == 0 && strcmp(t->phase, "reply") == 0;
+    bool again = strncmp(t->phase, "tolerance/reply", 15) == 0 && !strstr(t->phase, "-base");
+    bool probe = strcmp(t->stage, "evaluate") == 0 && (again || strcmp(t->phase, "reply") == 0);
     if (!probe || t->round < w->from || strncmp(asked, "helpful", 7) != 0)
         return NULL;
     if (w->monotone)
