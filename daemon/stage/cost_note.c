@@ -153,7 +153,8 @@ void cost_note_smaller(struct cost_probe *p, const struct cost_probe *smaller) {
         const struct cost_seen *o = &smaller->seen[i];
         if (!p->whole)
             take_over(p, smaller, o);
-        struct cost_seen *s = o->rows > 0 && alike(p, smaller, o) ? seen_of(p, o->stage, o->phase) : NULL;
+        bool same = o->rows > 0 && alike(p, smaller, o);
+        struct cost_seen *s = same ? seen_of(p, o->stage, o->phase) : NULL;
         if (!s)
             continue;
         s->small_rows = o->rows;
