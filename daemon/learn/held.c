@@ -2,7 +2,7 @@
 #include "learn/held.h"
 
 static struct held most;
-static int64_t caches, step; /* that lie there now; tokens of the update that is being made */
+static int64_t caches; /* bytes that lie there now */
 
 static void at_least(int64_t *io, int64_t n) {
     if (n > *io)
@@ -11,7 +11,6 @@ static void at_least(int64_t *io, int64_t n) {
 
 void held_begin(void) {
     most = (struct held){0};
-    step = 0;
 }
 
 struct held held_now(void) {
@@ -33,12 +32,6 @@ void held_rows(int64_t tokens) {
 
 void held_micro(int64_t tokens) {
     at_least(&most.micro, tokens);
-    step += tokens;
-}
-
-void held_step(void) {
-    at_least(&most.step, step);
-    step = 0;
 }
 
 void held_data(int64_t bytes) {

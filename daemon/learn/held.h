@@ -12,7 +12,6 @@ struct held {
     int64_t slots, positions; /* of the cache that brought them to that: sequences, tokens each */
     int64_t rows;             /* most tokens in one call without gradients */
     int64_t micro;            /* most tokens in one micro-batch that was learned from */
-    int64_t step;             /* most tokens that one update was made of */
     int64_t data;             /* bytes of the rows that a trainer read */
 };
 void held_begin(void);
@@ -21,9 +20,7 @@ struct held held_now(void);
 /* A cache of `bytes` is there; and gone, with its bytes below zero. */
 void held_cache(int64_t bytes, int64_t slots, int64_t positions);
 void held_rows(int64_t tokens);
-/* Tokens of a micro-batch; the update that it is a part of ends with held_step(). */
 void held_micro(int64_t tokens);
-void held_step(void);
 void held_data(int64_t bytes);
 
 #endif

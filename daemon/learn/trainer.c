@@ -346,7 +346,6 @@ void trainer_last(struct trainer *t) {
 
 int trainer_reduce(struct trainer *t) {
     t->last = false;
-    held_step();
     return shard_begin(t->shard, -1);
 }
 

@@ -24,7 +24,7 @@ struct cost_held {
     double items;            /* of one task */
     double cache, slots, positions;
     double rows;
-    double micro, step;
+    double micro;
     double data;
 };
 /* One phase of a stage as the rehearsal saw it, all its tasks together. */

@@ -69,12 +69,10 @@ static const char *planned_as(const struct cost_seen *s) {
     return strcmp(s->stage, "red_team") == 0 ? "red team" : s->stage;
 }
 
-/* The largest of the equal micro-batches that an update of so many tokens is split into. */
-static double micro_of(const struct build *b, double step) {
-    double budget = (double)b->job->models.micro_batch_tokens;
-    double n = cost_ceil(step, budget);
-    n = cost_ceil(n, b->ranks) * b->ranks;
-    return n > 0 ? step / n : 0;
+/* The largest of the equal micro-batches that so many tokens are split into. */
+static double micro_of(const struct build *b, double tokens) {
+    double n = cost_ceil(tokens, (double)b->job->models.micro_batch_tokens);
+    return n > 0 ? tokens / n : 0;
 }
 
 int64_t cost_held_training(const struct build *b, const struct cost_seen *s,
@@ -84,7 +82,7 @@ int64_t cost_held_training(const struct build *b, const struct cost_seen *s,
     double bigger = q->seen_per_step > 0 ? most(q->per_step / q->seen_per_step, 1) : 1;
     double longer = q->full ? (double)(q->full->max_tokens - q->rehearsed->max_tokens) : 0;
     double rows = s->rows > 0 && q->rows > s->rows ? q->rows / s->rows - 1 : 0;
-    double micro = most(h->micro, micro_of(b, h->step * bigger)), more = 0;
+    double micro = most(h->micro, micro_of(b, h->micro * bigger / b->ranks)), more = 0;
     if (seen == 0)
         return 0;
     if (micro > h->micro && h->micro > 0)

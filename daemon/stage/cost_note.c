@@ -42,7 +42,6 @@ static void note_held(struct cost_probe *p, struct cost_seen *s, const Cai__V1__
                                  most(s->held.positions, (double)h->positions),
                                  most(s->held.rows, (double)h->rows),
                                  most(s->held.micro, (double)h->micro),
-                                 most(s->held.step, (double)h->step),
                                  most(s->held.data, (double)h->data)};
 }
 
@@ -139,12 +138,23 @@ static void take_over(struct cost_probe *p, const struct cost_probe *smaller,
         s->step_s *= (double)p->job->ppo.rollouts / (double)smaller->job->ppo.rollouts;
 }
 
+/* Whether both sizes differ in nothing but rows: with more rollouts the first step, which is none
+ * of the measured ones, is longer too, and what it takes is no row's. */
+static bool alike(const struct cost_probe *p, const struct cost_probe *smaller,
+                  const struct cost_seen *o) {
+    if (strcmp(o->stage, "ppo") == 0)
+        return p->job->ppo.rollouts == smaller->job->ppo.rollouts;
+    return strcmp(o->phase, "rl") != 0 ||
+           p->job->red_team.rl.rollouts == smaller->job->red_team.rl.rollouts;
+}
+
 void cost_note_smaller(struct cost_probe *p, const struct cost_probe *smaller) {
     for (size_t i = 0; i < smaller->n; i++) {
         const struct cost_seen *o = &smaller->seen[i];
         if (!p->whole)
             take_over(p, smaller, o);
-        struct cost_seen *s = o->rows > 0 ? seen_of(p, o->stage, o->phase) : NULL;
+        bool same = o->rows > 0 && alike(p, smaller, o);
+        struct cost_seen *s = same ? seen_of(p, o->stage, o->phase) : NULL;
         if (!s)
             continue;
         s->small_rows = o->rows;

@@ -57,7 +57,6 @@ static void end(Cai__V1__Result *result)
     result->held->positions = (uint64_t)h.positions;
     result->held->rows = (uint64_t)h.rows;
     result->held->micro = (uint64_t)h.micro;
-    result->held->step = (uint64_t)h.step;
     result->held->data = (uint64_t)h.data;
 }
 

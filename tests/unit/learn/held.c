@@ -1,4 +1,4 @@
-/* held: the most of each, caches added up while they lie there, updates as sums of their parts. */
+/* held: the most of each; caches are added up while they lie there. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -34,27 +34,22 @@ static void the_most_of_each_stays(void **state) {
     held_cache(-130, 8, 64);
 }
 
-static void an_update_is_all_its_micro_batches(void **state) {
+static void each_task_counts_anew(void **state) {
     (void)state;
     held_begin();
     held_micro(30);
-    held_micro(40);
-    held_step();
     held_micro(50);
-    held_step();
+    held_micro(40);
     assert_int_equal(held_now().micro, 50);
-    assert_int_equal(held_now().step, 70);
-    held_micro(60); /* left before its update: none of the next task's */
     held_begin();
     held_micro(5);
-    held_step();
-    assert_int_equal(held_now().step, 5);
+    assert_int_equal(held_now().micro, 5);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_most_of_each_stays),
-        cmocka_unit_test(an_update_is_all_its_micro_batches),
+        cmocka_unit_test(each_task_counts_anew),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

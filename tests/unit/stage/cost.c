@@ -174,6 +174,18 @@ static void steps_are_noted_by_their_median(void **state) {
     cost_note_smaller(&whole, &smaller);
     near(whole.seen[0].small_rows, 50);
     near(whole.seen[0].small_rest_s, 3);
+    /* Of rollouts only if there were as many: what more of them take is no row's. */
+    struct job_spec *fewer = job_of(", \"stages\": {\"ppo\": {\"rollouts\": 32}}");
+    struct cost_probe all = {.job = job, .whole = true}, few = {.job = fewer, .whole = true};
+    task.stage = task.phase = (char *)"ppo";
+    cost_note(&all, &task, &result, 9, &steps);
+    cost_note(&few, &task, &result, 5, &steps);
+    cost_note_smaller(&all, &few);
+    near(all.seen[0].small_rows, 0);
+    few.job = job;
+    cost_note_smaller(&all, &few);
+    near(all.seen[0].small_rows, 50);
+    job_free(fewer);
     job_free(job);
 }
 

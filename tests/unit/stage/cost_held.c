@@ -124,7 +124,7 @@ static void full_calls_are_larger(void **state) {
     job_free(small);
 }
 
-/* Eight rows made an update of 800 tokens, in one micro-batch; 64 make one of 6,400, in two of
+/* Eight rows made a micro-batch of 800 tokens; 64 have 6,400, in two of
  * 3,200. The rows themselves are ten times as many. */
 static void a_full_update_is_larger(void **state) {
     (void)state;
@@ -132,7 +132,7 @@ static void a_full_update_is_larger(void **state) {
     struct cost_probe p = {.job = small, .whole = true, .sft_rows = 8};
     struct cost_data data = {.harmful = 10000};
     struct cost_estimate e;
-    struct cost_held none = {.items = 8}, held = {.micro = 800, .step = 800, .data = MB};
+    struct cost_held none = {.items = 8}, held = {.micro = 800, .data = MB};
     add(&p, "revise", "reply", 8, none, 150 * MB);
     struct cost_seen *s = add(&p, "sft", "sft", 0, held, 300 * MB);
     s->rows = 8;
