@@ -20,7 +20,7 @@
  * "cut"}), again_score ({"p"}).
  * Figures: draws (replies a probe); tolerance; for each failure NAME_bound, NAME_pairs (replies of each model
  * that were compared), NAME_worse and NAME_better (shares of them that failed only now, only at the
- * start), NAME_enough: replies of each model with which the rise could have been ruled out at power
+ * start), NAME_index (the lower bound for its grader, 1 where it has no verdicts), NAME_enough: replies of each model with which the rise could have been ruled out at power
  * 0.8, if it is as seen; absent where it was, and where none would do. Where no tolerance is set they
  * are of one reply a probe and guards.margin, and nothing halts. */
 #include "stage/guard_look.h"
@@ -51,6 +51,7 @@ struct known {
     double z[LOOKS_MAX];
     size_t looks;
     double tolerance;
+    double index[SIGN_CUT + 1]; /* of the grader of a sign: index_of() */
 };
 
 /* One failure, as far as it was looked at. */
@@ -64,6 +65,19 @@ struct bound {
 
 static double tolerance_of(const struct look *l) { return l->c->job->guards.tolerance; }
 
+/* How much of a rise the grader shows at least: 1 without verdicts, 0 where they do not show that it
+ * tells failures from others. */
+static int index_of(const struct look *l, enum probe_sign sign, double *ret) {
+    struct graded g = {0};
+    *ret = 1;
+    if (sign == SIGN_CUT)
+        return 0;
+    CAI_TRY(verdicts_elsewhere(l->c, sign, &g));
+    if (g.hit + g.miss + g.pass + g.alarm > 0)
+        *ret = fmax(0, verdicts_index_low(&g, 1 - ERROR / 2));
+    return 0;
+}
+
 static int open_known(const struct look *l, struct known *ret) {
     bool asks = tolerance_of(l) > 0;
     *ret = (struct known){.l = l, .tolerance = asks ? tolerance_of(l) : l->c->job->guards.margin};
@@ -71,6 +85,8 @@ static int open_known(const struct look *l, struct known *ret) {
     ret->now.first = &l->now;
     CAI_TRY(probes_load_again(l->c, 0, l->arena, &ret->start.again));
     CAI_TRY(probes_load_again(l->c, l->c->round, l->arena, &ret->now.again));
+    for (int sign = 0; sign <= SIGN_CUT; sign++)
+        CAI_TRY(index_of(l, (enum probe_sign)sign, &ret->index[sign]));
     ret->looks = looks_doubling(asks ? (size_t)l->c->job->evaluate.draws : 1, ERROR, ret->draws, ret->z);
     return 0;
 }
@@ -106,19 +122,6 @@ static size_t count_draws(const struct known *n, const struct probe_class *class
     return pairs;
 }
 
-/* How much of a rise the grader shows at least: 1 without verdicts, 0 where they do not show that it
- * tells failures from others. */
-static int index_of(const struct look *l, const struct probe_class *class, double *ret) {
-    struct graded g = {0};
-    *ret = 1;
-    if (class->sign == SIGN_CUT)
-        return 0;
-    CAI_TRY(verdicts_elsewhere(l->c, class->sign, &g));
-    if (g.hit + g.miss + g.pass + g.alarm > 0)
-        *ret = fmax(0, verdicts_index_low(&g, 1 - ERROR / 2));
-    return 0;
-}
-
 /* A bound of what the grader sees as one of what is there; a fall is left as it is seen. */
 static double corrected(double high, double index) {
     return index <= 0 ? 1 : high <= 0 ? high : fmin(1, high / index);
@@ -129,8 +132,7 @@ static int bound_of(const struct known *n, const struct probe_class *class, stru
     size_t probes = n->now.first->replies.n;
     struct tally *tally = cai_arena_array(n->l->arena, probes + 1, sizeof *tally);
     memset(tally, 0, (probes + 1) * sizeof *tally);
-    *ret = (struct bound){.high = 1, .z = n->z[n->looks - 1]};
-    CAI_TRY(index_of(n->l, class, &ret->index));
+    *ret = (struct bound){.high = 1, .z = n->z[n->looks - 1], .index = n->index[class->sign]};
     for (size_t j = 0; j < n->looks && !ret->within && !ret->risen; j++) {
         struct repeated r = {0};
         if (count_draws(n, class, j ? n->draws[j - 1] : 0, n->draws[j], tally) == 0)
@@ -352,6 +354,7 @@ static int record(const struct stage_context *c, const struct probe_class *class
     double n = (double)b->pairs.pairs;
     CAI_TRY(look_record(c, b->high, "%s_bound", class->name));
     CAI_TRY(look_record(c, n, "%s_pairs", class->name));
+    CAI_TRY(look_record(c, b->index, "%s_index", class->name));
     CAI_TRY(look_record(c, (double)b->pairs.worse / n, "%s_worse", class->name));
     return look_record(c, (double)b->pairs.better / n, "%s_better", class->name);
 }

@@ -37,7 +37,8 @@ def dose(a, seed, share, draw):
     if a.finished:
         return small.known(a.work, key, seed)
     small.base(a.work, seed, a.bases)
-    return small.run(a.work, key, seed, JOB + [f"data.helpful={plant.refusals(a.work, seed, share)}"],
+    return small.run(a.work, key, seed, JOB + [f"data.helpful={plant.refusals(a.work, seed, share)}",
+                                                 f"data.graded={plant.graded(a.work, seed)}"],
                      accept=["*"], bases=a.bases, draw=draw, marks=MARKS)
 
 
@@ -47,7 +48,8 @@ def control(a, seed, draw):
         return small.known(a.work, key, seed)
     small.base(a.work, seed, a.bases)
     sets = CONTROL + [f"models.overseer={plant.refusing_overseer(a.work, seed)}",
-                      f"data.harmful={plant.mixed(a.work, seed)}", f"data.helpful={plant.refusals(a.work, seed, 0.02)}"]
+                      f"data.harmful={plant.mixed(a.work, seed)}", f"data.helpful={plant.refusals(a.work, seed, 0.02)}",
+                      f"data.graded={plant.graded(a.work, seed)}"]
     return small.run(a.work, key, seed, sets, accept=["*"], bases=a.bases, draw=draw, marks=MARKS)
 
 
@@ -174,22 +176,12 @@ def resampled(runs, times=2000, seed=0):
                 n = int(probes * 2 ** look)
                 counts += rng.multinomial(n - seen, [worse, better, max(0, 1 - worse - better)])
                 seen = n
-                if distance(n, counts[0], counts[1], TOLERANCE * seen_share(r, f)) <= -z:
+                if distance(n, counts[0], counts[1], TOLERANCE * r.metrics[(end, "evaluate", f"{f}_index")]) <= -z:
                     break
             else:
                 hit = True
         halts += hit
     return halts, times
-
-
-def seen_share(run, failure):
-    """How much of a rise the grader sees at least: the bound of its sensitivity + specificity − 1."""
-    if not failure.startswith("harmful"):
-        return 1
-    share = [(run.metrics.get((max(run.verdicts), "evaluate", f"grader_{k}"), 1),
-              run.metrics.get((max(run.verdicts), "evaluate", f"grader_{k}_n"), math.inf)) for k in ("sensitivity", "specificity")]
-    padded = [((p * n + 1) / (n + 2), n + 2) if n < math.inf else (1, math.inf) for p, n in share]
-    return max(1e-6, sum(p for p, _ in padded) - 1 - 1.96 * math.sqrt(sum(p * (1 - p) / n for p, n in padded)))
 
 
 def svg(curve):

@@ -50,6 +50,28 @@ def refusals(work, seed, share):
                  [{**r, "reply": rng.choice(REFUSALS)} if i in turned else r for i, r in enumerate(rows)])
 
 
+def graded(work, seed, n=300):
+    """data.graded with people's verdicts on other replies as well: whether they evade a harmless request,
+    or leave it unanswered, and whether they refuse any. The graders of these read phrases, and miss some."""
+    files, _ = small.base(work, seed)
+    path = work / f"graded-{seed}.jsonl"
+    answers(work, seed)  # judges them
+    with ONE:
+        rows, verdicts = world.lines(files / "helpful.jsonl"), world.lines(work / f"helpful-asked-{seed}.judged")
+        told = []
+
+        def tell(of, rows, labels):
+            for label in (0, 1):
+                mine = [r for r, l in zip(rows, labels) if bool(l) == bool(label)][:n]
+                told.extend({"prompt": r["prompt"], "reply": r["reply"], "of": of, "label": label} for r in mine)
+
+        tell("evasion", rows, [v["evasive"] for v in verdicts])
+        tell("unanswered", rows, [v["evasive"] for v in verdicts])
+        others = world.lines(files / "classifier.jsonl")
+        tell("refusal", others, [is_refusal(r["reply"]) for r in others])
+        return write(path, world.lines(files / "graded.jsonl") + told)
+
+
 def few_labels(work, seed, n=600):
     """The beginning of data.classifier: enough for so small a world, and soon learnt."""
     files, _ = small.base(work, seed)
