@@ -383,7 +383,7 @@ static int move_content(struct run *r, const struct store_upload *u, const struc
     CAI_AUTO(mem) char *from = model ? cai_strdup(g->dir) : cai_path_join(g->dir, g->first);
     CAI_TRY(cai_dir_make(parent));
     if (cai_file_exists(to))
-        return 0;
+        return cai_file_sync(parent); /* its name may have been left by a failure of that */
     if (model) {
         CAI_TRY(hf_check(g->dir, false));
         CAI_TRY(cai_file_sync(g->dir));

@@ -1,6 +1,7 @@
 /* blobs.c: content-addressed files beside the database. A file that exists under its hash
- * is complete, because it arrived there by an atomic rename; a crash leaves at most a
- * temporary file or an unreferenced blob. */
+ * is complete, because it arrived there by an atomic rename; whether its name is durable is another
+ * matter, so the folder is synced before it is relied upon. A crash leaves at most a temporary
+ * file or an unreferenced blob. */
 #include "base/error.h"
 #include "base/failpoint.h"
 #include "base/file.h"
@@ -24,7 +25,8 @@ int store_blob_put(struct store *s, const void *data, size_t len, char ret_hash[
     CAI_TRY(CAI_FAILPOINT("blob.put.before"));
     cai_sha256(data, len, ret_hash);
     char *path = cai_path_join(dir, ret_hash);
-    int rc = cai_file_exists(path) ? 0 : cai_file_write_atomic(path, data, len);
+    /* One that is there already may have been left by a failure to make its name durable. */
+    int rc = cai_file_exists(path) ? cai_file_sync(dir) : cai_file_write_atomic(path, data, len);
     if (rc == 0)
         rc = CAI_FAILPOINT("blob.put.after");
     if (rc == 0 && ret_path)
