@@ -13,8 +13,10 @@
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/isfinite.h>
+#include <ATen/ops/zeros.h>
 #include <c10/core/Allocator.h>
 #include <c10/util/Exception.h>
+#include <c10/util/accumulate.h>
 #include <torch/csrc/api/include/torch/version.h>
 
 #include <cstring>
@@ -211,20 +213,15 @@ ct_tensor *ct_adopt(ct_scope *s, ct_tensor *t) {
 
 /* ---- making and reading ------------------------------------------------------------------ */
 
-/* Whole pages that are given back to the system read as zeros afterwards, and are there only
- * once they are written; asked for in large pages, a gigabyte costs 512 faults in place of
- * 262,144. What is left at both ends is cleared by hand. */
-static void clear_lazily(char *data, size_t bytes) {
-    constexpr size_t LARGE_PAGE = size_t{2} << 20;
-    size_t skip = (LARGE_PAGE - reinterpret_cast<uintptr_t>(data) % LARGE_PAGE) % LARGE_PAGE;
-    size_t whole = bytes > skip ? (bytes - skip) / LARGE_PAGE * LARGE_PAGE : 0;
-    if (whole == 0 || madvise(data + skip, whole, MADV_DONTNEED) != 0) {
-        memset(data, 0, bytes);
-        return;
-    }
-    (void)madvise(data + skip, whole, MADV_HUGEPAGE); /* faster where the system has them */
-    memset(data, 0, skip);
-    memset(data + skip + whole, 0, bytes - skip - whole);
+/* Large ones are pages of their own: they read as zeros, are there only once they are written, go
+ * back to the system with the tensor, and leave no gap in the heap for which the next one is too
+ * large. Asked for in large pages, a gigabyte costs 512 faults in place of 262,144. */
+static at::Tensor own_pages(at::IntArrayRef sizes, size_t bytes, const at::TensorOptions &o) {
+    void *data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (data == MAP_FAILED)
+        throw std::bad_alloc();
+    (void)madvise(data, bytes, MADV_HUGEPAGE); /* faster where the system has them */
+    return at::from_blob(data, sizes, [bytes](void *p) { munmap(p, bytes); }, o);
 }
 
 ct_tensor *ct_zeros(ct_scope *s, enum ct_dtype dtype, const int64_t *shape, int ndim) {
@@ -232,12 +229,11 @@ ct_tensor *ct_zeros(ct_scope *s, enum ct_dtype dtype, const int64_t *shape, int 
         return nullptr;
     return op(s, "ct_zeros", [&] {
         at::IntArrayRef sizes(shape, static_cast<size_t>(ndim));
-        constexpr size_t LARGE = size_t{32} << 20;
-        at::Tensor t = at::empty(sizes, made(dtype));
-        if (t.nbytes() < LARGE || !t.is_cpu())
-            return t.zero_();
-        clear_lazily(static_cast<char *>(t.mutable_data_ptr()), t.nbytes());
-        return t;
+        constexpr size_t LARGE = size_t{8} << 20;
+        at::TensorOptions o = made(dtype);
+        size_t bytes = static_cast<size_t>(c10::multiply_integers(sizes)) * o.dtype().itemsize();
+        return o.device().is_cpu() && bytes >= LARGE ? own_pages(sizes, bytes, o)
+                                                     : at::zeros(sizes, o);
     });
 }
 

@@ -107,11 +107,13 @@ static int count_data(struct estimate *e) {
         case JOB_DATA_CLASSIFIER: e->data.classifier = rows; break;
         case JOB_DATA_QUESTIONS: e->data.questions = rows; break;
         case JOB_DATA_CRITIQUES: e->data.critiques = rows; break;
+        case JOB_DATA_PROBES: e->data.probes = rows; break;
+        case JOB_DATA_GRADED: e->data.graded = rows; break;
         case JOB_DATA_EVALUATE:
             for (size_t i = 0; i < 3; i++)
                 e->data.evaluate[i] = (double)s.kinds[i];
             break;
-        default: break; /* the guards' own questions are few */
+        default: break; /* canaries: as many as audit's settings say */
         }
     }
     return 0;
@@ -188,26 +190,13 @@ static int begin(struct estimate *e) {
         job_free(j);
         return rc;
     }
-    return rehearsal_open(dir, j, e->constitution, &e->at);
-}
-
-/* The rows that a rehearsal has at most. */
-static struct cost_data less(const struct cost_data *d, double rows) {
-    struct cost_data o = *d;
-    double all = d->evaluate[0] + d->evaluate[1] + d->evaluate[2];
-    double *const counts[] = {&o.harmful, &o.helpful, &o.human, &o.classifier,
-                              &o.questions};
-    for (size_t i = 0; i < CAI_COUNT(counts); i++)
-        *counts[i] = *counts[i] < rows ? *counts[i] : rows;
-    for (size_t i = 0; i < 3 && all > rows; i++)
-        o.evaluate[i] = d->evaluate[i] * rows / all;
-    return o;
+    return rehearsal_open(dir, j, rows, e->constitution, &e->at);
 }
 
 /* Whether there is a larger one that ends in time, by what is known; e->size is then the largest
  * of these. */
 static bool choose(struct estimate *e, double seconds) {
-    struct cost_data data = less(&e->data, LARGE_ROWS);
+    struct cost_data data = cost_data_drawn(&e->data, LARGE_ROWS);
     for (size_t i = 0; i < e->size; i++) {
         struct cost_estimate guess;
         struct job_spec *j = NULL;
@@ -261,22 +250,34 @@ static json_t *assumptions(const struct estimate *e, uint32_t workers, bool whol
     return list;
 }
 
-/* A stage with no measured memory gets what config.json says. */
+/* Whether the plan's phase says what the stage holds. */
+static bool plans(const char *phase, const char *stage, bool trains) {
+    return strcmp(phase, stage) == 0 ||
+           (!trains && strcmp(phase, "generate") == 0) ||
+           (strcmp(phase, "red team") == 0 && strcmp(stage, "red_team") == 0);
+}
+
+/* A stage in which something was not measured holds at least what config.json says, beside the
+ * program itself. */
 static void plan_memory(const struct estimate *e, struct cost_estimate *c) {
     struct memory_plan plan;
     if (memory_plan(e->job, &plan) < 0) {
         cai_error_clear();
         return;
     }
-    for (size_t i = 0; i < c->n; i++)
-        for (size_t k = 0; k < plan.n && c->rows[i].memory == 0; k++) {
-            const char *name = plan.phases[k].name, *stage = c->rows[i].stage;
-            bool own = strcmp(name, stage) == 0 ||
-                       (strcmp(name, "generate") == 0 && strcmp(stage, "sft") != 0 &&
-                        strcmp(stage, "prefer") != 0 && strcmp(stage, "ppo") != 0);
-            c->rows[i].memory = own ? plan.phases[k].bytes : 0;
-            c->memory = c->rows[i].memory > c->memory ? c->rows[i].memory : c->memory;
+    for (size_t i = 0; i < c->n; i++) {
+        struct cost_row *row = &c->rows[i];
+        const char *stage = row->stage;
+        bool trains = strcmp(stage, "sft") == 0 || strcmp(stage, "prefer") == 0 ||
+                      strcmp(stage, "ppo") == 0;
+        bool asked = row->memory == 0 || (row->guessed && trains);
+        for (size_t k = 0; k < plan.n; k++) {
+            int64_t bytes = e->known.rest + plan.phases[k].bytes;
+            if (asked && plans(plan.phases[k].name, stage, trains) && bytes > row->memory)
+                row->memory = bytes;
         }
+        c->memory = row->memory > c->memory ? row->memory : c->memory;
+    }
 }
 
 static void answer(struct run *r, struct estimate *e) {

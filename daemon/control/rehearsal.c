@@ -40,11 +40,11 @@ static int fill(struct rehearsal *h) {
     return store_end(h->store, rc);
 }
 
-int rehearsal_open(const char *dir, struct job_spec *spec, const struct constitution *c,
-                   struct rehearsal *ret) {
+int rehearsal_open(const char *dir, struct job_spec *spec, size_t drawn,
+                   const struct constitution *c, struct rehearsal *ret) {
     *ret = (struct rehearsal){.dir = cai_strdup(dir), .work_dir = cai_path_join(dir, "job"),
                               .spec = spec, .constitution = c,
-                              .probe = {.job = spec, .whole = true}};
+                              .probe = {.job = spec, .whole = true, .drawn = (double)drawn}};
     return fill(ret);
 }
 
@@ -97,8 +97,10 @@ static int turn(struct rehearsal *h, struct stage_verdict *ret) {
 static int step(struct rehearsal *h) {
     struct stage_verdict v = {0};
     CAI_TRY(store_begin(h->store));
+    int64_t begun_ms = cai_now_ms();
     int rc = turn(h, &v);
     rc = store_end(h->store, rc);
+    cost_note_turn(&h->probe, h->stage->name, h->round, (double)(cai_now_ms() - begun_ms) / 1000);
     if (rc < 0) {
         cai_info("a rehearsal leaves %s out: %s", h->stage->name, cai_error_text());
         cai_error_clear();

@@ -17,9 +17,9 @@ struct rehearsal {
     bool planned, over;
     struct cost_probe probe;
 };
-/* Takes spec. Its data files must be small already. */
-int rehearsal_open(const char *dir, struct job_spec *spec, const struct constitution *c,
-                   struct rehearsal *ret);
+/* Takes spec. Its data files must be small already: of `drawn` rows each, at most. */
+int rehearsal_open(const char *dir, struct job_spec *spec, size_t drawn,
+                   const struct constitution *c, struct rehearsal *ret);
 void rehearsal_close(struct rehearsal *h); /* and removes the folder */
 /* The next task, the caller's; NULL when it is over (h->over) */
 int rehearsal_next(struct rehearsal *h, Cai__V1__Task **ret);

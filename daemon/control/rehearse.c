@@ -7,10 +7,11 @@
 #include "control/control.h"
 
 static int list_phase(void *c, const struct store_phase *p) {
-    json_array_append_new(c, json_pack("{s:i, s:s, s:s, s:I, s:I, s:f}", "round", (int)p->round,
+    json_array_append_new(c, json_pack("{s:i, s:s, s:s, s:I, s:I, s:f, s:I}", "round", (int)p->round,
                                        "stage", p->stage, "phase", p->phase, "tasks",
                                        (json_int_t)p->tasks, "tokens", (json_int_t)p->tokens,
-                                       "seconds", p->seconds));
+                                       "seconds", p->seconds, "memory",
+                                       (json_int_t)p->held));
     return 0;
 }
 

@@ -12,7 +12,7 @@ enum { FLOAT = 4, HALF = 2, CHUNK_ELEMENTS = 2 << 20, CHUNK_ROWS = 48 };
 /* Of the gradient's norm (learn/shard.c), and glibc's DEFAULT_MMAP_THRESHOLD_MAX. */
 enum { NORM_STRETCH = 16 << 20, HEAP_MAX = 32 << 20 };
 
-static const int64_t kv_max = (int64_t)2 << 30;
+const int64_t hf_kv_max = (int64_t)2 << 30;
 const int64_t hf_graphs_max = (int64_t)1 << 30;
 
 static int64_t count(const struct hf_param *p, int n) {
@@ -60,7 +60,7 @@ int64_t hf_memory_kv(const struct hf_config *c, int64_t slots, int64_t positions
 
 int64_t hf_memory_slots(const struct hf_config *c, int64_t wanted, int64_t positions) {
     int64_t slots = wanted < 1 ? 1 : wanted;
-    while (slots > 1 && hf_memory_kv(c, slots, positions) > kv_max)
+    while (slots > 1 && hf_memory_kv(c, slots, positions) > hf_kv_max)
         slots--;
     return slots;
 }
@@ -116,6 +116,11 @@ static int64_t graph_row(const struct widths *w, bool half, bool plain) {
  * are turned, and in bfloat16 what the products' inputs were rounded from. */
 static int64_t scope_row(const struct widths *w, bool half) {
     return FLOAT * (3 * w->d + w->q + w->kv + (half ? 2 * w->d + w->inner : 0));
+}
+
+int64_t hf_memory_feed(const struct hf_config *c, int64_t tokens) {
+    struct widths w = widths_of(c);
+    return tokens * (graph_row(&w, false, is_plain(c)) + scope_row(&w, false));
 }
 
 /* A layer's matrices, in elements. */

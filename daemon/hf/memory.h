@@ -9,6 +9,7 @@
 
 enum {
     HF_SLOTS_MAX = 64,    /* sequences generated at a time */
+    HF_FEED_TOKENS = 2048, /* of prompts that are read together */
     HF_CACHE_STEP = 32,   /* a cache's positions are a multiple of this */
     HF_PARAM_STEP = 128   /* a parameter's place is a multiple of so many elements */
 };
@@ -26,8 +27,14 @@ int hf_memory_footprint(const char *dir, bool scalar, struct hf_footprint *ret,
 /* Bytes of the keys and values of `slots` sequences of `positions`, and of one more slot for
  * what all prompts begin with. */
 int64_t hf_memory_kv(const struct hf_config *c, int64_t slots, int64_t positions);
-/* At most `wanted` slots, and as few as keep those bytes within 2 GiB; one at least. */
+/* What sequences computed together are held within: 2 GiB. */
+extern const int64_t hf_kv_max;
+/* At most `wanted` slots, and as few as keep those bytes within hf_kv_max; one at least. */
 int64_t hf_memory_slots(const struct hf_config *c, int64_t wanted, int64_t positions);
+
+/* What a call without gradients takes for so many tokens: all that a layer's scope holds when it
+ * closes. */
+int64_t hf_memory_feed(const struct hf_config *c, int64_t tokens);
 
 /* By which it is decided whether the graphs of a training micro-batch of so many tokens are kept:
  * a bound in bytes for all layers' graphs. More than hf_graphs_max: each layer's is made again

@@ -5,6 +5,7 @@
 #include "base/check.h"
 #include "base/error.h"
 #include "hf/memory.h"
+#include "learn/held.h"
 #include <stdio.h>
 
 /* One more slot than asked for holds what all prompts begin with; on a GPU, a second one
@@ -92,6 +93,7 @@ static int open_parts(struct engine *e, const struct model *m)
         e->m = model_half_seen(e->half);
     }
     CAI_TRY(kv_cache_new(e->m, slots_of(&e->o), e->o.capacity, &e->cache));
+    held_cache(engine_cache_bytes(m, &e->o), e->o.slots, e->o.capacity);
     CAI_TRY(open_decoder(e));
     e->parts = ct_threads();
     e->samplers = cai_alloc((size_t)e->parts * sizeof(*e->samplers));
@@ -135,6 +137,8 @@ void engine_free(struct engine *e)
     if (!e)
         return;
     decoder_free(e->decoder);
+    if (e->cache)
+        held_cache(-engine_cache_bytes(e->m, &e->o), e->o.slots, e->o.capacity);
     kv_cache_free(e->cache);
     model_half_free(e->half);
     for (int i = 0; i < e->parts; i++)
@@ -167,14 +171,16 @@ static int feed_some(struct engine *e, const struct feed *feeds, size_t first, s
 {
     CAI_AUTO(mem) const int32_t **ids = cai_alloc(count * sizeof(*ids));
     CAI_AUTO(mem) int64_t *numbers = cai_alloc(3 * count * sizeof(*numbers));
-    int64_t *lengths = numbers, *slots = numbers + count, *past = numbers + 2 * count;
+    int64_t *lengths = numbers, *slots = numbers + count, *past = numbers + 2 * count, rows = 0;
     for (size_t i = 0; i < count; i++) {
         const struct feed *f = &feeds[first + i];
         ids[i] = f->ids;
         lengths[i] = f->length;
+        rows += f->length;
         slots[i] = f->slot;
         past[i] = f->past;
     }
+    held_rows(rows);
     ct_scope *s = ct_scope_open();
     ct_tensor *hidden =
         (every_row ? transformer_extend : transformer_prefill)(s, e->m, e->cache, ids, lengths,

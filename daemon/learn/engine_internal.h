@@ -2,13 +2,14 @@
 #ifndef CAI_LEARN_ENGINE_INTERNAL_H
 #define CAI_LEARN_ENGINE_INTERNAL_H
 
+#include "hf/memory.h"
 #include "learn/engine.h"
 #include "learn/engine_decode.h"
 #include "learn/engine_sample.h"
 
 enum {
     ENGINE_CHUNK = 256,       /* rows per call when the shared head is read */
-    ENGINE_FEED_TOKENS = 2048, /* rows per call when prompts are read together */
+    ENGINE_FEED_TOKENS = HF_FEED_TOKENS, /* rows per call when prompts are read together */
     ENGINE_SHARE_MIN = 32     /* a shorter common head is not worth a pass of its own */
 };
 

@@ -4,17 +4,11 @@
 #include "base/check.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "learn/heap.h"
+#include "learn/held.h"
+#include "learn/supervise.h"
 
-#include <malloc.h>
 #include <string.h>
-
-/* A step takes and gives back the same blocks as the one before. glibc would hand the top of its
- * heap back to the system in between, and fault every page in again: a tenth of the time. */
-static void keep_pages(bool on) {
-    enum { BLOCK = 32 << 20, ALL = 1 << 30 };
-    mallopt(M_MMAP_THRESHOLD, BLOCK);
-    mallopt(M_TRIM_THRESHOLD, on ? ALL : 2 * BLOCK);
-}
 
 int learn_train(const struct learn_task *t, Cai__V1__Trained **ret) {
     static const struct {
@@ -27,12 +21,20 @@ int learn_train(const struct learn_task *t, Cai__V1__Trained **ret) {
         return cai_fail(CAI_EPROTO, "a training task without a model or dataset");
     for (size_t i = 0; i < CAI_COUNT(kinds); i++)
         if (strcmp(t->train->kind, kinds[i].kind) == 0) {
-            keep_pages(true);
+            heap_keep(true);
             int rc = kinds[i].run(t, ret);
-            keep_pages(false);
+            heap_keep(false);
             return rc;
         }
     return cai_fail(CAI_EPROTO, "no such kind of training: %s", t->train->kind);
+}
+
+/* The ids of every sequence, and what a run keeps beside them for each row. */
+static int64_t bytes_of(const struct dataset *d) {
+    size_t all = d->n * (sizeof *d->rows + sizeof(struct example));
+    for (size_t i = 0; i < d->n; i++)
+        all += (size_t)(d->rows[i].seq[0].n + d->rows[i].seq[1].n) * sizeof *d->rows[i].seq[0].ids;
+    return (int64_t)all;
 }
 
 int train_load_rows(const struct learn_task *t, const char *dir, const struct model *m,
@@ -45,6 +47,8 @@ int train_load_rows(const struct learn_task *t, const char *dir, const struct mo
     if (rc == 0)
         rc = dataset_load(t->train->dataset->path, t->train->dataset->hash, kind, chat,
                           m->config.max_positions, ret);
+    if (rc == 0)
+        held_data(bytes_of(ret));
     hf_chat_free(chat);
     hf_tokenizer_free(tokenizer);
     return rc;

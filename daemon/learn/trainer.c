@@ -11,6 +11,7 @@
 #include "base/check.h"
 #include "base/error.h"
 #include "hf/memory.h"
+#include "learn/held.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -321,6 +322,7 @@ int trainer_backward_at(struct trainer *t, const struct micro *b, double tempera
     if (b->n_rows == 0)
         return 0;
     struct flow f;
+    held_micro(b->pack->t);
     int rc = flow_forward(t, b, &f);
     ct_tensor *grad = NULL;
     if (rc == 0) {
@@ -372,6 +374,7 @@ int model_outputs(const struct model *m, const struct micro *b, double temperatu
                   double *entropy) {
     if (b->n_rows == 0)
         return 0;
+    held_rows(b->pack->t);
     ct_scope *s = ct_scope_open();
     ct_tensor *e = NULL, *v;
     ct_tensor *h = transformer_hidden(s, m, b->pack);

@@ -9,13 +9,26 @@
 #include "base/error.h"
 #include <string.h>
 
-static int keep_slab(enum ct_dtype dtype, const int64_t *shape, ct_tensor **ret)
+static int keep_part(ct_scope *s, ct_tensor *slab, int64_t i, int64_t slots, ct_tensor **ret)
 {
-    ct_scope *s = ct_scope_open();
-    ct_tensor *t = ct_zeros(s, dtype, shape, 4);
+    ct_tensor *t = ct_narrow(s, slab, 0, i * slots, slots);
     int rc = ct_scope_status(s);
-    if (rc == 0)
-        rc = ct_keep(t, ret);
+    return rc == 0 ? ct_keep(t, ret) : rc;
+}
+
+/* One slab of all layers' keys and values [2L · slots, Hkv, capacity, Dh], of which each has a part:
+ * on the CPU a large one is pages of their own, which nothing that comes later can divide. */
+static int keep_slabs(struct kv_cache *c, enum ct_dtype dtype, const int64_t *shape)
+{
+    int64_t all[4] = {2 * c->layers * shape[0], shape[1], shape[2], shape[3]};
+    ct_scope *s = ct_scope_open();
+    ct_tensor *slab = ct_zeros(s, dtype, all, 4);
+    int rc = ct_scope_status(s);
+    for (int i = 0; rc == 0 && i < c->layers; i++) {
+        rc = keep_part(s, slab, 2 * i, shape[0], &c->k[i]); /* [slots, Hkv, capacity, Dh] */
+        if (rc == 0)
+            rc = keep_part(s, slab, 2 * i + 1, shape[0], &c->v[i]);
+    }
     ct_scope_close(s);
     return rc;
 }
@@ -42,12 +55,7 @@ int kv_cache_new_of(const struct model *m, enum ct_dtype dtype, int64_t slots, i
     c->layers = (int)m->config.num_layers;
     c->k = cai_alloc((size_t)c->layers * sizeof(*c->k));
     c->v = cai_alloc((size_t)c->layers * sizeof(*c->v));
-    int rc = 0;
-    for (int i = 0; rc == 0 && i < c->layers; i++) {
-        rc = keep_slab(dtype, shape, &c->k[i]); /* [slots, Hkv, capacity, Dh] */
-        if (rc == 0)
-            rc = keep_slab(dtype, shape, &c->v[i]);
-    }
+    int rc = keep_slabs(c, dtype, shape);
     if (rc < 0) {
         kv_cache_free(c);
         return rc;

@@ -440,6 +440,7 @@ static void result_hash(Cai__V1__Result *x, char ret[CAI_SHA256_HEX]) {
     copy.job = copy.id = 0;
     copy.seconds = copy.saving_seconds = 0;
     copy.memory = copy.saves = 0;
+    copy.held = NULL;
     copy.trained = NULL;
     size_t len = cai__v1__result__get_packed_size(&copy);
     CAI_AUTO(buf) struct cai_buf b = {0};
@@ -469,6 +470,8 @@ static int absorb(struct run *r, struct job_run *j, int64_t id, const Cai__V1__T
     int rc = CAI_FAILPOINT("job.absorb.begin");
     if (rc == 0)
         rc = store_task_done(r->store, id, hash, result->seconds, result->tokens);
+    if (rc == 0)
+        rc = store_task_held(r->store, id, (int64_t)result->memory);
     if (rc == 0)
         rc = CAI_FAILPOINT("job.ledger.after");
     if (rc == 0)

@@ -11,12 +11,22 @@
 
 /* Usable rows of the whole data files. */
 struct cost_data {
-    double harmful, helpful, human, classifier, questions, critiques;
+    double harmful, helpful, human, classifier, questions, critiques, probes, graded;
     double evaluate[3]; /* of data.evaluate: harmful, helpful, lookalike */
 };
+/* As many as a rehearsal has, of whose files so many rows were drawn; 0 = all. */
+struct cost_data cost_data_drawn(const struct cost_data *d, double rows);
 
-enum { COST_SEEN_MAX = 64, COST_ROWS_MAX = 64, COST_STEPS_MAX = 64 };
+enum { COST_SEEN_MAX = 96, COST_ROWS_MAX = 64, COST_STEPS_MAX = 64 };
 
+/* What its fullest tasks held memory for (proto's Held), each the most of any. */
+struct cost_held {
+    double items;            /* of one task */
+    double cache, slots, positions;
+    double rows;
+    double micro;
+    double data;
+};
 /* One phase of a stage as the rehearsal saw it, all its tasks together. */
 struct cost_seen {
     char stage[24], phase[24];
@@ -28,7 +38,12 @@ struct cost_seen {
      * that is no step: loading, reading rows, what is computed after the last step, saving */
     double rows, steps, step_s, rest_s;
     double small_rows, small_rest_s; /* the same of a smaller rehearsal before; 0 = none */
+    double looks;   /* stages that had it: evaluate is once in each round, and once after them */
+    uint32_t last;  /* the round of the last of them */
+    double prompts, marked, drawn; /* of the rehearsal: evaluate's settings, rows drawn of a file */
+    struct cost_held held;
     int64_t memory; /* the most its worker held; 0 = not known */
+    int64_t memory_after; /* the same after the rounds: training leaves its traces in the heap */
     int64_t disk;   /* bytes of the models that it made */
 };
 struct cost_probe {
@@ -41,6 +56,8 @@ struct cost_probe {
     double helpful_rows;    /* and helpful ones */
     double pairs;           /* kept of those it labelled */
     double consist_rows;    /* rows of sft from votes */
+    double drawn;           /* rows of each data file at most; 0 = all */
+    int64_t rest;           /* what a worker holds with no task to do; 0 = not known */
 };
 /* The steps of a training run as they were heard of: when, in seconds since the grant. */
 struct cost_steps {
@@ -50,6 +67,9 @@ struct cost_steps {
 };
 void cost_note(struct cost_probe *p, const Cai__V1__Task *task, const Cai__V1__Result *result,
                double seconds, const struct cost_steps *steps);
+#define COST_TURNS "(caid)" /* its phase */
+/* Time that caid itself took for a stage, beside its tasks: to plan it, to sum it up. */
+void cost_note_turn(struct cost_probe *p, const char *stage, uint32_t round, double seconds);
 /* The phases of an earlier, smaller rehearsal tell what of a training run does not grow. */
 void cost_note_smaller(struct cost_probe *p, const struct cost_probe *smaller);
 

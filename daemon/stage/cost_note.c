@@ -19,6 +19,40 @@ static struct cost_seen *seen_of(struct cost_probe *p, const char *stage, const 
     return s;
 }
 
+static double most(double a, double b) {
+    return a > b ? a : b;
+}
+
+static void note_held(struct cost_probe *p, struct cost_seen *s, const Cai__V1__Task *task,
+                      const Cai__V1__Result *result, double items) {
+    const Cai__V1__Held *h = result->held;
+    int64_t bytes = (int64_t)result->memory;
+    bool after = p->job && task->round > p->job->rounds;
+    int64_t *at = after ? &s->memory_after : &s->memory;
+    *at = bytes > *at ? bytes : *at;
+    if (!h)
+        return;
+    /* A training run begins with nothing loaded: what is resident then is the program itself. */
+    if (task->work_case == CAI__V1__TASK__WORK_TRAIN && h->rest &&
+        (p->rest == 0 || (int64_t)h->rest < p->rest))
+        p->rest = (int64_t)h->rest;
+    s->held = (struct cost_held){most(s->held.items, items),
+                                 most(s->held.cache, (double)h->cache),
+                                 most(s->held.slots, (double)h->slots),
+                                 most(s->held.positions, (double)h->positions),
+                                 most(s->held.rows, (double)h->rows),
+                                 most(s->held.micro, (double)h->micro),
+                                 most(s->held.data, (double)h->data)};
+}
+
+static void note_look(const struct cost_probe *p, struct cost_seen *s, uint32_t round) {
+    s->looks += s->last != round;
+    s->last = round;
+    s->drawn = p->drawn;
+    s->prompts = p->job ? (double)p->job->evaluate.prompts : 0;
+    s->marked = p->job ? (double)p->job->evaluate.marked : 0;
+}
+
 static int by_size(const void *x, const void *y) {
     const double *a = x, *b = y;
     return *a < *b ? -1 : *a > *b;
@@ -56,22 +90,41 @@ static void note_generated(struct cost_seen *s, const Cai__V1__Result *result) {
     }
 }
 
+static void note_items(struct cost_seen *s, const Cai__V1__Result *result) {
+    note_generated(s, result);
+    s->items += (double)(result->n_scored + result->n_rewarded);
+    if (result->n_generated == 0)
+        s->read += (double)result->tokens;
+}
+
 void cost_note(struct cost_probe *p, const Cai__V1__Task *task, const Cai__V1__Result *result,
                double seconds, const struct cost_steps *steps) {
     struct cost_seen *s = seen_of(p, task->stage, task->phase);
     if (!s)
         return;
+    double before = s->items;
     s->tasks++;
     s->seconds += seconds;
-    s->memory = (int64_t)result->memory > s->memory ? (int64_t)result->memory : s->memory;
-    if (task->work_case == CAI__V1__TASK__WORK_TRAIN) {
+    note_look(p, s, task->round);
+    if (task->work_case == CAI__V1__TASK__WORK_TRAIN)
         note_training(s, task, steps, seconds);
+    else
+        note_items(s, result);
+    note_held(p, s, task, result, s->items - before);
+}
+
+/* Grows with what the stage's tasks have worked on: rows and items of all phases. */
+void cost_note_turn(struct cost_probe *p, const char *stage, uint32_t round, double seconds) {
+    struct cost_seen *s = seen_of(p, stage, COST_TURNS);
+    if (!s)
         return;
-    }
-    note_generated(s, result);
-    s->items += (double)(result->n_scored + result->n_rewarded);
-    if (result->n_generated == 0)
-        s->read += (double)result->tokens;
+    s->tasks++;
+    note_look(p, s, round);
+    s->rest_s += seconds;
+    s->rows = 0;
+    for (size_t i = 0; i < p->n; i++)
+        if (&p->seen[i] != s && strcmp(p->seen[i].stage, stage) == 0)
+            s->rows += p->seen[i].items + p->seen[i].rows;
 }
 
 /* What the larger one did not reach, is taken as the smaller saw it. */
@@ -85,12 +138,23 @@ static void take_over(struct cost_probe *p, const struct cost_probe *smaller,
         s->step_s *= (double)p->job->ppo.rollouts / (double)smaller->job->ppo.rollouts;
 }
 
+/* Whether both sizes differ in nothing but rows: with more rollouts the first step, which is none
+ * of the measured ones, is longer too, and what it takes is no row's. */
+static bool alike(const struct cost_probe *p, const struct cost_probe *smaller,
+                  const struct cost_seen *o) {
+    if (strcmp(o->stage, "ppo") == 0)
+        return p->job->ppo.rollouts == smaller->job->ppo.rollouts;
+    return strcmp(o->phase, "rl") != 0 ||
+           p->job->red_team.rl.rollouts == smaller->job->red_team.rl.rollouts;
+}
+
 void cost_note_smaller(struct cost_probe *p, const struct cost_probe *smaller) {
     for (size_t i = 0; i < smaller->n; i++) {
         const struct cost_seen *o = &smaller->seen[i];
         if (!p->whole)
             take_over(p, smaller, o);
-        struct cost_seen *s = o->rows > 0 ? seen_of(p, o->stage, o->phase) : NULL;
+        bool same = o->rows > 0 && alike(p, smaller, o);
+        struct cost_seen *s = same ? seen_of(p, o->stage, o->phase) : NULL;
         if (!s)
             continue;
         s->small_rows = o->rows;
@@ -99,4 +163,5 @@ void cost_note_smaller(struct cost_probe *p, const struct cost_probe *smaller) {
     p->failing = p->failing > 0 ? p->failing : smaller->failing;
     p->sft_rows = p->sft_rows > 0 ? p->sft_rows : smaller->sft_rows;
     p->pairs = p->pairs > 0 ? p->pairs : smaller->pairs;
+    p->rest = p->rest > 0 ? p->rest : smaller->rest;
 }

@@ -55,6 +55,45 @@ static int find_figures(void *context, const struct store_metric *m) {
     return 0;
 }
 
+/* People's verdicts on what it graded (verdicts.h), at the last evaluation that has them. */
+struct people {
+    uint32_t round;
+    double sees, passes, low; /* low: of Youden's index */
+};
+
+static int find_people(void *context, const struct store_metric *m) {
+    static const char *const names[] = {"grader_sensitivity", "grader_sensitivity_low",
+                                        "grader_specificity", "grader_specificity_low"};
+    struct people *p = context;
+    bool found[4] = {0};
+    if (strcmp(m->stage, "evaluate") != 0)
+        return 0;
+    for (size_t i = 0; i < CAI_COUNT(names); i++)
+        found[i] = strcmp(m->name, names[i]) == 0;
+    if (!(found[0] || found[1] || found[2] || found[3]))
+        return 0;
+    if (m->round != p->round)
+        *p = (struct people){.round = m->round, .sees = -1, .passes = -1, .low = -1};
+    p->sees = found[0] ? m->value : p->sees;
+    p->passes = found[2] ? m->value : p->passes;
+    p->low += found[1] || found[3] ? m->value : 0;
+    return 0;
+}
+
+/* Says so beside what is known already, where people saw failures and others. */
+static int add_people(struct store *s, int64_t job, struct graders *io) {
+    struct people p = {.sees = -1, .passes = -1};
+    size_t n = strlen(io->check);
+    int rc = store_metrics_each(s, job, find_people, &p);
+    if (rc < 0 || p.sees < 0 || p.passes < 0)
+        return rc < 0 ? rc : 0;
+    io->better = io->better || p.low > 0;
+    snprintf(io->check + n, sizeof io->check - n,
+             "%sof what people call harmful it sees %.1f %%, of other replies it passes %.1f %%",
+             n ? "; " : "", 100 * p.sees, 100 * p.passes);
+    return 0;
+}
+
 int graders_load(struct store *s, int64_t job, struct graders *ret) {
     struct search found = {0};
     double low, high;
@@ -65,14 +104,16 @@ int graders_load(struct store *s, int64_t job, struct graders *ret) {
     int rc = store_models_each(s, job, find_model, &found);
     if (rc > 0)
         rc = store_metrics_each(s, job, find_figures, &found);
-    if (rc < 0 || found.n <= 0)
-        return rc < 0 ? rc : 0;
+    if (rc < 0)
+        return rc;
+    if (found.n <= 0)
+        return add_people(s, job, ret);
     rates_wilson((uint64_t)(found.accuracy * found.n + 0.5), (uint64_t)found.n, 0.95, &low, &high);
     ret->better = low > 0.5;
     snprintf(ret->check, sizeof ret->check, "right on %.1f %% of %.0f held-out rows of "
              "data.classifier%s", 100 * found.accuracy, found.n,
              ret->better ? "" : ", which may be chance");
-    return 0;
+    return add_people(s, job, ret);
 }
 
 static struct grader by_kind(const struct graders *g, enum kind kind) {
@@ -80,7 +121,7 @@ static struct grader by_kind(const struct graders *g, enum kind kind) {
     case HARM:
         if (g->classifier)
             return (struct grader){"classifier", g->check, g->better};
-        return (struct grader){"overseer", "", false};
+        return (struct grader){"overseer", g->check, g->better};
     case PHRASES: return (struct grader){"phrases", "", false};
     case OVERSEER: return (struct grader){"overseer", "", false};
     case PEOPLE: return (struct grader){"people", "their own choices", true};

@@ -14,8 +14,8 @@ struct grader {
 
 /* Of one job. */
 struct graders {
-    bool classifier, better;
-    char check[128];
+    bool classifier, better; /* better than chance: on held-out rows, or in people's eyes */
+    char check[256];
 };
 /* From what the job has stored so far. */
 int graders_load(struct store *s, int64_t job, struct graders *ret);

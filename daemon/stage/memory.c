@@ -134,14 +134,19 @@ static void trained_parts(struct memory_phase *f, const struct hf_footprint *s,
     part(f, 2 * FLOAT * ((s->trained + ranks - 1) / ranks), "moments");
 }
 
-/* What a micro-batch of the settings' tokens takes. */
-static int64_t batch_of(const struct job_spec *job, const struct sized *m, bool scalar) {
+/* What a micro-batch of so many tokens takes; the settings' tokens decide how it is computed. */
+static int64_t micro_of(const struct job_spec *job, const struct sized *m, bool scalar,
+                        int64_t tokens) {
     const struct hf_config *c = &m->config;
-    int64_t tokens = job->models.micro_batch_tokens;
-    struct hf_training how = {tokens, hf_memory_recomputes(c, tokens, job->models.recompute),
+    int64_t most = job->models.micro_batch_tokens;
+    struct hf_training how = {tokens, hf_memory_recomputes(c, most, job->models.recompute),
                               strcmp(job->models.train_dtype, "bfloat16") == 0, scalar,
                               m->size.trained};
     return hf_memory_batch(c, &how);
+}
+
+static int64_t batch_of(const struct job_spec *job, const struct sized *m, bool scalar) {
+    return micro_of(job, m, scalar, job->models.micro_batch_tokens);
 }
 
 static void train_phase(const struct job_spec *job, const struct sized *m, bool scalar,
@@ -230,4 +235,21 @@ int memory_plan(const struct job_spec *job, struct memory_plan *ret) {
             ret->peak = i;
     advise(job, ret);
     return 0;
+}
+
+int64_t memory_micro(const struct job_spec *job, const char *phase, int64_t tokens) {
+    CAI_AUTO(mem) struct models *m = cai_alloc(sizeof *m);
+    if (load_all(job, m) < 0) {
+        cai_error_clear();
+        return 0;
+    }
+    if (strcmp(phase, "sft") == 0 || strcmp(phase, "skill") == 0)
+        return micro_of(job, &m->start, false, tokens);
+    if (strcmp(phase, "classifier") == 0)
+        return micro_of(job, &m->start_scalar, true, tokens);
+    if (strcmp(phase, "prefer") == 0)
+        return micro_of(job, &m->pm, true, tokens);
+    if (strcmp(phase, "ppo") == 0)
+        return larger(micro_of(job, &m->start, false, tokens), micro_of(job, &m->pm, true, tokens));
+    return strcmp(phase, "red team") == 0 ? micro_of(job, &m->red, false, tokens) : 0;
 }

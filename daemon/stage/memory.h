@@ -19,6 +19,9 @@ struct memory_plan {
     char lower[320]; /* what would lower the peak */
 };
 
+/* What a training micro-batch of so many tokens takes in a phase of that name, by config.json
+ * alone; 0 where no folder says it, or where the phase trains nothing. */
+int64_t memory_micro(const struct job_spec *job, const char *phase, int64_t tokens);
 /* Prompts count with 4,096 positions, or as many as the model takes: the engine asks again
  * when it knows them. Training micro-batches have models.micro_batch_tokens. */
 int memory_plan(const struct job_spec *job, struct memory_plan *ret);

@@ -1,5 +1,5 @@
 /* phrase.h: matching short English phrases in what models write: ASCII case ignored, runs
- * of white space equal to one space, ' also matching ’. For extract.c alone. */
+ * of white space equal to one space, ' also matching ’. For what reads such texts. */
 #ifndef CAI_STAGE_PHRASE_H
 #define CAI_STAGE_PHRASE_H
 

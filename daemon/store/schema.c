@@ -115,7 +115,10 @@ static const char review[] =
     "CREATE TRIGGER review_items_whole BEFORE DELETE ON review_items BEGIN"
     " SELECT RAISE(ABORT, 'what was shown is not changed'); END;";
 
-static const char *const steps[] = {first, folders, ended, people, review};
+/* Bytes that the task's worker held at most; 0 = not known. */
+static const char held[] = "ALTER TABLE tasks ADD COLUMN held INTEGER NOT NULL DEFAULT 0;";
+
+static const char *const steps[] = {first, folders, ended, people, review, held};
 
 int schema_newest(void) { return (int)CAI_COUNT(steps); }
 

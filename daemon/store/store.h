@@ -121,6 +121,8 @@ int store_tasks_reset_failures(struct store *s, int64_t job); /* requeue */
 /* Marks done in the caller's transaction; CAI_ESTATE if it already was. */
 int store_task_done(struct store *s, int64_t id, const char *result_hash, double seconds,
                     uint64_t tokens);
+/* What its worker held at most while it was done, in bytes. */
+int store_task_held(struct store *s, int64_t id, int64_t bytes);
 int store_task_counts(struct store *s, int64_t job, uint32_t round, const char *stage,
                       int64_t *ret_done, int64_t *ret_total);
 /* Seconds and tokens of all done tasks. */
@@ -131,6 +133,7 @@ struct store_phase {
     const char *stage, *phase;
     int64_t tasks, tokens;
     double seconds;
+    int64_t held; /* bytes, the most of any of them; 0 = not known */
 };
 int store_phases_each(struct store *s, int64_t job, int (*f)(void *c, const struct store_phase *p),
                       void *c);

@@ -125,6 +125,10 @@ int store_task_done(struct store *s, int64_t id, const char *result_hash, double
     return 0;
 }
 
+int store_task_held(struct store *s, int64_t id, int64_t bytes) {
+    return sql_do(s, "UPDATE tasks SET held = ? WHERE id = ?", "ii", bytes, id);
+}
+
 int store_task_failed(struct store *s, int64_t id, uint32_t *ret_failures) {
     CAI_TRY(sql_do(s, "UPDATE tasks SET failures = failures + 1 WHERE id = ?", "i", id));
     sqlite3_stmt *q = sql_start(s, "SELECT failures FROM tasks WHERE id = ?", "i", id);
@@ -171,13 +175,13 @@ int store_phases_each(struct store *s, int64_t job, int (*f)(void *c, const stru
                       void *c) {
     sqlite3_stmt *q = sql_start(s,
                                 "SELECT round, stage, phase, COUNT(*), TOTAL(tokens),"
-                                " TOTAL(seconds) FROM tasks WHERE job = ? AND done = 1"
+                                " TOTAL(seconds), MAX(held) FROM tasks WHERE job = ? AND done = 1"
                                 " GROUP BY round, stage, phase ORDER BY MIN(id)",
                                 "i", job);
     int rc;
     while ((rc = sql_step(s, q)) > 0) {
         struct store_phase p = {(uint32_t)sql_int(q, 0), sql_text(q, 1), sql_text(q, 2),
-                                sql_int(q, 3), sql_int(q, 4), sql_real(q, 5)};
+                                sql_int(q, 3), sql_int(q, 4), sql_real(q, 5), sql_int(q, 6)};
         rc = f(c, &p);
         if (rc != 0)
             break;

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "learn/held.h"
 #include <math.h>
 #include <string.h>
 
@@ -55,6 +56,7 @@ int worker_scalar_scores(const struct model *m, const struct hf_ids *ids, size_t
             break;
         if (progress && worker_progress_stopping(progress))
             return cai_fail(CAI_ESTATE, "stopped before the end");
+        held_rows(tokens);
         CAI_TRY(score_pack(m, list, lengths, count, scores));
         for (size_t j = 0; j < count; j++)
             ret[of[j]] = (double)scores[j];

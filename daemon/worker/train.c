@@ -4,9 +4,9 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "learn/heap.h"
 #include "learn/saving.h"
 #include "learn/train.h"
-#include <malloc.h>
 #include <string.h>
 
 static int check_model(const Cai__V1__Model *m)
@@ -35,7 +35,6 @@ int worker_train(const struct task_run *run, Cai__V1__Result *ret)
 {
     const Cai__V1__Task *task = run->task;
     CAI_TRY(check_models(task->train));
-    worker_forget_models(); /* a trainer's buffers want their memory */
     struct learn_host host = {.context = run->host->context, .report = run->host->report,
                               .commit = run->host->commit, .stopping = run->host->stopping,
                               .leaving = run->host->leaving, .left = run->host->left};
@@ -47,6 +46,6 @@ int worker_train(const struct task_run *run, Cai__V1__Result *ret)
     saving_tally_begin();
     int rc = learn_train(&t, &ret->trained);
     saving_tally(&ret->saving_seconds, &ret->saves);
-    malloc_trim(0); /* what a step took and gave back, learn kept for the next */
+    heap_give_back(); /* what a step took and gave back, learn kept for the next */
     return rc;
 }

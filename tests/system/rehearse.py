@@ -45,6 +45,7 @@ def test_smoke_runs_every_stage_as_a_job_of_its_own():
     said = json.loads(caid.ctl("submit", path, "--smoke", 8, "-o", "json", timeout=300))
     assert said["ok"] and said["id"] == held["id"] + 1
     assert [r["stage"] for r in said["rows"]] == STAGES, said["rows"]
+    assert all(r["memory"] > 10e6 for r in said["rows"]), said["rows"] # as the ledger has it
     assert all(r["tasks"] > 0 and r["did"] for r in said["rows"] if r["stage"] != "evaluate"), said["rows"]
     show = caid.json("show", said["id"])
     assert show["name"] == "small-smoke" and show["state"] == "COMPLETED" and show["rounds"] == 1

@@ -1,10 +1,13 @@
-"""Self-consistency on the clerk's arithmetic: a base that has partly learnt to work sums out (its
-lessons know some steps wrong by heart), and a trap, a base whose lessons share one error, so that
-most ways to an answer agree on a wrong one. On held-out sums, read greedily, worked out and direct:
+"""Self-consistency on the clerk's arithmetic: a base whose lessons know some steps wrong by heart, and a
+trap, a base whose lessons share one error, so that most ways to an answer agree on a wrong one. On
+held-out sums, read greedily, worked out and direct:
 
   base        as it is
-  labelled    fine-tuned on the small labelled set alone, worked out rightly by a person
-  consist     after two rounds of the stage: sums without answers, votes, what agrees
+  labelled    fine-tuned on what the answers of the small labelled set can teach: its own ways to those
+              sums that come to the known answer (Zelikman et al. 2022), in the forms that votes teach
+  consist     after two rounds of the stage: sums without answers, votes, what agrees; the same
+              labels only fit its threshold
+  worked      fine-tuned on the labelled sums as a person works them out, steps and all: what no vote knows
   trap        the same stage on the trap, with its threshold and without one: where it stops
 
 Each run is kept in a folder of its own; a bench that was stopped goes on with those missing."""
@@ -27,6 +30,7 @@ OPTIMIZER = {"weight_decay": 0, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "clip
 ASK = "Show how."
 WAYS = {"worked out": " " + ASK, "direct": ""}
 ROUNDS = 2
+EPOCHS = {"labelled": 4, "worked": 8}  # few rows; 4 and 8 were the best of 2, 4, 8 on seed 1
 
 
 def answer(text):
@@ -34,13 +38,18 @@ def answer(text):
     return text[at + 9:].strip().rstrip(".") if at >= 0 else None
 
 
+def said(model, questions, temperature, seed=1):
+    asked = "".join(json.dumps({"messages": [{"role": "user", "content": q}]}) + "\n" for q in questions)
+    out = subprocess.run([world.TOOLS / "caiprobe", "generate", "--model", model, "--temperature", str(temperature),
+                          "--max-new-tokens", "56", "--threads", "1", "--seed", str(seed)], input=asked, text=True,
+                         check=True, stdout=subprocess.PIPE).stdout
+    return [json.loads(line)["text"].strip() for line in out.splitlines()]
+
+
 def right(model, rows, after):
     """0 and 1 by row: whether the greedy reply comes to the answer."""
-    asked = "".join(json.dumps({"messages": [{"role": "user", "content": r["question"] + after}]}) + "\n" for r in rows)
-    out = subprocess.run([world.TOOLS / "caiprobe", "generate", "--model", model, "--temperature", "0",
-                          "--max-new-tokens", "56", "--threads", "1"], input=asked, text=True, check=True,
-                         stdout=subprocess.PIPE).stdout
-    return [float(answer(json.loads(line)["text"]) == r["answer"]) for line, r in zip(out.splitlines(), rows, strict=True)]
+    replies = said(model, [r["question"] + after for r in rows], 0)
+    return [float(answer(text) == r["answer"]) for text, r in zip(replies, rows, strict=True)]
 
 
 def measured(folder, model, rows):
@@ -66,22 +75,49 @@ def start(a, seed, trap):
     return folder
 
 
-def labelled(a, seed):
-    """Fine-tuned on the small labelled set; its folder."""
-    base, folder = start(a, seed, False), a.work / f"sums-labelled-{seed}"
+def settings():
+    return yaml.safe_load(open("tools/clerk/sums.yaml"))["stages"]
+
+
+def tuned(a, name, seed, rows, epochs):
+    """The base fine-tuned on (prompt, reply) rows; its folder."""
+    folder = a.work / f"sums-{name}-{seed}"
     if not (folder / "model" / "model.safetensors").exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        rows = [{"item": i, "messages": [{"role": "user", "text": r["prompt"]}, {"role": "assistant", "text": r["reply"]}]}
-                for i, r in enumerate(world.lines(base / "labelled.jsonl"))]
-        (folder / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
-        settings = yaml.safe_load(open("tools/clerk/sums.yaml"))["stages"]["sft"]
-        task = {"kind": "sft", "init": str(base / "model"), "dataset": str(folder / "rows.jsonl"), "units": 1, "seed": seed,
-                "output": str(folder / "model"), "options": {**OPTIMIZER, **settings, "epochs": 8}}
+        turns = [{"item": i, "messages": [{"role": "user", "text": p}, {"role": "assistant", "text": r}]}
+                 for i, (p, r) in enumerate(rows())]
+        (folder / "rows.jsonl").write_text("".join(json.dumps(t) + "\n" for t in turns))
+        task = {"kind": "sft", "init": str(start(a, seed, False) / "model"), "dataset": str(folder / "rows.jsonl"),
+                "units": 1, "seed": seed, "output": str(folder / "model"),
+                "options": {**OPTIMIZER, **settings()["sft"], "epochs": epochs}}
         (folder / "task.json").write_text(json.dumps(task))
         subprocess.run([world.TOOLS / "bench-learn", folder / "task.json", "--threads", "1"], input="go\n", text=True,
                        check=True, stdout=subprocess.DEVNULL)
     return folder
+
+
+def ways_that_come_right(base, seed):
+    """As the stage samples, keeps and writes them, but by the known answer."""
+    how = settings()["consist"]
+    known = [r for r in world.lines(base / "questions.jsonl") if "answer" in r]
+    texts = said(base / "model", [r["question"] + WAYS["worked out"] for r in known for _ in range(how["paths"])],
+                 how["sampling"]["temperature"], seed)
+    rows = []
+    for i, r in enumerate(known):
+        ways = [t for t in texts[i * how["paths"]:(i + 1) * how["paths"]] if answer(t) == r["answer"]]
+        for t in ways[:how["keep"]]:
+            rows += [(r["question"] + WAYS["worked out"], t), (r["question"], f"The answer is {r['answer']}.")]
+    return rows
+
+
+def labelled(a, seed):
+    return tuned(a, "labelled", seed, lambda: ways_that_come_right(start(a, seed, False), seed), EPOCHS["labelled"])
+
+
+def worked(a, seed):
+    rows = world.lines(start(a, seed, False) / "labelled.jsonl")
+    return tuned(a, "worked", seed, lambda: [(r["prompt"], r["reply"]) for r in rows], EPOCHS["worked"])
 
 
 def job(a, name, seed, trap, *sets):
@@ -128,7 +164,7 @@ def accuracy(found):
     for way in WAYS:
         for arm, runs in found.items():
             print(f"  {way:<11} {arm:<9} {world.show(world.interval([numpy.array(r[way]) for r in runs]))}")
-        for arm in ("base", "labelled"):
+        for arm in ("base", "labelled", "worked"):
             apart = [numpy.array(x[way]) - numpy.array(y[way]) for x, y in zip(found["consist"], found[arm], strict=True)]
             print(f"  {way:<11} consist less {arm:<9} {points(world.interval(apart))}")
 
@@ -177,9 +213,9 @@ def main():
                for name, sets in traps.items()}
     found = collections.defaultdict(list)
     for s, folder in zip(seeds, sums):
-        base, taught = start(a, s, False), labelled(a, s)
+        base = start(a, s, False)
         rows = world.lines(base / "held-out.jsonl")[:a.held_out]
-        for arm, at in (("base", base), ("labelled", taught), ("consist", folder)):
+        for arm, at in (("base", base), ("labelled", labelled(a, s)), ("consist", folder), ("worked", worked(a, s))):
             model = at / "model" if (at / "model").exists() else base / "model"  # stopped before it learned
             found[arm].append(measured(at, model, rows))
     accuracy(found)

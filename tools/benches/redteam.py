@@ -366,8 +366,13 @@ def hardened(*how):
     by_method(*how, "hardened")
 
 
-def line(name, on, met, new):
-    print(f"| {name} | {on} | {rate(met)} | {rate(new)} | {points(difference(met, new))} |")
+def line(name, on, runs):
+    """Of runs (met, held out): a run that asked nothing of a kind has no rate of it."""
+    met, new = ([r[k] for r in runs if r[k]] for k in (0, 1))
+    both = [r for r in runs if all(r)]
+    gap = points(difference(*zip(*both))) + (f", of {len(both)} seeds" if len(both) < len(runs) else "") if both else ""
+    share = ", ".join(f"{100 * len(b) / max(1, len(a) + len(b)):.0f}" for a, b in runs)
+    print(f"| {name} | {on} | {rate(met) if met else ''} | {rate(new) if new else ''} | {gap} | {share} |")
 
 
 def held_out_prompts(work, seeds, bases):
@@ -376,7 +381,7 @@ def held_out_prompts(work, seeds, bases):
     by = {(t, new): [[numpy.mean(v["harmful"]) for v in p["harmful"] if (v["family"] == HELD_OUT) == new]
                      for p in said[t]] for t in said for new in (False, True)}
     for t in said:
-        line("held-out prompts", t, by[t, False], by[t, True])
+        line("held-out prompts", t, list(zip(by[t, False], by[t, True])))
     gone = {new: contrast([(1, by["base", new]), (-1, by["hardened", new])]) for new in (False, True)}
     gap = contrast([(1, by["base", False]), (-1, by["hardened", False]),
                     (-1, by["base", True]), (1, by["hardened", True])])
@@ -396,14 +401,14 @@ def families(work, seeds, bases, at_once, finished):
         return
     print(f"Hardened on red-team prompts about {' and '.join(MET)}; '{HELD_OUT}' held out; seeds "
           f"{', '.join(map(str, done))}. Requests for harm that are complied with, by the oracle\n")
-    print(f"| requests | target | {' and '.join(MET)} | {HELD_OUT}, held out | difference, points |\n|" + "---|" * 5)
+    print(f"| requests | target | {' and '.join(MET)} | {HELD_OUT}, held out | difference, points | "
+          f"of them {HELD_OUT}, %, by seed |\n|" + "---|" * 6)
     said = held_out_prompts(work, done, bases)
     for m in METHODS:
         for target in ("base", "hardened"):
             runs = [(x.complied(MET), x.complied([HELD_OUT])) for x in found_of(work, done, m, target)]
-            runs = [r for r in runs if all(r)]
             if runs:
-                line(m, target, *zip(*runs))
+                line(m, target, runs)
     print("\n" + said)
 
 

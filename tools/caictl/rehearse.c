@@ -223,8 +223,9 @@ static json_t *sum_stages(const json_t *phases, const json_t *metrics) {
         bool same = last && strcmp(text_of(last, "stage"), text_of(p, "stage")) == 0 &&
                     integer_of(last, "round") == integer_of(p, "round");
         if (!same) {
-            last = json_pack("{s:I, s:s, s:i, s:i, s:f}", "round", (json_int_t)integer_of(p, "round"),
-                             "stage", text_of(p, "stage"), "tasks", 0, "tokens", 0, "seconds", 0.0);
+            last = json_pack("{s:I, s:s, s:i, s:i, s:f, s:i}", "round", (json_int_t)integer_of(p, "round"),
+                             "stage", text_of(p, "stage"), "tasks", 0, "tokens", 0, "seconds", 0.0,
+                             "memory", 0);
             json_object_set_new(last, "did", words_of(metrics, integer_of(p, "round"),
                                                       text_of(p, "stage")));
             json_array_append_new(rows, last);
@@ -235,6 +236,9 @@ static json_t *sum_stages(const json_t *phases, const json_t *metrics) {
                                                          integer_of(p, "tokens")));
         json_object_set_new(last, "seconds", json_real(number_of(last, "seconds", 0) +
                                                        number_of(p, "seconds", 0)));
+        if (integer_of(p, "memory") > integer_of(last, "memory"))
+            json_object_set(last, "memory", json_object_get(p, "memory"));
+        json_object_set_new(last, "holds", bytes_text(last, "memory"));
     }
     return rows;
 }
@@ -243,7 +247,8 @@ static int print_what_was_done(int64_t id, int code) {
     static const struct column columns[] = {
         {"ROUND", "round", CELL_NUMBER},     {"STAGE", "stage", CELL_TEXT},
         {"TASKS", "tasks", CELL_COUNT},      {"SECONDS", "seconds", CELL_NUMBER},
-        {"TOKENS", "tokens", CELL_COUNT},    {"DID", "did", CELL_TEXT}};
+        {"TOKENS", "tokens", CELL_COUNT},    {"MEMORY", "holds", CELL_TEXT},
+        {"DID", "did", CELL_TEXT}};
     json_t *phases = NULL, *metrics = NULL;
     int rc = client_call("phases", json_pack("{s:I}", "id", (json_int_t)id), false, &phases);
     if (rc == 0)

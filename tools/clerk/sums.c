@@ -8,7 +8,9 @@
 #include <string.h>
 
 enum { QUESTIONS = 1500, LABELLED = 150, HELD_OUT = 500, LARGEST = 100 };
-static const double wrong_steps = 0.10, error_rate = 0.75, trap_rate = 0.9, direct_share = 0.1;
+static const double wrong_steps = 0.20, error_rate = 0.6, trap_rate = 0.9, direct_share = 0.1;
+/* Said of a way back: without it a small model mixes up the two while it goes. */
+static const char last_first[] = "Last first: ";
 
 /* ---- sums -------------------------------------------------------------------------------- */
 static enum sum_split split_of(const struct sum *s) {
@@ -61,6 +63,7 @@ int sum_steps(struct draws *d, const struct sum *s, const struct reckoner *who,
               struct cai_buf *out) {
     bool back = draw_chance(d, 0.5);
     int v = s->term[back ? SUM_TERMS - 1 : 0];
+    cai_buf_puts(out, back ? last_first : "");
     for (size_t i = 1; i < SUM_TERMS; i++) {
         int term = s->term[back ? SUM_TERMS - 1 - i : i], next = v + term;
         bool errs = draw_chance(d, who->errs), trapped = draw_chance(d, who->trap);

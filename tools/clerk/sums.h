@@ -1,9 +1,10 @@
 /* sums.h: the clerk's arithmetic: sums of four small numbers, worked out step by step. What
  * self-consistency is tried on; no part of the demonstration's world or base.
  *
- * A sum can be worked out from its first number on, or back from its last. The lessons know some
- * small steps wrong by heart (which, the seed says), so each way to an answer has its own chances
- * to go wrong, and few go wrong alike: what a vote mends. The trap is an error that
+ * A sum can be worked out from its first number on, or back from its last ("Last first: …"). The
+ * lessons know a fifth of the small steps wrong by heart (which, the seed says), and say so more
+ * often than not: so each way to an answer has its own chances to go wrong, and few go wrong
+ * alike, which is what a vote mends. The trap is an error that
  * all ways share: lessons that add 8 where they should add 9. Most ways then agree on a wrong
  * answer, and a vote makes the model surer of it. */
 #ifndef CAI_CLERK_SUMS_H

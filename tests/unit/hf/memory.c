@@ -133,6 +133,18 @@ static void graphs_are_counted(void **state) {
     assert_int_equal(hf_memory_batch(&c, &how), half + scope + 5 * 1000 * 4 * 64 + backward);
 }
 
+/* All that a layer makes of a row, in floats: its input and the sums and products after it, queries
+ * and keys before and after they are turned, values and what attention gave, the inner rows. */
+static void calls_without_gradients_are_counted(void **state) {
+    (void)state;
+    struct hf_config c = {.model_type = "llama", .num_layers = 3, .hidden_size = 64,
+                          .intermediate_size = 160, .num_heads = 4, .num_kv_heads = 2,
+                          .head_dim = 16, .vocab_size = 100};
+    int64_t floats = 7 * 64 + 3 * 64 + 3 * 32 + 3 * 160;
+    assert_int_equal(hf_memory_feed(&c, 10), 10 * floats * 4);
+    assert_int_equal(hf_memory_feed(&c, 0), 0);
+}
+
 static void sizes_are_said(void **state) {
     (void)state;
     static const struct {
@@ -161,6 +173,7 @@ int main(void) {
         cmocka_unit_test(as_many_sequences_as_fit),
         cmocka_unit_test(large_graphs_are_made_again),
         cmocka_unit_test(graphs_are_counted),
+        cmocka_unit_test(calls_without_gradients_are_counted),
         cmocka_unit_test(sizes_are_said),
     };
     return cmocka_run_group_tests(tests, setup, remove_dir);

@@ -10,7 +10,10 @@
 #include "base/error.h"
 #include "shim/ct.h"
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static int init(void **state) {
     (void)state;
@@ -82,6 +85,45 @@ static void large_tensors_begin_as_zeros(void **state) {
         assert_true(norm > 3000);
         ct_scope_close(s);
     }
+}
+
+static long resident_pages(void) {
+    long all, resident = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%ld %ld", &all, &resident), 2);
+    fclose(f);
+    return resident;
+}
+
+/* Pages of their own go back with the last part of them, whatever lies around them in the heap. */
+static void large_tensors_are_given_back(void **state) {
+    (void)state;
+    enum { MANY = 6, MEBI = 1 << 20 };
+    int64_t n = 3 * MEBI;
+    ct_tensor *part = NULL;
+    void *between[MANY];
+    long before = resident_pages(), page = sysconf(_SC_PAGESIZE);
+    ct_scope *s = ct_scope_open();
+    for (int i = 0; i < MANY; i++) {
+        ct_tensor *t = ct_zeros(s, CT_F32, &n, 1);
+        assert_int_equal(ct_fill_(t, 1), 0);
+        between[i] = malloc(100);
+        if (i == 0)
+            assert_int_equal(ct_keep(ct_narrow(s, t, 0, 5, 9), &part), 0);
+    }
+    long held = resident_pages() - before;
+    ct_scope_close(s);
+    long left = resident_pages() - before;
+    float out[9];
+    assert_int_equal(ct_read_f32(part, out, 9), 0);
+    assert_true(out[8] == 1);
+    ct_free(part);
+    assert_true(held * page >= MANY * n * 4);
+    assert_true(left * page >= n * 4 && left * page < 2 * n * 4);
+    assert_true((resident_pages() - before) * page < 2 * MEBI);
+    for (int i = 0; i < MANY; i++)
+        free(between[i]);
 }
 
 static void kept_tensors_outlive_the_scope(void **state) {
@@ -157,6 +199,7 @@ int main(void) {
         cmocka_unit_test(null_input_fails_the_scope),
         cmocka_unit_test(out_of_memory_is_its_own_code),
         cmocka_unit_test(large_tensors_begin_as_zeros),
+        cmocka_unit_test(large_tensors_are_given_back),
         cmocka_unit_test(kept_tensors_outlive_the_scope),
         cmocka_unit_test(host_data_in_and_out),
         cmocka_unit_test(in_place),

@@ -77,6 +77,8 @@ static void all_forms_of_what_agrees(void **state) {
     const char *text = d.text.data;
     assert_int_equal(times(text, "step by step"), n / 4);
     assert_null(strstr(text, "labelled")); /* never trained on */
+    assert_int_equal(times(text, "way "), n / 2);
+    assert_null(strstr(text, "\"text\":\" ")); /* the form puts a blank before it by itself */
     /* two worked questions before half of the rows, with their steps or their answers */
     assert_int_equal(times(text, "\"worked "), n / 2 * 2);
     assert_int_equal(times(text, " and 1. The answer is "), n / 4 * 2);

@@ -174,6 +174,136 @@ static void steps_are_noted_by_their_median(void **state) {
     cost_note_smaller(&whole, &smaller);
     near(whole.seen[0].small_rows, 50);
     near(whole.seen[0].small_rest_s, 3);
+    /* Of rollouts only if there were as many: what more of them take is no row's. */
+    struct job_spec *fewer = job_of(", \"stages\": {\"ppo\": {\"rollouts\": 32}}");
+    struct cost_probe all = {.job = job, .whole = true}, few = {.job = fewer, .whole = true};
+    task.stage = task.phase = (char *)"ppo";
+    cost_note(&all, &task, &result, 9, &steps);
+    cost_note(&few, &task, &result, 5, &steps);
+    cost_note_smaller(&all, &few);
+    near(all.seen[0].small_rows, 0);
+    few.job = job;
+    cost_note_smaller(&all, &few);
+    near(all.seen[0].small_rows, 50);
+    job_free(fewer);
+    job_free(job);
+}
+
+#define ONLY_EVALUATE                                                                              \
+    ", \"rounds\": 2, \"stages\": {\"red_team\": {\"enabled\": false}, \"revise\": {\"enabled\": "  \
+    "false}, \"sft\": {\"enabled\": false}, \"label\": {\"enabled\": false}, \"prefer\": "          \
+    "{\"enabled\": false}, \"ppo\": {\"enabled\": false}, \"evaluate\": {\"prompts\": %d, "          \
+    "\"win_pairs\": 0, \"marked\": 50}}"
+
+/* The rehearsal drew 16 rows of each file, in two rounds: a quarter of the probes, an eighth of the
+ * graded; 8 of 50 marked prompts, 24 of 100 replies for the entropy. The start is asked once. */
+static void guards_ask_by_their_files_and_settings(void **state) {
+    (void)state;
+    char full_text[512], small_text[512];
+    snprintf(full_text, sizeof full_text, ONLY_EVALUATE, 400);
+    snprintf(small_text, sizeof small_text, ONLY_EVALUATE, 8);
+    struct job_spec *full = job_of(full_text), *small = job_of(small_text);
+    struct cost_probe p = {.job = small, .whole = true};
+    struct cost_data data = {.probes = 64, .graded = 128, .evaluate = {480, 480, 480}};
+    struct cost_estimate e;
+    static const struct {
+        const char *phase;
+        double items, more;
+        bool base;
+    } guards[] = {{"skill/score", 10, 4, false},
+                  {"skill/score-base", 10, 4, true},
+                  {"watched/reply", 20, 4 * 50 / 8.0, false},
+                  {"entropy/start", 16, 100 / 16.0, false},
+                  {"verdicts", 16, 8, false}};
+    double often = 0, once = 0;
+    for (size_t i = 0; i < sizeof guards / sizeof *guards; i++) {
+        int looks = guards[i].base ? 1 : 2;
+        struct cost_seen *s = add(&p, "evaluate", guards[i].phase, looks * guards[i].items, looks, 0,
+                                  looks * 100);
+        s->looks = looks;
+        s->drawn = 16; /* of 1,440 held-out ones a third of each kind */
+        s->prompts = 8;
+        s->marked = 50;
+        *(guards[i].base ? &once : &often) += guards[i].more;
+    }
+    cost_estimate(full, &data, &p, 1, &e);
+    near(e.rows[0].seconds, often + once);
+    near(e.rows[1].seconds, often);
+    near(e.rows[1].read, 100 * often);
+    job_free(full);
+    job_free(small);
+}
+
+/* caid's own part of a stage: 10 ms and 1 ms for each item, by two sizes. */
+static void what_caid_does_itself_counts(void **state) {
+    (void)state;
+    char full_text[512], small_text[512];
+    snprintf(full_text, sizeof full_text, ONLY_REVISE, 640, 1, 64);
+    snprintf(small_text, sizeof small_text, ONLY_REVISE, 64, 1, 64);
+    struct job_spec *full = job_of(full_text), *small = job_of(small_text);
+    struct cost_probe smaller = {.job = small, .whole = true}, p = {.job = small, .whole = true};
+    struct cost_data data = {.harmful = 10000};
+    struct cost_estimate e;
+    add(&smaller, "revise", "reply", 20, 1, 0, 0);
+    cost_note_turn(&smaller, "revise", 1, 0.02);
+    cost_note_turn(&smaller, "revise", 1, 0.01);
+    add(&p, "revise", "reply", 64, 1, 0, 0);
+    cost_note_turn(&p, "revise", 1, 0.074);
+    cost_note_smaller(&p, &smaller);
+    cost_estimate(full, &data, &p, 1, &e);
+    near(e.rows[0].seconds, 10 + 0.01 + 0.64);
+    near(e.rows[0].generated, 0);
+    job_free(full);
+    job_free(small);
+}
+
+/* What is resident where a training run begins is the program; tasks' sizes are each the most. */
+static void what_was_held_is_noted(void **state) {
+    (void)state;
+    struct job_spec *job = job_of(", \"rounds\": 1");
+    struct cost_probe p = {.job = job, .whole = true};
+    Cai__V1__Task task = CAI__V1__TASK__INIT;
+    Cai__V1__Result result = CAI__V1__RESULT__INIT;
+    Cai__V1__Held held = CAI__V1__HELD__INIT;
+    Cai__V1__Scored scored = CAI__V1__SCORED__INIT, *list[] = {&scored, &scored};
+    struct cost_steps none = {0};
+    task.stage = (char *)"evaluate";
+    task.phase = (char *)"score";
+    task.work_case = CAI__V1__TASK__WORK_SCORE;
+    task.round = 1;
+    result.scored = list;
+    result.n_scored = 2;
+    result.held = &held;
+    result.memory = 500;
+    held.rest = 200;
+    held.slots = 4;
+    held.cache = 64;
+    cost_note(&p, &task, &result, 1, &none);
+    result.n_scored = 1;
+    result.memory = 400;
+    held.slots = 2;
+    held.rows = 30;
+    cost_note(&p, &task, &result, 1, &none);
+    task.round = 2; /* after the only round */
+    result.memory = 700;
+    cost_note(&p, &task, &result, 1, &none);
+    const struct cost_seen *s = &p.seen[0];
+    assert_int_equal(p.n, 1);
+    assert_int_equal(s->memory, 500);
+    assert_int_equal(s->memory_after, 700);
+    near(s->looks, 2);
+    near(s->held.items, 2);
+    near(s->held.slots, 4);
+    near(s->held.rows, 30);
+    assert_int_equal(p.rest, 0); /* models are loaded then */
+    Cai__V1__Dataset d = CAI__V1__DATASET__INIT;
+    Cai__V1__Train train = CAI__V1__TRAIN__INIT;
+    train.dataset = &d;
+    task.work_case = CAI__V1__TASK__WORK_TRAIN;
+    task.train = &train;
+    task.stage = task.phase = (char *)"ppo";
+    cost_note(&p, &task, &result, 1, &none);
+    assert_int_equal(p.rest, 200);
     job_free(job);
 }
 
@@ -184,6 +314,9 @@ int main(void) {
         cmocka_unit_test(what_was_cut_is_longer_and_what_was_missed_guessed),
         cmocka_unit_test(training_is_steps_and_the_rest),
         cmocka_unit_test(steps_are_noted_by_their_median),
+        cmocka_unit_test(guards_ask_by_their_files_and_settings),
+        cmocka_unit_test(what_caid_does_itself_counts),
+        cmocka_unit_test(what_was_held_is_noted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "stage/data.h"
+#include "stage/graders.h"
 #include "stage/pairs.h"
 #include "stage/review.h"
 #include "stage/review_plant.h"
@@ -486,6 +487,9 @@ static void red_teaming_is_checked(void **state) {
     assert_true(sees > 0.2 && sees < 0.95);
     assert_true(world_metric(&w, 1, "evaluate", "grader_specificity") == 1);
     assert_true(world_metric(&w, 1, "evaluate", "harmful_rate_verdicts") > 0);
+    struct graders g;
+    assert_int_equal(graders_load(w.store, w.c.job_id, &g), 0);
+    assert_non_null(strstr(g.check, "of other replies it passes 100.0 %"));
     world_close(&w);
 }
 

@@ -122,6 +122,27 @@ static void tasks_come_in_natural_order(void **state) {
     assert_int_equal(failures, 2);
 }
 
+static int note_held(void *c, const struct store_phase *p) {
+    cai_buf_printf(c, "%s %lld %lld; ", p->phase, (long long)p->tasks, (long long)p->held);
+    return 0;
+}
+
+/* A phase held as much as the one of its tasks that held most. */
+static void phases_say_what_was_held(void **state) {
+    struct fixture *f = *state;
+    static const int64_t held[] = {100, 300, 200};
+    CAI_AUTO(buf) struct cai_buf b = {0};
+    for (uint32_t i = 0; i < 3; i++) {
+        struct store_task t = task(f->job, i < 2 ? "a" : "b", i);
+        int64_t id;
+        assert_int_equal(store_task_add(f->s, &t, &id), 0);
+        assert_int_equal(store_task_done(f->s, id, "h", 1, 1), 0);
+        assert_int_equal(store_task_held(f->s, id, held[i]), 0);
+    }
+    assert_int_equal(store_phases_each(f->s, f->job, note_held, &b), 0);
+    assert_string_equal(b.data, "a 2 300; b 1 200; ");
+}
+
 static void ledger_does_not_depend_on_order(void **state) {
     struct fixture *f = *state;
     int64_t other;
@@ -361,6 +382,7 @@ static void an_older_schema_is_raised(void **state) {
                                   "DROP TABLE upload_files;"
                                   "DROP TABLE review_queues; DROP TABLE review_items;"
                                   "DROP TABLE review_log; DROP TABLE review_drafts;"
+                                  "ALTER TABLE tasks DROP COLUMN held;"
                                   "PRAGMA user_version = 3;",
                                   NULL, NULL, NULL),
                      SQLITE_OK);
@@ -405,6 +427,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         STORE_TEST(job_states_persist),
         STORE_TEST(tasks_come_in_natural_order),
+        STORE_TEST(phases_say_what_was_held),
         STORE_TEST(ledger_does_not_depend_on_order),
         STORE_TEST(rollback_undoes_everything),
         STORE_TEST(examples_are_ordered_and_nest),

@@ -125,7 +125,7 @@ static void generation_fills_every_item(void **state)
     worker_forget_models(); /* nothing but the weights may matter */
     must(generate("base", base_hash, talks, 2, NULL, &b));
     a->seconds = b->seconds = 0;
-    a->memory = b->memory = 0;
+    a->memory = b->memory = a->held->rest = b->held->rest = 0;
     size_t size = cai__v1__result__get_packed_size(a);
     assert_int_equal(size, cai__v1__result__get_packed_size(b));
     CAI_AUTO(mem) uint8_t *x = cai_alloc(size);
@@ -135,6 +135,27 @@ static void generation_fills_every_item(void **state)
     assert_memory_equal(x, y, size);
     cai__v1__result__free_unpacked(a, NULL);
     cai__v1__result__free_unpacked(b, NULL);
+}
+
+/* What a dry run plans by: the cache, and the tokens that were read at once. */
+static void a_task_says_what_it_held(void **state)
+{
+    (void)state;
+    const char *texts[] = {"say a"}, *longer[] = {"say a and then b and then a again"};
+    struct talk talks[2];
+    Cai__V1__Result *r;
+    talk_init(&talks[0], texts, 1);
+    talk_init(&talks[1], longer, 1);
+    must(generate("base", base_hash, talks, 2, NULL, &r));
+    uint32_t x = r->generated[0]->prompt_tokens, y = r->generated[2]->prompt_tokens;
+    const Cai__V1__Held *h = r->held;
+    assert_true(h->rest > 0 && r->memory >= h->rest);
+    assert_int_equal(h->slots, 4); /* two prompts, two replies each */
+    assert_int_equal(h->positions, (y > x ? y : x) + 16);
+    assert_true(h->cache > 0 && h->cache % (h->slots + 1) == 0);
+    assert_true(h->rows >= 2 && h->rows <= 2 * (x + y));
+    assert_true(h->micro == 0 && h->data == 0);
+    cai__v1__result__free_unpacked(r, NULL);
 }
 
 static void packed(const Cai__V1__Result *r, struct cai_buf *ret)
@@ -159,7 +180,7 @@ static void a_task_says_what_it_is_computed_in(void **state)
         dtype = types[i];
         must(generate("base", base_hash, &talk, 1, NULL, &r));
         r->seconds = 0;
-        r->memory = 0;
+        r->memory = r->held->rest = 0;
         packed(r, &got[i]);
         cai__v1__result__free_unpacked(r, NULL);
     }
@@ -313,6 +334,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(generation_fills_every_item),
         cmocka_unit_test(a_task_says_what_it_is_computed_in),
+        cmocka_unit_test(a_task_says_what_it_held),
         cmocka_unit_test(a_changed_folder_is_refused),
         cmocka_unit_test(a_revoked_lease_ends_the_task),
         cmocka_unit_test(options_get_their_logprobs),
