@@ -26,6 +26,7 @@ enum {
     SAVE_MS = 600000,      /* that training has to end its step when it is to leave */
     HEARTBEAT_MS = 1000,
     LIVENESS = 3,
+    SILENT_MS = LIVENESS * HEARTBEAT_MS - 200, /* so that it is dealt with by the third beat */
     HUNG_MS = 500, /* from silence to the end of a worker that caid started: its work is given away */
     FAILURES_MAX = 3,      /* of one task, then the job fails */
     DEATHS_MAX = 8,        /* workers lost in a row on one task without progress */

@@ -271,7 +271,7 @@ void workers_frame(struct run *r, const struct channel_peer *peer, Cai__V1__Fram
 int64_t workers_next_silence(const struct run *r) {
     int64_t first = 0;
     for (const struct worker *w = r->workers; w; w = w->next) {
-        int64_t at = w->seen_ms + HEARTBEAT_MS * LIVENESS;
+        int64_t at = w->seen_ms + SILENT_MS;
         first = first && first < at ? first : at;
     }
     return first;
@@ -281,7 +281,7 @@ void workers_watch(struct run *r) {
     int64_t now = cai_now_ms();
     for (struct worker *w = r->workers, *next; w; w = next) {
         next = w->next;
-        if (now - w->seen_ms < HEARTBEAT_MS * LIVENESS)
+        if (now - w->seen_ms < SILENT_MS)
             continue;
         say_bye(r, &w->peer, "hello?");
         if (!*w->peer.public_key)

@@ -30,7 +30,7 @@ OPTIMIZER = {"weight_decay": 0, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "clip
 ASK = "Show how."
 WAYS = {"worked out": " " + ASK, "direct": ""}
 ROUNDS = 2
-EPOCHS = {"labelled": 4, "worked": 8}  # few rows; 4 and 8 were the best of 2, 4, 8 on seed 1
+EPOCHS = {"labelled": 4, "worked": 8}  # about 140 and 75 steps; a round of the stage takes 80 to 170
 
 
 def answer(text):
@@ -201,7 +201,7 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--seeds", type=int, default=3)
     p.add_argument("--first", type=int, default=1)
-    p.add_argument("--held-out", type=int, default=300, help="sums that are measured")
+    p.add_argument("--held-out", type=int, default=500, help="sums that are measured")
     p.add_argument("--work", type=pathlib.Path, default=pathlib.Path(".state/small"))
     p.add_argument("--bases", type=pathlib.Path, default=pathlib.Path(".state/bench"), help="bases that are there already")
     a = p.parse_args()
@@ -221,7 +221,7 @@ def main():
     accuracy(found)
     calibration(sums)
     course("The rounds:", sums)
-    course("The trap, votes kept that are right in 70 % (the default):", trapped["trap"])
+    course("The trap, votes kept that are right in 90 %:", trapped["trap"])
     course("The trap, all votes kept:", trapped["trap-all"])
     stopped = [json.loads((f / "show.json").read_text())["state"] == "WAITING_REVIEW" for t in trapped.values() for f in t]
     print(f"\nThe trap: {sum(stopped)} of {len(stopped)} runs stopped by themselves.")
