@@ -79,13 +79,19 @@ static void note_progress(struct run *r, struct job_run *j, struct lease *l, con
     }
 }
 
+/* A rank 0 that is to save and leave does so by a report, and what is under way when caid stops is
+ * kept; but not the word of an attempt that was broken: another may have ended the task since. */
+static bool may_report(const struct run *r, const struct lease *l) {
+    bool broken = l->gang && l->gang->settled;
+    return !l->revoked || (!broken && (l->saving || r->draining));
+}
+
 void outcome_report(struct run *r, struct worker *w, const Cai__V1__Report *m) {
     if (r->o.front->report(r, w, m))
         return;
     struct lease *l = lease_of(r, w, m->epoch, m->lease);
     struct job_run *j = l ? job_find(r, l->job) : NULL;
-    /* A rank 0 that is to save and leave does so by a report. */
-    if (!j || l->missed || (l->revoked && !l->saving && !r->draining))
+    if (!j || l->missed || !may_report(r, l))
         return;
     note_progress(r, j, l, m);
     bool keep = m->n_metrics || m->n_samples || *m->checkpoint;

@@ -302,8 +302,9 @@ static void digest(struct store *s, const char *sql, char ret[65]) {
     CAI_CHECK(sqlite3_prepare_v2(s->db, sql, -1, &q, NULL) == SQLITE_OK);
     while (sqlite3_step(q) == SQLITE_ROW)
         for (int i = 0; i < sqlite3_column_count(q); i++)
-            cai_buf_printf(&b, "%s\t", sql_text(q, i));
+            cai_buf_printf(&b, "%s%c", sql_text(q, i), i + 1 < sqlite3_column_count(q) ? '\t' : '\n');
     sqlite3_finalize(q);
+    told("%s:\n%s", sql, b.data ? b.data : "");
     cai_sha256(b.data ? b.data : "", b.len, ret);
 }
 
