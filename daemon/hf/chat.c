@@ -240,8 +240,12 @@ int hf_chat_encode(const struct hf_chat *c, const struct hf_message *messages, s
     return 0;
 }
 
+const char *hf_chat_lead(const struct hf_chat *c) {
+    return c->template ? hf_template_lead(c->template) : " ";
+}
+
 int hf_chat_reply(const struct hf_chat *c, const int32_t *ids, size_t n, struct cai_buf *ret) {
-    const char *lead = c->template ? hf_template_lead(c->template) : " ";
+    const char *lead = hf_chat_lead(c);
     int32_t end = hf_chat_end_id(c);
     size_t used = 0;
     while (used < n && (end < 0 || ids[used] != end))

@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include <string.h>
 
 struct generation {
     const Cai__V1__Generate *work;
@@ -84,8 +85,25 @@ static Cai__V1__Finish finish_code(enum finish f)
     return CAI__V1__FINISH__FINISH_UNKNOWN;
 }
 
-static Cai__V1__Generated *describe(const Cai__V1__GenerateItem *item, uint32_t k,
-                                    const struct worker_prompt *p, struct gen_result *r)
+/* The result's text without what the format itself puts before a text: written into a conversation
+ * again it would stand there twice, and whoever learned from that would learn a form in which
+ * nobody asks. After an opening the text goes on where that ends. Taken from the result. */
+static char *reply_text(const struct generation *g, const Cai__V1__GenerateItem *item,
+                        struct gen_result *r)
+{
+    const char *lead = hf_chat_lead(g->wm->chat);
+    size_t n = strlen(lead);
+    bool leads = n > 0 && !(item->prefix && *item->prefix) && strncmp(r->text, lead, n) == 0;
+    char *text = leads ? cai_strdup(r->text + n) : r->text;
+    if (leads)
+        free(r->text);
+    r->text = NULL;
+    return text;
+}
+
+static Cai__V1__Generated *describe(const struct generation *g, const Cai__V1__GenerateItem *item,
+                                    uint32_t k, const struct worker_prompt *p,
+                                    struct gen_result *r)
 {
     Cai__V1__Generated *out = cai_alloc(sizeof(*out));
     cai__v1__generated__init(out);
@@ -97,8 +115,7 @@ static Cai__V1__Generated *describe(const Cai__V1__GenerateItem *item, uint32_t 
         out->finish = CAI__V1__FINISH__FINISH_TOO_LONG;
         return out;
     }
-    out->text = r->text;
-    r->text = NULL;
+    out->text = reply_text(g, item, r);
     out->finish = finish_code(r->finish);
     out->tokens = (uint32_t)r->n;
     for (size_t i = 0; i < r->n; i++)
@@ -115,7 +132,7 @@ static void fill(struct generation *g, Cai__V1__Result *ret)
     for (size_t i = 0; i < g->work->n_items; i++)
         for (uint32_t k = 0; k < g->work->items[i]->n; k++) {
             struct gen_result *r = g->prompts[i].too_long ? NULL : &g->results[next++];
-            Cai__V1__Generated *out = describe(g->work->items[i], k, &g->prompts[i], r);
+            Cai__V1__Generated *out = describe(g, g->work->items[i], k, &g->prompts[i], r);
             ret->generated[ret->n_generated++] = out;
             ret->tokens += out->tokens;
         }
