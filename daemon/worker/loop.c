@@ -410,11 +410,10 @@ static int sleep_until_event(struct loop *l, int signal_fd, int wait_ms) {
 
 static int serve(struct loop *l, int signal_fd) {
     while (!l->leaving || desk_busy(&l->desk)) {
-        /* First what has come: after this process itself stood still, caid is not the silent one. */
-        CAI_TRY(receive_all(l));
-        timers(l);
         bool sent = send_up(l);
         CAI_TRY(receive_all(l));
+        /* After what has come: when this process itself stood still, caid is not the silent one. */
+        timers(l);
         /* Frames may have changed what there is to say. */
         sent = send_up(l) && sent;
         CAI_TRY(receive_all(l));
