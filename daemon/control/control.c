@@ -141,12 +141,15 @@ static int allowed(const struct verb *v, const struct request *q) {
     return person_may(q->run, q->who, owner, what);
 }
 
+int request_note(const struct request *q, const json_t *answer) {
+    if (!*q->key)
+        return 0;
+    CAI_AUTO(mem) char *json = json_dumps(answer, JSON_COMPACT);
+    return store_request_add(q->run->store, q->key, q->verb, 0, "", json ? json : "{}");
+}
+
 int request_end(const struct request *q, int rc, const json_t *answer) {
-    char *json = json_dumps(answer, JSON_COMPACT);
-    if (rc == 0 && *q->key)
-        rc = store_request_add(q->run->store, q->key, q->verb, 0, "", json ? json : "{}");
-    free(json);
-    return store_end(q->run->store, rc);
+    return store_end(q->run->store, rc == 0 ? request_note(q, answer) : rc);
 }
 
 static void run_verb(const struct verb *v, const struct request *q, struct answer *a) {

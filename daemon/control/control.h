@@ -55,6 +55,8 @@ bool request_flag(const struct request *q, const char *name);
  * the request's key in the same transaction, so that whoever asks again after a crash gets this
  * answer and no second change. */
 int request_end(const struct request *q, int rc, const json_t *answer);
+/* Only that note, of a verb that commits elsewhere: within its transaction. */
+int request_note(const struct request *q, const json_t *answer);
 /* For pages.c: a verb that changes nothing, asked for this person. */
 int control_ask(struct run *r, const struct channel_peer *who, const char *verb, const json_t *args,
                 json_t **ret);

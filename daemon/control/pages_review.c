@@ -38,7 +38,7 @@ static int ask_skip(const struct page_asking *q, json_t **ret) {
                                   json_string_value(object(q, "reason")), ret));
 }
 static int ask_undo(const struct page_asking *q, json_t **ret) {
-    return changed(q, review_undo(q->run->store, &q->reader, ret));
+    return changed(q, review_undo(q->run->store, &q->reader, NULL, NULL, ret));
 }
 
 const struct page_question review_questions[] = {

@@ -101,9 +101,12 @@ static int skip(const struct request *q, json_t **ret) {
     return said(q, review_skip(q->run->store, &who, request_int(q, "item", 0),
                                request_text(q, "reason"), ret));
 }
+static int note_undo(const void *request, const json_t *answer) {
+    return request_note(request, answer);
+}
 static int undo(const struct request *q, json_t **ret) {
     WHO;
-    return said(q, review_undo(q->run->store, &who, ret));
+    return said(q, review_undo(q->run->store, &who, note_undo, q, ret));
 }
 static int progress(const struct request *q, json_t **ret) {
     WHO;

@@ -438,7 +438,9 @@ static int withdraw(struct desk *d, const struct last_said *l) {
     return tell_job(d, &n);
 }
 
-static int undo_last(struct store *s, const struct reviewer *who, const struct last_said *l) {
+static int undo_last(struct store *s, const struct reviewer *who, const struct last_said *l,
+                     int (*note)(const void *context, const json_t *answer), const void *context,
+                     const json_t *answer) {
     struct desk d;
     CAI_TRY(desk_set(s, who, l->item, &d));
     int rc = 0;
@@ -447,22 +449,30 @@ static int undo_last(struct store *s, const struct reviewer *who, const struct l
                       (long long)l->item, (long long)d.item->row.job);
     if (rc == 0)
         rc = store_begin(s);
-    if (rc == 0)
-        rc = commit(s, withdraw(&d, l));
+    if (rc == 0) {
+        rc = withdraw(&d, l);
+        if (rc == 0 && note)
+            rc = note(context, answer);
+        rc = commit(s, rc);
+    }
     desk_clear(&d);
     return rc;
 }
 
-int review_undo(struct store *s, const struct reviewer *who, json_t **ret) {
+int review_undo(struct store *s, const struct reviewer *who,
+                int (*note)(const void *context, const json_t *answer), const void *context,
+                json_t **ret) {
     struct last_said l = {0};
     CAI_TRY(review_may(who));
     int rc = store_review_log_each(s, 0, 0, who->name, true, 0, keep_last, &l);
     if (rc == 0 && !l.seq)
         rc = cai_fail(CAI_ESTATE, "you have said nothing that could be taken back");
+    json_t *answer = json_pack("{s:I, s:s}", "id", (json_int_t)l.item, "undone", l.event);
     if (rc == 0)
-        rc = undo_last(s, who, &l);
+        rc = undo_last(s, who, &l, note, context, answer);
     if (rc == 0)
-        *ret = json_pack("{s:I, s:s}", "id", (json_int_t)l.item, "undone", l.event);
+        *ret = json_incref(answer);
+    json_decref(answer);
     free(l.body);
     return rc;
 }

@@ -10,7 +10,8 @@
  *   CAI_ESTATE     the moment is wrong: closed, already judged, first verdict missing, an older
  *                  draft than the stored one
  * Those that change something do it in a transaction of their own, durable on return; a request
- * that is repeated after a lost answer fails with CAI_ESTATE and changes nothing.
+ * that is repeated after a lost answer fails with CAI_ESTATE and changes nothing (review_undo:
+ * see there).
  *
  * Item  (drawn by a job) → open → [second reader] → [disputed → third reader] → final;
  *       closed when its job has used it. A reader: opened → [first verdict] → drafts → final
@@ -98,8 +99,12 @@ int review_skip(struct store *s, const struct reviewer *who, int64_t item, const
 
 /* Withdraws this reader's last final verdict or skip (not a first verdict: help was seen since) by
  * a new row of the log, unless training has used it. {"id", "undone": "final" | "skip"}; what was
- * withdrawn is the item's draft again. */
-int review_undo(struct store *s, const struct reviewer *who, json_t **ret);
+ * withdrawn is the item's draft again. The next one is another verdict, so here a repeated request
+ * cannot be told by the state: `note` (NULL: none) is given the answer in the same transaction, to
+ * keep it with the request's key; its error undoes all. */
+int review_undo(struct store *s, const struct reviewer *who,
+                int (*note)(const void *context, const json_t *answer), const void *context,
+                json_t **ret);
 
 /* Where review stands. job 0: every job that the reader may see, as {"jobs": [these]}.
  *   {"job", "name", "state", "waits": true | false, "reason",

@@ -1,8 +1,10 @@
 /* late.c: which rank of a gang the others wait for. A worker tells with every pong how many
  * collectives its task has entered, and whether and how long it stands in one. The deadline
- * follows the gang's own steps: a rank that others have awaited for twice their 99th percentile
- * is late, so that it is named within three of them, counted from when it hung: the first is at
- * most what was left of its step. Before enough steps are known, late_s is the deadline; when they
+ * follows the gang's own steps: a rank that others have awaited for their 99th percentile and the
+ * longest of them, which is twice the percentile where steps are alike, is late: so it is named
+ * within three of them, counted from when it hung: the first is at most what was left of its step.
+ * And where now and then one takes much longer (a state is saved, the machine does other things)
+ * nobody is called late for that. Before enough steps are known, late_s is the deadline; when they
  * are, the ranks hear of it at once, so that a rank that hangs before the next beat is found too.
  *
  * Quiet → asked (a worker says, unasked, that it has stood in one collective for half the
@@ -17,7 +19,8 @@
 #include <stdio.h>
 
 enum {
-    LATE_MIN_MS = 400,  /* what a busy machine takes a rank away for at a time; see tests/fault */
+    LATE_FEW_MS = 400, /* what a busy machine takes a rank away for, as few steps do not show yet */
+    LATE_MIN_MS = 50,  /* what asking and answering take */
     ASK_MIN_MS = 25,
     ANSWER_MIN_MS = 150, /* what a rank that is asked has for its answer, at the least */
     OLD_MS = 2000 /* of workers that do not say how long they stand: the least */
@@ -26,10 +29,12 @@ enum {
 /* ---- deadlines ---------------------------------------------------------------------- */
 
 static int64_t deadline_ms(const struct run *r, const struct gang *g) {
-    int64_t wait = 2 * g->steps.p99_ms;
-    if (!wait)
+    const struct step_times *s = &g->steps;
+    if (!s->p99_ms)
         return 1000 * r->o.config.late_s;
-    return wait < LATE_MIN_MS ? LATE_MIN_MS : wait;
+    int64_t wait = s->p99_ms + s->longest_ms;
+    int64_t least = s->n < STEP_TIMES_MANY ? LATE_FEW_MS : LATE_MIN_MS;
+    return wait < least ? least : wait;
 }
 
 uint32_t late_standing_ms(const struct run *r, const struct worker *w) {

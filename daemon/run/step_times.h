@@ -4,12 +4,12 @@
 
 #include <stdint.h>
 
-enum { STEP_TIMES = 256, STEP_TIMES_MIN = 8 };
+enum { STEP_TIMES = 256, STEP_TIMES_MIN = 8, STEP_TIMES_MANY = 64 };
 
 struct step_times {
     int64_t ms[STEP_TIMES], last_ms; /* when the last step was heard of; 0 = none was */
     uint32_t n;                      /* ever added */
-    int64_t p99_ms;                  /* 0 until STEP_TIMES_MIN are known */
+    int64_t p99_ms, longest_ms;      /* 0 until STEP_TIMES_MIN are known */
 };
 
 /* So many more steps are done, as is heard now. The first that is heard of tells no time. Of fewer

@@ -252,7 +252,10 @@ static void on_frame(struct loop *l, Cai__V1__Frame *f) {
     case CAI__V1__FRAME__BODY_WELCOME: on_welcome(l, f->welcome); break;
     case CAI__V1__FRAME__BODY_PING:
         l->standing_ms = f->ping->standing_ms;
-        say_pong(l, f->ping->time_ms);
+        /* A stranger says Hello alone. To caid, which may not have noticed anything, an answer
+         * would mean that this worker still does what it has dropped, and go on for ever. */
+        if (l->epoch)
+            say_pong(l, f->ping->time_ms);
         break;
     case CAI__V1__FRAME__BODY_BYE: on_bye(l, f->bye->reason); break;
     case CAI__V1__FRAME__BODY_REPORT_ACK:
@@ -407,9 +410,10 @@ static int sleep_until_event(struct loop *l, int signal_fd, int wait_ms) {
 
 static int serve(struct loop *l, int signal_fd) {
     while (!l->leaving || desk_busy(&l->desk)) {
-        timers(l);
         bool sent = send_up(l);
         CAI_TRY(receive_all(l));
+        /* After what has come: when this process itself stood still, caid is not the silent one. */
+        timers(l);
         /* Frames may have changed what there is to say. */
         sent = send_up(l) && sent;
         CAI_TRY(receive_all(l));

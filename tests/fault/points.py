@@ -11,12 +11,18 @@ cancelled, the database copied. A caid that dies is started again, as systemd do
 without an answer is asked again with its key, as caictl does. One task fails once, where that is
 asked about. What was not reached is printed. --sample: so many, drawn.
 
+People's review has a work of its own: a reader judges what a job waits for, with a first verdict,
+a draft, a skip and two that are taken back; kills come at each pass of its points. What
+was acknowledged stands once after each request, the log's chain holds, and the log's rows and
+the model that was trained on the verdicts are those of an undisturbed run. --sample: three more.
+
   points.py PROGRAMS --real --ask ASK
 
 The same in build-fail/tools, with a small real model and two ranks (needs .deps/venv/bin/python),
 for the points that only the trainer, a stepped copy of the database, and `caictl export` pass."""
 import argparse
 import collections
+import json
 import os
 import random
 import resource
@@ -41,7 +47,7 @@ parser.add_argument("--ask", help="the program that asks; default: PROGRAMS/ask"
 parser.add_argument("--limit", type=float, default=120, help="seconds a run may take")
 options = parser.parse_args()
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-UNREACHED, FAILED = 4, 1
+UNREACHED, STATE = 4, 7
 ACTIONS = {"kill": "kill", "abort": "abort", "delay": "delay:700"}
 
 
@@ -201,6 +207,90 @@ class Work:
         return not os.path.exists(self.file)
 
 
+class ReadWork(Work):
+    """A reader's verdicts on the pairs that a job waits for, the last of which lets it go on."""
+
+    def __init__(self, *arguments, **settings):
+        super().__init__(*arguments, **settings)
+        self.said, self.head = {}, ""
+
+    def log(self):
+        rows = self.ask("review.export", job=self.job, what="audit")["rows"]
+        events = [r for r in rows if r["type"] == "event"]
+        for r in events:
+            r["body"] = {k: v for k, v in json.loads(r["body"]).items() if k != "opened_ms"}
+        return events
+
+    def check(self):
+        """What was acknowledged stands, once, and no row that was there before is gone."""
+        events = self.log()
+        undone = {r["undoes"] for r in events}
+        stands = [(r["item"], r["event"], r["body"]) for r in events
+                  if r["event"] != "undo" and r["seq"] not in undone]
+        assert sorted(stands, key=repr) == sorted(self.said.values(), key=repr), (stands, self.said)
+        audit = self.ask("review.audit", head=self.head)
+        assert audit["whole"] and audit["rows"] == len(events), audit
+        assert not self.head or audit["known"], audit
+        self.head = audit["head"]
+
+    def once(self, verb, key, **arguments):
+        """Refused only when a caid that died had done it already."""
+        try:
+            return self.ask(verb, key, **arguments)
+        except Refused as e:
+            if not self.starts or e.code != STATE:
+                raise
+            return None
+
+    def say(self, key, event, item, **body):
+        verb = {"first": "review.first", "final": "review.submit", "skip": "review.skip"}[event]
+        arguments = body if event == "skip" else {"verdict": body}
+        self.once(verb, key, item=item, **arguments)
+        self.said[event, item] = (item, event, body)
+        self.check()
+
+    def undo(self, key, event, item):
+        assert self.ask("review.undo", key) == {"id": item, "undone": event}
+        del self.said[event, item]
+        self.check()
+
+    def open(self, item):
+        return self.ask("review.open", item=item)
+
+    def read(self, a, b, c, d):
+        draft = {"verdict": 3, "note": "not sure"}
+        version = self.open(a)["version"]
+        self.once("review.draft", "d1", item=a, version=version, draft=draft)
+        shown = self.open(a)
+        assert (shown["draft"], shown["version"]) == (draft, version + 1), shown
+        self.say("s1", "final", a, verdict=2, severity=1, critiques=[{"id": 1, "state": "keep"}])
+        assert self.open(b)["critiques"] == [], "no help before the first verdict"
+        self.say("f1", "first", b, verdict=5, severity=0)
+        self.say("s2", "final", b, verdict=6, severity=2, note="I looked again")
+        self.say("k1", "skip", c, reason="I know the writer")
+        self.undo("u1", "skip", c)
+        self.say("s3", "final", c, verdict=7)
+        self.undo("u2", "final", c)
+        assert self.open(c)["draft"] == {"verdict": 7}
+        self.say("s4", "final", c, verdict=1, severity=0)
+        assert self.state(self.job) == "WAITING_REVIEW"
+        self.say("s5", "final", d, verdict=4)  # the job goes on
+
+    def run(self):
+        self.job = self.submit("j1", name="read", rounds=1)
+        self.until(self.job, "WAITING_REVIEW")
+        items = self.ask("review.queue", job=self.job)["items"]
+        self.read(*(i["id"] for i in items))
+        self.until(self.job, "COMPLETED")
+        self.check()
+        progress = self.ask("review.progress", job=self.job)
+        keep = ("job", "item", "seq", "reader", "event", "body", "undoes")
+        result = {"log": [{k: r[k] for k in keep} for r in self.log()],
+                  "queues": progress["queues"], **ending(self.ask, self.job)}
+        self.terminate()
+        return result
+
+
 class RealWork(Work):
     """Each stage of a small model, a copy of the database, and the model put into a folder."""
 
@@ -235,12 +325,8 @@ class RealWork(Work):
         return result
 
 
-def work_of(*arguments, **settings):
-    return (RealWork if options.real else Work)(*arguments, **settings)
-
-
-def undisturbed():
-    with work_of(trace=True, fails=not options.real) as work:
+def undisturbed(kind):
+    with kind(trace=True, fails=kind is Work) as work:
         began = time.monotonic()
         result = work.run()
         with open(work.trace) as f:
@@ -255,38 +341,70 @@ def all_points():
     return [part for part in table.split('"')[1::2]]
 
 
-def test_points():
-    expected, passes, lasts = undisturbed()
-    assert len(expected["texts"]) >= 96 and len(expected["weights"]) >= 3
-    names = all_points()
+def is_of(kind, name):
+    """Whose work runs a point that several pass."""
     only_real = ("weights.", "checkpoint.", "model.", "backup.step", "export.")
-    reached = [n for n in names if passes[n] and (not options.real or n.startswith(only_real))]
-    print(f"     {len(names)} failpoints, {len(reached)} reached in {lasts:.1f} s; not: "
-          + ", ".join(n for n in names if not passes[n]), flush=True)
-    assert len(reached) >= (15 if options.real else 80), reached
-    rng = random.Random(options.seed)
-    cases = [(n, a, rng.randint(1, min(passes[n], 9))) for n in reached
-             for a in options.actions.split(",")]
+    return kind is (ReadWork if name.startswith("review.") else
+                    Work if not options.real else RealWork if name.startswith(only_real) else None)
+
+
+def cases_of(kind, passes, rng):
+    """(name, action, pass): one pass of each, drawn; kills of people's review at all."""
+    names = [n for n in all_points() if passes[n] and is_of(kind, n)]
+    found = [(n, a, at) for n in names for a in options.actions.split(",")
+             for at in (range(1, passes[n] + 1) if kind is ReadWork and a == "kill"
+                        else [rng.randint(1, min(passes[n], 9))])]
     if options.only:
-        cases = [c for c in cases if c[0] in options.only.split(",")]
+        found = [c for c in found if c[0] in options.only.split(",")]
     if options.sample:
-        cases = rng.sample(cases, min(options.sample, len(cases)))
+        found = rng.sample(found, min(3 if kind is ReadWork else options.sample, len(found)))
+    return names, found
+
+
+def disturbed(kind, case, expected):
+    """Whether the point did it."""
+    name, action, at = case
+    with kind((name, ACTIONS[action], at), fails=name.startswith("failure.")) as work:
+        got = work.run()
+        for key, value in expected.items():
+            assert got[key] == value, f"{key} differ\n{work.caid.tail()}"
+        return work.fired()
+
+
+def run_cases(kind, cases, expected):
     fired, wrong, began = 0, [], time.monotonic()
-    for name, action, at in cases:
-        with work_of((name, ACTIONS[action], at), fails=name.startswith("failure.")) as work:
-            try:
-                got = work.run()
-                for key, value in expected.items():
-                    assert got[key] == value, f"{key} differ\n{work.caid.tail()}"
-                if not work.fired() and at > 1:  # a pass that this run did not come to
-                    continue
-                fired += work.fired()
-            except AssertionError as e:
-                wrong.append(f"{name} {action} at pass {at}: {e}")
-                print("     WRONG " + wrong[-1], flush=True)
+    for case in cases:
+        try:
+            fired += disturbed(kind, case, expected)
+        except (AssertionError, Refused) as e:
+            wrong.append("{} {} at pass {}: {}".format(*case, e))
+            print("     WRONG " + wrong[-1], flush=True)
     print(f"     {len(cases)} runs, {fired} points did it, in {time.monotonic() - began:.0f} s",
           flush=True)
     assert not wrong, "\n".join(w.split("\n")[0] for w in wrong)
 
 
-main([test_points])
+def test_points():
+    kind = RealWork if options.real else Work
+    expected, passes, lasts = undisturbed(kind)
+    assert len(expected["texts"]) >= 96 and len(expected["weights"]) >= 3
+    reached, cases = cases_of(kind, passes, random.Random(options.seed))
+    others = [] if options.real else [n for n in all_points() if is_of(ReadWork, n)]
+    print(f"     {len(all_points())} failpoints, {len(reached)} reached in {lasts:.1f} s; not: "
+          + ", ".join(n for n in all_points() if not passes[n] and n not in others), flush=True)
+    assert len(reached) >= (15 if options.real else 80), reached
+    run_cases(kind, cases, expected)
+
+
+def test_points_of_review():
+    expected, passes, lasts = undisturbed(ReadWork)
+    assert [r["seq"] for r in expected["log"]] == list(range(1, 10)), expected["log"]
+    assert [q["done"] for q in expected["queues"]] == [4] and len(expected["weights"]) == 2
+    reached, cases = cases_of(ReadWork, passes, random.Random(options.seed))
+    print(f"     {len(reached)} more reached in {lasts:.1f} s: "
+          + ", ".join(f"{n} {passes[n]} times" for n in reached), flush=True)
+    assert len(reached) == 2 and passes[reached[0]] >= 14, passes
+    run_cases(ReadWork, cases, expected)
+
+
+main([test_points] if options.real else [test_points, test_points_of_review])

@@ -2,13 +2,15 @@
  * alone: texts without models, so that a whole job takes a second and runs under the
  * sanitizers. Two rounds of "write" (single tasks in two phases) and "train" (a gang),
  * then "last" (a gang with checkpoints). What matters here is that each depends on the
- * ones before through the store alone. */
+ * ones before through the store alone. A job of the name "gated" waits for a person to accept
+ * it; one of the name "read", for people's verdicts on four pairs, which "last" trains on. */
 #include "base/error.h"
 #include "base/file.h"
+#include "stage/review.h"
 #include "stage/stage.h"
 #include <string.h>
 
-enum { CHUNKS = 6, ITEMS = 4 };
+enum { CHUNKS = 6, ITEMS = 4, PAIRS = 4 };
 
 static bool always(const struct job_spec *job) {
     (void)job;
@@ -72,9 +74,42 @@ static int append_text(void *context, const struct store_example *e) {
     return 0;
 }
 
+static bool is_read(const struct stage_context *c) { return strcmp(c->job->name, "read") == 0; }
+
+/* The second pair wants a first verdict before any help. */
+static int add_queue(const struct stage_context *c) {
+    static const char content[] =
+        "{\"principle\": \"kind\", \"question\": \"Which reply is kinder?\", \"messages\":"
+        " [{\"role\": \"user\", \"text\": \"hello\"}], \"replies\": [{\"mark\": \"A\", \"text\": \"go\"},"
+        " {\"mark\": \"B\", \"text\": \"come in\"}], \"critiques\": [{\"id\": 1, \"text\": \"It is"
+        " curt.\", \"span\": [0, 2], \"reply\": \"A\"}], \"kept\": {\"flipped\": false}}";
+    CAI_TRY(review_open_queue(c, "comparison", "review-1", PAIRS));
+    for (uint32_t i = 0; i < PAIRS; i++) {
+        struct store_review_item item = {.job = c->job_id, .round = c->round, .item = i,
+                                         .kind = "comparison", .position = i, .drawn = "random",
+                                         .unaided = i == 1, .content = content};
+        CAI_TRY(store_review_item_add(c->store, &item, NULL));
+    }
+    return 0;
+}
+
+static int append_verdicts(const struct stage_context *c, struct cai_buf *rows) {
+    CAI_AUTO(book) struct book b = {0};
+    CAI_TRY(book_load(c->store, c->job_id, -1, NULL, &b));
+    for (size_t i = 0; i < b.n; i++)
+        cai_buf_printf(rows, "%llu verdict %g\n", (unsigned long long)b.at[i].row.item,
+                       b.at[i].verdict);
+    return 0;
+}
+
 static int train_plan(const struct stage_context *c) {
     CAI_AUTO(buf) struct cai_buf rows = {0};
+    bool last = strcmp(c->stage, "last") == 0;
     CAI_TRY(store_examples_each(c->store, c->job_id, 0, "write", NULL, append_text, &rows));
+    if (is_read(c) && last)
+        CAI_TRY(append_verdicts(c, &rows));
+    if (is_read(c) && !last && c->round == 1)
+        CAI_TRY(add_queue(c));
     Cai__V1__Dataset dataset = CAI__V1__DATASET__INIT;
     char hash[65];
     CAI_AUTO(mem) char *path = NULL;
@@ -106,9 +141,15 @@ static int train_absorb(const struct stage_context *c, const Cai__V1__Task *task
     return store_model_add(c->store, &m);
 }
 
-/* A gate that a person must accept, when the job's name asks for one. */
+/* The gates that the job's name asks for. */
 static int train_done(const struct stage_context *c, struct stage_verdict *ret) {
     ret->next = STAGE_DONE;
+    if (is_read(c) && c->round == 1) {
+        CAI_AUTO(book) struct book b = {0};
+        bool closed;
+        CAI_TRY(book_load(c->store, c->job_id, c->round, "comparison", &b));
+        return review_wait(c, "comparison", &b, ret, &closed);
+    }
     if (strcmp(c->job->name, "gated") == 0 && c->round == 1 && !strstr(c->accepted, "look")) {
         ret->next = STAGE_WAIT;
         snprintf(ret->gate, sizeof ret->gate, "look");

@@ -4,7 +4,7 @@
   silent    a worker is stopped (SIGSTOP): until it is noticed and replaced
   alone     a worker that caid did not start is killed: until it is noticed
   hung      one rank's computing thread alone is held (ptrace), its heartbeats go on: until the
-            rank is named as the one that the others wait for
+            rank is named as the one that the others wait for; in --hangs jobs of their own
   saving    share of a run's time that its resumable states take, at Young's interval for the
             time between faults (--fault-every)
   effective share of time that is progress with a fault every --fault-every seconds: what a fault
@@ -34,6 +34,7 @@ import time
 import world
 
 PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_DETACH, WALL = 0x4206, 0x4207, 17, 0x40000000
+HANG_AT = 80
 libc = ctypes.CDLL(None, use_errno=True)
 libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
 libc.ptrace.restype = ctypes.c_long
@@ -107,8 +108,11 @@ class Caid(world.Daemon):
             time.sleep(0.5)
         return super().ask(*arguments, check=check)
 
+    def rows(self, job):
+        return [json.loads(line) for line in self.ask("logs", job, "-o", "json").stdout.splitlines() if line]
+
     def logs(self, job):
-        return [json.loads(line)["text"] for line in self.ask("logs", job, "-o", "json").stdout.splitlines() if line]
+        return [r["text"] for r in self.rows(job)]
 
     def workers(self):
         return json.loads(self.ask("workers", "-o", "json").stdout)["rows"]
@@ -147,19 +151,34 @@ def busiest(pid):
 
 
 def hung(caid, watch, job, at):
+    """(seconds until caid wrote the name into its log, the 99th percentile that it tells there)"""
     watch.until(lambda: watch.done() >= at, f"step {at}")
-    worker, lines = caid.rank(1), len(caid.logs(job))
+    worker, lines = caid.rank(1), len(caid.rows(job))
     tid = busiest(worker["pid"])
-    began = time.monotonic()
+    began = time.time()
     hold(tid)
     try:
-        named = watch.until(lambda: any("rank 1 " in t and "is behind" in t for t in caid.logs(job)[lines:]), "it is named", 60)
+        watch.until(lambda: any("is behind" in r["text"] for r in caid.rows(job)[lines:]), "it is named", 60)
     finally:
         libc.ptrace(PTRACE_DETACH, tid, None, None)
-    text = next(t for t in caid.logs(job)[lines:] if "is behind" in t)
-    print("  ", text)
-    step = re.search(r"a step takes ([\d.]+) s at most", text)
-    return named - began, float(step[1]) if step else 0
+    named = next(r for r in caid.rows(job)[lines:] if "is behind" in r["text"])
+    print("  ", named["text"], flush=True)
+    if not re.match(r".*: rank 1 ", named["text"]):
+        raise SystemExit("another rank was named")
+    return named["at_ms"] / 1000 - began, float(re.search(r"; a step takes ([\d.]+) s", named["text"])[1])
+
+
+def hangs(a, caid, path, row):
+    """Each in a job of its own: of one attempt a rank is named once. HANG_AT: so many steps tell how
+    long steps take."""
+    for _ in range(a.hangs if a.ranks > 1 else 0): # alone, nobody waits
+        job, watch = start_job(caid, path)
+        seconds, p99 = hung(caid, watch, job, HANG_AT)
+        row({"what": "hung", "seconds": seconds, "p99": p99})
+        watch.over = True
+        caid.ask("cancel", job)
+        while any(w["state"] == "busy" for w in caid.workers()):
+            time.sleep(0.1)
 
 
 def alone(work, folder):
@@ -200,14 +219,11 @@ def saved(caid, job):
 
 
 def few(a, caid, path, row):
-    """A named collective and a few faults in one job, which then ends by itself."""
+    """A few faults in one job, which then ends by itself."""
     job, watch = start_job(caid, path)
     steps = sorted(watch.steps())
     row({"what": "step", "usual": statistics.median(steps), "p99": steps[min(len(steps) - 1, int(0.99 * len(steps)))]})
     print(f"{a.ranks} ranks, a step takes {statistics.median(steps):.3f} s", flush=True)
-    if a.ranks > 1: # alone, nobody waits
-        seconds, p99 = hung(caid, watch, job, watch.done() + 2)
-        row({"what": "hung", "seconds": seconds, "p99": p99})
     for i in range(a.faults):
         disturb(a, caid, watch, job, i, watch.done() + 8, row)
     caid.ask("wait", job)
@@ -250,7 +266,8 @@ def table(a, rows):
     yield f"| dead worker noticed, another's | {show(of('alone')[0]['seconds'])} | 1 s |"
     yield f"| silent worker noticed | {show([r['noticed'] for r in silent])} | 3 s |"
     for r in of("hung"):
-        yield f"| hung collective named | {r['seconds']:.2f} s | 3 × p99 step = {3 * r['p99']:.2f} s |"
+        yield (f"| hung collective named | {r['seconds']:.2f} s, {r['seconds'] / r['p99']:.1f} times the p99 step "
+               f"({r['p99']:.3f} s) | 3 times |")
     yield f"| dead: gang again | {show([r['started'] for r in dead])} | |"
     yield f"| dead: next step | {show([r['again'] for r in dead])} | 10 s + loading |"
     yield f"| silent: next step | {show([r['again'] for r in silent])} | 10 s + loading |"
@@ -273,6 +290,7 @@ def main():
     p.add_argument("--ranks", type=int, default=2)
     p.add_argument("--epochs", type=int, default=12)
     p.add_argument("--faults", type=int, default=4)
+    p.add_argument("--hangs", type=int, default=3)
     p.add_argument("--fault-every", type=float, default=300, help="seconds")
     p.add_argument("--hour", action="store_true")
     p.add_argument("--seconds", type=float, default=3600, help="how long --hour's hour is")
@@ -296,6 +314,7 @@ def main():
     try:
         while len(caid.workers()) < a.ranks:
             time.sleep(0.1)
+        hangs(a, caid, long_path, row)
         if a.hour:
             hour(a, caid, path, long_path, row)
         else:

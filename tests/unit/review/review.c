@@ -228,7 +228,7 @@ static void two_agree_or_a_third_decides(void **state) {
 static void what_is_taken_back_comes_again(void **state) {
     struct fixture *f = *state;
     json_t *o = NULL;
-    assert_int_equal(review_undo(f->s, &ann, &o), CAI_ESTATE);
+    assert_int_equal(review_undo(f->s, &ann, NULL, NULL, &o), CAI_ESTATE);
     assert_int_equal(review_skip(f->s, &ann, f->item[UNAIDED], " ", &o), CAI_EINPUT);
     assert_int_equal(review_skip(f->s, &ann, f->item[UNAIDED], "I know him", &o), 0);
     json_decref(o);
@@ -236,7 +236,7 @@ static void what_is_taken_back_comes_again(void **state) {
     queue_is(f, &ann, "0:open 2:open 3:open");
     queue_is(f, &bea, "0:open 1:open 2:open 3:open");
     assert_int_equal(say(f, &ann, PLAIN, "{\"verdict\":6,\"note\":\"so\"}", NULL), 0);
-    assert_int_equal(review_undo(f->s, &ann, &o), 0);
+    assert_int_equal(review_undo(f->s, &ann, NULL, NULL, &o), 0);
     assert_string_equal(text(o, "undone"), "final");
     json_decref(o);
     o = opened(f, &ann, PLAIN);
@@ -244,12 +244,29 @@ static void what_is_taken_back_comes_again(void **state) {
     assert_string_equal(text(json_object_get(o, "draft"), "note"), "so");
     assert_null(json_object_get(json_object_get(o, "draft"), "opened_ms"));
     json_decref(o);
-    assert_int_equal(review_undo(f->s, &ann, &o), 0);
+    assert_int_equal(review_undo(f->s, &ann, NULL, NULL, &o), 0);
     assert_string_equal(text(o, "undone"), "skip");
     json_decref(o);
     queue_is(f, &ann, "0:draft 1:open 2:open 3:open");
     assert_int_equal(store_review_queue_close(f->s, f->job, 1, "comparison"), 0);
     assert_int_equal(say(f, &ann, PLAIN, "{\"verdict\":6}", NULL), CAI_ESTATE);
+}
+
+static int note_of(const void *context, const json_t *answer) {
+    assert_string_equal(text(answer, "undone"), "final");
+    return context ? cai_fail(CAI_ENOSPC, "%s", (const char *)context) : 0;
+}
+
+static void what_is_taken_back_is_noted_with_it_or_stands(void **state) {
+    struct fixture *f = *state;
+    json_t *o = NULL;
+    assert_int_equal(say(f, &ann, PLAIN, "{\"verdict\":6}", NULL), 0);
+    assert_int_equal(review_undo(f->s, &ann, note_of, "full", &o), CAI_ENOSPC);
+    assert_null(o);
+    assert_int_equal(say(f, &ann, PLAIN, "{\"verdict\":6}", NULL), CAI_ESTATE);
+    assert_int_equal(review_undo(f->s, &ann, note_of, NULL, &o), 0);
+    json_decref(o);
+    assert_int_equal(review_undo(f->s, &ann, NULL, NULL, &o), CAI_ESTATE);
 }
 
 static void an_older_window_saves_nothing(void **state) {
@@ -325,6 +342,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(wrong_verdicts_change_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(two_agree_or_a_third_decides, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_taken_back_comes_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_taken_back_is_noted_with_it_or_stands, setup, teardown),
         cmocka_unit_test_setup_teardown(an_older_window_saves_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(progress_and_exports, setup, teardown),
     };

@@ -1,5 +1,5 @@
 /* step_times: the 99th percentile of a gang's last steps: the longest of few, all but the longest
- * hundredth part of many; nothing before eight are known; old ones are forgotten. */
+ * hundredth part of many, and the longest of all; nothing before eight are known; old ones are forgotten. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -21,6 +21,7 @@ static void nothing_is_known_of_a_few(void **state) {
     int64_t now = 5000;
     steps(&s, STEP_TIMES_MIN, 100, &now); /* the first tells no time */
     assert_int_equal(s.p99_ms, 0);
+    assert_int_equal(s.longest_ms, 0);
     steps(&s, 1, 130, &now);
     assert_int_equal(s.p99_ms, 130);
 }
@@ -44,8 +45,10 @@ static void one_in_a_hundred_is_left_out(void **state) {
     steps(&s, 1, 5000, &now); /* a state was saved */
     steps(&s, 60, 100, &now);
     assert_int_equal(s.p99_ms, 100);
+    assert_int_equal(s.longest_ms, 5000);
     steps(&s, 1, 700, &now);
     assert_int_equal(s.p99_ms, 700);
+    assert_int_equal(s.longest_ms, 5000);
 }
 
 static void many_at_once_are_divided(void **state) {
@@ -69,6 +72,7 @@ static void old_ones_are_forgotten(void **state) {
     assert_int_equal(s.p99_ms, 1000);
     steps(&s, STEP_TIMES, 20, &now);
     assert_int_equal(s.p99_ms, 20);
+    assert_int_equal(s.longest_ms, 20);
     steps(&s, STEP_TIMES, 0, &now); /* shorter than the clock tells */
     assert_int_equal(s.p99_ms, 1);
 }
