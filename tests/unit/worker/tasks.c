@@ -48,6 +48,8 @@ static void talk_init(struct talk *t, const char *const *texts, size_t n)
 }
 
 static const char *dtype = ""; /* of the tasks that are made */
+static uint32_t replies = 2;    /* to each prompt */
+static const char *opening;     /* of each; NULL = none */
 
 static int run_task(Cai__V1__Task *task, const struct task_host *host, Cai__V1__Result **ret)
 {
@@ -75,8 +77,10 @@ static int generate(const char *model, const char *hash, struct talk *talks, siz
     for (size_t i = 0; i < n; i++) {
         cai__v1__generate_item__init(&items[i]);
         items[i].item = 100 + i;
-        items[i].n = 2;
+        items[i].n = replies;
         items[i].first_k = 3;
+        if (opening)
+            items[i].prefix = text_of(opening);
         items[i].conversation = &talks[i].c;
         list[i] = &items[i];
     }
@@ -135,6 +139,35 @@ static void generation_fills_every_item(void **state)
     assert_memory_equal(x, y, size);
     cai__v1__result__free_unpacked(a, NULL);
     cai__v1__result__free_unpacked(b, NULL);
+}
+
+/* How many of many short replies begin with a blank. */
+static size_t blanks(const char *begun)
+{
+    const char *text[] = {"say a"};
+    struct talk talk;
+    Cai__V1__Result *r;
+    talk_init(&talk, text, 1);
+    replies = 4000;
+    opening = begun;
+    must(generate("base", base_hash, &talk, 1, NULL, &r));
+    replies = 2;
+    opening = NULL;
+    assert_int_equal(r->n_generated, 4000);
+    size_t n = 0;
+    for (size_t i = 0; i < r->n_generated; i++)
+        n += r->generated[i]->text[0] == ' ';
+    cai__v1__result__free_unpacked(r, NULL);
+    return n;
+}
+
+/* The plain form writes "Assistant: " before a text: the blank is the form's, and would stand there
+ * twice when the reply is written into a conversation. After an opening it is the text's own. */
+static void a_reply_is_kept_without_its_forms_blank(void **state)
+{
+    (void)state;
+    assert_true(blanks("ab") >= 3);
+    assert_true(blanks(NULL) < 3); /* the text itself may begin with one */
 }
 
 /* What a dry run plans by: the cache, and the tokens that were read at once. */
@@ -333,6 +366,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(generation_fills_every_item),
+        cmocka_unit_test(a_reply_is_kept_without_its_forms_blank),
         cmocka_unit_test(a_task_says_what_it_is_computed_in),
         cmocka_unit_test(a_task_says_what_it_held),
         cmocka_unit_test(a_changed_folder_is_refused),
