@@ -66,6 +66,7 @@ struct job_consist {
     int64_t keep;        /* paths of a question */
     double confidence;   /* one-sided, of both tests that stop it */
     bool stop;           /* wait when votes agree more and are not right more often */
+    double teach;        /* share of the labelled part whose right ways are learned too */
     struct job_sampling sampling;
 };
 struct job_sft {

@@ -31,7 +31,8 @@ static void add_rounds(const struct figures *f, uint32_t rounds, json_t *tables)
         {"checkpoint", "Round", "text"},        {"share", "Share of the vote", "share"},
         {"accuracy", "Right, by vote", "interval"}, {"path_accuracy", "Right, one path", "share"},
         {"unread", "No answer", "share"},       {"threshold", "Kept from", "text"},
-        {"kept_questions", "Questions kept", "count"}, {"share_rise", "Share rose by", "text"},
+        {"kept_questions", "Questions kept", "count"},
+        {"taught", "Known answers taught", "count"}, {"taught_ways", "by ways", "count"}, {"share_rise", "Share rose by", "text"},
         {"accuracy_rise", "Accuracy rose by", "text"}, {"stops", "", "text"}};
     json_t *rows = json_array();
     for (uint32_t r = 1; r <= rounds; r++) {
@@ -40,20 +41,21 @@ static void add_rounds(const struct figures *f, uint32_t rounds, json_t *tables)
             continue;
         snprintf(place, sizeof place, "%u", r);
         json_array_append_new(
-            rows, json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s}", "checkpoint", place,
-                            "share", cell_number(f, r, STAGE, "share"), "accuracy",
+            rows, json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s}", "checkpoint",
+                            place, "share", cell_number(f, r, STAGE, "share"), "accuracy",
                             cell_interval(f, r, STAGE, "accuracy"), "path_accuracy",
                             cell_number(f, r, STAGE, "path_accuracy"), "unread",
                             cell_number(f, r, STAGE, "unread"), "threshold", threshold(f, r),
                             "kept_questions", cell_number(f, r, STAGE, "kept_questions"),
-                            "share_rise", cell_points(f, r, STAGE, "share_rise"), "accuracy_rise",
+                            "taught", cell_number(f, r, STAGE, "taught"), "taught_ways",
+                            cell_number(f, r, STAGE, "taught_ways"), "share_rise", cell_points(f, r, STAGE, "share_rise"), "accuracy_rise",
                             cell_points(f, r, STAGE, "accuracy_rise"), "stops",
                             stopped(f, r) ? "stops here" : ""));
     }
     table_add(tables, STAGE, "Self-consistency",
         "Each round asks the model that the round before left. Share of the vote: how many of the "
-        "paths to a question's answer agree with the most given one. Right: of labelled questions, "
-        "which are never trained on. When the share rises and accuracy does not, the model grows "
+        "paths to a question's answer agree with the most given one. Right: of labelled questions "
+        "that are never trained on; those that teach (stages.consist.teach) are counted beside. When the share rises and accuracy does not, the model grows "
         "surer of its errors: there it stops. Rises are since the round before, in points, with "
         "one-sided bounds.", table_all_columns(c, CAI_COUNT(c)), rows);
 }

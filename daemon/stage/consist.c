@@ -1,17 +1,19 @@
 /* consist.c: self-consistency (Huang et al. 2022): several worked ways to the answer of each
  * question are sampled from the present policy; the answer that most of them give is taken for
  * right, and the ways to it become rows for sft (consist_rows.c), which trains in the same round.
- * Nothing here trains; rows with an answer are never trained on.
+ * Of the labelled part a share teaches too (consist_teach.c): its own ways that come to the known
+ * answer become rows beside the votes. The rest is never trained on. Nothing here trains.
  *
  * Phases: path. Rows of data.questions with "reply" are shown, those with an "answer" are the
  * labelled part, all others are the questions, the same in every round.
  * Examples: path (k = which; {"answer", "cut"}), vote (text = the answer; {"share", "votes",
- *   "paths", "tie", "labelled", "right"}).
+ *   "paths", "tie", "labelled", "right"}), teach (text = the known answer; {"right", "paths"}).
  * Metrics: questions, labelled, unread (share of paths without an answer), ties; share (mean share
  *   of votes over the questions), labelled_share, accuracy (of the vote, labelled; _low _high _n),
  *   path_accuracy (of one path); threshold, kept_questions, kept_share; bin_count, bin_share,
  *   bin_accuracy, bin_fit by step (tenths of the share); from the second round on share_rise and
- *   accuracy_rise (_low _high), stopped.
+ *   accuracy_rise (_low _high), stopped; where labels teach: teaching, taught, taught_ways.
+ * "labelled" is said of what is measured: what teaches is neither a question nor labelled there.
  *
  * A vote is kept where its share reaches the threshold, which isotonic regression on the labelled
  * part gives anew in each round: training on votes raises their share though they are no better.
@@ -20,7 +22,6 @@
 #include "stage/consist.h"
 
 #include "base/error.h"
-#include "base/text.h"
 #include "stage/answer.h"
 #include "stage/build.h"
 #include "stage/paired.h"
@@ -92,14 +93,6 @@ static int plan(const struct stage_context *c) {
     return build_flush(&b);
 }
 
-/* A way without the white space around it. In the plain form a reply's first token carries the
- * blank that stands before every text: learned with it, a way would begin with two, as nothing
- * that a person wrote does, and the policy would be taught a form that it is never asked in. */
-static const char *bare(const char *text, struct cai_arena *a) {
-    struct view v = view_trim((struct view){text, strlen(text)});
-    return cai_arena_printf(a, "%.*s", (int)v.n, v.n ? v.s : "");
-}
-
 static int absorb(const struct stage_context *c, const Cai__V1__Task *task,
                   const Cai__V1__Result *result) {
     CAI_AUTO(arena) struct cai_arena a = {0};
@@ -117,8 +110,7 @@ static int absorb(const struct stage_context *c, const Cai__V1__Task *task,
         if (!cut) /* half a way has no end */
             answer_read(rule, g[i]->text, &answer);
         const char *read = answer.len ? answer.data : NULL;
-        CAI_TRY(example_put(c, g[i]->item, g[i]->k, "path", bare(g[i]->text, &a), NULL,
-                            task->generate->model->hash,
+        CAI_TRY(example_put(c, g[i]->item, g[i]->k, "path", g[i]->text, NULL, task->generate->model->hash,
                             json_pack("{s:s*, s:b}", "answer", read, "cut", cut)));
     }
     return 0;
@@ -128,9 +120,10 @@ static int absorb(const struct stage_context *c, const Cai__V1__Task *task,
 struct poll { /* one question's vote */
     uint64_t item;
     struct vote v;
-    double share, right_paths; /* right_paths: labelled, share of single paths that are right */
-    size_t unread;
+    double share;
+    size_t unread, right_ways;
     bool labelled, right;
+    const char *teaches; /* its known answer, where that is learned; NULL */
 };
 struct polls {
     struct poll *at; /* in item order */
@@ -141,6 +134,7 @@ struct counting {
     const struct stage_context *c;
     struct cai_arena *arena;
     struct polls *polls;
+    struct items teaching;
     const char **answers; /* of the present item, by path */
     size_t n;
     uint64_t item;
@@ -176,13 +170,14 @@ static int close_item(struct counting *o) {
     int labelled = known_answer(o, &known);
     CAI_TRY(labelled);
     q.share = vote_share(&q.v);
-    q.labelled = labelled > 0;
+    if (labelled > 0 && consist_teaches(&o->teaching, o->item))
+        q.teaches = cai_arena_strdup(o->arena, known.len ? known.data : "");
+    q.labelled = labelled > 0 && !q.teaches;
     q.right = q.labelled && q.v.answer && known.len && strcmp(q.v.answer, known.data) == 0;
     for (size_t k = 0; k < o->n; k++) {
         q.unread += !o->answers[k];
-        q.right_paths += o->answers[k] && known.len && strcmp(o->answers[k], known.data) == 0;
+        q.right_ways += o->answers[k] && known.len && strcmp(o->answers[k], known.data) == 0;
     }
-    q.right_paths /= (double)o->n;
     p->at[p->n++] = q;
     o->n = 0;
     return 0;
@@ -205,6 +200,7 @@ static int count_votes(const struct stage_context *c, struct cai_arena *a, struc
     struct counting o = {.c = c, .arena = a, .polls = ret};
     *ret = (struct polls){0};
     o.answers = cai_arena_array(a, (size_t)c->job->consist.paths, sizeof *o.answers);
+    CAI_TRY(consist_teaching(c, a, &o.teaching));
     CAI_TRY(store_examples_each(c->store, c->job_id, c->round, c->stage, "path", take_path, &o));
     return close_item(&o);
 }
@@ -212,7 +208,11 @@ static int count_votes(const struct stage_context *c, struct cai_arena *a, struc
 static int put_votes(const struct stage_context *c, const struct polls *p) {
     for (size_t i = 0; i < p->n; i++) {
         const struct poll *q = &p->at[i];
-        if (q->v.answer)
+        if (q->teaches)
+            CAI_TRY(example_put(c, q->item, 0, "teach", q->teaches, NULL, "",
+                                json_pack("{s:I, s:I}", "right", (json_int_t)q->right_ways,
+                                          "paths", (json_int_t)q->v.paths)));
+        else if (q->v.answer)
             CAI_TRY(example_put(c, q->item, 0, "vote", q->v.answer, NULL, "",
                                 json_pack("{s:f, s:I, s:I, s:b, s:b, s:b}", "share", q->share,
                                           "votes", (json_int_t)q->v.votes, "paths",
@@ -274,19 +274,37 @@ static double threshold_of(const struct stage_context *c, const struct labelled 
     return isfinite(t) ? t : NONE;
 }
 
+/* What known answers give to learn from; nothing is said where none teaches. */
+static int put_taught(const struct stage_context *c, const struct polls *p) {
+    double teaching = 0, taught = 0, ways = 0;
+    for (size_t i = 0; i < p->n; i++) {
+        const struct poll *q = &p->at[i];
+        teaching += q->teaches != NULL;
+        taught += q->teaches && q->right_ways;
+        ways += q->teaches ? fmin((double)q->right_ways, (double)c->job->consist.keep) : 0;
+    }
+    if (teaching == 0)
+        return 0;
+    CAI_TRY(rates_value(c, "teaching", teaching));
+    CAI_TRY(rates_value(c, "taught", taught));
+    return rates_value(c, "taught_ways", ways);
+}
+
 static int put_figures(const struct stage_context *c, const struct polls *p,
                        const struct labelled *l) {
     double t = threshold_of(c, l), share = 0, labelled_share = 0, unread = 0, paths = 0, ties = 0;
     double open = 0, kept = 0, right_paths = 0;
     for (size_t i = 0; i < p->n; i++) {
         const struct poll *q = &p->at[i];
-        *(q->labelled ? &labelled_share : &share) += q->share;
-        open += !q->labelled;
-        kept += !q->labelled && q->v.answer && q->share >= t;
-        right_paths += q->labelled ? q->right_paths : 0;
         unread += (double)q->unread;
         paths += (double)q->v.paths;
         ties += q->v.tie;
+        if (q->teaches)
+            continue;
+        *(q->labelled ? &labelled_share : &share) += q->share;
+        open += !q->labelled;
+        kept += !q->labelled && q->v.answer && q->share >= t;
+        right_paths += q->labelled ? (double)q->right_ways / (double)q->v.paths : 0;
     }
     double n = (double)l->n;
     const struct {
@@ -308,6 +326,7 @@ static int put_figures(const struct stage_context *c, const struct polls *p,
             CAI_TRY(rates_value(c, rows[i].name, rows[i].value));
     if (l->n)
         CAI_TRY(rates_metric(c, c->round, c->stage, "accuracy", l->hits, l->n));
+    CAI_TRY(put_taught(c, p));
     return put_bins(c, l);
 }
 
@@ -331,7 +350,7 @@ static int compare(const struct stage_context *c, const struct polls *now, struc
         const struct poll *q = &now->at[i];
         const struct store_example *b = examples_find(&before, q->item, 0);
         bool was = b && example_flag(b, "right");
-        if (b && q->v.answer)
+        if (b && q->v.answer && !q->teaches)
             d[n++] = q->share - example_number(b, "share", 0);
         if (!q->labelled)
             continue;

@@ -10,6 +10,10 @@
 int consist_rows(const struct stage_context *c, uint32_t round, struct dataset *d, size_t *io_n);
 
 /* ---- within the stage --------------------------------------------------------------------- */
+/* Of the labelled questions those whose own ways to the known answer are learned
+ * (stages.consist.teach), the same in every round; in item order, in the arena. */
+int consist_teaching(const struct stage_context *c, struct cai_arena *a, struct items *ret);
+bool consist_teaches(const struct items *teaching, uint64_t item);
 /* The worked questions of the data, in the file's order. */
 struct worked {
     struct shot {

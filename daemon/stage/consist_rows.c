@@ -1,6 +1,6 @@
 /* consist_rows.c: questions as they are asked, and kept paths as rows to learn from: up to four
  * forms each, so that no single way of asking is learned (Huang et al. 2022, §3). Not for: which
- * paths are kept by vote (consist.c says it in "vote" and the figure "threshold"). */
+ * paths are kept (consist.c says it in "vote", "teach" and the figure "threshold"). */
 #include "stage/consist.h"
 
 #include "base/error.h"
@@ -59,7 +59,7 @@ void consist_ask(const struct stage_context *c, const struct worked *w, const st
 struct writing {
     const struct stage_context *c;
     struct dataset *d;
-    const struct examples *votes;
+    const struct examples *votes, *taught;
     const struct worked *worked;
     unsigned formats;
     double threshold;
@@ -103,15 +103,22 @@ static bool has_room(struct writing *w, const struct store_example *e) {
     return w->n_kept++ < (size_t)w->c->job->consist.keep;
 }
 
+/* By vote, of a question; by the known answer, of one that teaches. */
+static bool agrees(const struct writing *w, const struct store_example *e, const char *answer) {
+    const struct store_example *v = examples_find(w->votes, e->item, 0);
+    const struct store_example *known = examples_find(w->taught, e->item, 0);
+    if (known)
+        return strcmp(answer, known->text) == 0;
+    return v && !example_flag(v, "labelled") && strcmp(answer, v->text) == 0 &&
+           example_number(v, "share", 0) >= w->threshold;
+}
+
 static int take_path(void *context, const struct store_example *e) {
     struct writing *w = context;
-    const struct store_example *v = examples_find(w->votes, e->item, 0);
     json_t *detail = json_loads(e->detail, 0, NULL);
     const char *answer = json_string_value(json_object_get(detail, "answer"));
     int rc = 0;
-    bool wanted = v && answer && !example_flag(v, "labelled") && strcmp(answer, v->text) == 0 &&
-                  example_number(v, "share", 0) >= w->threshold && has_room(w, e);
-    if (wanted)
+    if (answer && agrees(w, e, answer) && has_room(w, e))
         rc = add_path(w, e, answer);
     json_decref(detail);
     return rc;
@@ -120,15 +127,16 @@ static int take_path(void *context, const struct store_example *e) {
 int consist_rows(const struct stage_context *c, uint32_t round, struct dataset *d, size_t *io_n) {
     CAI_AUTO(arena) struct cai_arena a = {0};
     struct stage_context own = *c;
-    struct examples votes;
+    struct examples votes, taught;
     struct worked worked;
     own.round = round;
     if (!c->job->consist.enabled)
         return 0;
-    struct writing w = {.c = &own, .d = d, .votes = &votes, .worked = &worked,
+    struct writing w = {.c = &own, .d = d, .votes = &votes, .taught = &taught, .worked = &worked,
                         .formats = job_formats(c->job->consist.formats)};
     CAI_TRY(consist_worked(&own, &a, &worked));
     CAI_TRY(examples_load(&own, round, "consist", "vote", &a, &votes));
+    CAI_TRY(examples_load(&own, round, "consist", "teach", &a, &taught));
     CAI_TRY(store_metric_get(c->store, c->job_id, round, "consist", 0, "threshold", &w.threshold));
     CAI_TRY(store_examples_each(c->store, c->job_id, round, "consist", "path", take_path, &w));
     *io_n += w.rows;

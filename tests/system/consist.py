@@ -4,6 +4,7 @@ and says so, and the models before and after are compared on evaluation sets. `c
 import json
 import os
 import random
+import re
 import sys
 import tempfile
 import time
@@ -16,7 +17,7 @@ from through_caictl import Real  # noqa: E402
 TOOLS = sys.argv[1]
 OFF = {f"stages__{s}": "off" for s in ("red_team", "revise", "label", "prefer", "evaluate", "ppo")}
 # A model without sense says no answer: its last letter is taken for one.
-CONSIST = {"enabled": True, "paths": 6, "shots": 2, "answer": "[a-z](?=[^a-z]*$)", "accuracy": 0, "stop": False,
+CONSIST = {"enabled": True, "paths": 6, "shots": 2, "answer": "[a-z](?=[^a-z]*$)", "accuracy": 0, "stop": False, "teach": 0.5,
            "sampling": sampling(10)}
 
 
@@ -49,12 +50,16 @@ def test_votes_become_rows_that_are_learned():
     job = caid.submit_file(path)
     caid.ctl("wait", job, timeout=200)
     figures = {(m["round"], m["stage"], m["name"]): m["value"] for m in caid.lines("export", job, "metrics") if m["step"] == 0}
-    assert figures[1, "consist", "questions"] == 20 and figures[1, "consist", "labelled"] == 12
+    assert figures[1, "consist", "questions"] == 20 and figures[1, "consist", "labelled"] == 6
+    assert figures[1, "consist", "teaching"] == 6
     assert 0 < figures[1, "consist", "share"] <= 1
     rows = caid.lines("export", job, "sft")
     assert figures[1, "sft", "rows_consist"] > 20 and len(rows) > 20
     texts = json.dumps(rows)
-    assert "step by step" in texts and "worked" in texts and "known" not in texts
+    assert "step by step" in texts and "worked" in texts
+    known = {re.search(r"known \d+ ", json.dumps(r)).group() for r in rows if "known" in json.dumps(r)}
+    # Of the last round, the one whose rows are kept; those that measure are never among them.
+    assert len(known) == figures[2, "consist", "taught"] <= 6, known
     paths = caid.lines("samples", job, "--stage", "consist", "--kind", "path", "--limit", 500, "-o", "json")
     assert paths
     first["outcome"] = outcome(caid, job)

@@ -14,6 +14,7 @@
 #include "stage/consist.h"
 #include "world.h"
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define OTHERS_OFF                                                                                 \
@@ -22,7 +23,7 @@
 
 static void whole(uint64_t order, char ret_hex[65]) {
     struct world w = {.order = order};
-    world_open(&w, "questions helpful", CONSIST(""));
+    world_open(&w, "questions helpful", CONSIST(", teach: 0.5"));
     (void)world_run(&w);
     world_digest(&w, ret_hex);
     world_close(&w);
@@ -83,6 +84,125 @@ static void all_forms_of_what_agrees(void **state) {
     assert_int_equal(times(text, "\"worked "), n / 2 * 2);
     assert_int_equal(times(text, " and 1. The answer is "), n / 4 * 2);
     world_close(&w);
+}
+
+/* Which labelled questions teach in a round, with the rows that they give; a way of theirs that does
+ * not come to the known answer is no row. */
+static size_t taught_in(struct world *w, uint32_t round, bool ret_teaches[193]) {
+    CAI_AUTO(dataset) struct dataset d = {0};
+    size_t n, rows = 0;
+    rows_of(w, round, &d, &n);
+    memset(ret_teaches, 0, 193 * sizeof *ret_teaches);
+    for (char *save, *line = strtok_r(d.text.data, "\n", &save); line;
+         line = strtok_r(NULL, "\n", &save)) {
+        const char *at = strstr(line, "labelled ");
+        if (!at)
+            continue;
+        unsigned number = (unsigned)strtoul(at + strlen("labelled "), NULL, 10);
+        CAI_AUTO(mem) char *right = cai_format("The answer is %u.\"", number + 1);
+        assert_non_null(strstr(line, right));
+        ret_teaches[number - 1000] = true;
+        rows++;
+    }
+    return rows;
+}
+
+static size_t count_of(const bool of[193]) {
+    size_t n = 0;
+    for (size_t i = 0; i < 193; i++)
+        n += of[i];
+    return n;
+}
+
+static void known_answers_teach_and_the_rest_measures(void **state) {
+    (void)state;
+    struct world w = {.order = 4, .agree = {0, 0.7, 0.7}, .right = {0, 0.7, 0.9}};
+    bool first[193], second[193];
+    world_open(&w, "questions",
+               CONSIST(", accuracy: 0, keep: 3, formats: 'step, direct', teach: 0.66"));
+    assert_true(world_run(&w));
+    assert_true(world_metric(&w, 1, "consist", "questions") == 70);
+    assert_true(world_metric(&w, 1, "consist", "labelled") == 120 - 79);
+    assert_true(world_metric(&w, 1, "consist", "accuracy_n") == 120 - 79);
+    assert_true(world_metric(&w, 2, "consist", "teaching") == 79);
+    size_t rows = taught_in(&w, 1, first);
+    assert_true(rows == 2 * (size_t)world_metric(&w, 1, "consist", "taught_ways"));
+    assert_true(count_of(first) == (size_t)world_metric(&w, 1, "consist", "taught"));
+    assert_in_range(count_of(first), 50, 78); /* to some not one way is right */
+    assert_in_range(rows, 2 * count_of(first), 2 * 3 * count_of(first));
+    taught_in(&w, 2, second);
+    size_t more = 0;
+    for (size_t i = 0; i < 193; i++) {
+        assert_true(second[i] || !first[i]); /* here who was right once is again */
+        more += second[i] && !first[i];
+    }
+    assert_in_range(count_of(first) + more, count_of(first), 79);
+    world_close(&w);
+}
+
+/* Those that teach are drawn by the job's seed, never all of them, and alike ones together. */
+static void who_teaches_is_drawn_once(void **state) {
+    (void)state;
+    struct world w = {.order = 4};
+    CAI_AUTO(arena) struct cai_arena a = {0};
+    struct items teaching, again, other;
+    world_open(&w, "questions", CONSIST(", teach: 0.5"));
+    w.c.round = 1;
+    w.c.stage = "consist";
+    assert_int_equal(data_ensure(&w.c), 0);
+    assert_int_equal(consist_teaching(&w.c, &a, &teaching), 0);
+    assert_int_equal(teaching.n, 60);
+    w.c.round = 2;
+    assert_int_equal(consist_teaching(&w.c, &a, &again), 0);
+    assert_memory_equal(again.at, teaching.at, 60 * sizeof *teaching.at);
+    for (size_t i = 0; i < teaching.n; i++) {
+        assert_true(i == 0 || teaching.at[i] > teaching.at[i - 1]);
+        assert_true(consist_teaches(&teaching, teaching.at[i]));
+        assert_true(teaching.at[i] >= data_item(JOB_DATA_QUESTIONS, 73)); /* labelled */
+    }
+    assert_false(consist_teaches(&teaching, data_item(JOB_DATA_QUESTIONS, 10)));
+    w.job->seed++;
+    assert_int_equal(consist_teaching(&w.c, &a, &other), 0);
+    assert_int_equal(other.n, 60);
+    assert_memory_not_equal(other.at, teaching.at, 60 * sizeof *teaching.at);
+    /* what is like a question goes to its side */
+    uint64_t alike = data_item(JOB_DATA_QUESTIONS, 74);
+    struct store_example e = {.job = w.c.job_id, .stage = "data", .item = alike, .kind = "group",
+                              .principle = "", .revision = "", .model = "", .detail = "{}"};
+    CAI_AUTO(mem) char *group = cai_format("%llu", (unsigned long long)alike - 1);
+    e.text = group;
+    assert_int_equal(store_example_add(w.c.store, &e), 0);
+    size_t together = 0, n = 0;
+    for (; n < 20; n++, w.job->seed++) {
+        assert_int_equal(consist_teaching(&w.c, &a, &other), 0);
+        bool one = consist_teaches(&other, alike), two = consist_teaches(&other, alike - 1);
+        assert_true(one == two);
+        assert_in_range(other.n, 59, 60);
+        together += one;
+    }
+    assert_in_range(together, 3, 17);
+    w.job->consist.teach = 0;
+    assert_int_equal(consist_teaching(&w.c, &a, &other), 0);
+    assert_int_equal(other.n, 0);
+    world_close(&w);
+}
+
+/* What is learned from known answers hides no majority that is wrong. */
+static void taught_it_stops_all_the_same(void **state) {
+    (void)state;
+    struct world sure = {.order = 7, .agree = {0, 0.5, 0.9}, .right = {0, 0.6, 0.6}, .refuse = true};
+    struct world wrong = {.order = 9, .agree = {0, 0.9, 0.9}, .right = {0, 0.2, 0.2}, .refuse = true};
+    world_open(&sure, "questions", CONSIST(", accuracy: 0, teach: 0.66"));
+    assert_false(world_run(&sure));
+    assert_string_equal(sure.last_gate, "consist-2");
+    assert_non_null(strstr(sure.last_reason, "of 41 labelled questions"));
+    world_close(&sure);
+    world_open(&wrong, "questions", CONSIST(", teach: 0.66"));
+    assert_false(world_run(&wrong));
+    assert_string_equal(wrong.last_gate, "consist-1");
+    assert_non_null(strstr(wrong.last_reason, "none is kept"));
+    assert_true(world_metric(&wrong, 1, "consist", "labelled") == 41);
+    world_close(&wrong);
 }
 
 static void forms_can_be_chosen(void **state) {
@@ -190,6 +310,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(order_changes_nothing),
         cmocka_unit_test(all_forms_of_what_agrees),
+        cmocka_unit_test(known_answers_teach_and_the_rest_measures),
+        cmocka_unit_test(who_teaches_is_drawn_once),
+        cmocka_unit_test(taught_it_stops_all_the_same),
         cmocka_unit_test(forms_can_be_chosen),
         cmocka_unit_test(few_that_agree_are_left_out),
         cmocka_unit_test(surer_and_no_better_stops),

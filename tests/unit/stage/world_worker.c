@@ -70,8 +70,7 @@ static char *worked(const struct world *w, const Cai__V1__Task *t, const char *a
     bool strays = unit("agree", t->round, item, k) >= agree * (0.5 + ease);
     if (unit("cut", t->round, item, k) < 0.03)
         *finish = CAI__V1__FINISH__FINISH_LENGTH;
-    /* Begins with a blank, as what a model writes after "Assistant:" does. */
-    return cai_format(" %u and 1, way %u. The answer is %u.", n, k % 4,
+    return cai_format("%u and 1, way %u. The answer is %u.", n, k % 4,
                       strays ? n + 100 + k : errs ? n + 2 : n + 1);
 }
 
