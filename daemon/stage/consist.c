@@ -1,8 +1,9 @@
 /* consist.c: self-consistency (Huang et al. 2022): several worked ways to the answer of each
  * question are sampled from the present policy; the answer that most of them give is taken for
  * right, and the ways to it become rows for sft (consist_rows.c), which trains in the same round.
- * Of the labelled part a share teaches too (consist_teach.c): its own ways that come to the known
- * answer become rows beside the votes. The rest is never trained on. Nothing here trains.
+ * Of the labelled part a share teaches too (consist_teach.c): ways to it that come to the known
+ * answer become rows beside the votes. The rest measures, and is not trained on but in the last
+ * round, whose policy is not measured here any more. Nothing here trains.
  *
  * Phases: path. Rows of data.questions with "reply" are shown, those with an "answer" are the
  * labelled part, all others are the questions, the same in every round.
@@ -13,7 +14,7 @@
  *   path_accuracy (of one path); threshold, kept_questions, kept_share; bin_count, bin_share,
  *   bin_accuracy, bin_fit by step (tenths of the share); from the second round on share_rise and
  *   accuracy_rise (_low _high), stopped; where labels teach: teaching, taught, taught_ways.
- * "labelled" is said of what is measured: what teaches is neither a question nor labelled there.
+ * "labelled" is said of what measures: what is set apart to teach is neither that nor a question.
  *
  * A vote is kept where its share reaches the threshold, which isotonic regression on the labelled
  * part gives anew in each round: training on votes raises their share though they are no better.
@@ -122,8 +123,8 @@ struct poll { /* one question's vote */
     struct vote v;
     double share;
     size_t unread, right_ways;
-    bool labelled, right;
-    const char *teaches; /* its known answer, where that is learned; NULL */
+    bool labelled, right, teaches; /* labelled: it measures */
+    const char *known;             /* the answer, where it is; NULL */
 };
 struct polls {
     struct poll *at; /* in item order */
@@ -170,9 +171,11 @@ static int close_item(struct counting *o) {
     int labelled = known_answer(o, &known);
     CAI_TRY(labelled);
     q.share = vote_share(&q.v);
-    if (labelled > 0 && consist_teaches(&o->teaching, o->item))
-        q.teaches = cai_arena_strdup(o->arena, known.len ? known.data : "");
-    q.labelled = labelled > 0 && !q.teaches;
+    if (labelled > 0)
+        q.known = cai_arena_strdup(o->arena, known.len ? known.data : "");
+    bool set_apart = labelled > 0 && consist_teaches(&o->teaching, o->item);
+    q.labelled = labelled > 0 && !set_apart;
+    q.teaches = set_apart || (labelled > 0 && consist_all_teach(o->c));
     q.right = q.labelled && q.v.answer && known.len && strcmp(q.v.answer, known.data) == 0;
     for (size_t k = 0; k < o->n; k++) {
         q.unread += !o->answers[k];
@@ -208,11 +211,12 @@ static int count_votes(const struct stage_context *c, struct cai_arena *a, struc
 static int put_votes(const struct stage_context *c, const struct polls *p) {
     for (size_t i = 0; i < p->n; i++) {
         const struct poll *q = &p->at[i];
+        bool votes = !q->known || q->labelled;
         if (q->teaches)
-            CAI_TRY(example_put(c, q->item, 0, "teach", q->teaches, NULL, "",
+            CAI_TRY(example_put(c, q->item, 0, "teach", q->known, NULL, "",
                                 json_pack("{s:I, s:I}", "right", (json_int_t)q->right_ways,
                                           "paths", (json_int_t)q->v.paths)));
-        else if (q->v.answer)
+        if (votes && q->v.answer)
             CAI_TRY(example_put(c, q->item, 0, "vote", q->v.answer, NULL, "",
                                 json_pack("{s:f, s:I, s:I, s:b, s:b, s:b}", "share", q->share,
                                           "votes", (json_int_t)q->v.votes, "paths",
@@ -279,7 +283,7 @@ static int put_taught(const struct stage_context *c, const struct polls *p) {
     double teaching = 0, taught = 0, ways = 0;
     for (size_t i = 0; i < p->n; i++) {
         const struct poll *q = &p->at[i];
-        teaching += q->teaches != NULL;
+        teaching += q->teaches;
         taught += q->teaches && q->right_ways;
         ways += q->teaches ? fmin((double)q->right_ways, (double)c->job->consist.keep) : 0;
     }
@@ -299,7 +303,7 @@ static int put_figures(const struct stage_context *c, const struct polls *p,
         unread += (double)q->unread;
         paths += (double)q->v.paths;
         ties += q->v.tie;
-        if (q->teaches)
+        if (q->known && !q->labelled)
             continue;
         *(q->labelled ? &labelled_share : &share) += q->share;
         open += !q->labelled;
@@ -350,7 +354,7 @@ static int compare(const struct stage_context *c, const struct polls *now, struc
         const struct poll *q = &now->at[i];
         const struct store_example *b = examples_find(&before, q->item, 0);
         bool was = b && example_flag(b, "right");
-        if (b && q->v.answer && !q->teaches)
+        if (b && q->v.answer)
             d[n++] = q->share - example_number(b, "share", 0);
         if (!q->labelled)
             continue;

@@ -14,6 +14,9 @@ int consist_rows(const struct stage_context *c, uint32_t round, struct dataset *
  * (stages.consist.teach), the same in every round; in item order, in the arena. */
 int consist_teaching(const struct stage_context *c, struct cai_arena *a, struct items *ret);
 bool consist_teaches(const struct items *teaching, uint64_t item);
+/* Whether all labelled questions teach: where some do, in the last round, after they have measured
+ * for the last time. */
+bool consist_all_teach(const struct stage_context *c);
 /* The worked questions of the data, in the file's order. */
 struct worked {
     struct shot {

@@ -51,15 +51,14 @@ def test_votes_become_rows_that_are_learned():
     caid.ctl("wait", job, timeout=200)
     figures = {(m["round"], m["stage"], m["name"]): m["value"] for m in caid.lines("export", job, "metrics") if m["step"] == 0}
     assert figures[1, "consist", "questions"] == 20 and figures[1, "consist", "labelled"] == 6
-    assert figures[1, "consist", "teaching"] == 6
+    assert figures[1, "consist", "teaching"] == 6 and figures[2, "consist", "teaching"] == 12
     assert 0 < figures[1, "consist", "share"] <= 1
     rows = caid.lines("export", job, "sft")
     assert figures[1, "sft", "rows_consist"] > 20 and len(rows) > 20
     texts = json.dumps(rows)
     assert "step by step" in texts and "worked" in texts
     known = {re.search(r"known \d+ ", json.dumps(r)).group() for r in rows if "known" in json.dumps(r)}
-    # Of the last round, the one whose rows are kept; those that measure are never among them.
-    assert len(known) == figures[2, "consist", "taught"] <= 6, known
+    assert len(known) == figures[2, "consist", "taught"], known  # of the last round
     paths = caid.lines("samples", job, "--stage", "consist", "--kind", "path", "--limit", 500, "-o", "json")
     assert paths
     first["outcome"] = outcome(caid, job)

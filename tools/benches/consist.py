@@ -5,8 +5,11 @@ held-out sums, read greedily, worked out and direct:
   base        as it is
   labelled    fine-tuned on what the answers of the small labelled set can teach: its own ways to those
               sums that come to the known answer (Zelikman et al. 2022), in the forms that votes teach
-  consist     after two rounds of the stage: sums without answers, votes, what agrees; the same
+  twice       once more, by what the model that this left can: the labels alone in two rounds
+  votes       after two rounds of the stage: sums without answers, votes, what agrees; the same
               labels only fit its threshold
+  consist     the same, and the labels teach too: a part of them beside the votes, the rest fits the
+              threshold and measures until the last round
   worked      fine-tuned on the labelled sums as a person works them out, steps and all: what no vote knows
   trap        the same stage on the trap, with its threshold and without one: where it stops
 
@@ -15,6 +18,7 @@ import argparse
 import collections
 import functools
 import json
+import os
 import pathlib
 import shutil
 import subprocess
@@ -22,12 +26,14 @@ import subprocess
 import numpy
 import yaml
 
+import small
 import world
 
 OPTIMIZER = {"weight_decay": 0, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "clip_norm": 1, "warmup": 0.03,
              "schedule": "linear", "checkpoint_every": 0, "fault_every": 0, "loss_spike": 0, "max_skipped": 3, "zero": 1,
              "micro_batch_tokens": 4096, "recompute": "auto", "train_dtype": "float32"}
 ASK = "Show how."
+VOTES = ["stages.consist.teach=0"]
 WAYS = {"worked out": " " + ASK, "direct": ""}
 ROUNDS = 2
 EPOCHS = {"labelled": 4, "worked": 8}  # about 140 and 75 steps; a round of the stage takes 80 to 170
@@ -97,11 +103,11 @@ def tuned(a, name, seed, rows, epochs):
     return folder
 
 
-def ways_that_come_right(base, seed):
-    """As the stage samples, keeps and writes them, but by the known answer."""
+def ways_that_come_right(base, seed, model=None):
+    """As the stage samples, keeps and writes them, but by the known answer; those of the base."""
     how = settings()["consist"]
     known = [r for r in world.lines(base / "questions.jsonl") if "answer" in r]
-    texts = said(base / "model", [r["question"] + WAYS["worked out"] for r in known for _ in range(how["paths"])],
+    texts = said(model or base / "model", [r["question"] + WAYS["worked out"] for r in known for _ in range(how["paths"])],
                  how["sampling"]["temperature"], seed)
     rows = []
     for i, r in enumerate(known):
@@ -113,6 +119,11 @@ def ways_that_come_right(base, seed):
 
 def labelled(a, seed):
     return tuned(a, "labelled", seed, lambda: ways_that_come_right(start(a, seed, False), seed), EPOCHS["labelled"])
+
+
+def twice(a, seed):
+    return tuned(a, "twice", seed, lambda: ways_that_come_right(start(a, seed, False), seed, labelled(a, seed) / "model"),
+                 EPOCHS["labelled"])
 
 
 def worked(a, seed):
@@ -164,9 +175,10 @@ def accuracy(found):
     for way in WAYS:
         for arm, runs in found.items():
             print(f"  {way:<11} {arm:<9} {world.show(world.interval([numpy.array(r[way]) for r in runs]))}")
-        for arm in ("base", "labelled", "worked"):
-            apart = [numpy.array(x[way]) - numpy.array(y[way]) for x, y in zip(found["consist"], found[arm], strict=True)]
-            print(f"  {way:<11} consist less {arm:<9} {points(world.interval(apart))}")
+        for one, other in (("votes", "labelled"), *(("consist", arm) for arm in found if arm != "consist")):
+            apart = [numpy.array(x[way]) - numpy.array(y[way]) for x, y in zip(found[one], found[other], strict=True)]
+            print(f"  {way:<11} {one:<7} less {other:<9} {points(world.interval(apart))}   by seed "
+                  f"{', '.join(f'{100 * d.mean():+.1f}' for d in apart)}")
 
 
 def calibration(folders):
@@ -192,8 +204,9 @@ def course(title, folders):
                 continue
             t = of_round(f, "threshold", n)
             print(f"  {f.name:<22} round {n}: share of the vote {of_round(f, 'share', n):.3f}, right by vote "
-                  f"{of_round(f, 'accuracy', n):.3f}, one path {of_round(f, 'path_accuracy', n):.3f}, kept from "
-                  f"{'nowhere' if t > 1 else f'{t:.2f}'}, {of_round(f, 'kept_questions', n):.0f} sums")
+                  f"{of_round(f, 'accuracy', n):.3f} of {of_round(f, 'labelled', n):.0f}, one path "
+                  f"{of_round(f, 'path_accuracy', n):.3f}, kept from {'nowhere' if t > 1 else f'{t:.2f}'}, "
+                  f"{of_round(f, 'kept_questions', n):.0f} sums, {of_round(f, 'taught', n) or 0:.0f} taught")
         print(f"  {f.name:<22} {shown['state']}{': ' + shown['reason'] if shown['state'] != 'COMPLETED' else ''}")
 
 
@@ -201,27 +214,31 @@ def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--seeds", type=int, default=3)
     p.add_argument("--first", type=int, default=1)
+    p.add_argument("--at-once", type=int, default=os.cpu_count(), help="jobs side by side")
     p.add_argument("--held-out", type=int, default=500, help="sums that are measured")
     p.add_argument("--work", type=pathlib.Path, default=pathlib.Path(".state/small"))
     p.add_argument("--bases", type=pathlib.Path, default=pathlib.Path(".state/bench"), help="bases that are there already")
     a = p.parse_args()
     a.work.mkdir(parents=True, exist_ok=True)
     seeds = range(a.first, a.first + a.seeds)
-    sums = world.side_by_side([functools.partial(job, a, "consist", s, False) for s in seeds])
-    traps = {"trap": [], "trap-all": ["stages.consist.accuracy=0"]}
-    trapped = {name: world.side_by_side([functools.partial(job, a, name, s, True, *sets) for s in seeds])
-               for name, sets in traps.items()}
+    runs = {name: small.every([functools.partial(job, a, name, s, False, *sets) for s in seeds], a.at_once)
+            for name, sets in (("consist", []), ("votes", VOTES))}
     found = collections.defaultdict(list)
-    for s, folder in zip(seeds, sums):
+    for i, s in enumerate(seeds):
         base = start(a, s, False)
         rows = world.lines(base / "held-out.jsonl")[:a.held_out]
-        for arm, at in (("base", base), ("labelled", labelled(a, s)), ("consist", folder), ("worked", worked(a, s))):
+        for arm, at in (("base", base), ("labelled", labelled(a, s)), ("twice", twice(a, s)), ("votes", runs["votes"][i]),
+                        ("consist", runs["consist"][i]), ("worked", worked(a, s))):
             model = at / "model" if (at / "model").exists() else base / "model"  # stopped before it learned
             found[arm].append(measured(at, model, rows))
     accuracy(found)
-    calibration(sums)
-    course("The rounds:", sums)
-    course("The trap, votes kept that are right in 90 %:", trapped["trap"])
+    calibration(runs["votes"])
+    course("The rounds, votes alone:", runs["votes"])
+    course("The rounds, labels teach too:", runs["consist"])
+    traps = {"trap": [], "trap-all": ["stages.consist.accuracy=0"]}
+    trapped = {name: small.every([functools.partial(job, a, name, s, True, *sets) for s in seeds], a.at_once)
+               for name, sets in traps.items()}
+    course(f"The trap, votes kept that are right in {100 * settings()['consist']['accuracy']:.0f} %:", trapped["trap"])
     course("The trap, all votes kept:", trapped["trap-all"])
     stopped = [json.loads((f / "show.json").read_text())["state"] == "WAITING_REVIEW" for t in trapped.values() for f in t]
     print(f"\nThe trap: {sum(stopped)} of {len(stopped)} runs stopped by themselves.")
