@@ -219,12 +219,12 @@ const struct setting settings[] = {
         "keeps votes whose share is right so often, by isotonic regression on the labelled part; "
         "0 = all"),
     INT("stages.consist.keep", consist.keep, 1, 1024, "8", "own; Huang et al. 2022: all",
-        "paths of a question that are kept, the first of those that agree"),
+        "paths of a question that a vote keeps, the first of those that agree"),
     NUM("stages.consist.confidence", consist.confidence, 0.5, 0.999999, "0.95", "own",
         "one-sided, that the share of votes rose, and that accuracy did"),
     NUM("stages.consist.teach", consist.teach, 0, 0.9, "0", "own; Zelikman et al. 2022 §3: all",
-        "share of the labelled part whose own right ways are learned too, the same in each round; the "
-        "rest fits the threshold and is measured"),
+        "share of the labelled part whose own right ways are all learned too; the rest fits the "
+        "threshold and measures, and teaches in the last round"),
     FLAG("stages.consist.stop", consist.stop, "true", "own",
          "wait when the share of votes rises and labelled accuracy does not, when that falls, or when "
          "none is right often enough"),

@@ -111,7 +111,8 @@ static int absorb(const struct stage_context *c, const Cai__V1__Task *task,
         if (!cut) /* half a way has no end */
             answer_read(rule, g[i]->text, &answer);
         const char *read = answer.len ? answer.data : NULL;
-        CAI_TRY(example_put(c, g[i]->item, g[i]->k, "path", g[i]->text, NULL, task->generate->model->hash,
+        CAI_TRY(example_put(c, g[i]->item, g[i]->k, "path", g[i]->text, NULL,
+                            task->generate->model->hash,
                             json_pack("{s:s*, s:b}", "answer", read, "cut", cut)));
     }
     return 0;
@@ -285,7 +286,7 @@ static int put_taught(const struct stage_context *c, const struct polls *p) {
         const struct poll *q = &p->at[i];
         teaching += q->teaches;
         taught += q->teaches && q->right_ways;
-        ways += q->teaches ? fmin((double)q->right_ways, (double)c->job->consist.keep) : 0;
+        ways += q->teaches ? (double)q->right_ways : 0;
     }
     if (teaching == 0)
         return 0;

@@ -96,21 +96,19 @@ static int add_path(struct writing *w, const struct store_example *e, const char
 
 /* So many as the cap says, in the order drawn. The same text counts as often as it was drawn:
  * kept once each, the rare ways, whose errors happen to cancel, would outweigh the good ones. */
-static bool has_room(struct writing *w, const struct store_example *e) {
-    if (e->item != w->item)
-        w->n_kept = 0;
-    w->item = e->item;
+static bool has_room(struct writing *w) {
     return w->n_kept++ < (size_t)w->c->job->consist.keep;
 }
 
-/* By vote, of a question; by the known answer, of one that teaches. */
-static bool agrees(const struct writing *w, const struct store_example *e, const char *answer) {
+/* By vote, of a question, as many as the cap says; by the known answer, of one that teaches, all:
+ * there are few such questions, and what is right there is sure to be. */
+static bool is_kept(struct writing *w, const struct store_example *e, const char *answer) {
     const struct store_example *v = examples_find(w->votes, e->item, 0);
     const struct store_example *known = examples_find(w->taught, e->item, 0);
     if (known)
         return strcmp(answer, known->text) == 0;
     return v && !example_flag(v, "labelled") && strcmp(answer, v->text) == 0 &&
-           example_number(v, "share", 0) >= w->threshold;
+           example_number(v, "share", 0) >= w->threshold && has_room(w);
 }
 
 static int take_path(void *context, const struct store_example *e) {
@@ -118,7 +116,10 @@ static int take_path(void *context, const struct store_example *e) {
     json_t *detail = json_loads(e->detail, 0, NULL);
     const char *answer = json_string_value(json_object_get(detail, "answer"));
     int rc = 0;
-    if (answer && agrees(w, e, answer) && has_room(w, e))
+    if (e->item != w->item)
+        w->n_kept = 0;
+    w->item = e->item;
+    if (answer && is_kept(w, e, answer))
         rc = add_path(w, e, answer);
     json_decref(detail);
     return rc;
