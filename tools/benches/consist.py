@@ -33,10 +33,10 @@ OPTIMIZER = {"weight_decay": 0, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "clip
              "schedule": "linear", "checkpoint_every": 0, "fault_every": 0, "loss_spike": 0, "max_skipped": 3, "zero": 1,
              "micro_batch_tokens": 4096, "recompute": "auto", "train_dtype": "float32"}
 ASK = "Show how."
-VOTES = ["stages.consist.teach=0"]
+VOTES = ["stages.consist.teach=0", "stages.sft.epochs=2"]  # as it was first measured
 WAYS = {"worked out": " " + ASK, "direct": ""}
 ROUNDS = 2
-EPOCHS = {"labelled": 4, "worked": 8}  # about 140 and 75 steps; a round of the stage takes 80 to 170
+EPOCHS = {"labelled": 4, "worked": 8}  # about 140 and 75 steps; a round of the stage takes 80 to 450
 
 
 def answer(text):
