@@ -337,6 +337,7 @@ static void consist_holds_together(void **state) {
                  {"stages.consist.formats=,", "what is no form of a row"},
                  {"stages.consist.direct=The answer.", "no place for the answer"},
                  {"stages.sft=off", "nothing learns from what consist keeps"},
+                 {"stages.consist.teach=1", "consist.teach"}, /* nothing would measure */
                  {"stages.consist.paths=1", "consist.paths"}};
     struct input_report report = {.file = "--set"};
     struct job_spec *j = parse(minimal, &report);
