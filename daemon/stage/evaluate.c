@@ -324,13 +324,15 @@ static int done(const struct stage_context *c, struct stage_verdict *ret) {
     CAI_TRY(probes_figures(c, 0));
     CAI_TRY(probes_figures(c, c->round));
     CAI_TRY(win_figures(c));
-    CAI_TRY(guard_more(c, &n));
+    CAI_TRY(review_grades(c, ret));
+    if (ret->next == STAGE_WAIT)
+        return 0;
+    CAI_TRY(guard_more(c, &n)); /* how much to ask depends on how good people found the graders */
     if (n > 0) {
         ret->next = STAGE_MORE;
         return 0;
     }
-    CAI_TRY(review_grades(c, ret));
-    return ret->next == STAGE_WAIT ? 0 : guard_judge(c, ret);
+    return guard_judge(c, ret);
 }
 
 const struct stage stage_evaluate = {"evaluate", "evaluation", false, enabled,

@@ -447,6 +447,47 @@ static void a_grader_stands_beside_people(void **state) {
     world_close(&w);
 }
 
+/* People find what the grader found, and, where `blind`, a failure in every fourth reply that it passed. */
+static size_t passed;
+static bool blind;
+
+static bool grade_as(struct world *w) {
+    CAI_AUTO(book) struct book b = {0};
+    assert_int_equal(book_load(w->store, w->c.job_id, w->c.round, gate_kind(w), &b), 0);
+    for (size_t i = 0; i < b.n; i++) {
+        bool flagged = json_is_true(json_object_get(book_kept(&b.at[i]), "grader"));
+        passed += !flagged;
+        say(w, &b.at[i].row, "ann", flagged || (blind && passed % 4 == 0) ? 6 : 2);
+    }
+    return strncmp(w->last_gate, "grades-", 7) == 0;
+}
+
+/* A tolerance takes people's verdicts on the job's own replies for a check of its graders: it asks on
+ * when they are in, and lets pass what they show; a grader that overlooks failures it does not. */
+static void grades_bear_out_a_tolerance(void **state) {
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        blind = i;
+        struct world w = {.order = 2, .read = grade_as, .refuse = true, .refuses = 0.2};
+        world_open(&w, DATA, SMALL "human: {grades: 40, overlap: 0, gold: 0}\n"
+                             "guards: {tolerance: 0.5}\n");
+        for (const char *const *s = (const char *const[]){"revise", "sft", "label", "prefer", NULL}; *s; s++)
+            assert_int_equal(world_stage(&w, 1, *s).next, STAGE_DONE);
+        assert_int_equal(world_stage(&w, 1, "evaluate").next, blind ? STAGE_WAIT : STAGE_DONE);
+        assert_int_equal(w.waits, 1 + blind);
+        /* Nobody evaded: people who read all 30 replies of both rounds say so; no grader is shown. */
+        assert_true(world_metric(&w, 1, "evaluate", "evasion_rate_helpful_index") == 0);
+        double none = world_metric(&w, 1, "evaluate", "evasion_rate_helpful_bound");
+        assert_true(none > 0.05 && (blind ? none > 0.3 : none < 0.1));
+        assert_true((world_metric(&w, 1, "evaluate", "refusal_rate_helpful_index") > 0.5) == !blind);
+        assert_true((world_metric(&w, 1, "evaluate", "refusal_rate_helpful_bound") <= 0.5) == !blind);
+        assert_true((world_count(&w, 1, "evaluate", "again") > 0) == !blind); /* asked after people */
+        if (blind)
+            assert_string_equal(w.last_gate, "guard-1-tolerance");
+        world_close(&w);
+    }
+}
+
 /* ---- what red teaming set aside ------------------------------------------------------------------ */
 
 static size_t checks[2];
@@ -585,6 +626,7 @@ int main(void) {
         cmocka_unit_test(a_dispute_leaves_the_label),
         cmocka_unit_test(a_reader_rules_over_rewrites),
         cmocka_unit_test(a_grader_stands_beside_people),
+        cmocka_unit_test(grades_bear_out_a_tolerance),
         cmocka_unit_test(red_teaming_is_checked),
         cmocka_unit_test(debates_are_shown),
         cmocka_unit_test(spans),
