@@ -470,7 +470,7 @@ static void grades_bear_out_a_tolerance(void **state) {
         blind = i;
         struct world w = {.order = 2, .read = grade_as, .refuse = true, .refuses = 0.2};
         world_open(&w, DATA, SMALL "human: {grades: 40, overlap: 0, gold: 0}\n"
-                             "guards: {tolerance: 0.5}\n");
+                             "guards: {tolerance: 0.55}\n");
         for (const char *const *s = (const char *const[]){"revise", "sft", "label", "prefer", NULL}; *s; s++)
             assert_int_equal(world_stage(&w, 1, *s).next, STAGE_DONE);
         assert_int_equal(world_stage(&w, 1, "evaluate").next, blind ? STAGE_WAIT : STAGE_DONE);
@@ -478,10 +478,10 @@ static void grades_bear_out_a_tolerance(void **state) {
         /* Nobody evaded: people who read all 30 replies of both rounds say so; no grader is shown. */
         assert_true(world_metric(&w, 1, "evaluate", "evasion_rate_helpful_index") == 0);
         double none = world_metric(&w, 1, "evaluate", "evasion_rate_helpful_bound");
-        assert_true(none > 0.05 && (blind ? none > 0.3 : none < 0.1));
+        assert_true(none > 0.05 && (blind || none < 0.1));
         assert_true((world_metric(&w, 1, "evaluate", "refusal_rate_helpful_index") > 0.5) == !blind);
-        assert_true((world_metric(&w, 1, "evaluate", "refusal_rate_helpful_bound") <= 0.5) == !blind);
-        assert_true((world_count(&w, 1, "evaluate", "again") > 0) == !blind); /* asked after people */
+        assert_true((world_metric(&w, 1, "evaluate", "refusal_rate_helpful_bound") <= 0.55) == !blind);
+        assert_true(blind || world_count(&w, 1, "evaluate", "again") > 0); /* asked after people */
         if (blind)
             assert_string_equal(w.last_gate, "guard-1-tolerance");
         world_close(&w);
