@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 
 from folder import write_folder
 
@@ -160,17 +161,58 @@ def ending(ask, job):
             "metrics": metrics}
 
 
-def main(tests):
-    """Runs functions in order; the name of each failure goes to stderr."""
-    failed = 0
-    for test in tests:
-        began = time.monotonic()
+def run_one(test):
+    """Whether it passed; its name and what went wrong are printed."""
+    began = time.monotonic()
+    try:
+        test()
+        print(f"ok   {test.__name__} ({time.monotonic() - began:.1f} s)", flush=True)
+        return True
+    except Exception as e:  # every test is run; the first trace is enough to see why
+        print(f"FAIL {test.__name__}: {e}", flush=True)
+        traceback.print_exc()
+        return False
+
+
+def begin(test):
+    """A process of its own, whose words are kept until it ends: (pid, file)."""
+    words = tempfile.TemporaryFile()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        os.dup2(words.fileno(), 1)
+        os.dup2(words.fileno(), 2)
+        passed = False
         try:
-            test()
-            print(f"ok   {test.__name__} ({time.monotonic() - began:.1f} s)", flush=True)
-        except Exception as e:  # every test is run; the first trace is enough to see why
-            failed += 1
-            print(f"FAIL {test.__name__}: {e}", flush=True)
-            import traceback
-            traceback.print_exc()
-    sys.exit(1 if failed else 0)
+            passed = run_one(test)
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(0 if passed else 1)
+    return pid, words
+
+
+def end_one(running):
+    """Waits for one of {pid: file} and tells its words; whether it passed."""
+    pid, status = os.waitpid(-1, 0)
+    with running.pop(pid) as words:
+        words.seek(0)
+        print(words.read().decode(errors="replace"), end="", flush=True)
+    return status == 0
+
+
+def main(tests, at_once=1):
+    """Runs functions in order; `at_once`: so many side by side, each a process of its own, for those
+    that mostly wait and share nothing."""
+    if at_once == 1:
+        sys.exit(0 if all([run_one(t) for t in tests]) else 1)
+    running, good = {}, True
+    for test in tests:
+        if len(running) == at_once:
+            good = end_one(running) and good
+        pid, words = begin(test)
+        running[pid] = words
+    while running:
+        good = end_one(running) and good
+    sys.exit(0 if good else 1)

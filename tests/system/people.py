@@ -377,8 +377,8 @@ def test_kill_in_the_middle_of_an_upload():
         assert os.listdir(os.path.join(lab.root, "state", "uploads")) == []
 
 
-main([test_a_job_is_its_owners, test_a_stranger_is_no_worker, test_hold_suspend_and_what_is_refused,
+main([test_two_people_share_and_no_gang_starves, # the longest
+      test_a_job_is_its_owners, test_a_stranger_is_no_worker, test_hold_suspend_and_what_is_refused,
       test_priority_decides_among_ones_own, test_a_gang_that_cannot_be_holds_nobody_up,
       test_models_and_data_by_name, test_wrong_rows_are_told_at_submit, test_a_path_that_caid_cannot_read,
-      test_limits_of_what_is_stored, test_kill_in_the_middle_of_an_upload,
-      test_two_people_share_and_no_gang_starves])
+      test_limits_of_what_is_stored, test_kill_in_the_middle_of_an_upload], at_once=2)

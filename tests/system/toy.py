@@ -479,4 +479,4 @@ def test_watchdog_is_tied_to_progress():
             assert b"WATCHDOG=1" in notes(s, 3)
 
 
-main([f for name, f in list(globals().items()) if name.startswith("test_")])
+main([f for name, f in list(globals().items()) if name.startswith("test_")], at_once=2)

@@ -601,4 +601,4 @@ if __name__ == "__main__":
     else:
         print("no chromium here: the pages themselves are not looked at (install chromium)")
     only = os.environ.get("ONLY")
-    main([t for t in tests if not only or only in t.__name__])
+    main([t for t in tests if not only or only in t.__name__], at_once=2)

@@ -15,7 +15,7 @@ import importlib
 import small
 
 # Files of parts: each has PARTS = {name: function of the options}, run in this order.
-FILES = ["dose", "blind", "earlystop", "planted"]
+FILES = ["dose", "clean", "blind", "earlystop", "planted"]
 
 
 def main():
