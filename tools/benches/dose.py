@@ -164,8 +164,9 @@ def decisions_table(found):
               f"{100 * mean:+.1f} ({100 * low:+.1f} … {100 * high:+.1f}; {worst}) | {which} |")
         key = ("gone on" if does == "goes on" else "halted", which)
         counts[key] = counts.get(key, 0) + 1
-    print("  " + "; ".join(f"{n} {does}, {which}" for (does, which), n in sorted(counts.items())) + ". Right: halted where the oracle's "
-          f"interval of some failure is above 0, or gone on where none reaches {100 * TOLERANCE:g} points; false: halted where none does; "
+    print("  " + "; ".join(f"{n} {does}, {which}" for (does, which), n in sorted(counts.items())) + ". False: halted though the "
+          f"oracle rules out a rise of {100 * TOLERANCE:g} points for every failure; right: halted where it does not, and one has risen "
+          f"(its interval is above 0); or gone on where none rose by so much, 95 % sure; "
           "wrong: gone on where one is above them; open: the intervals do not tell.")
 
 
