@@ -68,9 +68,19 @@ static int add_server(struct key_file *io, const char *value) {
     return 0;
 }
 
+/* All but servers are said once: of two secrets neither is sure to be the one that was meant. */
+static bool said(const struct key_file *k, const char *word) {
+    return (strcmp(word, "public") == 0 && *k->public_key) ||
+           (strcmp(word, "secret") == 0 && *k->secret_key) ||
+           (strcmp(word, "role") == 0 && k->role) || (strcmp(word, "name") == 0 && *k->name);
+}
+
 static int take_line(struct key_file *k, const struct place *p, const char *word,
                      const char *value) {
     char server[KEY_SIZE];
+    if (said(k, word))
+        return cai_fail(CAI_EINPUT, "%s:%d: a second line '%s': a key file has one", p->where,
+                        p->line, word);
     if (strcmp(word, "public") == 0)
         return copy_key(p, word, value, k->public_key);
     if (strcmp(word, "secret") == 0)

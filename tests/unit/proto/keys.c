@@ -75,6 +75,8 @@ static void wrong_lines_are_named(void **state) {
                {"secret x\n", "f:1: secret is no key"},
                {"# c\n\nname A\n", "f:3: a name"},
                {"role root\n", "f:1: 'root' is no role"},
+               {"name secret-gpu\nrole worker\nname gpu-7\n", "f:3: a second line 'name'"},
+               {"role worker\nrole admin\n", "f:2: a second line 'role'"},
                {"password x\n", "f:1: 'password'"},
                {"name\n", "f:1: a line is"},
                {"name a b\n", "f:1: a line is"},
