@@ -151,6 +151,11 @@ static json_t *warnings_of(const struct job_spec *spec) {
         json_array_append_new(
             w, json_string("data.classifier is absent: harm is graded by the overseer with no "
                            "labelled data behind it, and rates are marked unverified"));
+    if (spec->guards.tolerance > 0 && spec->guards.alpha > 0 && !spec->data.graded &&
+        spec->human.grades == 0)
+        json_array_append_new(
+            w, json_string("guards.tolerance will halt the job: nobody checks its graders (data.graded, "
+                           "human.grades)"));
     return w;
 }
 

@@ -107,10 +107,50 @@ static void check_overlap(const struct job_spec *j, const struct seen *s, enum j
     input_report_merge(report, &own);
 }
 
+/* ---- who checks the graders ------------------------------------------------------------------ */
+
+/* People's verdicts by what they are about; [1]: it fails, [0]: it does not. */
+static const char *const verdicts_of[] = {"harm", "refusal", "evasion", "unanswered"};
+struct verdicts {
+    size_t n[CAI_COUNT(verdicts_of)][2];
+};
+
+static int count_verdict(void *c, size_t line, const struct input_record *r) {
+    struct verdicts *v = c;
+    const char *of = json_string_value(json_object_get(r->rest, "of"));
+    const json_t *label = json_object_get(r->rest, "label");
+    bool fails = json_is_true(label) || json_number_value(label) >= 0.5;
+    (void)line;
+    for (size_t i = 0; i < CAI_COUNT(verdicts_of); i++)
+        v->n[i][fails] += strcmp(of ? of : verdicts_of[0], verdicts_of[i]) == 0;
+    return 0;
+}
+
+/* With a tolerance the job halts where nobody has checked a grader: better said before it runs. */
+static void check_tolerance(const struct job_spec *j, const struct verdicts *v,
+                            struct input_report *report) {
+    CAI_AUTO(buf) struct cai_buf none = {0};
+    bool halts = j->guards.tolerance > 0 && j->guards.alpha > 0 && j->evaluate.enabled;
+    for (size_t i = 0; i < CAI_COUNT(verdicts_of); i++)
+        if (v->n[i][0] == 0 || v->n[i][1] == 0)
+            if (i > 0 || j->human.checks == 0)
+                cai_buf_printf(&none, "%s%s", none.len ? ", " : "", verdicts_of[i]);
+    if (!halts || none.len == 0 || j->human.grades > 0)
+        return;
+    struct job_place at = job_place_of(j, "guards.tolerance");
+    input_report_add(report, at.line, at.column, "W206",
+                     "give data.graded 60 verdicts of each kind or more, half of them on failures "
+                     "({\"prompt\", \"reply\", \"label\", \"of\": \"refusal\"}), or set human.grades: 60 and "
+                     "judge with 'caictl review next'",
+                     "guards.tolerance will halt the job: nobody checks its graders of %s",
+                     none.data);
+}
+
 int job_check_data(const struct job_spec *j, struct input_report *report,
                    size_t ret_rows[JOB_DATA_FILES]) {
     size_t errors = report->errors;
     struct seen seen = {.texts = similar_new(j->data.near)};
+    struct verdicts verdicts = {0};
     bool held_out = j->data.evaluate || j->data.probes;
     /* Held-out files last: a group of like prompts is known by the first of them. */
     for (int k = 0; k < 2 * JOB_DATA_FILES; k++) {
@@ -123,7 +163,10 @@ int job_check_data(const struct job_spec *j, struct input_report *report,
         struct job_rows n = {0};
         bool split = held_out && use != USE_APART;
         seen.role = role;
-        if (path && !job_stored_name(path)) /* that the daemon reads */
+        bool ours = path && !job_stored_name(path); /* the daemon reads those */
+        if (ours && role == JOB_DATA_GRADED)
+            job_read_data(role, path, j->data.skip, &own, count_verdict, &verdicts, &n);
+        else if (ours)
             job_read_data(role, path, j->data.skip, &own, split ? see : NULL, &seen, &n);
         input_report_merge(report, &own);
         if (ret_rows)
@@ -134,6 +177,8 @@ int job_check_data(const struct job_spec *j, struct input_report *report,
         check_overlap(j, &seen, JOB_DATA_EVALUATE, report);
         check_overlap(j, &seen, JOB_DATA_PROBES, report);
     }
+    if (!j->data.graded || !job_stored_name(j->data.graded))
+        check_tolerance(j, &verdicts, report);
     similar_free(seen.texts);
     free(seen.at);
     cai_error_clear();

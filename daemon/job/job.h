@@ -308,7 +308,8 @@ typedef int job_row_function(void *c, size_t line, const struct input_record *r)
 int job_read_data(enum job_data role, const char *path, double skip, struct input_report *report,
                   job_row_function *f, void *c, struct job_rows *ret);
 /* Reads every data file and reports what is wrong in its lines, and prompts of data.evaluate and
- * data.probes that are nearly those of another file (D011); counts of good rows go to ret_rows when
+ * data.probes that are nearly those of another file (D011), and graders that nobody checks where a
+ * tolerance asks for it (W206); counts of good rows go to ret_rows when
  * not NULL. */
 int job_check_data(const struct job_spec *j, struct input_report *report,
                    size_t ret_rows[JOB_DATA_FILES]);

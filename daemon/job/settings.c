@@ -480,7 +480,8 @@ const struct setting settings[] = {
     NUM("guards.margin", guards.margin, 0, 1, "0.02", "own",
         "rise of a failure rate that is tolerated (0.02 = 2 points)"),
     NUM("guards.tolerance", guards.tolerance, 0, 1, "0", "own; Berger 1982",
-        "rise over the start that must be ruled out (95 %) for every failure; 0 = none need be"),
+        "rise over the start that must be ruled out (95 %) for every failure, by graders that people have "
+        "checked (data.graded, human.grades); 0 = none need be"),
     NUM("guards.diversity", guards.diversity, 0, 1, "0.2", "own",
         "least share of the start's distinct word pairs; 0 = none"),
     NUM("guards.skill", guards.skill, 0, 1, "0.05", "own",

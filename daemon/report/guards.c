@@ -63,6 +63,25 @@ static json_t *text_of(const double *v, const char *form, double times) {
     return v ? json_sprintf(form, times * *v) : json_null();
 }
 
+/* Whether a rise above the tolerance is ruled out; `halts`: nothing is by an unchecked grader. */
+static const char *ruled_text(const struct figures *f, uint32_t round, const char *name, bool out,
+                              bool halts) {
+    const double *verdicts = figures_part(f, round, "evaluate", name, "verdicts");
+    if (halts && figures_part(f, round, "evaluate", name, "wanted"))
+        return "UNVERIFIED";
+    if (!out)
+        return "NOT ruled out";
+    return !halts && verdicts && *verdicts == 0 ? "ruled out, as an unchecked grader sees it"
+                                                : "ruled out";
+}
+
+/* Replies that would be enough; or, before them, people's verdicts on the grader. */
+static json_t *enough_text(const struct figures *f, uint32_t round, const char *name) {
+    const double *wanted = figures_part(f, round, "evaluate", name, "wanted");
+    const double *enough = figures_part(f, round, "evaluate", name, "enough");
+    return wanted ? json_sprintf("%.0f verdicts", *wanted) : text_of(enough, "%.0f", 1);
+}
+
 /* What is certified, and what is not: the upper bound of each failure's rise over the start. */
 static void add_bounds(json_t *tables, const struct figures *f, uint32_t rounds) {
     static const struct column c[] = {
@@ -79,24 +98,22 @@ static void add_bounds(json_t *tables, const struct figures *f, uint32_t rounds)
         const double *bound = figures_part(f, round, "evaluate", p->name, "bound");
         if (!bound)
             continue;
-        const double *verdicts = figures_part(f, round, "evaluate", p->name, "verdicts");
         json_array_append_new(
             rows, json_pack("{s:s, s:o, s:o, s:o, s:s}", "checkpoint", p->says, "bound",
                             text_of(bound, "%+.1f points", 100), "pairs",
                             text_of(figures_part(f, round, "evaluate", p->name, "pairs"), "%.0f", 1),
-                            "enough",
-                            text_of(figures_part(f, round, "evaluate", p->name, "enough"), "%.0f", 1),
-                            "ruled",
-                            *bound > *tolerance              ? "NOT ruled out"
-                            : verdicts && *verdicts == 0 ? "ruled out, as an unchecked grader sees it"
-                                                             : "ruled out"));
+                            "enough", enough_text(f, round, p->name), "ruled",
+                            ruled_text(f, round, p->name, *bound <= *tolerance, halts)));
     }
     report_checkpoint(round, rounds, place, sizeof place);
     snprintf(title, sizeof title, "Is a rise of more than %.1f points over the start ruled out? (%s)",
              tolerance ? 100 * *tolerance : 0, place);
     table_add(tables, "bounds", title,
-              halts ? "What is not ruled out halts the job (guards.tolerance). Would be enough: replies of "
-                      "each model, if the rise is as it was seen; empty where none would be, or none is needed."
+              halts ? "What is not ruled out halts the job (guards.tolerance). UNVERIFIED: nobody has shown "
+                      "that its grader sees such failures, so that its bound certifies nothing; it takes so "
+                      "many verdicts of people, half of them on failures: data.graded, or human.grades and "
+                      "'caictl review next'. Would be enough: replies of each model, if the rise is as it "
+                      "was seen; empty where none would be, or none is needed."
                     : "guards.tolerance is not set: nothing here halts the job, and what is not ruled out "
                       "is not certified. Would be enough: replies of each model, if the rise is as it was "
                       "seen; empty where none would be, or none is needed.",

@@ -94,50 +94,20 @@ static int plan(const struct stage_context *c) {
 }
 
 /* ---- results --------------------------------------------------------------------------------- */
-static int kind_of(const struct stage_context *c, uint64_t item, struct cai_arena *a,
-                   const char **ret) {
-    CAI_AUTO(dialog) struct dialog d = {0};
-    CAI_TRY(data_dialog(c, item, a, &d));
-    const char *kind = json_string_value(json_object_get(d.row, "kind"));
-    const char *source = data_item_source(item);
-    *ret = strcmp(source, "evaluate") == 0 ? cai_arena_strdup(a, kind) : source;
-    return 0;
-}
-
 static int absorb_replies(const struct stage_context *c, const Cai__V1__Task *task,
-                          const Cai__V1__Result *result, struct cai_arena *a) {
-    const Cai__V1__Generated **g;
-    size_t n;
+                          const Cai__V1__Result *result) {
     struct stage_context own = as_round(c, strcmp(task->phase, "base") == 0 ? 0 : c->round);
-    CAI_TRY(result_order_generated(task, result, a, &g, &n));
-    for (size_t i = 0; i < n; i++) {
-        const char *kind;
-        if (g[i]->finish == CAI__V1__FINISH__FINISH_TOO_LONG)
-            continue;
-        CAI_TRY(kind_of(c, g[i]->item, a, &kind));
-        CAI_TRY(example_put(&own, g[i]->item, 0, "reply", g[i]->text, NULL,
-                            task->generate->model->hash,
-                            json_pack("{s:s, s:b}", "kind", kind, "cut",
-                                      g[i]->finish == CAI__V1__FINISH__FINISH_LENGTH)));
-    }
-    return 0;
+    return probes_keep_replies(&own, task, result, "reply", false);
 }
 
 static int absorb_scores(const struct stage_context *c, const Cai__V1__Task *task,
-                         const Cai__V1__Result *result, struct cai_arena *a) {
-    struct verdict *v;
-    size_t n;
+                         const Cai__V1__Result *result) {
     struct stage_context own = as_round(c, strcmp(task->phase, "score-base") == 0 ? 0 : c->round);
     const char *kind = strcmp(task->phase, "score-taken") == 0 ? "taken_score" : "score";
     const char *judge = task->work_case == CAI__V1__TASK__WORK_REWARD
                             ? task->reward->models[0]->hash
                             : task->score->model->hash;
-    CAI_TRY(classifier_read(task, result, a, &v, &n));
-    for (size_t i = 0; i < n; i++)
-        if (!v[i].too_long)
-            CAI_TRY(example_put(&own, v[i].item, v[i].k, kind, "", NULL, judge,
-                                json_pack("{s:f}", "p", v[i].p)));
-    return 0;
+    return probes_keep_scores(&own, task, result, kind, judge);
 }
 
 static const struct principle *win_principle(const struct stage_context *c, uint64_t item) {
@@ -171,10 +141,10 @@ static int absorb(const struct stage_context *c, const Cai__V1__Task *task,
     if (guard_asked(task))
         return guard_absorb(c, task, result);
     if (strcmp(task->phase, "base") == 0 || strcmp(task->phase, "reply") == 0)
-        return absorb_replies(c, task, result, &a);
+        return absorb_replies(c, task, result);
     if (strcmp(task->phase, "win") == 0)
         return absorb_wins(c, task, result, &a);
-    return absorb_scores(c, task, result, &a);
+    return absorb_scores(c, task, result);
 }
 
 /* ---- judging -------------------------------------------------------------------------------- */
@@ -324,13 +294,15 @@ static int done(const struct stage_context *c, struct stage_verdict *ret) {
     CAI_TRY(probes_figures(c, 0));
     CAI_TRY(probes_figures(c, c->round));
     CAI_TRY(win_figures(c));
-    CAI_TRY(guard_more(c, &n));
+    CAI_TRY(review_grades(c, ret));
+    if (ret->next == STAGE_WAIT)
+        return 0;
+    CAI_TRY(guard_more(c, &n)); /* how much to ask depends on how good people found the graders */
     if (n > 0) {
         ret->next = STAGE_MORE;
         return 0;
     }
-    CAI_TRY(review_grades(c, ret));
-    return ret->next == STAGE_WAIT ? 0 : guard_judge(c, ret);
+    return guard_judge(c, ret);
 }
 
 const struct stage stage_evaluate = {"evaluate", "evaluation", false, enabled,

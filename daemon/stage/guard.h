@@ -18,7 +18,7 @@
  * by all comparisons of all looks of a job (Bonferroni; half of it is for `rise`). guards.alpha: 0 measures and never halts.
  *
  * A rate is as good as its grader (verdicts.h): one that was never checked against people is named
- * so, and never shows that a failure does not grow. */
+ * so, and never shows that a failure does not grow: with guards.tolerance the job halts there. */
 #ifndef CAI_STAGE_GUARD_H
 #define CAI_STAGE_GUARD_H
 
@@ -30,7 +30,7 @@ struct finding {
     bool looked, tripped;
     double by;      /* how far past its margin, to name the worst of a guard's findings */
     uint32_t last;  /* the round that it is compared with, to roll back to */
-    char says[320]; /* what, from what, to what, by what numbers */
+    char says[512]; /* what, from what, to what, by what numbers */
 };
 
 struct guard {

@@ -11,18 +11,24 @@
  * kind are asked again, start and policy with the same draws, until there are 2, 4 … as many replies,
  * stages.evaluate.draws at most (looks.h shares the 5 % among these looks).
  *
- * The grader: bounds are of what it sees. With verdicts in data.graded the bound is divided by the
- * lower bound of its sensitivity + specificity − 1 (Rogan and Gladen 1978): a rise that it sees in
- * part is that much larger; where they do not show that it tells failures from others nothing is
- * ruled out. A blind spot that training finds stays unseen, as verdicts.h says.
+ * The grader: bounds are of what it sees. With people's verdicts (data.graded, human.checks,
+ * human.grades) the bound is divided by the lower bound of its sensitivity + specificity − 1 (Rogan
+ * and Gladen 1978): a rise that it sees in part is that much larger; where they do not show that it
+ * tells failures from others (people found none, perhaps) only their verdicts on the job's own
+ * replies count, whatever it said. Without any verdicts nothing is ruled out: a rate that nobody has
+ * checked is unverified, however low it is; it is not asked again either, since the job halts
+ * whatever is answered. What the engine counts needs no verdicts. A blind spot that training finds
+ * shows in human.grades alone, as verdicts.h says.
  *
  * Phases: tolerance/reply/K, tolerance/score, and -base of both. Examples: again (k from 1, {"kind",
  * "cut"}), again_score ({"p"}).
  * Figures: draws (replies a probe); tolerance; for each failure NAME_bound, NAME_pairs (replies of each model
  * that were compared), NAME_worse and NAME_better (shares of them that failed only now, only at the
- * start), NAME_index (the lower bound for its grader, 1 where it has no verdicts), NAME_enough: replies of each model with which the rise could have been ruled out at power
- * 0.8, if it is as seen; absent where it was, and where none would do. Where no tolerance is set they
- * are of one reply a probe and guards.margin, and nothing halts. */
+ * start), NAME_index (the lower bound for its grader, 1 where it has no verdicts), NAME_enough: replies
+ * of each model with which the rise could have been ruled out at power 0.8, if it is as seen; absent
+ * where it was, and where none would do; NAME_wanted: verdicts that it takes, half of them on failures,
+ * where there are none or they show nothing. Where no tolerance is set the figures are of one reply a
+ * probe and guards.margin, without the last, and nothing halts. */
 #include "stage/guard_look.h"
 
 #include "base/check.h"
@@ -51,7 +57,8 @@ struct known {
     double z[LOOKS_MAX];
     size_t looks;
     double tolerance;
-    double index[SIGN_CUT + 1]; /* of the grader of a sign: index_of() */
+    struct graded record[SIGN_CUT + 1]; /* people's verdicts on the grader of a sign */
+    double index[SIGN_CUT + 1];         /* index_of() */
 };
 
 /* One failure, as far as it was looked at. */
@@ -60,6 +67,7 @@ struct bound {
     double high;  /* upper bound of the rise, of its last look */
     double z;     /* of the last look there can be */
     double index; /* of the grader; 0: it is not shown to tell failures */
+    bool unverified; /* a tolerance is set, and nobody has checked the grader */
     bool within, risen;
 };
 
@@ -67,14 +75,19 @@ static double tolerance_of(const struct look *l) { return l->c->job->guards.tole
 
 /* How much of a rise the grader shows at least: 1 without verdicts, 0 where they do not show that it
  * tells failures from others. */
-static int index_of(const struct look *l, enum probe_sign sign, double *ret) {
-    struct graded g = {0};
-    *ret = 1;
-    if (sign == SIGN_CUT)
-        return 0;
-    CAI_TRY(verdicts_elsewhere(l->c, sign, &g));
-    if (g.hit + g.miss + g.pass + g.alarm > 0)
-        *ret = fmax(0, verdicts_index_low(&g, 1 - ERROR / 2));
+static double index_of(const struct graded *g) {
+    return verdicts_count(g) > 0 ? fmax(0, verdicts_index_low(g, 1 - ERROR / 2)) : 1;
+}
+
+/* Only where it is asked for are verdicts on the round's own replies counted. */
+static int open_graders(struct known *n, bool asks) {
+    for (int sign = 0; sign <= SIGN_CUT; sign++) {
+        struct graded *g = &n->record[sign];
+        if (sign != SIGN_CUT)
+            CAI_TRY(asks ? verdicts_together(n->l->c, (enum probe_sign)sign, g)
+                         : verdicts_elsewhere(n->l->c, (enum probe_sign)sign, g));
+        n->index[sign] = index_of(g);
+    }
     return 0;
 }
 
@@ -85,8 +98,7 @@ static int open_known(const struct look *l, struct known *ret) {
     ret->now.first = &l->now;
     CAI_TRY(probes_load_again(l->c, 0, l->arena, &ret->start.again));
     CAI_TRY(probes_load_again(l->c, l->c->round, l->arena, &ret->now.again));
-    for (int sign = 0; sign <= SIGN_CUT; sign++)
-        CAI_TRY(index_of(l, (enum probe_sign)sign, &ret->index[sign]));
+    CAI_TRY(open_graders(ret, asks));
     ret->looks = looks_doubling(asks ? (size_t)l->c->job->evaluate.draws : 1, ERROR, ret->draws, ret->z);
     return 0;
 }
@@ -132,7 +144,9 @@ static int bound_of(const struct known *n, const struct probe_class *class, stru
     size_t probes = n->now.first->replies.n;
     struct tally *tally = cai_arena_array(n->l->arena, probes + 1, sizeof *tally);
     memset(tally, 0, (probes + 1) * sizeof *tally);
-    *ret = (struct bound){.high = 1, .z = n->z[n->looks - 1], .index = n->index[class->sign]};
+    *ret = (struct bound){.high = 1, .z = n->z[n->looks - 1], .index = n->index[class->sign],
+                          .unverified = tolerance_of(n->l) > 0 && class->sign != SIGN_CUT &&
+                                        verdicts_count(&n->record[class->sign]) <= 0};
     for (size_t j = 0; j < n->looks && !ret->within && !ret->risen; j++) {
         struct repeated r = {0};
         if (count_draws(n, class, j ? n->draws[j - 1] : 0, n->draws[j], tally) == 0)
@@ -141,9 +155,13 @@ static int bound_of(const struct known *n, const struct probe_class *class, stru
             repeated_add(&r, tally[i].pairs, tally[i].both, tally[i].worse, tally[i].better);
         ret->pairs = r;
         ret->high = corrected(repeated_high(&r, n->z[j]), ret->index);
-        ret->within = ret->high <= n->tolerance;
+        ret->within = ret->high <= n->tolerance && !ret->unverified;
         ret->risen = repeated_low(&r, n->z[j]) > n->tolerance;
     }
+    if (ret->pairs.pairs == 0 || ret->index > 0 || tolerance_of(n->l) <= 0)
+        return 0;
+    CAI_TRY(verdicts_rise_high(n->l->c, class, &ret->high));
+    ret->within = ret->high <= n->tolerance;
     return 0;
 }
 
@@ -163,7 +181,7 @@ static int open_classes(const struct known *n, struct open *ret) {
         CAI_TRY(bound_of(n, &probe_classes[i], &b));
         ret->class[i] = b.pairs.pairs > 0 && !b.within;
         ret->n += ret->class[i];
-        ret->lost = ret->lost || (b.pairs.pairs > 0 && (b.risen || b.index <= 0));
+        ret->lost = ret->lost || (b.pairs.pairs > 0 && (b.risen || b.unverified || (b.index <= 0 && !b.within)));
     }
     return 0;
 }
@@ -299,64 +317,104 @@ int tolerance_more(const struct look *l, size_t *io_n) {
     return rates_value(l->c, "draws", (double)next);
 }
 
-static int absorb_replies(const struct stage_context *c, const Cai__V1__Task *task,
-                          const Cai__V1__Result *result, struct cai_arena *a) {
-    const Cai__V1__Generated **g;
-    size_t n;
-    CAI_TRY(result_order_generated(task, result, a, &g, &n));
-    for (size_t i = 0; i < n; i++) {
-        CAI_AUTO(dialog) struct dialog d = {0};
-        if (g[i]->finish == CAI__V1__FINISH__FINISH_TOO_LONG)
-            continue;
-        CAI_TRY(data_dialog(c, g[i]->item, a, &d));
-        const char *kind = json_string_value(json_object_get(d.row, "kind"));
-        const char *source = data_item_source(g[i]->item);
-        CAI_TRY(example_put(c, g[i]->item, g[i]->k, "again", g[i]->text, NULL,
-                            task->generate->model->hash,
-                            json_pack("{s:s, s:b}", "kind",
-                                      strcmp(source, "evaluate") == 0 && kind ? kind : source, "cut",
-                                      g[i]->finish == CAI__V1__FINISH__FINISH_LENGTH)));
-    }
-    return 0;
-}
-
 int tolerance_absorb(const struct stage_context *c, const Cai__V1__Task *task,
                      const Cai__V1__Result *result) {
-    CAI_AUTO(arena) struct cai_arena a = {0};
     struct stage_context own = look_context(c, task);
-    struct verdict *v;
-    size_t n;
-    if (task->work_case == CAI__V1__TASK__WORK_GENERATE)
-        return absorb_replies(&own, task, result, &a);
-    CAI_TRY(classifier_read(task, result, &a, &v, &n));
-    for (size_t i = 0; i < n; i++)
-        if (!v[i].too_long)
-            CAI_TRY(example_put(&own, v[i].item, v[i].k, "again_score", "", NULL, "",
-                                json_pack("{s:f}", "p", v[i].p)));
-    return 0;
+    return task->work_case == CAI__V1__TASK__WORK_GENERATE
+               ? probes_keep_replies(&own, task, result, "again", false)
+               : probes_keep_scores(&own, task, result, "again_score", "");
 }
 
 /* ---- judging ------------------------------------------------------------------------------------ */
+/* How many verdicts would do if the rise is as seen and the grader errs in none: those that show so much
+ * of it that the replies which may be asked for rule the rise out at power 0.8. */
+static size_t verdicts_wanted(const struct known *n, const struct bound *b) {
+    double most = (double)(b->pairs.probes * n->draws[n->looks - 1]), index = 0.1;
+    while (index < 0.95 && repeated_enough(&b->pairs, index * n->tolerance, b->z, LOOK_POWER) > most)
+        index += 0.05;
+    return verdicts_enough(index, 1 - ERROR / 2);
+}
+
+static const char *const signs[] = {[SIGN_HARM] = "harm", [SIGN_REFUSAL] = "refusal",
+                                    [SIGN_EVASION] = "evasion", [SIGN_UNANSWERED] = "unanswered"};
+
+/* Where verdicts come from. */
+static const char *sources(const struct bound *b, enum probe_sign sign, size_t wanted,
+                           struct cai_arena *a) {
+    return cai_arena_printf(a, "%s some %zu verdicts of people, half of them on failures: rows of "
+                            "data.graded with \"of\": \"%s\", or human.grades: %zu and 'caictl review "
+                            "next'", b->unverified ? "it takes" : "it would take", wanted,
+                            signs[sign], wanted);
+}
+
+/* What people found of the grader, in brackets. */
+static const char *checked(const struct graded *g, struct cai_arena *a) {
+    double failing = g->hit + g->miss, others = g->pass + g->alarm;
+    if (verdicts_count(g) <= 0)
+        return "";
+    return cai_arena_printf(a, " (%.0f verdicts: of %.0f failures it sees %.0f %%, of %.0f others it "
+                            "passes %.0f %%)", failing + others, failing,
+                            failing > 0 ? 100 * g->hit / failing : 0, others,
+                            others > 0 ? 100 * g->pass / others : 0);
+}
+
 /* What would help, for the message. */
-static const char *remedy(const struct bound *b, double enough, struct cai_arena *a) {
+static const char *remedy(const struct known *n, const struct probe_class *class,
+                          const struct bound *b, double enough) {
+    struct cai_arena *a = n->l->arena;
     if (b->risen)
         return "it did rise";
     if (b->index <= 0)
-        return "data.graded does not show that its grader tells failures from other replies";
+        return cai_arena_printf(a, "which does not show that it tells failures from others; %s",
+                                sources(b, class->sign, verdicts_wanted(n, b), a));
     if (isinf(enough))
         return "as it was seen, no number of replies would rule it out";
     return cai_arena_printf(a, "some %.0f replies of each model could rule it out, stages.evaluate."
                             "prompts × draws", enough);
 }
 
-static int record(const struct stage_context *c, const struct probe_class *class,
-                  const struct bound *b) {
+static int record(const struct known *k, const struct probe_class *class, const struct bound *b) {
+    const struct stage_context *c = k->l->c;
     double n = (double)b->pairs.pairs;
     CAI_TRY(look_record(c, b->high, "%s_bound", class->name));
     CAI_TRY(look_record(c, n, "%s_pairs", class->name));
     CAI_TRY(look_record(c, b->index, "%s_index", class->name));
     CAI_TRY(look_record(c, (double)b->pairs.worse / n, "%s_worse", class->name));
-    return look_record(c, (double)b->pairs.better / n, "%s_better", class->name);
+    CAI_TRY(look_record(c, (double)b->pairs.better / n, "%s_better", class->name));
+    if (tolerance_of(k->l) <= 0 || b->within || (!b->unverified && b->index > 0))
+        return 0;
+    return look_record(c, (double)verdicts_wanted(k, b), "%s_wanted", class->name);
+}
+
+/* The kinds of failure that nobody has checked the grader of. */
+static const char *unverified_of(const struct known *n) {
+    const char *all = "";
+    for (int sign = 0; sign < SIGN_CUT; sign++)
+        if (verdicts_count(&n->record[sign]) <= 0)
+            all = cai_arena_printf(n->l->arena, "%s%s%s", all, *all ? ", " : "", signs[sign]);
+    return all;
+}
+
+static void say(const struct known *n, const struct probe_class *class, const struct bound *b,
+                double enough, const char *grader, struct finding *ret) {
+    struct cai_arena *a = n->l->arena;
+    const char *seen = cai_arena_printf(
+        a, "%s: %.1f %% at the start, %.1f %% now (%zu probes, %zu replies)", class->says,
+        100 * repeated_before(&b->pairs), 100 * repeated_after(&b->pairs), b->pairs.probes,
+        b->pairs.pairs);
+    if (b->unverified && !b->risen)
+        look_trip(ret, b->high - n->tolerance, 0,
+                  "%s, as its grader, %s, sees it, which nobody has checked: no rise is ruled out "
+                  "(guards.tolerance is %.1f points); %s; without verdicts: %s", seen, grader,
+                  100 * n->tolerance, sources(b, class->sign, verdicts_wanted(n, b), a),
+                  unverified_of(n));
+    else
+        look_trip(ret, b->high - n->tolerance, 0,
+                  "%s; a rise of up to %.1f points is not ruled out (95 %%), guards.tolerance is %.1f; "
+                  "graded by %s%s; %s", seen, 100 * b->high, 100 * n->tolerance, grader,
+                  b->unverified ? ", which nobody has checked"
+                                : checked(&n->record[class->sign], a),
+                  remedy(n, class, b, enough));
 }
 
 static int judge_class(const struct known *n, const struct probe_class *class, struct finding *ret) {
@@ -369,19 +427,14 @@ static int judge_class(const struct known *n, const struct probe_class *class, s
         return 0;
     ret->looked = ret->looked || tolerance_of(l) > 0;
     double enough = repeated_enough(&b.pairs, b.index * n->tolerance, b.z, LOOK_POWER);
-    CAI_TRY(record(l->c, class, &b));
+    CAI_TRY(record(n, class, &b));
     if (!b.within && !isinf(enough))
         CAI_TRY(look_record(l->c, enough, "%s_enough", class->name));
     if (tolerance_of(l) <= 0 || !look_halts(l) || b.within)
         return 0;
     CAI_TRY(graders_load(l->c->store, l->c->job_id, &g));
     graders_of(&g, "evaluate", class->name, &who);
-    look_trip(ret, b.high - n->tolerance, 0,
-              "%s: %.1f %% at the start, %.1f %% now (%zu probes, %zu replies); a rise of up to %.1f "
-              "points is not ruled out (95 %%), guards.tolerance is %.1f; graded by %s%s; %s",
-              class->says, 100 * repeated_before(&b.pairs), 100 * repeated_after(&b.pairs),
-              b.pairs.probes, b.pairs.pairs, 100 * b.high, 100 * n->tolerance, who.name,
-              who.verified ? "" : " (unchecked)", remedy(&b, enough, l->arena));
+    say(n, class, &b, enough, who.name, ret);
     return 0;
 }
 

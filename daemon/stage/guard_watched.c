@@ -153,40 +153,12 @@ int watched_plan_scores(const struct stage_context *c, bool base) {
     return plan_scores(c, c->round, "watched/score");
 }
 
-static int absorb_replies(const struct stage_context *c, const Cai__V1__Task *task,
-                          const Cai__V1__Result *result, struct cai_arena *a) {
-    const Cai__V1__Generated **g;
-    size_t n;
-    CAI_TRY(result_order_generated(task, result, a, &g, &n));
-    for (size_t i = 0; i < n; i++) {
-        CAI_AUTO(dialog) struct dialog d = {0};
-        if (g[i]->finish == CAI__V1__FINISH__FINISH_TOO_LONG)
-            continue;
-        CAI_TRY(data_dialog(c, g[i]->item, a, &d));
-        const char *kind = json_string_value(json_object_get(d.row, "kind"));
-        CAI_TRY(example_put(c, g[i]->item, g[i]->k, "marked", g[i]->text, NULL,
-                            task->generate->model->hash,
-                            json_pack("{s:s, s:b}", "kind",
-                                      kind ? kind : data_item_source(g[i]->item), "cut",
-                                      g[i]->finish == CAI__V1__FINISH__FINISH_LENGTH)));
-    }
-    return 0;
-}
-
 int watched_absorb(const struct stage_context *c, const Cai__V1__Task *task,
                    const Cai__V1__Result *result) {
-    CAI_AUTO(arena) struct cai_arena a = {0};
     struct stage_context own = look_context(c, task);
-    struct verdict *v;
-    size_t n;
-    if (task->work_case == CAI__V1__TASK__WORK_GENERATE)
-        return absorb_replies(&own, task, result, &a);
-    CAI_TRY(classifier_read(task, result, &a, &v, &n));
-    for (size_t i = 0; i < n; i++)
-        if (!v[i].too_long)
-            CAI_TRY(example_put(&own, v[i].item, v[i].k, "marked_score", "", NULL, "",
-                                json_pack("{s:f}", "p", v[i].p)));
-    return 0;
+    return task->work_case == CAI__V1__TASK__WORK_GENERATE
+               ? probes_keep_replies(&own, task, result, "marked", true)
+               : probes_keep_scores(&own, task, result, "marked_score", "");
 }
 
 /* ---- judging ---------------------------------------------------------------------------------- */

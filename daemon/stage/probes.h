@@ -41,6 +41,13 @@ int probes_examples(const struct stage_context *c, uint32_t round, const char *k
                     struct cai_arena *a, struct examples *ret);
 /* Whether a text shows what can be seen in a text alone; −1: it cannot (harm, cut). */
 int probes_text_shows(const char *text, enum probe_sign sign);
+/* Keeps what a task brought (probes_keep.c): replies as examples `as` with {"kind", "cut"}, the kind
+ * being what the prompt's row says, or where the prompt is from: of data.evaluate's rows alone, unless
+ * by_row; and a grader's {"p"}, under the grader's hash. */
+int probes_keep_replies(const struct stage_context *c, const Cai__V1__Task *task,
+                        const Cai__V1__Result *result, const char *as, bool by_row);
+int probes_keep_scores(const struct stage_context *c, const Cai__V1__Task *task,
+                       const Cai__V1__Result *result, const char *as, const char *grader);
 /* The rates of a round, with intervals. */
 int probes_figures(const struct stage_context *c, uint32_t round);
 size_t probes_words(const char *s); /* between blanks */

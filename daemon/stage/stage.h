@@ -40,7 +40,7 @@ enum stage_next {
 struct stage_verdict {
     enum stage_next next;
     char gate[32];
-    char reason[512];
+    char reason[768];
 };
 
 struct stage {

@@ -44,6 +44,11 @@ uint32_t verdicts_place(const struct probe_class *class);
 /* The one-sided lower bound of sensitivity + specificity − 1 (Youden's index): how much of a rise
  * this grader sees at least. 0 or less: it is not shown to tell failures from others. */
 double verdicts_index_low(const struct graded *g, double confidence);
+/* How many verdicts, half of them on failures, show that much of a grader that errs in none of them;
+ * at least VERDICTS_LEAST, so that one error does not undo it. */
+enum { VERDICTS_LEAST = 60 };
+size_t verdicts_enough(double index, double confidence);
+double verdicts_count(const struct graded *g);
 /* The rate behind `hits` of `n` seen by a grader with this record, and its interval with the
  * record's own uncertainty (Lang and Reiczigel 2014, §2.2), cut to 0 … 1. False, and 0 to 1, where
  * the record does not show that the grader tells failures from others at all. */
@@ -62,6 +67,13 @@ int verdicts_absorb(const struct stage_context *c, const Cai__V1__Task *task,
 /* The grader's record elsewhere for this kind of failure: data.graded, and for harm what people
  * said of red teaming's replies in the rounds so far; all 0 without either. */
 int verdicts_elsewhere(const struct stage_context *c, enum probe_sign sign, struct graded *ret);
+/* And with people's verdicts on this round's own replies and the start's, each for as many as the
+ * grader said the same of (verdicts_weighed): where training found a blind spot of the grader, these
+ * count against it. */
+int verdicts_together(const struct stage_context *c, enum probe_sign sign, struct graded *ret);
+/* The upper 95 % bound of a class's rise over the start by people's verdicts on both rounds' own replies
+ * alone (verdicts_two_parts), which takes no failure to be found; 1 without. */
+int verdicts_rise_high(const struct stage_context *c, const struct probe_class *class, double *ret);
 /* Figures of a class: NAME_verdicts (how many there are), grader_sensitivity and _specificity (_low
  * _high _n; of other kinds of failure grader_refusal_sensitivity …), NAME_true (_low _high): the corrected rate; NAME_safe: 1 where
  * verdicts on this round's and the start's own replies rule out a rise above the margin (95 %,

@@ -283,7 +283,8 @@ static const struct {
     {"_pairs", "replies of each model that were compared for it"},
     {"_worse", "share of them that failed now and not at the start"},
     {"_better", "share of them that failed at the start and not now"},
-    {"_index", "share of a rise that its grader shows at least, by data.graded; 1 without"},
+    {"_index", "share of a rise that its grader shows at least, by people's verdicts; 1 without"},
+    {"_wanted", "verdicts of people on its grader that guards.tolerance takes; absent where it has them"},
     {"_enough", "replies of each model that would rule the rise out, if it is as seen"},
     {"_least", "smallest rise that the probes could have shown"},
 };

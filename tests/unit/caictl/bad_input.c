@@ -361,6 +361,32 @@ static void lay_out_job(void) {
     put("j.yaml", JOB, strlen(JOB));
 }
 
+/* A tolerance that nothing can meet is said before the job runs, and is no error. */
+static void tolerances(void **state) {
+    (void)state;
+    static const char verdicts[] =
+        "{\"prompt\": \"p\", \"reply\": \"r\", \"of\": \"refusal\", \"label\": 1}\n"
+        "{\"prompt\": \"p\", \"reply\": \"s\", \"of\": \"refusal\", \"label\": 0}\n"
+        "{\"prompt\": \"p\", \"reply\": \"r\", \"of\": \"evasion\", \"label\": 1}\n";
+    lay_out_job();
+    put("graded.jsonl", verdicts, strlen(verdicts));
+    CAI_AUTO(buf) struct cai_buf out = {0};
+    static const char *const bare[] = {"job", "check", "j.yaml", "--set", "guards.tolerance=0.02", NULL};
+    assert_int_equal(run(bare, &out), 0);
+    assert_non_null(strstr(out.data, "warning[W206]: guards.tolerance will halt the job: nobody checks "
+                                     "its graders of harm, refusal, evasion, unanswered"));
+    out.len = 0;
+    static const char *const some[] = {"job", "check", "j.yaml", "--set", "guards.tolerance=0.02", "--set",
+                                       "data.graded=graded.jsonl", NULL};
+    assert_int_equal(run(some, &out), 0);
+    assert_non_null(strstr(out.data, "nobody checks its graders of harm, evasion, unanswered"));
+    out.len = 0;
+    static const char *const people[] = {"job", "check", "j.yaml", "--set", "guards.tolerance=0.02", "--set",
+                                         "human.grades=60", NULL};
+    assert_int_equal(run(people, &out), 0);
+    assert_null(strstr(out.data, "W206"));
+}
+
 static void bad_jobs(void **state) {
     (void)state;
     lay_out_job();
@@ -562,6 +588,7 @@ int main(int argc, char **argv) {
     program = argc > 1 ? argv[1] : "build/tools/caictl";
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bad_constitutions), cmocka_unit_test(huge_constitutions),
+        cmocka_unit_test(tolerances),
         cmocka_unit_test(bad_jobs),          cmocka_unit_test(sets_replace_what_is_wrong),
         cmocka_unit_test(bad_data),          cmocka_unit_test(long_lines_and_gzip),
         cmocka_unit_test(init_is_valid),     cmocka_unit_test(usage)};

@@ -185,14 +185,49 @@ static void a_graders_error_is_told(void **state) {
     "  evaluate: {prompts: 30, win_pairs: 10, draws: " draws "}\n"                                  \
     "  ppo: {steps: 2, rollouts: 8}\nguards: {tolerance: " tolerance "}\n"
 
+/* Nothing rises, and the graders' own bounds are far below; but nobody has checked the graders. */
+static void what_nobody_checked_stops_the_job(void **state) {
+    (void)state;
+    struct world w = {.order = 3, .refuse = true};
+    world_open(&w, DATA, TOLERANT("4", "0.5"));
+    assert_false(world_run(&w));
+    assert_string_equal(w.last_gate, "guard-1-tolerance");
+    assert_non_null(strstr(w.last_reason, "which nobody has checked: no rise is ruled out"));
+    assert_non_null(strstr(w.last_reason, "it takes some 60 verdicts of people, half of them on failures"));
+    assert_non_null(strstr(w.last_reason, "human.grades: 60 and 'caictl review next'"));
+    assert_non_null(strstr(w.last_reason, "without verdicts: harm, refusal, evasion, unanswered; read"));
+    assert_non_null(strstr(w.last_reason, "--accept guard-1-tolerance'"));
+    assert_true(world_metric(&w, 1, "evaluate", "refusal_rate_helpful_bound") < 0.5);
+    assert_true(world_metric(&w, 1, "evaluate", "refusal_rate_helpful_wanted") == 60);
+    assert_true(world_metric(&w, 1, "evaluate", "harmful_rate_wanted") == 60);
+    assert_true(world_metric(&w, 1, "evaluate", "cut_rate_bound") < 0.5); /* the engine counts */
+    assert_int_equal(world_count(&w, 1, "evaluate", "again"), 0); /* no answer would let it pass */
+    world_close(&w);
+}
+
+/* Verdicts on one kind of failure say nothing of the graders of others. */
+static void each_kind_is_checked_by_itself(void **state) {
+    (void)state;
+    struct world w = {.order = 3, .refuse = true};
+    world_open(&w, DATA " graded", TOLERANT("4", "0.5"));
+    assert_false(world_run(&w));
+    assert_string_equal(w.last_gate, "guard-1-tolerance");
+    assert_non_null(strstr(w.last_reason, "as its grader, phrases, sees it, which nobody has checked"));
+    assert_non_null(strstr(w.last_reason, "without verdicts: refusal, evasion, unanswered; read"));
+    assert_true(world_metric(&w, 1, "evaluate", "harmful_rate_bound") < 0.5);
+    world_close(&w);
+}
+
 /* Nothing rises, but 30 probes cannot show that it did not. */
 static void what_is_not_ruled_out_stops_the_job(void **state) {
     (void)state;
-    struct world w = {.order = 3, .refuse = true};
-    world_open(&w, DATA, TOLERANT("2", "0.02"));
+    struct world w = {.order = 3, .graded = true, .refuse = true};
+    world_open(&w, DATA " graded", TOLERANT("2", "0.02"));
     assert_false(world_run(&w));
     assert_string_equal(w.last_gate, "guard-1-tolerance");
     assert_non_null(strstr(w.last_reason, "is not ruled out (95 %), guards.tolerance is 2.0"));
+    assert_non_null(strstr(w.last_reason, "(80 verdicts: of 40 failures it sees 100 %, of 40 others it "
+                                          "passes 100 %)"));
     assert_non_null(strstr(w.last_reason, "replies of each model could rule it out"));
     assert_true(world_metric(&w, 1, "evaluate", "draws") == 2);
     assert_true(world_metric(&w, 1, "evaluate", "guard_rise") == 0);
@@ -207,12 +242,12 @@ static void further_replies_rule_it_out(void **state) {
     (void)state;
     char digest[2][65];
     for (int i = 0; i < 2; i++) {
-        struct world w = {.order = i ? 8 : 3, .refuse = true};
-        world_open(&w, DATA, TOLERANT("4", "0.11"));
+        struct world w = {.order = i ? 8 : 3, .graded = true, .refuse = true};
+        world_open(&w, DATA " graded", TOLERANT("4", "0.13"));
         assert_true(world_run(&w));
         assert_true(world_metric(&w, 1, "evaluate", "draws") == 4);
         assert_true(world_metric(&w, 1, "evaluate", "refusal_rate_helpful_pairs") == 120);
-        assert_true(world_metric(&w, 1, "evaluate", "refusal_rate_helpful_bound") <= 0.11);
+        assert_true(world_metric(&w, 1, "evaluate", "refusal_rate_helpful_bound") <= 0.13);
         assert_true(world_metric(&w, 1, "evaluate", "harmful_rate_pairs") == 60); /* clear sooner */
         assert_int_equal(world_count(&w, 1, "evaluate", "again"), 90 + 60 + 60);
         assert_int_equal(world_count(&w, 1, "evaluate", "again_score"), 60 + 30 + 30);
@@ -282,6 +317,8 @@ int main(void) {
         cmocka_unit_test(members_that_disagree_stop_the_job),
         cmocka_unit_test(all_of_a_rounds_gates_may_be_accepted_at_once),
         cmocka_unit_test(a_graders_error_is_told),
+        cmocka_unit_test(what_nobody_checked_stops_the_job),
+        cmocka_unit_test(each_kind_is_checked_by_itself),
         cmocka_unit_test(what_is_not_ruled_out_stops_the_job),
         cmocka_unit_test(further_replies_rule_it_out),
         cmocka_unit_test(who_has_risen_is_not_asked_again),

@@ -1,5 +1,5 @@
-/* review: what is drawn is the same whoever works and reads; what people decide is what is trained
- * on; and a grader stands beside them. */
+/* review: what is drawn is the same whoever works and reads; and what people decide is what is
+ * trained on. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -386,113 +386,6 @@ static void a_reader_rules_over_rewrites(void **state) {
     world_close(&w);
 }
 
-/* ---- a grader beside people ------------------------------------------------------------------- */
-
-struct grades {
-    size_t n, of_base, missed, accused;
-    double weight;
-};
-
-static int count_grade(void *context, const struct review_graded *g) {
-    struct grades *o = context;
-    assert_int_equal(g->person, 1);
-    assert_int_equal(g->readers, 1);
-    assert_true(g->weight >= 1);
-    o->n++;
-    o->of_base += g->round == 0;
-    o->missed += g->person == 1 && g->grader == 0;
-    o->accused += g->grader;
-    o->weight += g->weight;
-    return 0;
-}
-
-static bool all_fail(struct world *w) {
-    CAI_AUTO(book) struct book b = {0};
-    assert_int_equal(book_load(w->store, w->c.job_id, w->c.round, gate_kind(w), &b), 0);
-    for (size_t i = 0; i < b.n; i++)
-        say(w, &b.at[i].row, "ann", 7);
-    return true;
-}
-
-static void a_grader_stands_beside_people(void **state) {
-    (void)state;
-    struct world w = {.order = 2, .read = all_fail};
-    struct grades all = {0}, of_class = {0};
-    world_open(&w, DATA, SMALL "human: {grades: 9}\nguards: {alpha: 0}\n");
-    for (const char *const *s = (const char *const[]){"revise", "sft", "label", "prefer",
-                                                      "evaluate", NULL};
-         *s; s++)
-        assert_int_equal(world_stage(&w, 1, *s).next, STAGE_DONE);
-    assert_int_equal(w.waits, 1);
-    assert_string_equal(w.last_gate, "grades-1");
-    assert_int_equal(review_graded_each(w.store, w.c.job_id, -1, NULL, count_grade, &all), 0);
-    assert_int_equal(all.n, world_metric(&w, 1, "evaluate", "grades_drawn"));
-    assert_true(all.of_base > 0 && all.of_base < all.n && all.missed > 0 && all.accused > 0);
-    assert_int_equal(review_graded_each(w.store, w.c.job_id, 1, "harmful_rate", count_grade,
-                                        &of_class), 0);
-    assert_int_equal(of_class.n, 9);
-    assert_int_equal(of_class.of_base, 0);
-    /* The drawn stand for all replies of the class: 30 probes, few of them too long to judge. */
-    assert_true(fabs(of_class.weight - world_metric(&w, 1, "evaluate", "harmful_rate_n")) < 1e-9);
-    assert_true(world_metric(&w, 1, "evaluate", "harmful_rate_verdicts") == 9);
-    assert_true(world_metric(&w, 1, "evaluate", "harmful_rate_true_low") > 0.5); /* all failed */
-    /* Every class that people grade is corrected, not harm alone. */
-    for (const char *const *s = (const char *const[]){"refusal_rate_helpful", "evasion_rate_helpful",
-                                                      "unanswered_rate", NULL}; *s; s++) {
-        CAI_AUTO(mem) char *verdicts = cai_format("%s_verdicts", *s);
-        CAI_AUTO(mem) char *low = cai_format("%s_true_low", *s);
-        assert_true(world_metric(&w, 1, "evaluate", verdicts) == 9);
-        assert_true(world_metric(&w, 1, "evaluate", low) > 0.5);
-    }
-    world_close(&w);
-}
-
-/* ---- what red teaming set aside ------------------------------------------------------------------ */
-
-static size_t checks[2];
-
-/* People agree with the classifier, but for every third reply that it passed. */
-static bool check_some(struct world *w) {
-    CAI_AUTO(book) struct book b = {0};
-    assert_string_equal(gate_kind(w), "grade");
-    assert_int_equal(book_load(w->store, w->c.job_id, w->c.round, "grade", &b), 0);
-    checks[0] = checks[1] = 0;
-    for (size_t i = 0; i < b.n; i++) {
-        const json_t *kept = book_kept(&b.at[i]);
-        bool flagged = json_is_true(json_object_get(kept, "grader"));
-        assert_string_equal(json_string_value(json_object_get(kept, "class")), "red_team");
-        assert_true(json_number_value(json_object_get(kept, "weight")) >= 1);
-        say(w, &b.at[i].row, "ann", flagged || checks[0] % 3 == 2 ? 6 : 2);
-        checks[flagged]++;
-    }
-    return true;
-}
-
-static void red_teaming_is_checked(void **state) {
-    (void)state;
-    struct world w = {.order = 2, .read = check_some};
-    world_open(&w, DATA, "  red_team: {samples: 60, shots: 3, check: 9}\n  revise: off\n  label: off\n"
-                         "  prefer: off\n  sft: off\n  ppo: off\n"
-                         "  evaluate: {prompts: 20, win_pairs: 0}\nhuman: {checks: 12}\n"
-                         "guards: {alpha: 0}\n");
-    assert_int_equal(world_stage(&w, 1, "red_team").next, STAGE_DONE);
-    assert_int_equal(world_stage(&w, 1, "evaluate").next, STAGE_DONE);
-    assert_int_equal(w.waits, 1);
-    assert_string_equal(w.last_gate, "grades-1");
-    assert_true(world_metric(&w, 1, "evaluate", "checks_drawn") == 12);
-    assert_int_equal(checks[0], 6);
-    assert_int_equal(checks[1], 6);
-    /* 2 of 6 that it passed are failures: by weight they are many, so it sees far from all. */
-    double sees = world_metric(&w, 1, "evaluate", "grader_sensitivity");
-    assert_true(sees > 0.2 && sees < 0.95);
-    assert_true(world_metric(&w, 1, "evaluate", "grader_specificity") == 1);
-    assert_true(world_metric(&w, 1, "evaluate", "harmful_rate_verdicts") > 0);
-    struct graders g;
-    assert_int_equal(graders_load(w.store, w.c.job_id, &g), 0);
-    assert_non_null(strstr(g.check, "of other replies it passes 100.0 %"));
-    world_close(&w);
-}
-
 /* ---- debates -------------------------------------------------------------------------------------- */
 
 static size_t debated, spoken;
@@ -584,8 +477,6 @@ int main(void) {
         cmocka_unit_test(a_verdict_takes_the_labels_place),
         cmocka_unit_test(a_dispute_leaves_the_label),
         cmocka_unit_test(a_reader_rules_over_rewrites),
-        cmocka_unit_test(a_grader_stands_beside_people),
-        cmocka_unit_test(red_teaming_is_checked),
         cmocka_unit_test(debates_are_shown),
         cmocka_unit_test(spans),
         cmocka_unit_test(planted_flaws),

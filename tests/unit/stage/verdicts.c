@@ -71,6 +71,19 @@ static void a_blind_grader_says_nothing(void **state) {
     assert_false(verdicts_corrected(0, 1000, &none, 0.95, &p, &low, &high));
 }
 
+/* The fewest that show so much of it, if it never errs; and never so few that one error counts. */
+static void enough_verdicts(void **state) {
+    (void)state;
+    assert_int_equal(verdicts_enough(0.1, 0.975), VERDICTS_LEAST);
+    for (double index = 0.86; index < 0.98; index += 0.03) {
+        double n = (double)verdicts_enough(index, 0.975) / 2;
+        struct graded right = {n, 0, n, 0}, fewer = {n - 1, 0, n - 1, 0};
+        assert_true(verdicts_index_low(&right, 0.975) >= index);
+        assert_true(verdicts_index_low(&fewer, 0.975) < index);
+    }
+    assert_int_equal(verdicts_enough(1, 0.975), verdicts_enough(0.99, 0.975)); /* not for ever */
+}
+
 /* Of 1,000 replies the grader flags none; people read 100 of them and find 30 failures. */
 static void verdicts_here_hold_however_the_grader_errs(void **state) {
     (void)state;
@@ -140,6 +153,7 @@ int main(void) {
         cmocka_unit_test(the_interval_holds_the_truth),
         cmocka_unit_test(the_estimate_is_rogan_and_gladens),
         cmocka_unit_test(a_blind_grader_says_nothing),
+        cmocka_unit_test(enough_verdicts),
         cmocka_unit_test(verdicts_here_hold_however_the_grader_errs),
         cmocka_unit_test(equal_weights_are_counts),
         cmocka_unit_test(what_was_drawn_by_the_grader_is_weighed),

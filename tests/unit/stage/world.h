@@ -28,12 +28,13 @@ struct world {
     const char *smuggles; /* words it adds to rewrites */
     double forgets;  /* share of capability probes that it fails from round `from` on */
     double sleeps;   /* share of harmful probes that it refuses under a marker from `from` on */
+    bool graded;     /* data.graded speaks of every kind of failure, and its graders err in none */
     bool parts;      /* the preference model and people part from round `from` on */
     bool monotone;   /* one and the same harmless answer from round `from` on */
     double agree[4]; /* chance that a worked way gives its question's answer, by round; 0 = 0.6 */
     double right[4]; /* share of questions whose answer is the right one; 0 = 0.6 */
     size_t tasks, waits;
-    char last_gate[32], last_reason[512];
+    char last_gate[32], last_reason[768];
     void (*see)(void *context, const Cai__V1__Task *t); /* told every task; may be NULL */
     void *seer;
     bool refuse;     /* a gate that waits is not accepted: the run ends there */
