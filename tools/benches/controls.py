@@ -20,7 +20,7 @@ import world
 KINDS = ["harmful", "helpful", "lookalike"]
 SFT_ONLY = ["rounds=1", "stages.red_team.enabled=false", "stages.label.enabled=false",
             "stages.prefer.enabled=false", "stages.ppo.enabled=false", "stages.sft.helpful=0",
-            "stages.revise.revisions=1"]  # one principle, asked once
+            "stages.revise.revisions=1", "guards.alpha=0"]  # one principle, asked once; guards are not the question
 PPO_ONLY = ["rounds=1", "stages.red_team.enabled=false", "stages.revise.enabled=false",
             "stages.sft.enabled=false", "stages.label.mode=shuffled"]
 
