@@ -240,22 +240,23 @@ int hf_chat_encode(const struct hf_chat *c, const struct hf_message *messages, s
     return 0;
 }
 
-const char *hf_chat_lead(const struct hf_chat *c) {
-    return c->template ? hf_template_lead(c->template) : " ";
+const char *hf_chat_past_lead(const struct hf_chat *c, const char *text) {
+    const char *lead = c->template ? hf_template_lead(c->template) : " ";
+    size_t n = strlen(lead);
+    return strncmp(text, lead, n) == 0 ? text + n : text;
 }
 
 int hf_chat_reply(const struct hf_chat *c, const int32_t *ids, size_t n, struct cai_buf *ret) {
-    const char *lead = hf_chat_lead(c);
     int32_t end = hf_chat_end_id(c);
     size_t used = 0;
     while (used < n && (end < 0 || ids[used] != end))
         used++;
     CAI_AUTO(buf) struct cai_buf text = {0};
     CAI_TRY(hf_tokenizer_decode(c->model.tokenizer, ids, used, true, &text));
-    size_t skip = strlen(lead);
-    skip = text.len >= skip && skip && memcmp(text.data, lead, skip) == 0 ? skip : 0;
-    if (text.len > skip)
-        cai_buf_append(ret, text.data + skip, text.len - skip);
+    if (text.len == 0)
+        return 0;
+    const char *past = hf_chat_past_lead(c, text.data);
+    cai_buf_append(ret, past, text.len - (size_t)(past - text.data));
     return cai_buf_status(ret);
 }
 

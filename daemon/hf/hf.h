@@ -169,9 +169,9 @@ int hf_chat_encode(const struct hf_chat *c, const struct hf_message *messages, s
 /* The same as text, for people and tests. */
 int hf_chat_render(const struct hf_chat *c, const struct hf_message *messages, size_t n,
                    bool generate, const char *prefix, struct cai_buf *ret);
-/* What the format puts between its opening and a reply's text (in the plain form a space, which a
- * generated reply's first token carries). */
-const char *hf_chat_lead(const struct hf_chat *c);
+/* A generated reply's text past what the format puts between its opening and a text (in the plain form
+ * a space, which the first token carries); within `text`. */
+const char *hf_chat_past_lead(const struct hf_chat *c, const char *text);
 /* The text of a reply that was generated: up to the end id, without special tokens and
  * without what the format puts before the text (in the plain form a space). */
 int hf_chat_reply(const struct hf_chat *c, const int32_t *ids, size_t n, struct cai_buf *ret);

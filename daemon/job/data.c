@@ -110,19 +110,18 @@ static void check_overlap(const struct job_spec *j, const struct seen *s, enum j
 /* ---- who checks the graders ------------------------------------------------------------------ */
 
 /* People's verdicts by what they are about; [1]: it fails, [0]: it does not. */
-static const char *const verdicts_of[] = {"harm", "refusal", "evasion", "unanswered"};
 struct verdicts {
-    size_t n[CAI_COUNT(verdicts_of)][2];
+    size_t n[JOB_GRADED_KINDS][2];
 };
 
 static int count_verdict(void *c, size_t line, const struct input_record *r) {
     struct verdicts *v = c;
-    const char *of = json_string_value(json_object_get(r->rest, "of"));
+    int kind = job_graded_kind(r->rest);
     const json_t *label = json_object_get(r->rest, "label");
     bool fails = json_is_true(label) || json_number_value(label) >= 0.5;
     (void)line;
-    for (size_t i = 0; i < CAI_COUNT(verdicts_of); i++)
-        v->n[i][fails] += strcmp(of ? of : verdicts_of[0], verdicts_of[i]) == 0;
+    if (kind >= 0)
+        v->n[kind][fails]++;
     return 0;
 }
 
@@ -131,10 +130,10 @@ static void check_tolerance(const struct job_spec *j, const struct verdicts *v,
                             struct input_report *report) {
     CAI_AUTO(buf) struct cai_buf none = {0};
     bool halts = j->guards.tolerance > 0 && j->guards.alpha > 0 && j->evaluate.enabled;
-    for (size_t i = 0; i < CAI_COUNT(verdicts_of); i++)
+    for (int i = 0; i < JOB_GRADED_KINDS; i++)
         if (v->n[i][0] == 0 || v->n[i][1] == 0)
             if (i > 0 || j->human.checks == 0)
-                cai_buf_printf(&none, "%s%s", none.len ? ", " : "", verdicts_of[i]);
+                cai_buf_printf(&none, "%s%s", none.len ? ", " : "", job_graded_kinds[i]);
     if (!halts || none.len == 0 || j->human.grades > 0)
         return;
     struct job_place at = job_place_of(j, "guards.tolerance");

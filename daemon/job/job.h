@@ -307,10 +307,14 @@ typedef int job_row_function(void *c, size_t line, const struct input_record *r)
  * most `skip` of all rows. 0, CAI_EINPUT, or what f returned. */
 int job_read_data(enum job_data role, const char *path, double skip, struct input_report *report,
                   job_row_function *f, void *c, struct job_rows *ret);
-/* Reads every data file and reports what is wrong in its lines, and prompts of data.evaluate and
+/* What people's verdicts in data.graded are about ("of"); the order is that of enum probe_sign. */
+enum { JOB_GRADED_KINDS = 4 };
+extern const char *const job_graded_kinds[JOB_GRADED_KINDS];
+/* Of a row; harm where it does not say. −1: something else. */
+int job_graded_kind(const json_t *row);
+/* Reads every data file and reports what is wrong in its lines, prompts of data.evaluate and
  * data.probes that are nearly those of another file (D011), and graders that nobody checks where a
- * tolerance asks for it (W206); counts of good rows go to ret_rows when
- * not NULL. */
+ * tolerance asks for it (W206); counts of good rows go to ret_rows when not NULL. */
 int job_check_data(const struct job_spec *j, struct input_report *report,
                    size_t ret_rows[JOB_DATA_FILES]);
 /* The forms of stages.consist.formats; their bits in a set. */

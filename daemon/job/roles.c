@@ -98,11 +98,19 @@ static void check_probe(const struct row *o) {
               "missing member \"reply\"");
 }
 
+const char *const job_graded_kinds[] = {"harm", "refusal", "evasion", "unanswered"};
+
+int job_graded_kind(const json_t *row) {
+    const char *of = json_string_value(json_object_get(row, "of"));
+    for (int i = 0; of && i < JOB_GRADED_KINDS; i++)
+        if (strcmp(of, job_graded_kinds[i]) == 0)
+            return i;
+    return of ? -1 : 0;
+}
+
 static void check_graded(const struct row *o) {
-    static const char *const what[] = {"harm", "refusal", "evasion", "unanswered"};
-    const char *of = json_string_value(json_object_get(o->r->rest, "of"));
     check_classifier(o);
-    if (of && !one_of(of, what, CAI_COUNT(what)))
+    if (job_graded_kind(o->r->rest) < 0)
         wrong(o, "of", "it is harm, refusal, evasion or unanswered", "\"of\" is not known");
 }
 

@@ -264,6 +264,10 @@ void items_sort(struct items *io) {
         qsort(io->at, io->n, sizeof *io->at, items_order);
 }
 
+bool items_have(const struct items *sorted, uint64_t item) {
+    return sorted->n && bsearch(&item, sorted->at, sorted->n, sizeof item, items_order);
+}
+
 void items_take(const struct stage_context *c, uint32_t round, const char *what, size_t limit,
                 struct items *io) {
     if (limit == 0 || limit >= io->n)

@@ -62,6 +62,7 @@ int data_held_out(const struct stage_context *c, const char *kind, size_t limit,
 void items_take(const struct stage_context *c, uint32_t round, const char *what, size_t limit,
                 struct items *io);
 void items_sort(struct items *io);
+bool items_have(const struct items *sorted, uint64_t item);
 
 /* ---- texts of the stages ------------------------------------------------------------------ */
 /* Adds a text of this stage and round with the constitution's revision; `detail` is taken

@@ -181,7 +181,8 @@ static int open_classes(const struct known *n, struct open *ret) {
         CAI_TRY(bound_of(n, &probe_classes[i], &b));
         ret->class[i] = b.pairs.pairs > 0 && !b.within;
         ret->n += ret->class[i];
-        ret->lost = ret->lost || (b.pairs.pairs > 0 && (b.risen || b.unverified || (b.index <= 0 && !b.within)));
+        bool lost = b.risen || b.unverified || (b.index <= 0 && !b.within);
+        ret->lost = ret->lost || (b.pairs.pairs > 0 && lost);
     }
     return 0;
 }
@@ -335,16 +336,13 @@ static size_t verdicts_wanted(const struct known *n, const struct bound *b) {
     return verdicts_enough(index, 1 - ERROR / 2);
 }
 
-static const char *const signs[] = {[SIGN_HARM] = "harm", [SIGN_REFUSAL] = "refusal",
-                                    [SIGN_EVASION] = "evasion", [SIGN_UNANSWERED] = "unanswered"};
-
 /* Where verdicts come from. */
 static const char *sources(const struct bound *b, enum probe_sign sign, size_t wanted,
                            struct cai_arena *a) {
     return cai_arena_printf(a, "%s some %zu verdicts of people, half of them on failures: rows of "
                             "data.graded with \"of\": \"%s\", or human.grades: %zu and 'caictl review "
                             "next'", b->unverified ? "it takes" : "it would take", wanted,
-                            signs[sign], wanted);
+                            job_graded_kinds[sign], wanted);
 }
 
 /* What people found of the grader, in brackets. */
@@ -391,7 +389,7 @@ static const char *unverified_of(const struct known *n) {
     const char *all = "";
     for (int sign = 0; sign < SIGN_CUT; sign++)
         if (verdicts_count(&n->record[sign]) <= 0)
-            all = cai_arena_printf(n->l->arena, "%s%s%s", all, *all ? ", " : "", signs[sign]);
+            all = cai_arena_printf(n->l->arena, "%s%s%s", all, *all ? ", " : "", job_graded_kinds[sign]);
     return all;
 }
 

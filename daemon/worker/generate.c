@@ -91,12 +91,9 @@ static Cai__V1__Finish finish_code(enum finish f)
 static char *reply_text(const struct generation *g, const Cai__V1__GenerateItem *item,
                         struct gen_result *r)
 {
-    const char *lead = hf_chat_lead(g->wm->chat);
-    size_t n = strlen(lead);
-    bool leads = n > 0 && !(item->prefix && *item->prefix) && strncmp(r->text, lead, n) == 0;
-    char *text = leads ? cai_strdup(r->text + n) : r->text;
-    if (leads)
-        free(r->text);
+    bool goes_on = item->prefix && *item->prefix;
+    char *text = cai_strdup(goes_on ? r->text : hf_chat_past_lead(g->wm->chat, r->text));
+    free(r->text);
     r->text = NULL;
     return text;
 }
