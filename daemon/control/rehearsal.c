@@ -71,6 +71,9 @@ static void note_stage(struct rehearsal *h) {
     struct cost_probe *p = &h->probe;
     if (strcmp(stage, "red_team") == 0)
         p->failing = metric(h, stage, "failure_rate");
+    if (strcmp(stage, "consist") == 0)
+        p->taught_rows = metric(h, stage, "taught_ways") *
+                         __builtin_popcount(job_formats(h->spec->consist.formats));
     if (strcmp(stage, "sft") == 0) {
         p->sft_rows = metric(h, stage, "rows_revisions") + metric(h, stage, "rows_kept");
         p->helpful_rows = metric(h, stage, "rows_helpful");

@@ -223,8 +223,9 @@ const struct setting settings[] = {
     NUM("stages.consist.confidence", consist.confidence, 0.5, 0.999999, "0.95", "own",
         "one-sided, that the share of votes rose, and that accuracy did"),
     NUM("stages.consist.teach", consist.teach, 0, 0.9, "0", "own; Zelikman et al. 2022 §3: all",
-        "share of the labelled part whose own right ways are all learned too; the rest fits the "
-        "threshold and measures, and teaches in the last round"),
+        "share of the labelled part whose own right ways are all learned: alone in the first of "
+        "several rounds, then beside votes; the rest fits the threshold and measures, and teaches in "
+        "the last round"),
     FLAG("stages.consist.stop", consist.stop, "true", "own",
          "wait when the share of votes rises and labelled accuracy does not, when that falls, or when "
          "none is right often enough"),

@@ -12,18 +12,20 @@ static const double *figure(const struct figures *f, uint32_t round, const char 
     return figures_find(f, round, STAGE, name);
 }
 
-/* A share from which votes are kept, or that none is. */
-static json_t *threshold(const struct figures *f, uint32_t round) {
-    const double *t = figure(f, round, "threshold");
-    if (!t)
-        return json_null();
-    CAI_AUTO(mem) char *text = *t > 1 ? cai_strdup("none is kept") : cai_format("%.0f %%", 100 * *t);
-    return json_string(text);
-}
-
 static bool stopped(const struct figures *f, uint32_t round) {
     const double *v = figure(f, round, "stopped");
     return v && *v > 0;
+}
+
+/* A share from which votes are kept, that none is, or that votes wait until labels have taught. */
+static json_t *threshold(const struct figures *f, uint32_t round) {
+    const double *t = figure(f, round, "threshold"), *taught = figure(f, round, "taught");
+    if (!t)
+        return json_null();
+    bool waits = *t > 1 && round == 1 && taught && *taught > 0 && !stopped(f, round);
+    CAI_AUTO(mem) char *text = *t <= 1 ? cai_format("%.0f %%", 100 * *t)
+                               : cai_strdup(waits ? "answers first" : "none is kept");
+    return json_string(text);
 }
 
 static void add_rounds(const struct figures *f, uint32_t rounds, json_t *tables) {
@@ -31,8 +33,8 @@ static void add_rounds(const struct figures *f, uint32_t rounds, json_t *tables)
         {"checkpoint", "Round", "text"},        {"share", "Share of the vote", "share"},
         {"accuracy", "Right, by vote", "interval"}, {"path_accuracy", "Right, one path", "share"},
         {"unread", "No answer", "share"},       {"threshold", "Kept from", "text"},
-        {"kept_questions", "Questions kept", "count"},
-        {"taught", "Known answers taught", "count"}, {"taught_ways", "by ways", "count"}, {"share_rise", "Share rose by", "text"},
+        {"kept_questions", "Questions kept", "count"}, {"taught", "Known answers taught", "count"},
+        {"taught_ways", "by ways", "count"}, {"share_rise", "Share rose by", "text"},
         {"accuracy_rise", "Accuracy rose by", "text"}, {"stops", "", "text"}};
     json_t *rows = json_array();
     for (uint32_t r = 1; r <= rounds; r++) {
@@ -48,14 +50,16 @@ static void add_rounds(const struct figures *f, uint32_t rounds, json_t *tables)
                             cell_number(f, r, STAGE, "unread"), "threshold", threshold(f, r),
                             "kept_questions", cell_number(f, r, STAGE, "kept_questions"),
                             "taught", cell_number(f, r, STAGE, "taught"), "taught_ways",
-                            cell_number(f, r, STAGE, "taught_ways"), "share_rise", cell_points(f, r, STAGE, "share_rise"), "accuracy_rise",
+                            cell_number(f, r, STAGE, "taught_ways"), "share_rise",
+                            cell_points(f, r, STAGE, "share_rise"), "accuracy_rise",
                             cell_points(f, r, STAGE, "accuracy_rise"), "stops",
                             stopped(f, r) ? "stops here" : ""));
     }
     table_add(tables, STAGE, "Self-consistency",
         "Each round asks the model that the round before left. Share of the vote: how many of the "
         "paths to a question's answer agree with the most given one. Right: of labelled questions "
-        "that are never trained on; those that teach (stages.consist.teach) are counted beside. When the share rises and accuracy does not, the model grows "
+        "that are never trained on; those that teach (stages.consist.teach) are counted beside. When "
+        "the share rises and accuracy does not, the model grows "
         "surer of its errors: there it stops. Rises are since the round before, in points, with "
         "one-sided bounds.", table_all_columns(c, CAI_COUNT(c)), rows);
 }

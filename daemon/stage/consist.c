@@ -1,9 +1,11 @@
 /* consist.c: self-consistency (Huang et al. 2022): several worked ways to the answer of each
  * question are sampled from the present policy; the answer that most of them give is taken for
  * right, and the ways to it become rows for sft (consist_rows.c), which trains in the same round.
- * Of the labelled part a share teaches too (consist_teach.c): ways to it that come to the known
- * answer become rows beside the votes. The rest measures, and is not trained on but in the last
- * round, whose policy is not measured here any more. Nothing here trains.
+ * Of the labelled part a share teaches (consist_teach.c): ways to it that come to the known answer
+ * become rows. In the first of several rounds these are all that is learned, since a step that the
+ * model knows wrong by heart wins votes until an answer has corrected it; then they stand beside
+ * votes. The rest measures, and is not trained on but in the last round, whose policy is not
+ * measured here any more. Nothing here trains.
  *
  * Phases: path. Rows of data.questions with "reply" are shown, those with an "answer" are the
  * labelled part, all others are the questions, the same in every round.
@@ -18,8 +20,8 @@
  *
  * A vote is kept where its share reaches the threshold, which isotonic regression on the labelled
  * part gives anew in each round: training on votes raises their share though they are no better.
- * That is the test that stops the stage: the share rose and accuracy is not shown to have; or
- * accuracy is shown to have fallen. */
+ * That is the test that stops the stage: since votes were learned the share rose and accuracy is
+ * not shown to have; or accuracy is shown to have fallen. */
 #include "stage/consist.h"
 
 #include "base/error.h"
@@ -174,7 +176,7 @@ static int close_item(struct counting *o) {
     q.share = vote_share(&q.v);
     if (labelled > 0)
         q.known = cai_arena_strdup(o->arena, known.len ? known.data : "");
-    bool set_apart = labelled > 0 && consist_teaches(&o->teaching, o->item);
+    bool set_apart = labelled > 0 && items_have(&o->teaching, o->item);
     q.labelled = labelled > 0 && !set_apart;
     q.teaches = set_apart || (labelled > 0 && consist_all_teach(o->c));
     q.right = q.labelled && q.v.answer && known.len && strcmp(q.v.answer, known.data) == 0;
@@ -232,13 +234,28 @@ struct labelled { /* votes of the labelled part, in item order; in the arena */
     double *share, *fit;
     bool *right;
     size_t n, hits;
+    bool votes_wait;  /* this round learns known answers alone */
+    double threshold; /* of the shares whose votes are kept; NONE */
 };
 
-static void labelled_of(const struct polls *p, struct cai_arena *a, struct labelled *ret) {
+static double threshold_of(const struct stage_context *c, const struct labelled *l) {
+    double wanted = c->job->consist.accuracy, t;
+    if (l->votes_wait)
+        return NONE;
+    if (wanted <= 0 || l->n == 0)
+        return 0;
+    t = vote_threshold(l->share, l->fit, l->n, wanted, l->n < LEAST ? l->n : LEAST);
+    return isfinite(t) ? t : NONE;
+}
+
+static void labelled_of(const struct stage_context *c, const struct polls *p, struct cai_arena *a,
+                        struct labelled *ret) {
     *ret = (struct labelled){.share = cai_arena_array(a, p->n + 1, sizeof *ret->share),
                              .fit = cai_arena_array(a, p->n + 1, sizeof *ret->fit),
                              .right = cai_arena_array(a, p->n + 1, sizeof *ret->right)};
     for (size_t i = 0; i < p->n; i++) {
+        bool teaches = p->at[i].teaches && p->at[i].right_ways > 0;
+        ret->votes_wait = ret->votes_wait || (consist_labels_first(c->job, c->round) && teaches);
         if (!p->at[i].labelled)
             continue;
         ret->share[ret->n] = p->at[i].share;
@@ -246,6 +263,7 @@ static void labelled_of(const struct polls *p, struct cai_arena *a, struct label
         ret->hits += p->at[i].right;
     }
     vote_isotonic(ret->share, ret->right, ret->n, ret->fit);
+    ret->threshold = threshold_of(c, ret);
 }
 
 static int put_bins(const struct stage_context *c, const struct labelled *l) {
@@ -271,14 +289,6 @@ static int put_bins(const struct stage_context *c, const struct labelled *l) {
     return 0;
 }
 
-static double threshold_of(const struct stage_context *c, const struct labelled *l) {
-    double wanted = c->job->consist.accuracy, t;
-    if (wanted <= 0 || l->n == 0)
-        return 0;
-    t = vote_threshold(l->share, l->fit, l->n, wanted, l->n < LEAST ? l->n : LEAST);
-    return isfinite(t) ? t : NONE;
-}
-
 /* What known answers give to learn from; nothing is said where none teaches. */
 static int put_taught(const struct stage_context *c, const struct polls *p) {
     double teaching = 0, taught = 0, ways = 0;
@@ -297,7 +307,7 @@ static int put_taught(const struct stage_context *c, const struct polls *p) {
 
 static int put_figures(const struct stage_context *c, const struct polls *p,
                        const struct labelled *l) {
-    double t = threshold_of(c, l), share = 0, labelled_share = 0, unread = 0, paths = 0, ties = 0;
+    double t = l->threshold, share = 0, labelled_share = 0, unread = 0, paths = 0, ties = 0;
     double open = 0, kept = 0, right_paths = 0;
     for (size_t i = 0; i < p->n; i++) {
         const struct poll *q = &p->at[i];
@@ -342,6 +352,7 @@ struct since {
     struct vote_change share;
     struct paired right;
     double right_low, right_high;
+    bool of_votes; /* that round learned some */
 };
 
 static int compare(const struct stage_context *c, const struct polls *now, struct cai_arena *a,
@@ -370,6 +381,9 @@ static int compare(const struct stage_context *c, const struct polls *now, struc
     ret->share = vote_rise(d, n, c->job->consist.confidence);
     ret->right_low = paired_rise_low(&ret->right, c->job->consist.confidence);
     ret->right_high = -paired_rise_low(&fall, c->job->consist.confidence);
+    double kept = 0;
+    CAI_TRY(store_metric_get(c->store, c->job_id, c->round - 1, c->stage, 0, "kept_questions", &kept));
+    ret->of_votes = kept > 0;
     return 0;
 }
 
@@ -407,7 +421,8 @@ static void judge(const struct stage_context *c, const struct labelled *l, const
     char why[320];
     double low, high;
     bool fell = s && s->right.n && s->right_high < 0;
-    bool stuck = s && s->right.n && s->share.low > 0 && s->right_low <= 0;
+    bool surer = s && s->of_votes && s->share.low > 0;
+    bool stuck = surer && s->right.n && s->right_low <= 0;
     if (fell || stuck) {
         snprintf(why, sizeof why,
                  "since the last round votes agree %s (share of the vote %+.1f points, at least "
@@ -416,7 +431,7 @@ static void judge(const struct stage_context *c, const struct labelled *l, const
                  fell ? "are right less often" : "are not shown to be right more often",
                  100 * (paired_after(&s->right) - paired_before(&s->right)), 100 * s->right_low,
                  100 * s->right_high, s->right.n);
-    } else if (threshold_of(c, l) >= NONE) {
+    } else if (l->threshold >= NONE && !l->votes_wait) {
         rates_wilson(l->hits, l->n, 0.95, &low, &high);
         snprintf(why, sizeof why,
                  "however many ways agree, votes are not right in %.0f %% "
@@ -440,7 +455,7 @@ static int done(const struct stage_context *c, struct stage_verdict *ret) {
     struct since since = {0};
     ret->next = STAGE_DONE;
     CAI_TRY(count_votes(c, &a, &polls));
-    labelled_of(&polls, &a, &l);
+    labelled_of(c, &polls, &a, &l);
     bool again = c->round > 1;
     if (again)
         CAI_TRY(compare(c, &polls, &a, &since));

@@ -13,7 +13,8 @@ int consist_rows(const struct stage_context *c, uint32_t round, struct dataset *
 /* Of the labelled questions those whose own ways to the known answer are learned
  * (stages.consist.teach), the same in every round; in item order, in the arena. */
 int consist_teaching(const struct stage_context *c, struct cai_arena *a, struct items *ret);
-bool consist_teaches(const struct items *teaching, uint64_t item);
+/* Whether votes wait for the next round, where known answers teach anything: in the first of several. */
+bool consist_labels_first(const struct job_spec *j, uint32_t round);
 /* Whether all labelled questions teach: where some do, in the last round, after they have measured
  * for the last time. */
 bool consist_all_teach(const struct stage_context *c);

@@ -3,7 +3,8 @@
  * §3), beside the ways that votes keep. The others fit the threshold of votes and say how often
  * those are right, which no question that is learned can: so one that is like another goes to the
  * same side. When they have done that for the last time they teach too, as a model is fitted to
- * all data once its choices are made on a part. Not for: reading answers and counting (consist.c), rows (consist_rows.c). */
+ * all data once its choices are made on a part. Not for: reading answers and counting (consist.c),
+ * rows (consist_rows.c). */
 #include "stage/consist.h"
 
 #include "base/error.h"
@@ -65,15 +66,10 @@ int consist_teaching(const struct stage_context *c, struct cai_arena *a, struct 
     return 0;
 }
 
-static int by_item(const void *x, const void *y) {
-    const uint64_t *a = x, *b = y;
-    return *a < *b ? -1 : *a > *b;
+bool consist_labels_first(const struct job_spec *j, uint32_t round) {
+    return j->consist.teach > 0 && round == 1 && j->rounds > 1;
 }
 
 bool consist_all_teach(const struct stage_context *c) {
     return c->job->consist.teach > 0 && c->round >= c->job->rounds;
-}
-
-bool consist_teaches(const struct items *teaching, uint64_t item) {
-    return teaching->n && bsearch(&item, teaching->at, teaching->n, sizeof item, by_item);
 }

@@ -5,6 +5,7 @@
 #include "stage/cost_build.h"
 
 #include "base/error.h"
+#include "stage/consist.h"
 #include "stage/table.h"
 #include <math.h>
 #include <string.h>
@@ -126,14 +127,16 @@ static double questions_of(const struct job_spec *j, double rows) {
     return most > 0 ? cost_least(most, rows) : rows;
 }
 
-static void consist_row(struct build *b) {
+static void consist_row(struct build *b, uint32_t round) {
     const struct job_spec *j = b->job, *p = b->probe->job;
     const struct cost_seen *s = cost_find(b, "consist", "path");
     double n = questions_of(j, b->data->questions);
     double tried = s && s->items > 0 ? s->items / (double)p->consist.paths : 1;
     cost_add_items(b, (struct asked){"consist", "path", n * (double)j->consist.paths, "revise",
                                      "reply", &j->consist.sampling, &p->consist.sampling});
-    b->consist_rows = n * b->probe->consist_rows / tried;
+    bool votes_wait = consist_labels_first(j, round);
+    double taught = cost_least(b->probe->taught_rows, b->probe->consist_rows);
+    b->consist_rows = n / tried * (votes_wait ? j->consist.teach * taught : b->probe->consist_rows);
 }
 
 static void sft_row(struct build *b, uint32_t round) {
@@ -303,7 +306,7 @@ static void stage_row(struct build *b, const char *stage, uint32_t round, bool f
     else if (strcmp(stage, "audit") == 0)
         cost_audit_row(b);
     else if (strcmp(stage, "consist") == 0)
-        consist_row(b);
+        consist_row(b, round);
     else if (strcmp(stage, "sft") == 0)
         sft_row(b, round);
     else if (strcmp(stage, "label") == 0)

@@ -55,7 +55,8 @@ struct cost_probe {
     double sft_rows;        /* rows from revisions that it gave to sft */
     double helpful_rows;    /* and helpful ones */
     double pairs;           /* kept of those it labelled */
-    double consist_rows;    /* rows of sft from votes */
+    double consist_rows;    /* rows of sft from votes and known answers */
+    double taught_rows;     /* of them, from known answers, all of which taught */
     double drawn;           /* rows of each data file at most; 0 = all */
     int64_t rest;           /* what a worker holds with no task to do; 0 = not known */
 };

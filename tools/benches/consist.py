@@ -3,15 +3,17 @@ trap, a base whose lessons share one error, so that most ways to an answer agree
 held-out sums, read greedily, worked out and direct:
 
   base        as it is
-  labelled    fine-tuned on what the answers of the small labelled set can teach: its own ways to those
-              sums that come to the known answer (Zelikman et al. 2022), in the forms that votes teach
+  labelled    fine-tuned on what the answers of the labelled sums can teach: its own ways to those that
+              come to the known answer (Zelikman et al. 2022), in the forms that votes teach
   twice       once more, by what the model that this left can: the labels alone in two rounds
-  votes       after two rounds of the stage: sums without answers, votes, what agrees; the same
-              labels only fit its threshold
-  consist     the same, and the labels teach too: a part of them beside the votes, the rest fits the
-              threshold and measures until the last round
+  consist     two rounds of the stage: what the labels teach, then sums without answers: votes, and what
+              agrees beside what the labels teach by then
+  votes       the same where the labels only fit the threshold and measure
   worked      fine-tuned on the labelled sums as a person works them out, steps and all: what no vote knows
-  trap        the same stage on the trap, with its threshold and without one: where it stops
+  trap        the stage on the trap, votes alone and with labels that teach, each with its threshold and
+              with every vote kept: where it stops, and what it leaves where it goes on
+
+--labels measures other sizes of the labelled set too, each a part of the larger.
 
 Each run is kept in a folder of its own; a bench that was stopped goes on with those missing."""
 import argparse
@@ -34,6 +36,9 @@ OPTIMIZER = {"weight_decay": 0, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "clip
              "micro_batch_tokens": 4096, "recompute": "auto", "train_dtype": "float32"}
 ASK = "Show how."
 VOTES = ["stages.consist.teach=0", "stages.sft.epochs=2"]  # as it was first measured
+ALL = ["stages.consist.accuracy=0"]
+TRAPS = {"trap": VOTES[:1], "trap-all": VOTES[:1] + ALL, "trap-taught": [], "trap-taught-all": ALL}
+LABELS = 150  # of the world
 WAYS = {"worked out": " " + ASK, "direct": ""}
 ROUNDS = 2
 EPOCHS = {"labelled": 4, "worked": 8}  # about 140 and 75 steps; a round of the stage takes 80 to 450
@@ -103,38 +108,50 @@ def tuned(a, name, seed, rows, epochs):
     return folder
 
 
-def ways_that_come_right(base, seed, model=None):
-    """As the stage samples, keeps and writes them, but by the known answer; those of the base."""
+def questions(base, labels):
+    """The file of the sums that are asked, with so many of the labelled ones; made once."""
+    path = base / f"questions-{labels}.jsonl"
+    if not path.exists():
+        rows = world.lines(base / "questions.jsonl")
+        known = [r for r in rows if "answer" in r][:labels]
+        path.write_text("".join(json.dumps(r) + "\n" for r in rows if "answer" not in r or r in known))
+    return path
+
+
+def ways_that_come_right(base, labels, seed, model=None):
+    """As the stage samples, keeps and writes those of a known answer; of the base, or of a model."""
     how = settings()["consist"]
-    known = [r for r in world.lines(base / "questions.jsonl") if "answer" in r]
+    known = [r for r in world.lines(questions(base, labels)) if "answer" in r]
     texts = said(model or base / "model", [r["question"] + WAYS["worked out"] for r in known for _ in range(how["paths"])],
                  how["sampling"]["temperature"], seed)
     rows = []
     for i, r in enumerate(known):
         ways = [t for t in texts[i * how["paths"]:(i + 1) * how["paths"]] if answer(t) == r["answer"]]
-        for t in ways[:how["keep"]]:
+        for t in ways:
             rows += [(r["question"] + WAYS["worked out"], t), (r["question"], f"The answer is {r['answer']}.")]
     return rows
 
 
-def labelled(a, seed):
-    return tuned(a, "labelled", seed, lambda: ways_that_come_right(start(a, seed, False), seed), EPOCHS["labelled"])
+def labelled(a, labels, seed):
+    base = start(a, seed, False)
+    return tuned(a, f"labelled-{labels}", seed, lambda: ways_that_come_right(base, labels, seed), EPOCHS["labelled"])
 
 
-def twice(a, seed):
-    return tuned(a, "twice", seed, lambda: ways_that_come_right(start(a, seed, False), seed, labelled(a, seed) / "model"),
-                 EPOCHS["labelled"])
+def twice(a, labels, seed):
+    base = start(a, seed, False)
+    return tuned(a, f"twice-{labels}", seed,
+                 lambda: ways_that_come_right(base, labels, seed, labelled(a, labels, seed) / "model"), EPOCHS["labelled"])
 
 
-def worked(a, seed):
-    rows = world.lines(start(a, seed, False) / "labelled.jsonl")
-    return tuned(a, "worked", seed, lambda: [(r["prompt"], r["reply"]) for r in rows], EPOCHS["worked"])
+def worked(a, labels, seed):
+    rows = world.lines(start(a, seed, False) / "labelled.jsonl")[:2 * labels]  # two forms of each
+    return tuned(a, f"worked-{labels}", seed, lambda: [(r["prompt"], r["reply"]) for r in rows], EPOCHS["worked"])
 
 
-def job(a, name, seed, trap, *sets):
+def job(a, name, labels, seed, trap, *sets):
     """A job of the stage, to its end or to where it waits: its folder, with show.json, metrics.jsonl
     and the last policy in model/."""
-    base, folder = start(a, seed, trap), a.work / f"sums-{name}-{seed}"
+    base, folder = start(a, seed, trap), a.work / f"sums-{name}-{labels}-{seed}"
     if (folder / "show.json").exists():
         return folder
     shutil.rmtree(folder, ignore_errors=True)
@@ -142,7 +159,8 @@ def job(a, name, seed, trap, *sets):
     try:
         shutil.copy("tools/clerk/sums.yaml", base / "sums.yaml")
         answer_ = daemon.ask("submit", base / "sums.yaml", "--constitution", "constitution/clerk.yaml", "--seed", seed,
-                             "--parsable", *[x for s in sets for x in ("--set", s)])
+                             "--parsable", "--set", f"data.questions={questions(base, labels).resolve()}",
+                             *[x for s in sets for x in ("--set", s)])
         number = answer_.stdout.strip()
         code = daemon.ask("wait", number, check=False).returncode
         if code not in (0, world.WAITS):
@@ -170,15 +188,22 @@ def points(value):
     return f"{100 * value[0]:+.1f} points ({100 * value[1]:+.1f} to {100 * value[2]:+.1f})"
 
 
-def accuracy(found):
+def apart(way, found, one, other):
+    d = [numpy.array(x[way]) - numpy.array(y[way]) for x, y in zip(found[one], found[other], strict=True)]
+    print(f"  {way:<11} {one:<12} less {other:<12} {points(world.interval(d))}   by seed "
+          f"{', '.join(f'{100 * x.mean():+.1f}' for x in d)}")
+
+
+def accuracy(found, sizes):
     print("\nHeld-out sums that are right, greedily (95 %: bootstrap over seeds, then sums):")
     for way in WAYS:
         for arm, runs in found.items():
-            print(f"  {way:<11} {arm:<9} {world.show(world.interval([numpy.array(r[way]) for r in runs]))}")
-        for one, other in (("votes", "labelled"), *(("consist", arm) for arm in found if arm != "consist")):
-            apart = [numpy.array(x[way]) - numpy.array(y[way]) for x, y in zip(found[one], found[other], strict=True)]
-            print(f"  {way:<11} {one:<7} less {other:<9} {points(world.interval(apart))}   by seed "
-                  f"{', '.join(f'{100 * d.mean():+.1f}' for d in apart)}")
+            print(f"  {way:<11} {arm:<12} {world.show(world.interval([numpy.array(r[way]) for r in runs]))}")
+        for n in sizes:
+            for other in ("base", f"labelled-{n}", f"twice-{n}"):
+                apart(way, found, f"consist-{n}", other)
+        for one, other in (("consist", "votes"), ("consist", "worked"), ("votes", "labelled")):
+            apart(way, found, f"{one}-{sizes[-1]}", f"{other}-{sizes[-1]}")
 
 
 def calibration(folders):
@@ -210,38 +235,60 @@ def course(title, folders):
         print(f"  {f.name:<22} {shown['state']}{': ' + shown['reason'] if shown['state'] != 'COMPLETED' else ''}")
 
 
+def measured_all(a, folders, seeds, trap):
+    """What was right of each, on the same sums; a job that stopped before it learned left its base."""
+    bases = [start(a, s, trap) for s in seeds]
+    return small.every([functools.partial(measured, f, (f if (f / "model").exists() else b) / "model",
+                                          world.lines(b / "held-out.jsonl")[:a.held_out])
+                        for f, b in zip(folders, bases, strict=True)], a.at_once)
+
+
+def trap(a, seeds):
+    runs = {name: small.every([functools.partial(job, a, name, LABELS, s, True, *sets) for s in seeds], a.at_once)
+            for name, sets in TRAPS.items()}
+    runs["base"] = [start(a, s, True) for s in seeds]
+    share = 100 * settings()["consist"]["accuracy"]
+    for name, title in (("trap", f"votes alone, kept that are right in {share:.0f} %"), ("trap-all", "votes alone, all kept"),
+                        ("trap-taught", "labels teach, the same threshold"), ("trap-taught-all", "labels teach, all votes kept")):
+        course(f"The trap, {title}:", runs[name])
+        shown = [json.loads((f / "show.json").read_text())["state"] for f in runs[name]]
+        print(f"  {sum(state == 'WAITING_REVIEW' for state in shown)} of {len(shown)} stopped by themselves")
+    print("\nThe trap's held-out sums that are right, with what each run left:")
+    for name, folders in runs.items():
+        found = measured_all(a, folders, seeds, True)
+        for way in WAYS:
+            each = [numpy.array(r[way]) for r in found]
+            print(f"  {way:<11} {name:<16} {world.show(world.interval(each))}   by seed "
+                  f"{', '.join(f'{100 * x.mean():.1f}' for x in each)}")
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--seeds", type=int, default=3)
     p.add_argument("--first", type=int, default=1)
     p.add_argument("--at-once", type=int, default=os.cpu_count(), help="jobs side by side")
+    p.add_argument("--labels", type=int, nargs="+", default=[LABELS], help="sizes of the labelled set, the largest last")
     p.add_argument("--held-out", type=int, default=500, help="sums that are measured")
     p.add_argument("--work", type=pathlib.Path, default=pathlib.Path(".state/small"))
     p.add_argument("--bases", type=pathlib.Path, default=pathlib.Path(".state/bench"), help="bases that are there already")
     a = p.parse_args()
     a.work.mkdir(parents=True, exist_ok=True)
     seeds = range(a.first, a.first + a.seeds)
-    runs = {name: small.every([functools.partial(job, a, name, s, False, *sets) for s in seeds], a.at_once)
-            for name, sets in (("consist", []), ("votes", VOTES))}
-    found = collections.defaultdict(list)
-    for i, s in enumerate(seeds):
-        base = start(a, s, False)
-        rows = world.lines(base / "held-out.jsonl")[:a.held_out]
-        for arm, at in (("base", base), ("labelled", labelled(a, s)), ("twice", twice(a, s)), ("votes", runs["votes"][i]),
-                        ("consist", runs["consist"][i]), ("worked", worked(a, s))):
-            model = at / "model" if (at / "model").exists() else base / "model"  # stopped before it learned
-            found[arm].append(measured(at, model, rows))
-    accuracy(found)
-    calibration(runs["votes"])
-    course("The rounds, votes alone:", runs["votes"])
-    course("The rounds, labels teach too:", runs["consist"])
-    traps = {"trap": [], "trap-all": ["stages.consist.accuracy=0"]}
-    trapped = {name: small.every([functools.partial(job, a, name, s, True, *sets) for s in seeds], a.at_once)
-               for name, sets in traps.items()}
-    course(f"The trap, votes kept that are right in {100 * settings()['consist']['accuracy']:.0f} %:", trapped["trap"])
-    course("The trap, all votes kept:", trapped["trap-all"])
-    stopped = [json.loads((f / "show.json").read_text())["state"] == "WAITING_REVIEW" for t in trapped.values() for f in t]
-    print(f"\nThe trap: {sum(stopped)} of {len(stopped)} runs stopped by themselves.")
+    most = a.labels[-1]
+    arms = {f"consist-{n}": ("consist", n, []) for n in a.labels} | {f"votes-{most}": ("votes", most, VOTES)}
+    runs = {arm: small.every([functools.partial(job, a, name, n, s, False, *sets) for s in seeds], a.at_once)
+            for arm, (name, n, sets) in arms.items()}
+    tunings = [(f.__name__, f, n) for f in (labelled, twice) for n in a.labels] + [("worked", worked, most)]
+    for name, f, n in tunings:
+        runs[f"{name}-{n}"] = small.every([functools.partial(f, a, n, s) for s in seeds], a.at_once)
+    runs["base"] = [start(a, s, False) for s in seeds]
+    found = {arm: measured_all(a, runs[arm], seeds, False) for arm in ("base", *(x for x in runs if x != "base"))}
+    accuracy(found, a.labels)
+    calibration(runs[f"votes-{most}"])
+    for n in a.labels:
+        course(f"The rounds, {n} labels that teach:", runs[f"consist-{n}"])
+    course("The rounds, votes alone:", runs[f"votes-{most}"])
+    trap(a, seeds)
 
 
 if __name__ == "__main__":

@@ -146,6 +146,35 @@ static void training_is_steps_and_the_rest(void **state) {
     job_free(small);
 }
 
+/* A rehearsal is one round: votes and all known answers. Of several the first learns the answers that
+ * teach alone: here half of 40 rows of 100, four times as many questions being asked. */
+static void votes_wait_for_known_answers(void **state) {
+    (void)state;
+    static const char text[] =
+        ", \"rounds\": %d, \"stages\": {\"red_team\": {\"enabled\": false}, \"revise\": {\"enabled\": "
+        "false}, \"label\": {\"enabled\": false}, \"prefer\": {\"enabled\": false}, \"evaluate\": "
+        "{\"enabled\": false}, \"ppo\": {\"enabled\": false}, \"consist\": {\"enabled\": true, "
+        "\"paths\": 10, \"questions\": 200, \"teach\": 0.5}, \"sft\": {\"batch\": 10, \"epochs\": 1, "
+        "\"helpful\": 0}}";
+    CAI_AUTO(mem) char *whole = cai_format(text, 2), *once = cai_format(text, 1);
+    struct job_spec *job = job_of(whole), *small = job_of(once);
+    struct cost_probe p = {.job = small, .whole = true, .consist_rows = 100, .taught_rows = 40};
+    struct cost_data data = {.questions = 500};
+    struct cost_estimate e;
+    add(&p, "consist", "path", 500, 1, 5000, 5000);
+    struct cost_seen *s = add(&p, "sft", "sft", 0, 5, 0, 0);
+    s->steps = 3;
+    s->step_s = 1;
+    s->rows = 10;
+    cost_estimate(job, &data, &p, 1, &e);
+    assert_int_equal(e.n, 4);
+    assert_string_equal(e.rows[1].stage, "sft");
+    near(e.rows[1].seconds, 4 * 40 * 0.5 / 10);
+    near(e.rows[3].seconds, 4 * 100 / 10);
+    job_free(job);
+    job_free(small);
+}
+
 /* Times of steps as a run reports them: the first is no measure when there are others. */
 static void steps_are_noted_by_their_median(void **state) {
     (void)state;
@@ -313,6 +342,7 @@ int main(void) {
         cmocka_unit_test(data_that_is_short_limits),
         cmocka_unit_test(what_was_cut_is_longer_and_what_was_missed_guessed),
         cmocka_unit_test(training_is_steps_and_the_rest),
+        cmocka_unit_test(votes_wait_for_known_answers),
         cmocka_unit_test(steps_are_noted_by_their_median),
         cmocka_unit_test(guards_ask_by_their_files_and_settings),
         cmocka_unit_test(what_caid_does_itself_counts),
